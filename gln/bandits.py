@@ -23,6 +23,7 @@ from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.sample_weights import STREAM_WEIGHT
+from gln.engine.saving import Number
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.schema import AT_ONCE
@@ -106,11 +107,11 @@ class GLNBandit(Saveable):
     """
 
     kept: ClassVar[dict[str, Any]] = {
-        "_retired": (dict, list),
-        "_pending": dict,
-        "_size": (int, type(None)),
-        "_draws": int,
-        "_key": int,
+        "_retired": object,
+        "_pending": {object: Number(int, 1, MOST_PENDING)},
+        "_size": (Number(int, 1),),
+        "_draws": Number(int, 0),
+        "_key": Number(int, 0),
     }
 
     def __init__(
@@ -365,7 +366,7 @@ class GLNBandit(Saveable):
         return super()._learned() | self._model._learned()
 
     def _keep(self, name: str, value: Any) -> None:
-        if name in self.kept:
+        if name in self.kept or name == "extra":
             super()._keep(name, value)
         elif name == "_of_features":  # it comes last
             self._model = JointArms(*self._options, self._model.arms)
@@ -378,8 +379,6 @@ class GLNBandit(Saveable):
 
     def _restored(self) -> None:
         self._retired = dict.fromkeys(self._retired)  # in files of version 1.0, a list
-        if wrong := [n for n in self._pending.values() if not (isinstance(n, int) and 0 < n <= MOST_PENDING)]:
-            raise ValueError(f"_pending: expected counts from 1 to {MOST_PENDING}, got {some_of(wrong)}")
         self._model._restored()
 
     def _features(self, context: Any) -> Features:

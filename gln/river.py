@@ -32,6 +32,7 @@ from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_c
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.novelty.pair_histograms import PairHistograms
+from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableSchema, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
@@ -178,7 +179,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         learns = new_novelty(schema, seed) if novelty else None
         self._stream = StreamEstimator(self._build, schema, learning_rate, True, learns)
 
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": (float, int)}
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": object}
 
     @property
     def _multiclass(self) -> bool:
@@ -354,6 +355,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         roles = stream_roles(COPIES, has_names, has_slow=not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
+    def _restored(self) -> None:
+        super()._restored()
+        learner, levels = self._stream.learner, [] if self.quantiles is None else [*self.quantiles]
+        if learner is not None:
+            known = [level for ensemble in learner.quantiles for level in ensemble.config.quantiles]
+            if known != levels or (learner.variances is not None) != self.density:
+                raise bad("quantiles", f"{known}, and the density of the saved networks", levels)
+
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
 
@@ -502,6 +511,11 @@ class GLNNovelty(SaveableSchema, AnomalyDetector):
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
         return self._stream.explain(x)
+
+    def _restored(self) -> None:
+        super()._restored()
+        if self._stream.model.size > len(self._stream.schema.places):
+            raise bad("_novelty", f"at most {len(self._stream.schema.places)} features", self._stream.model.size)
 
     def _learned(self) -> dict[str, Any]:
         return {**super()._learned(), "_novelty": self._stream.model}

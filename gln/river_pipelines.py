@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from river import compose, preprocessing, stats
 
-from gln.engine.networks.files import bad, read, usable
+from gln.engine.networks.files import read, usable
+from gln.engine.saving import Number, bad, value_of
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
 __all__ = ["load_pipeline", "save_pipeline"]
@@ -26,6 +28,16 @@ STEPS: dict[str, Any] = {
 }
 UNIONS: dict[str, Any] = {"Pipeline": compose.Pipeline, "TransformerUnion": compose.TransformerUnion}
 KEY = "river_pipeline"  # of `extra`
+# The attributes of steps.
+NUMBERS, STATISTICS = {object: Number(float)}, {object: [{str: Number(float, -math.inf, math.inf)}]}
+ATTRIBUTES: dict[str, Any] = {
+    **dict.fromkeys(("alternate_sign", "drop_first", "drop_zeros", "with_std"), bool),
+    **{"prefix": str, "suffix": str, "window_size": type(None), "order": Number(int, 1), "n_features": Number(int, 1)},
+    **{"seed": (Number(int, 0, 1 << 32),), "_seed": Number(int, 0, 1 << 32)},
+    **{"keys": tuple, "categories": ({object: tuple},), "values": {object: tuple}, "mapping": {object: object}},
+    **dict.fromkeys(("_zero_dict", "counts", "means", "vars"), NUMBERS),
+    **dict.fromkeys(("abs_max", "max", "min"), STATISTICS),
+}
 
 
 def save_pipeline(
@@ -61,16 +73,16 @@ def load_pipeline(path: str | os.PathLike[str], **parameters: Any) -> compose.Pi
 
     `parameters` replace those of the GLN, as in its `load`. Raises OSError and ValueError as that does.
     """
-    config, _ = read(path)
-    if (kind := config.get("estimator")) not in MODELS:
-        raise bad(str(path), f"a pipeline that ends with one of {[*MODELS]}", f"a saved {kind or 'network'}")
+    kind = str(read(path)[0].get("estimator", "network"))
+    if kind not in MODELS:
+        raise bad(str(path), f"a pipeline that ends with one of {[*MODELS]}", f"a saved {kind}")
     model = MODELS[kind].load(path, **parameters)
     if KEY not in model.extra:
         raise bad(str(path), "a pipeline that `save_pipeline` wrote", f"a saved {kind}")
     with usable(path):
         saved, model.extra = model.extra[KEY], {name: value for name, value in model.extra.items() if name != KEY}
         steps = [(name, _made(name, step)) for name, step in saved["steps"]]
-    return compose.Pipeline(*steps, (saved["name"], model))
+        return compose.Pipeline(*steps, (value_of("pipeline", "name", saved["name"], str, {}), model))
 
 
 def _saved(place: str, step: Any) -> dict[str, Any]:
@@ -105,6 +117,7 @@ def _made(place: str, saved: Mapping[str, Any]) -> Any:
     if saved["kind"] not in STEPS:
         raise bad(f"pipeline[{place!r}]", f"one of {[*STEPS]}", saved["kind"])
     kind, state = STEPS[saved["kind"]], saved["state"]
+    state = {name: value_of(place, name, value, ATTRIBUTES[name], {}) for name, value in state.items()}
     arguments: list[Any] = []
     named = {}
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -113,6 +126,8 @@ def _made(place: str, saved: Mapping[str, Any]) -> Any:
         else:
             named[name] = _collection(state[name])
     step = kind(*arguments, **named)
+    if vars(step).keys() != state.keys():
+        raise bad(f"pipeline[{place!r}]", f"the attributes {[*vars(step)]}", [*state])
     _fill(vars(step), state)
     return step
 

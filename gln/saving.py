@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
+from gln.engine.networks.files import CALLABLE, check_sizes, configuration, packed, read, unpacked, usable, write
 from gln.engine.networks.protocol import is_network
+from gln.engine.saving import bad
 from gln_numpy import Config
 
 __all__ = ["load", "save"]
@@ -40,7 +41,7 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
     if changed := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
         raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {changed[0]}")
     if not isinstance(extra, Mapping):
-        raise bad("extra", "a mapping of names to arrays", repr(extra)[:200])
+        raise bad("extra", "a mapping of names to arrays", repr(extra))
     arrays = packed(model)
     for name, value in extra.items():
         array = np.asarray(value)
@@ -76,7 +77,7 @@ def load(
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
     config = {"context_features": None, **config}  # missing in older files
     if config.keys() != names:
-        raise bad(str(path), f"a configuration of {sorted(names)}", config)
+        raise bad(str(path), f"a configuration of {sorted(names)}", sorted(config))
     if base_predictor is not None and config["base_predictor"] is None:
         raise bad("base_predictor", "None, because the saved model had none", repr(base_predictor))
     for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
@@ -85,6 +86,7 @@ def load(
         config[name] = config[name] if given is None else given
     extra = {name: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
     with usable(path):
+        check_sizes(config, arrays)
         model = cls(**config)
         model.set_state(unpacked(model, arrays))
     model.extra = {name.removeprefix("extra."): array for name, array in extra.items()}

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
 
+ROOT = Path(__file__).parents[1]
 ORDER = os.environ.get("GLN_TEST_ORDER")
 COMPILING = pytest.StashKey[subprocess.Popen[bytes]]()
 COMPILES = """
@@ -39,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if several and importlib.util.find_spec("numba"):
-        config.stash[COMPILING] = subprocess.Popen([sys.executable, "-c", COMPILES], cwd=Path(__file__).parents[1])
+        config.stash[COMPILING] = subprocess.Popen([sys.executable, "-c", COMPILES], cwd=ROOT)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -82,6 +84,15 @@ def _is_compiled(item: Any) -> bool:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.option.markexpr == "not slow":
         terminalreporter.write_line('Left out: the tests marked slow. All of them: pytest -n 2 -m ""')
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_written_beside_the_code() -> Iterator[None]:
+    """No test leaves a model or a picture in the root of the checkout."""
+    written = {".gln", ".onnx", ".png", ".svg"}
+    before = set(os.listdir(ROOT))
+    yield
+    assert [name for name in set(os.listdir(ROOT)) - before if Path(name).suffix in written] == []
 
 
 @pytest.fixture(params=list(FRAMEWORKS))

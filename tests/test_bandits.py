@@ -207,8 +207,9 @@ def test_room_for_arms_and_arms_without_a_reward_are_saved(tmp_path):
     bandit = GLNBandit(["a", "b", "c", "d", "e"], **SMALL)
     for arm in "ca":
         bandit.learn(contexts(1)[0], arm, 2.0)
-    bandit.save(tmp_path / "b")
+    bandit.save(tmp_path / "b", {"rewards": 7})
     loaded = GLNBandit.load(tmp_path / "b")
+    assert loaded.extra == {"rewards": 7}
     for x, arm in zip(contexts(8), ["f", "b", "g", "h", "i", "e", "d", "c"], strict=True):
         for each in (bandit, loaded):
             each.add_arm(arm)

@@ -536,4 +536,4 @@ def test_states_that_do_not_fit_are_refused():
     cells = trained(3, True, True).bin_means
     for name in ("counts", "sums", "grids", "totals"):
         with pytest.raises(ValueError, match="cells: expected"):
-            cells._replace(**{name: getattr(cells, name)[1:]}).check()
+            cells._replace(**{name: getattr(cells, name)[1:]}).checked(2, 3)

@@ -131,7 +131,7 @@ def test_a_grown_copy_leaves_what_it_was_copied_from():
     [
         ({"size": 2}, "features below 2"),
         ({"columns": [(0, None, 3)]}, "columns and counts of 3 targets"),
-        ({"counts": {1: np.zeros((2, 3))}}, "columns and counts of 3 targets"),
+        ({"counts": {1: np.zeros((2, 3))}}, "expected counts, float64 of shape"),
     ],
 )
 def test_fields_that_do_not_fit_together(changed, message):

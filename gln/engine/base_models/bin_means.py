@@ -19,6 +19,7 @@ from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
+from gln.engine.saving import Array, bad, checked, saved
 
 NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
@@ -45,6 +46,10 @@ GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a 
 TINY = 1e-9  # weight of no samples
 
 
+@saved(
+    **{"sizes": Array("i8", "F", 1, 1 << 31), "ends": Array("f8", "*", -math.inf, math.inf)},
+    **{"cells": Array("i8", "2 bins", 0, "bins"), "grids": Array("i8", "G 2"), "values": Array("f4", "* C")},
+)
 @dataclasses.dataclass
 class BinMeans(WritableArrays):
     """What the cells of each grid predict for the heads: logits or numbers, with 0 for the average of all samples."""
@@ -56,17 +61,13 @@ class BinMeans(WritableArrays):
     values: np.ndarray  # (cells of all grids, C) float32
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
-        features, bins = len(self.sizes), self.sizes.sum()
-        kinds = [array.dtype.kind for array in (self.sizes, self.cells, self.grids, self.ends, self.values)]
-        if kinds != ["i", "i", "i", "f", "f"] or self.sizes.ndim != 1 or self.sizes.min() < 1:
-            raise ValueError(f"cells: expected integers and numbers, got the kinds {kinds} and sizes {self.sizes}")
-        shapes = self.ends.shape, self.cells.shape, self.grids.shape[1:], self.values.shape[2:]
-        if shapes != ((bins - features,), (2, bins), (2,), ()) or self.cells.min() < 0:
-            raise ValueError(f"cells: expected the places of {bins} bins, got the shapes {shapes}")
+        features, bins = len(self.sizes), self.cells.shape[-1]
+        checked("cells", self)
         self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
+        if self.sizes.sum() != bins or len(self.ends) != bins - features:
+            raise bad("cells", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends")
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
-            raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
+            raise bad("cells", f"pairs of {features} features", self.grids.tolist())
         self.first_bins = np.cumsum(self.sizes) - self.sizes
         self.first_ends = self.first_bins - np.arange(features)
         padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
@@ -75,7 +76,7 @@ class BinMeans(WritableArrays):
         heights, self.widths = counts[self.kinds, self.grids.T]
         self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
         if len(self.values) != (heights * self.widths).sum():
-            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
+            raise bad("cells", f"{(heights * self.widths).sum()} values", len(self.values))
 
     @property
     def columns(self) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, features_of
+from gln.engine.saving import Array, bad, checked, saved
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
@@ -28,6 +29,10 @@ FULL = 1000.0  # samples after which nothing is left of those before
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
 
 
+@saved(
+    **{"grids": Array("i8", "G 2", NONE, "D"), "counts": Array("f8", "cells C", 0)},
+    **{"sums": Array("f8", "cells C"), "totals": Array("f8", "2 C")},
+)
 class FadingBinMeans(NamedTuple):
     """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
 
@@ -42,13 +47,18 @@ class FadingBinMeans(NamedTuple):
         counts, sums = np.zeros((2, 0, heads))
         return cls(np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
-    def check(self) -> None:
-        """Raise ValueError unless the arrays fit together: compiled loops do not check, and a file may be changed."""
-        shape = _sizes(self.grids).sum(), self.heads
-        if not (self.counts.shape == self.sums.shape == shape and len(self.totals) == 2 and self.grids.shape[1] == 2):
-            raise ValueError(f"cells: expected counts and sums of shape {shape}, got {self.counts.shape}")
-        if (self.grids < (0, NONE)).any():
-            raise ValueError(f"cells: expected grids of columns from 0, got {self.grids.tolist()}")
+    def checked(self, columns: int, heads: int) -> FadingBinMeans:
+        """These means, if they are of so many columns and heads; else raises ValueError."""
+        found = checked("cells", self, D=columns, C=heads)
+        if (
+            (found.grids[:, 0] < 0).any()
+            or len(found.counts) != _sizes(found.grids).sum()
+            or (found.totals[0] < 0).any()
+        ):
+            raise bad(
+                "cells", "grids of columns from 0, with counts and sums", f"{len(found.counts)} of {len(found.grids)}"
+            )
+        return found
 
     @property
     def heads(self) -> int:

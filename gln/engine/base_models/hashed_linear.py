@@ -19,6 +19,7 @@ import numpy as np
 
 from gln.engine.batches import Words, dense, repeats_of
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import Array, bad, checked, saved
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
@@ -53,6 +54,10 @@ class HashTable(NamedTuple):
     used: np.ndarray  # (1,), the number of slots that are not free
 
 
+@saved(
+    **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
+    **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
+)
 @dataclasses.dataclass
 class HashedLinear(WritableArrays):
     """One model of single terms, or two, of which the second also has crosses; each has C heads."""
@@ -70,14 +75,12 @@ class HashedLinear(WritableArrays):
         return cls(are_classes, np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS), *slots)
 
     def __post_init__(self) -> None:
-        shapes = [array.shape for array in (self.keys, self.scales, self.leaders, self.squares)]
-        slots = len(self.keys)
-        fits = shapes == [(slots,), (slots,), (slots, *shapes[2][1:]), shapes[2]] and len(shapes[2]) == 3
-        if not fits or slots < FIRST_SLOTS or slots & (slots - 1) or self.keys.dtype != np.int64:
-            raise ValueError(f"linear: expected arrays of as many slots, a power of two, got the shapes {shapes}")
+        slots = len(checked("linear", self).keys)
+        if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= self.models <= len(RATES) or not self.heads:
+            raise bad("linear", "a power of two of slots, and one or two models", f"the shape {self.leaders.shape}")
         self._used = np.array([np.count_nonzero(self.keys)])
         if 2 * self._used[0] > slots:  # a search for a free slot would not end
-            raise ValueError(f"linear: expected at least half of the slots to be free, got {self._used[0]} of {slots}")
+            raise bad("linear", "at least half of the slots to be free", f"{self._used[0]} of {slots}")
 
     @property
     def models(self) -> int:

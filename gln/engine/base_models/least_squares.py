@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.preprocessing.basis_expansion import with_distances
+from gln.engine.saving import Array, checked, saved
 
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
 
+@saved(**{"weights": Array("f8", "C K"), "inverses": Array("f8", "C K K")})
 class LeastSquares(NamedTuple):
     """A linear model of each head, with the least squared errors and weights over all samples so far."""
 
@@ -28,7 +30,7 @@ class LeastSquares(NamedTuple):
     @classmethod
     def start(cls, heads: int, columns: int) -> LeastSquares:
         """Before the first sample."""
-        size = min(1 + 2 * columns, MOST_INPUTS)
+        size = _inputs(columns)
         return cls(np.zeros((heads, size)), np.tile(np.eye(size), (heads, 1, 1)))
 
     def with_columns(self, columns: int) -> LeastSquares:
@@ -54,9 +56,13 @@ class LeastSquares(NamedTuple):
         factor = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
         return found * factor[..., None], constant * factor
 
-    def fits(self, columns: int, heads: int) -> bool:
-        """Whether these are for so many columns and heads: compiled loops do not check."""
-        return [array.shape for array in self] == [array.shape for array in LeastSquares.start(heads, columns)]
+    def checked(self, columns: int, heads: int) -> LeastSquares:
+        """This model, if it is of so many columns and heads; else raises ValueError."""
+        return checked("least_squares", self, C=heads, K=_inputs(columns))
+
+
+def _inputs(columns: int) -> int:
+    return min(1 + 2 * columns, MOST_INPUTS)
 
 
 def predict_least_squares(

@@ -24,6 +24,7 @@ from gln.engine.base_models.least_squares import LeastSquares, predict_least_squ
 from gln.engine.batches import Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.preprocessing.basis_expansion import fill_distances
+from gln.engine.saving import checked
 
 NO_LEAST_SQUARES = LeastSquares.start(heads=0, columns=0)
 
@@ -148,16 +149,16 @@ class OnlineBaseModels(WritableArrays):
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> OnlineBaseModels:
         """The base models whose `state` this was. Raises ValueError for parts that do not fit together."""
-        bin_means = FadingBinMeans(*(state["cells"][name] for name in FadingBinMeans._fields))
-        bin_means.check()
         least_squares = LeastSquares(**state["least_squares"]) if "least_squares" in state else None
-        return cls(HashedLinear(**state["linear"]), bin_means, bool(state["counts"]), least_squares)
+        return cls(
+            HashedLinear(**state["linear"]), FadingBinMeans(**state["cells"]), bool(state["counts"]), least_squares
+        )
 
-    def fits(self, columns: int, heads: int) -> bool:
-        """Whether these are for so many columns and heads: compiled loops do not check."""
-        least_squares_fit = self.least_squares is None or self.least_squares.fits(columns, heads)
-        heads_fit = self.linear.heads == self.bin_means.heads == heads
-        return least_squares_fit and heads_fit and bool((self.bin_means.grids < columns).all())
+    def check(self, columns: int, heads: int) -> None:
+        """Raise ValueError unless these are of so many columns and heads."""
+        checked("linear", self.linear, C=heads)
+        self.bin_means = self.bin_means.checked(columns, heads)
+        self.least_squares = self.least_squares and self.least_squares.checked(columns, heads)
 
 
 def predict_base_models(

@@ -64,6 +64,10 @@ class ClassDensityClassifier:
     def means(self) -> Ensemble:
         return Ensemble([Member(network) for density in self.classes for network in density.networks])
 
+    def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
+        """As of a `Learner`; categories are those that are known to be, and others of which levels were learned."""
+        return self.size, {*categorical}.union(*(density.levels for density in self.classes)), max(2, len(self.classes))
+
     def set_learning_rate(self, rate: Rate | None) -> None:
         self.learning_rate = rate
 
@@ -192,8 +196,11 @@ class ClassDensityClassifier:
         """The learner whose `state` this was. Raises ValueError if it does not fit together."""
         classes = [ClassDensity(**fields) for fields in state["classes"]]
         for networks in (state["networks"], *(density.networks for density in classes)):
-            if {network.context_size for network in networks} != {state["size"]}:
+            sizes = {(one.base_size, one.context_size, one.num_heads, one.config.logits) for one in networks}
+            if sizes != {(2 * state["size"], state["size"], 1, True)}:
                 raise ValueError(f"learner: expected networks of {state['size']} features, got others")
+        for density in classes:
+            density.check(state["size"])
         return cls(state["networks"], classes, learning_rate)
 
 

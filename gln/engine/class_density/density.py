@@ -22,6 +22,7 @@ from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate, predict_all
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
+from gln.engine.saving import Array, Number, bad, checked, saved
 
 PRIOR = 10.0  # samples that the assumed covariances and tails count for; 2 to 20 are about as good
 LEVEL_PRIOR = 1.0  # the same for the levels of a category
@@ -35,6 +36,13 @@ SCORE_FADING = 0.9  # at each renewal, because scores of few samples are low
 LEARNING_RATE = 1.0  # of the networks; 0.3 to 3 are about as good
 
 
+@saved(
+    **{"networks": [object], "known": Array("f8", "D", 0), "mean": Array("f8", "D"), "ends": Array("f8", "2 D")},
+    **{"scatter": Array("f8", "D D"), "scores": Array("f8", "2 4"), "center": Array("f8", "D")},
+    **{"factor": Array("f8", "D D", most=np.inf), "freedom": Number(float, 0), "count": Number(float, 0)},
+    **{"levels": {Number(int, 0, "D"): Array("f8", "*", 0)}},
+    **{"visits": Number(int, 0, 1 << 62), "renewal": Number(int, 1, 1 << 62)},
+)
 @dataclasses.dataclass
 class ClassDensity(WritableArrays):
     """What one class has learned. Categories are NaN among the numbers, and counted by their levels."""
@@ -55,11 +63,14 @@ class ClassDensity(WritableArrays):
     visits: int = 0  # the number of samples, under the name that it has in files
     renewal: int = 2  # the number of samples after which the next renewal is due
 
-    def __post_init__(self) -> None:
-        """Raise ValueError unless shapes fit together: compiled loops do not check, and a file may be changed."""
-        for name, expected in _initial_arrays(self.networks[0].context_size).items():
-            if getattr(self, name).shape != expected.shape:
-                raise ValueError(f"{name}: expected shape {expected.shape}, got {getattr(self, name).shape}")
+    def check(self, size: int) -> None:
+        """Raise ValueError unless this is of so many features."""
+        checked("classes", self, D=size)
+        lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.visits)
+        if not (np.isfinite(lower).all() and all(np.all(number > 0) for number in positive)):
+            raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.visits}")
+        if (np.diag(self.scatter) < 0).any() or (self.scores[:, [0, 2]] < 0).any():
+            raise bad("classes", "variances of at least 0", np.diag(self.scatter).min(initial=0))
 
     @classmethod
     def start(cls, networks: list[Network]) -> ClassDensity:

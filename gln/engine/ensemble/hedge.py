@@ -19,6 +19,7 @@ import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import SAVED, Array, checked, saved
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -31,6 +32,7 @@ TINY = 1e-12
 UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 
 
+@saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0),)})
 @dataclasses.dataclass
 class Hedge(WritableArrays):
     """How well each expert predicted recently."""
@@ -80,9 +82,10 @@ class Hedge(WritableArrays):
     def of_state(state: Mapping[str, Any]) -> Hedge:
         """The hedge of which a file holds these fields."""
         known = {name: value for name, value in state.items() if value is not None or name == "spread"}
-        return (VarianceHedge if "scale" in known else Hedge)(**known)
+        return checked("mixtures", (VarianceHedge if "scale" in known else Hedge)(**known))
 
 
+@saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 @dataclasses.dataclass
 class VarianceHedge(Hedge):
     """Adds what networks of variances do not know themselves."""

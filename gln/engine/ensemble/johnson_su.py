@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from gln.engine.ensemble.stacking import MAX_WEIGHT
+from gln.engine.saving import Array, saved
 
 LOG_ROOT = 0.5 * np.log(2 * np.pi)
 MIN_TAILS, MAX_TAILS, MAX_SKEW = 1e-3, 0.9, 3.0  # with MIN_TAILS it is normal to 1e-6
@@ -25,6 +26,7 @@ MIN_TAILS, MAX_TAILS, MAX_SKEW = 1e-3, 0.9, 3.0  # with MIN_TAILS it is normal t
 PENALTY, SHAPE_PENALTY = 4.0, 1.0
 
 
+@saved(**{"skew": Array("f8", "T", -MAX_SKEW, MAX_SKEW), "tails": Array("f8", "T", MIN_TAILS, MAX_TAILS)})
 class JohnsonSU(NamedTuple):
     """Johnson's SU distributions with mean 0 and variance 1, one for each target."""
 

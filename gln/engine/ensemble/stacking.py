@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, log_expit, logsumexp, softmax
 
 from gln.engine.networks.head_sampling import log_sampling_rate
+from gln.engine.saving import Array, saved
 
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little. On 19 tables of KEEL, factors of 4 to 32 for classes are about as good.
@@ -23,6 +24,7 @@ MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weig
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 
 
+@saved(**{"weights": Array("f8", "M *"), "offsets": Array("f8", "*")})
 class StackingWeights(NamedTuple):
     """The combined prediction of several networks: a weighted sum of their logits or values, plus an offset."""
 

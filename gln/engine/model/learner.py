@@ -55,6 +55,11 @@ class Learner:
     def networks(self) -> list[Network]:
         return list(itertools.chain(*(ensemble.networks for ensemble in self.ensembles)))
 
+    def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
+        """The number of features, those that are categories, and the number of classes, 0 for numbers."""
+        numbers, are_classes = self.featurizer.numbers, self.targets.are_classes
+        return len(numbers), {*np.flatnonzero(numbers < 0).tolist()}, self.targets.count(self.means) * are_classes
+
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set the learning rate of this learner and of its networks, for which None is their own default."""
         for network in self.networks:

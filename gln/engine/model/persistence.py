@@ -5,11 +5,14 @@ A file holds JSON, with large arrays beside it; what may stand in it is listed b
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
 import inspect
 import itertools
 import os
 import types
+import typing
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
@@ -26,15 +29,20 @@ from gln.engine.model.builders import equal_hedge
 from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, TableFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
+from gln.engine.networks.files import CALLABLE, check_sizes, configuration, packed, read, unpacked, usable, write
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Rate, is_network
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces
 from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.saving import bad, checked, fits, value_of
 
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
+MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
+LONGEST = 1000  # characters of the place of a value among lists and mappings, so that these are not too deep
+WIDE_TEXT, PER_CHARACTER = 1 << 24, 400  # bytes of an array of texts, all of which take as many as the longest one
+MOST_LIMIT = 20.0  # of standardised features: beyond it, `predict_bin_means` would find no bin
 SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
 
 
@@ -69,7 +77,7 @@ class Saveable:
             or mapping of these, or `extra` is no mapping.
         """
         if extra is not None and not isinstance(extra, Mapping):
-            raise bad("extra", "a mapping", repr(extra)[:200])
+            raise bad("extra", "a mapping", repr(extra))
         arrays: dict[str, np.ndarray] = {}
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         learned = self._learned() | ({"extra": dict(extra)} if extra else {})
@@ -119,6 +127,11 @@ class Saveable:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
+            annotations = _annotations(cls)
+            for name, value in saved.items():
+                if name not in parameters and not fits(value, annotations.get(name, Any)):
+                    raise bad(name, f"{annotations[name]}", repr(value))
+            _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
             estimator = cls(**saved | parameters)
             network = load_backend(getattr(estimator, "backend", "auto")).GLN
             for name, value in config["learned"].items():
@@ -141,9 +154,26 @@ class Saveable:
             value = None if value is None else learner_of(value, self.learning_rate)  # None before the first sample
         elif kept[name] is PairHistograms:
             value = PairHistograms.of_state(value)
-        elif not isinstance(value, kept[name]):
-            raise bad(name, f"a value of type {kept[name]}", repr(value)[:200])
+        else:
+            value = value_of(type(self).__name__, name, value, kept[name], {})
         setattr(self, name, value)
+
+
+def _annotations(estimator: type) -> dict[str, Any]:
+    """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
+    with contextlib.suppress(NameError):
+        return typing.get_type_hints(estimator.__init__)  # type: ignore[misc]
+    return {}
+
+
+def _check_of_networks(parameters: Mapping[str, Any], numbers: int) -> None:
+    """Raise ValueError for parameters that no network has, or layers that are larger than these numbers in a file."""
+    network = load_backend("numpy").GLN([1], 1, 1, learning_rate=parameters.get("learning_rate"))
+    names = ("layer_sizes", "context_map_size", "context_bias")
+    given = {name: parameters[name] for name in names if parameters.get(name) is not None}
+    config = dataclasses.replace(network.config, **given)
+    if (rows := sum(config.layer_sizes) << config.context_map_size) > max(MOST_ROWS, numbers):
+        raise bad("layer_sizes, context_map_size", f"at most {MOST_ROWS} rows before the first sample", rows)
 
 
 def _kind(estimator: type) -> str:
@@ -190,14 +220,15 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
 
 def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> Any:
     """Undo `_encoded`; networks are made by `network`, and a learner is returned as its state."""
+    if len(place) > LONGEST:
+        raise bad("configuration", "few lists and mappings within one another", place)
     if isinstance(value, list):
         return [_decoded(f"{place}.{i}", item, arrays, network) for i, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
     kind, content = list(value.items())[0]  # noqa: RUF015 - a mapping without entries is a LookupError
     if kind == "array":
-        array = np.array(content, value["dtype"])
-        return array.reshape(value.get("shape", array.shape))  # missing in older files
+        return _decoded_array(content, np.dtype(value["dtype"]), value.get("shape"))
     if kind == "tensor":
         return arrays[content]
     if kind == "tuple":
@@ -211,12 +242,27 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     prefix = f"{place}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if kind in SCALERS:
+        if type(content) is not int or state["squares"].shape != (content,):
+            raise bad(place, f"{content} features", f"squares of shape {state['squares'].shape}")
         made = SCALERS[kind](content)
         made.set_state(state)
     else:
+        check_sizes(content, state)
         made = network(**content | {"learning_rate": None})  # the estimator sets it
         made.set_state(unpacked(made, state))
     return made
+
+
+def _decoded_array(content: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
+    """An array from its numbers or texts; `shape` is missing in older files."""
+    if dtype.kind not in "biufUO" or type(content) is not list:
+        raise bad("array", "numbers or texts", f"dtype {dtype}")
+    if dtype.kind in "UO":
+        characters = sum(map(len, content)) if {str}.issuperset(map(type, content)) else -1
+        if not 0 <= dtype.itemsize * len(content) <= max(WIDE_TEXT, PER_CHARACTER * characters) or characters < 0:
+            raise bad("array", "texts that are about as long as its dtype", f"{len(content)} of dtype {dtype}")
+    array = np.array(content, dtype)
+    return array if shape is None else array.reshape(shape)
 
 
 # What featurizers hold besides a standardizer, and its names in files, which are those of the first ones.
@@ -276,14 +322,14 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
     means.mixes_linear = getattr(featurizer, "base_models", None) is not None
     variances = quantiles.pop() if quantiles and quantiles[-1].link == "log" else None
     if variances is not None and state.get("shape") is not None:
-        variances.shape = JohnsonSU(*state["shape"])
+        variances.shape = checked("shape", JohnsonSU(*state["shape"]), T=means.heads)
     for target, ensemble in enumerate(quantiles):
         ensemble.target = target
-    counts = None if rows is None else GateCounts(rows)
+    counts = None if rows is None else checked("visits", GateCounts(rows))
     learner = Learner(
         featurizer, Classes() if targets is None else Numbers(targets), means, quantiles, variances, counts
     )
-    if not _fits(learner):
+    if not (_fits(learner) and _fits_targets(learner)):
         raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
     learner.set_learning_rate(learning_rate)
     return learner
@@ -291,14 +337,30 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
 
 def _featurizer_of(state: Mapping[str, Any]) -> Any:
     encoding, cells, base_models = (state.get(name) for name in ("categories", "cells", "bases"))
-    columns = state["standardizer"], None if encoding is None else TargetEncoding(**encoding)
+    standardizer = state["standardizer"]
+    if encoding is not None:
+        features = {column[0] for column in encoding["columns"]} | encoding["counts"].keys()
+        if len(features) != encoding["size"] or len(encoding["columns"]) != standardizer.size:
+            raise bad("categories", f"{standardizer.size} columns of {encoding['size']} features", len(features))
+        encoding = TargetEncoding(**encoding)
     if not state.get("distances", True):
-        return PlainFeaturizer(*columns)
+        return PlainFeaturizer(standardizer, encoding)
+    if not isinstance(standardizer, Standardizer) or not 0 < standardizer.limit <= MOST_LIMIT:
+        raise bad("standardizer", f"a limit above 0 and of at most {MOST_LIMIT}", type(standardizer).__name__)
     if state.get("blends") is not None:
-        pieces = Pieces(*state.get("pieces", NO_PIECES))
-        return TableFeaturizer(*columns, pieces, None if cells is None else BinMeans(**cells))
-    of_state = OnlineBaseModels.of_state
-    return StreamFeaturizer(*columns, state.get("memory"), None if base_models is None else of_state(base_models))
+        pieces = checked("pieces", Pieces(*state.get("pieces", NO_PIECES)), D=standardizer.size)
+        table = TableFeaturizer(standardizer, encoding, pieces, None if cells is None else BinMeans(**cells))
+        size = len(table.numbers)
+        binned = size if table.bin_means is None else len(table.bin_means.sizes)
+        if not (pieces.high > pieces.low).all() or binned != size:
+            raise bad("cells", f"pieces and bins of {size} features", "others")
+        return table
+    of_state, memory = OnlineBaseModels.of_state, state.get("memory")
+    base_models = None if base_models is None else of_state(base_models)
+    stream = StreamFeaturizer(standardizer, encoding, memory, base_models)
+    if memory is not None and (type(memory) is not int or memory not in np.flatnonzero(stream.numbers < 0)):
+        raise bad("memory", "a category", repr(memory))
+    return stream
 
 
 def _ensemble_of(state: Mapping[str, Any], place: int, featurizer: Any) -> Ensemble:
@@ -306,7 +368,7 @@ def _ensemble_of(state: Mapping[str, Any], place: int, featurizer: Any) -> Ensem
     roles = state["roles"][place] if "roles" in state else _roles_of_older(state, place, featurizer)
     members = [Member(network, ROLES[role]) for network, role in zip(networks, roles, strict=True)]
     if stacking is not None:
-        return Ensemble(members, StackingWeights(*stacking[place]))
+        return Ensemble(members, checked("blends", StackingWeights(*stacking[place])))
     return Ensemble(members) if hedges is None else Ensemble(members, Hedge.of_state(hedges[place]))
 
 
@@ -325,15 +387,36 @@ def _roles_of_older(state: Mapping[str, Any], place: int, featurizer: Any) -> li
 
 
 def _fits(learner: Learner) -> bool:
-    """Whether the sizes of all parts agree: compiled loops do not check."""
+    """Whether the sizes of all parts agree: compiled loops do not check. Raises ValueError for other base models."""
     base_models, heads = getattr(learner.featurizer, "base_models", None), learner.means.heads
     rows = GateCounts.zeros(learner.means.networks).rows
     counted = rows if learner.counts is None else learner.counts.rows
+    if base_models is not None:
+        base_models.check(learner.featurizer.size, heads)
     return (
-        len(learner.quantiles) in (0, heads)
-        and (base_models is None or base_models.fits(learner.featurizer.size, heads))
-        and all(_fits_ensemble(ensemble, learner.featurizer) for ensemble in learner.ensembles)
+        all(_fits_ensemble(ensemble, learner.featurizer) for ensemble in learner.ensembles)
         and [table.shape[:2] for table in rows] == [table.shape[:2] for table in counted]
+        and {table.shape[2] for table in counted} <= {1, heads}
+    )
+
+
+def _fits_targets(learner: Learner) -> bool:
+    """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
+    featurizer, targets, heads = learner.featurizer, learner.targets, learner.means.heads
+    base_models, encoding = getattr(featurizer, "base_models", None), featurizer.encoding
+    kinds = [encoding and encoding.are_classes, base_models and base_models.linear.are_classes]
+    kinds_of_heads = [(ensemble.config.record.heads, ensemble.link) for ensemble in learner.ensembles]
+    expected = [("num_classes", "logit") if targets.are_classes else ("num_outputs", "itself")]
+    expected += [("quantiles", "itself")] * len(learner.quantiles)
+    if not targets.are_classes:
+        size, counted = targets.standardizer.size, encoding and len(encoding.totals) - 1
+        if type(targets.standardizer) is not Standardizer or size not in (1, heads) or counted not in (None, size):
+            return False
+    return (
+        kinds_of_heads == expected + [("num_outputs", "log")] * (learner.variances is not None)
+        and (learner.variances is None or learner.variances.heads == heads)
+        and len(learner.quantiles) in (0, heads)
+        and {targets.are_classes, None}.issuperset(kinds)
     )
 
 
@@ -342,9 +425,11 @@ def _fits_ensemble(ensemble: Ensemble, featurizer: Any) -> bool:
     roles = [member.role for member in ensemble.members]
     if sizes != [(len(featurizer.inputs_of(role).names), len(featurizer.columns_of(role))) for role in roles]:
         return False
+    if len({(config.loss, config.num_heads, config.quantiles) for config in [n.config for n in ensemble.networks]}) > 1:
+        return False
     if isinstance(ensemble.combination, Hedge):
         hedges = ensemble.combination, equal_hedge(ensemble, featurizer)
         one, other = ({name: np.shape(array) for name, array in vars(hedge).items()} for hedge in hedges)
         return one == other
-    shapes = [(len(sizes), heads) for heads in (1, ensemble.heads)]
-    return ensemble.stacking_weights()[0].weights.shape in shapes
+    (weights, offsets), sizes_of_heads = ensemble.stacking_weights()[0], (1, ensemble.heads)
+    return weights.shape in [(len(sizes), size) for size in sizes_of_heads] and len(offsets) in sizes_of_heads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gln.engine.networks.protocol import arguments
+from gln.engine.saving import bad, printable
+from gln_numpy import Config
 
 FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+FEW = 1 << 20  # numbers of a network that need not be in a file for it to be made
 
 
 def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -54,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     except (json.JSONDecodeError, RecursionError) as error:
         raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text}")
+        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text[:100]}")
     return config, arrays
 
 
@@ -81,8 +85,12 @@ def usable(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
     try:
         yield
+    except ValueError as error:
+        if (message := printable(str(error))) != str(error):
+            raise ValueError(message) from None
+        raise
     except UNUSABLE as error:
-        raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from error
+        raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from None
 
 
 def configuration(network: Any) -> dict[str, Any]:
@@ -108,6 +116,23 @@ def packed(model: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
+def check_sizes(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless large layers of this configuration are in the file: making them takes memory and time."""
+    of_network, missing = Config(**{name: config[name] for name in Config.__dataclass_fields__ if name in config}), 0
+    halfspaces, bias, below = of_network.context_map_size, of_network.bias, of_network.input_size
+    for layer, neurons in enumerate(of_network.layer_sizes, start=1):
+        planes, weights = (arrays.get(f"{name}.{layer}", np.empty(0)) for name in ("hyperplanes", "weights"))
+        if layer == 1 and config["base_predictor"] is not None:  # only a call can tell what it returns
+            below = [bias, *weights.shape][-1] - bias
+        rows, seen = neurons * 2**halfspaces * of_network.num_heads, neurons * halfspaces * of_network.context_size
+        shape = arrays.get(f"weights.{layer}.rows", weights).shape[:3]
+        if planes.size != seen or math.prod(shape) != rows or weights.shape[-1:] != (below + bias,):
+            missing += rows * (below + bias) + seen
+        if missing > FEW:
+            raise bad("layer_sizes", "the layers in the file", f"{neurons} neurons of layer {layer}")
+        below = neurons
+
+
 def unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state of a network of the same shape as `model` from the result of `packed`; format 1 stores the state."""
     state = dict(arrays)
@@ -124,7 +149,3 @@ def unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]
                 raise bad(f"{name}.rows", expected, f"numbers from {indices.min()} to {indices.max()}")
             state[name] = rows[indices]
     return state
-
-
-def bad(name: str, expected: str, got: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {got}")

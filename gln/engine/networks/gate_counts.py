@@ -14,8 +14,10 @@ from scipy.special import ndtr
 
 from gln.engine.jit import WritableArrays, compiled
 from gln.engine.networks.protocol import Network
+from gln.engine.saving import Array, saved
 
 
+@saved(**{"rows": [Array("i4", "* * H", 0)]})
 @dataclasses.dataclass
 class GateCounts(WritableArrays):
     rows: list[np.ndarray]  # for each network (N, 2^k, C or 1): per head, or for all heads together

@@ -23,6 +23,7 @@ import numpy as np
 
 from gln.engine.batches import dense
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import Array, Number, bad, checked, saved
 
 FADING = 2  # of fewer samples, each counts as much as its number, so that a bad start is soon forgotten
 PAIRS, MOST_PAIRS = 8, 512  # per feature, and of all the features of the first sample, if these are fewer
@@ -36,6 +37,12 @@ CONSTANT_SCALE = 1e-6  # of the mean: the standard deviation of a feature that n
 TAIL, LEAST_REACH, SHAPE = 20, 1e-3, 0.25  # one in so many scores, the highest, tell how far others reach
 
 
+@saved(
+    **{"seed": Number(int, 0), "partners": Array("i8", "F K", 0, "F"), "histograms": Array("f4", f"F K {BINS}", 0)},
+    **{"products": Array("f8", "F K"), "moments": Array("f8", "2 F"), "values": Array("f8", "F", 0)},
+    **{"known": Array("f8", "F", 0), "levels": {Number(int, 0): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
+    **{"total": Number(float, 0, 1e30), "count": Number(int, 0, 1 << 62)},
+)
 @dataclasses.dataclass
 class PairHistograms(WritableArrays):
     seed: int  # of the partners
@@ -153,13 +160,10 @@ class PairHistograms(WritableArrays):
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> PairHistograms:
         """The one whose `state` this was. Raises ValueError if it does not fit together."""
-        model = cls(**state)
-        expected = {name: array.shape for name, array in _arrays(*model.partners.shape).items()}
-        shapes = {name: getattr(model, name).shape for name in expected}
-        if shapes != expected or model.scores.ndim != 1:  # compiled loops do not check
-            raise ValueError(f"novelty: expected arrays of shapes {expected}, got {shapes}")
-        if not ((model.partners >= 0) & (model.partners < max(1, model.size))).all():
-            raise ValueError("novelty: expected partners among the features, got others")
+        model = checked("novelty", cls(**state))
+        is_first, fits = model.count == 0, max(model.levels, default=-1) < model.size and model.window > 1
+        if not fits or (model.moments[1] < 0).any() or (model.total == 0) != is_first or not model.partners.shape[1]:
+            raise bad("novelty", "a weight of the samples, and levels and variances of features", f"{model.total}")
         return model
 
 

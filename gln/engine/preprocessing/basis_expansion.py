@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.jit import compiled
+from gln.engine.saving import Array, saved
 
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
 NARROWEST = 1e-6  # width of a piece, in standardised values: dividing by less may overflow
@@ -34,6 +35,7 @@ def fill_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B
         both[2 * i, b], both[2 * i + 1, b] = z, z if z == 0 else abs(z) - DISTANCE
 
 
+@saved(**{"features": Array("i8", "E", 0, "D"), "low": Array("f4", "E"), "high": Array("f4", "E")})
 class Pieces(NamedTuple):
     """The pieces of a piecewise-linear encoding, each between two values of a feature; see `piecewise_linear`."""
 

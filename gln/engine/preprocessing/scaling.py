@@ -28,6 +28,7 @@ BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
+LARGEST_LOG = 89.0  # of values, which float32 can hold
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
@@ -222,7 +223,9 @@ class Standardizer(WritableArrays):
     def _state_array(self, name: str, value: Any) -> np.ndarray:
         array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
         if name == "first" and array.ndim == 2 and len(array) < FEW_VALUES and array.shape[1] == self.size:
-            return array  # it may contain NaN
+            if not np.isinf(array).any():
+                return array  # it may contain NaN
+            raise ValueError("state['first']: expected finite numbers or NaN, got infinity")
         if array.shape != shape:
             raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
@@ -321,6 +324,8 @@ class SparseScaler(WritableArrays):
             raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
         if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
             raise ValueError("state: expected finite numbers, and counts of at least 0")
+        if arrays["logs"] > LARGEST_LOG * max(1.0, float(arrays["stored"])):
+            raise ValueError(f"state['logs']: expected at most {LARGEST_LOG} per value, got {arrays['logs']}")
         self.squares = arrays.pop("squares")
         self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
 

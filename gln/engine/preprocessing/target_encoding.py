@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import Array, Number, bad, checked, saved
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
@@ -32,6 +33,10 @@ class Column(NamedTuple):
     target: int | None = None
 
 
+@saved(
+    **{"size": Number(int, 0), "columns": [object], "are_classes": bool, "totals": Array("f8", "W")},
+    counts={Number(int, 0): Array("f8", "* W")},
+)
 @dataclasses.dataclass
 class TargetEncoding(WritableArrays):
     """The columns that samples with categories become, and the counts of the levels.
@@ -48,6 +53,7 @@ class TargetEncoding(WritableArrays):
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
+        checked("categories", self)
         # A file holds plain tuples, and what grows names known columns again.
         self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
@@ -60,13 +66,17 @@ class TargetEncoding(WritableArrays):
         self._join_tables()
 
     def _check(self) -> None:
-        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
-        features, width = [*self.features, *self.counts], len(self.totals)
-        if min(features, default=0) < 0 or max(features, default=-1) >= self.size:
-            raise ValueError(f"categories: expected features below {self.size}, got {sorted(set(features))}")
-        wrong = [table.shape for table in self.counts.values() if table.shape[1:] != (width,)]
-        if self._targets.max(initial=-1) >= width - 1 or wrong:
-            raise ValueError(f"categories: expected columns and counts of {width - 1} targets or classes")
+        """Raise ValueError unless the fields fit together."""
+        features, targets = {*self.features.tolist(), *self.counts}, len(self.totals) - 1
+        if max(features, default=-1) >= self.size or min(features, default=0) < 0:
+            raise bad("categories", f"features below {self.size}", sorted(features))
+        numbers = [-1 if number is None else number for column in self.columns for number in column]
+        if {*map(type, numbers)} - {int} or min(numbers, default=0) < -1:
+            raise bad("categories", "columns of features, levels and targets", self.columns)
+        tables = [self.totals[None], *self.counts.values()]
+        least = min(table[:, : None if self.are_classes else 1].min(initial=0) for table in tables)
+        if self._targets.max(initial=-1) >= targets or targets < 1 or least < 0:
+            raise bad("categories", f"columns and counts of {targets} targets or classes", f"counts from {least}")
 
     def _join_tables(self) -> None:
         """Make the totals and the counts of all features views of one array, which compiled loops read and change."""

@@ -21,6 +21,7 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
+from gln.engine.saving import Number, bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_rates, step_sizes_of
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
 from gln.engine.streaming.values import is_missing
@@ -73,7 +74,7 @@ class ArmHeads(Arms):
     may appear one by one. `arms` holds the head of each arm, None without a reward.
     """
 
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": dict}
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": {object: (Number(int, 0),)}}
 
     def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
@@ -161,10 +162,16 @@ class ArmHeads(Arms):
             self.arms = vars(self).pop(name)
 
     def _restored(self) -> None:
+        super()._restored()
         # In files of version 1.0, arms without a reward, or even a head, have numbers too.
         counts = [] if self.learner is None else self.learner.counts.rows
         learned = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
         self.arms = {arm: head if head in learned else None for arm, head in self.arms.items()}
+        heads = [head for head in self.arms.values() if head is not None]
+        if len({*heads}) < len(heads) or (
+            self.learner is not None and self.learner.counts.rows[0].shape[2] != self.room
+        ):
+            raise bad("_heads", "a head for each arm, and counts of each", heads)
 
 
 def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]) -> dict[Hashable, int]:
@@ -205,7 +212,9 @@ class JointArms(Arms):
     an arm becomes itself as it is learned.
     """
 
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"offered": dict, "_codes": dict}
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {
+        **{"offered": {object: dict}, "_codes": {object: Number(int, MOST_ONE_HOT, 1 << 62)}}
+    }
 
     def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
         super().__init__(config, learning_rate, arms, always={ARM})
@@ -349,6 +358,12 @@ class JointArms(Arms):
         if known is None or not _same(known[0], features):
             known = self._converted[arm] = dict(features), self._stream.schema.encode(_named(OF_ARM, features))
         return known[1]
+
+    def _restored(self) -> None:
+        super()._restored()
+        codes = {*self._codes.values()}
+        if codes != {*range(MOST_ONE_HOT, MOST_ONE_HOT + len(self._codes))}:
+            raise bad("_codes", f"numbers from {MOST_ONE_HOT}", codes)
 
     def _learned(self) -> dict[str, Any]:
         return {"_heads": self.arms, "_of_features": super()._learned()}

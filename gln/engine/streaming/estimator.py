@@ -22,6 +22,7 @@ from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
+from gln.engine.saving import ENTRIES, Array, Number, bad
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of
@@ -238,6 +239,18 @@ class StreamEstimator:
         learner.learning_rate = self.learning_rate
         return learner
 
+    def check(self) -> None:
+        """Raise ValueError unless the learner of a file is of the features and classes of the schema."""
+        schema, learner, novelty = self.schema, self.learner, self.novelty
+        if novelty is not None and novelty.model.size > len(schema.places):
+            raise bad("novelty", f"at most {len(schema.places)} features", novelty.model.size)
+        if learner is None:
+            return
+        sizes, classes = (len(schema.places), schema.categorical), max(2, len(schema.classes)) * self.are_classes
+        if learner.sizes(schema.categorical) != (*sizes, classes):
+            came = learner.sizes(schema.categorical)
+            raise bad("learner", f"the features, categories and classes {(*sizes, classes)}", came)
+
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
     def explain(self, x: Mapping[Hashable, Any]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
@@ -288,12 +301,12 @@ class SaveableSchema(Saveable):
 
     _stream: Any
     kept: ClassVar[dict[str, Any]] = {
-        "_places": dict,
-        "_levels": dict,
-        "_words": dict,
-        "_numbers": int,
-        "_occurrences": np.ndarray,
-        "_count": int,
+        "_places": {object: Number(int, 0, ENTRIES)},
+        "_levels": {object: {object: Number(int, 0, ENTRIES)}},
+        "_words": {object: Number(int, 0)},
+        "_numbers": Number(int, 0),
+        "_occurrences": Array("i8", "2 *", 0),
+        "_count": Number(int, 0, 1 << 62),
     }
 
     @property
@@ -316,6 +329,9 @@ class SaveableSchema(Saveable):
         super()._keep(name, value)  # which checks the type
         if name in FIELDS:
             setattr(self._stream.schema, FIELDS[name], vars(self).pop(name))
+
+    def _restored(self) -> None:
+        self._stream.schema.check()
 
 
 class SaveableStream(SaveableSchema):
@@ -342,6 +358,10 @@ class SaveableStream(SaveableSchema):
             self._stream.learner = vars(self).pop(name)
         elif name == "_novelty":
             self._stream.novelty = StreamNovelty(self._stream.schema, vars(self).pop(name))
+
+    def _restored(self) -> None:
+        super()._restored()
+        self._stream.check()
 
 
 FIELDS = {  # of the schema, by their names in files

@@ -33,6 +33,7 @@ from gln.engine.preprocessing.category_codes import (
     warn_of_numbers,
 )
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
+from gln.engine.saving import bad
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
 
@@ -127,6 +128,24 @@ class StreamSchema:
         enough = (had >= ENOUGH) & (2 * had >= self.sample_count - first) & (SHARE * had >= self.sample_count)
         found = {name for name, number in self.words.items() if enough[number]} if enough.any() else frozenset()
         return found if len(self.places) + len(found) <= MOST_FEATURES else frozenset()
+
+    @property
+    def categorical(self) -> Set[int]:
+        """Places of the features that are categories."""
+        return {place for name, place in self.places.items() if name in self.levels or name in self.always}
+
+    def check(self) -> None:
+        """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
+        places, words = [*self.places.values()], self.words.values()
+        if places != [*range(len(places))] or not (self.always <= self.places.keys() or not places):
+            raise bad("_places", f"numbers from 0 and the features {[*self.always]}", self.places)
+        if not self.levels.keys() <= self.places.keys() | self.words.keys():
+            raise bad("_levels", "names of features and words", [*self.levels])
+        if not max(words, default=-1) < self.word_count <= self.occurrences.shape[1]:
+            raise bad("_words", f"numbers below {self.word_count}, with occurrences", self.occurrences.shape)
+        previous, count = self.previous, len(self.classes)
+        if not (type(previous) in (int, float) and (math.isnan(previous) or previous in range(count))):
+            raise bad("_last", f"NaN or the number of one of {count} classes", repr(previous))
 
     def copy(self) -> StreamSchema:
         """A copy, on which several changes can be tried."""

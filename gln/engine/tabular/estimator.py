@@ -48,6 +48,7 @@ from gln.engine.preprocessing.category_codes import (
     with_codes,
 )
 from gln.engine.preprocessing.scaling import SparseScaler
+from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.blocks import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.fit import fit_table
 from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
@@ -102,9 +103,10 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
-        **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
-        **{"targets_shape_": tuple, "n_iter_": int, "learner_": Learner},
-        **{"oob_score_": float, "validation_scores_": np.ndarray, "learning_rate_": (float, int)},
+        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray, "classes_": np.ndarray},
+        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}, "targets_shape_": tuple},
+        **{"n_iter_": Number(int, 0), "learner_": Learner, "learning_rate_": Number(float, 0)},
+        **{"oob_score_": float, "validation_scores_": np.ndarray},
         **{"_importances": np.ndarray, "_novelty": PairHistograms},
     }
     changeable = (
@@ -127,6 +129,21 @@ class Estimator(Saveable, BaseEstimator):
     def _learned(self):
         check_is_fitted(self)
         return {name: value for name, value in super()._learned().items() if not callable(value)}  # a learning rate
+
+    def _restored(self):
+        features, names = self.n_features_in_, vars(self).get("feature_names_in_")
+        shape, classes = vars(self).get("targets_shape_"), vars(self).get("classes_")
+        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        known = features, {*self._levels}, 0 if classes is None else len(classes)
+        if self.learner_.sizes({*self._levels}) != known or (names is not None and names.shape != (features,)):
+            raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes({*self._levels}))
+        if classes is not None and not np.array_equal(np.unique(classes), classes):
+            raise bad("classes_", "different labels in ascending order", classes)
+        heads = 1 if classes is not None else self.learner_.means.heads
+        if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
+            raise bad("targets_shape_", "the shape of the targets of the networks", shape)
+        if "_novelty" in vars(self) and self._novelty.size not in (features, SUMS_OF_WIDE):
+            raise bad("_novelty", f"{features} features", self._novelty.size)
 
     # ---- Checks of input ---------------------------------------------------------------------------------------------
 
@@ -519,9 +536,9 @@ def _check_targets(y: Any) -> None:
         raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
     too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
     kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
-    for kind, bad in kinds.items():
-        if bad.ndim > 0 and bad.any():
-            where = f"{bad.sum()} of {bad.size} values, the first in row {bad.nonzero()[0][0]}"
+    for kind, wrong in kinds.items():
+        if wrong.ndim > 0 and wrong.any():
+            where = f"{wrong.sum()} of {wrong.size} values, the first in row {wrong.nonzero()[0][0]}"
             raise ValueError(f"Input y contains {kind}: {where}.")
 
 

@@ -1,0 +1,192 @@
+"""Files with a valid checksum and changed contents: an error at `load`, or a model that predicts and learns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, Box, boxed
+
+pytest.importorskip("numba")
+pytest.importorskip("river")
+
+import changed_files
+from changed_files import KINDS
+
+from gln.engine.networks.files import read, write
+from gln.river import GLNClassifier
+from gln.river_pipelines import load_pipeline
+from gln_numpy import GLN
+
+
+def outcomes(folder: Path, first: int, last: int, seconds: float, *names: str) -> list[str]:
+    """What became of the changed files with these numbers, in a process of its own, which may crash."""
+    command = [sys.executable, str(ROOT / "tests" / "changed_files.py"), str(folder), str(first), str(last), *names]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    with (folder / "lines").open("w+") as lines:
+        code: int | str
+        try:
+            code = subprocess.run(command, stdout=lines, env=environment, timeout=seconds, check=False).returncode
+        except subprocess.TimeoutExpired:
+            code = "none in time"
+        lines.seek(0)
+        found = lines.read().splitlines()
+    assert code == 0, f"{code}: {found[-1:]}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("last", "names"),
+    [(80, ["levels", "river", "bandit of features"]), pytest.param(3000, [*KINDS], marks=pytest.mark.slow)],
+    ids=["few", "many"],
+)
+def test_changed_files_are_refused_or_used(last, names, tmp_path):
+    found = outcomes(tmp_path, 0, last, 60 + last, *names)
+    assert len(found) == last
+    assert [line for line in found if "FAILED" in line] == []
+    assert 0.5 * last < sum("refused" in line for line in found) < 0.95 * last
+
+
+# ---- One by one ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Any:
+    """A function that loads a model of a kind after its configuration and arrays were changed."""
+    folder = tmp_path_factory.mktemp("saved")
+
+    def load(name: str, change: Any) -> Any:
+        kind, path = KINDS[name], folder / name
+        if not path.exists():
+            kind.save(kind.make(), path)
+        config, arrays = read(path)
+        change(config.get("learned", config), arrays)
+        write(folder / "changed", config, arrays)
+        return kind.load(changed_files.class_of(name, config), folder / "changed")
+
+    return load
+
+
+def put(value: Any, *path: Any) -> Any:
+    """A change of what stands in the configuration at this path."""
+
+    def change(learned: Any, arrays: dict[str, np.ndarray]) -> None:
+        for key in path[:-1]:
+            learned = learned[key]
+        learned[path[-1]] = value
+
+    return change
+
+
+def replace(name: str, array: np.ndarray) -> Any:
+    return lambda learned, arrays: arrays.update({name: array})
+
+
+CODE, LOSSES = ("pairs", 0, 1, "pairs", 0, 1), ("_learner", "fields", "mixtures", 0, "pairs", 0, 1)
+CHANGES: dict[str, tuple[str, Any, str]] = {
+    "a word's number": ("river", put(9, "_words", "pairs", 0, 1), "_words: expected numbers below 7"),
+    "a large number of a word": (
+        "river",
+        put(5000, "_words", "pairs", 0, 1),
+        "_words: expected numbers below 7",
+    ),
+    "a code": ("river", put(-(10**8), "_levels", *CODE), "_levels from 0 to 5, got -100000000"),
+    "a code of a few bytes": ("river", put(-200, "_levels", *CODE), "_levels from 0 to 5, got -200"),
+    "a code of a table": ("levels", put(-(10**8), "categories_", *CODE), "categories_ from 0 to 2, got -1"),
+    "a feature's place": ("river", put(8, "_places", "pairs", 0, 1), "_places from 0 to"),
+    "a place twice": ("river", put(1, "_places", "pairs", 0, 1), "_places: expected numbers from 0"),
+    "a negative count": ("river", put(-7, "_novelty", "fields", "count"), "novelty: expected count from 0 to"),
+    "no weight": ("river", put(None, "_novelty", "fields", "total"), "novelty: expected total from 0 to"),
+    "a text as losses": ("river", put("text", *LOSSES), "mixtures: expected losses, float64"),
+    "the last label": ("river", put(10**8, "_last"), "_last: expected NaN or the number of one of 3 classes"),
+    "a limit": ("river", replace("_learner.standardizer.limit", np.array(50.0)), "standardizer: expected a limit"),
+    "another dtype": (
+        "river",
+        replace("_learner.bases.0.3", np.zeros((256, 2, 3), int)),
+        "linear: expected leaders, float64 of shape",
+    ),
+    "losses of another shape": (
+        "river",
+        put({"array": [1.0], "dtype": "<f8"}, *LOSSES),
+        r"shape \(M, T\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_changed_file_is_refused(case, saved):
+    name, change, message = CHANGES[case]
+    with pytest.raises(ValueError, match=message):
+        saved(name, change)
+
+
+def test_layers_that_a_file_does_not_have_are_refused_at_once(tmp_path):
+    GLN([3, 2], 5, 4, context_map_size=2, seed=0).save(tmp_path / "network")
+    config, arrays = read(tmp_path / "network")
+    GLNClassifier(seed=0).save(tmp_path / "fresh")
+    of_stream, nothing = read(tmp_path / "fresh")
+    of_stream["parameters"]["layer_sizes"] = [10**7]
+    write(tmp_path / "fresh", of_stream, nothing)
+    start = time.perf_counter()
+    for changes in (
+        {"layer_sizes": [10**7, 2]},
+        {"layer_sizes": [10**7]},
+        {"input_size": 10**8},
+        {"context_size": 10**8},
+    ):
+        write(tmp_path / "network", {**config, **changes}, arrays)
+        with pytest.raises(ValueError, match="layer_sizes: expected the layers in the file"):
+            GLN.load(tmp_path / "network")
+    with pytest.raises(ValueError, match="layer_sizes, context_map_size: expected at most 131072 rows"):
+        GLNClassifier.load(tmp_path / "fresh")
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("dtype", ["S1900000000", "U400000000", "(9000,9000)f8", "V9", "U5"])
+def test_arrays_are_as_long_as_their_contents(dtype, tmp_path):
+    boxed(value=np.array(["a", "b"])).save(tmp_path / "m")
+    config, arrays = read(tmp_path / "m")
+    config["learned"]["value"]["dtype"] = dtype
+    write(tmp_path / "m", config, arrays)
+    if dtype == "U5":
+        assert vars(Box.load(tmp_path / "m"))["value"].dtype == "U5"
+    else:
+        with pytest.raises(ValueError, match="array: expected "):
+            Box.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        [0] * 10**5,
+        {"estimator": []},
+        {"estimator": {"\x1b[31m": 1}},
+        {"estimator": "\x1b]0;owned\x07" + "x" * 10**6},
+        {"layer_sizes": "x" * 10**6},
+    ],
+    ids=range(5),
+)
+def test_messages_are_short_and_without_escape_codes(config, tmp_path):
+    write(tmp_path / "m", config, {"none": np.zeros(1)})
+    for load in (load_pipeline, GLNClassifier.load, GLN.load):
+        with pytest.raises(ValueError, match="expected") as caught:
+            load(tmp_path / "m")
+        assert len(str(caught.value)) < 2000
+        assert str(caught.value).isprintable()
+
+
+def test_mappings_in_mappings_with_long_names_are_refused(tmp_path):
+    nested: Any = 0
+    for level in range(300):
+        nested = {"fields": {f"{level:016}" * 100: nested}}
+    boxed(value=1).save(tmp_path / "m")
+    config, arrays = read(tmp_path / "m")
+    write(tmp_path / "m", {**config, "learned": {"value": nested}}, arrays)
+    with pytest.raises(ValueError, match="configuration: expected few lists and mappings within one another"):
+        Box.load(tmp_path / "m")
