@@ -324,7 +324,8 @@ def predict_linear(
     (keys, _, leaders, squares, used), heads = table, table.leaders.shape[2]
     places, scaled, weights = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
-        start, stop = terms.starts[b], terms.starts[b + 1]
+        start, stop, repeats = terms.starts[b], terms.starts[b + 1], repeats_of(step_sizes[b])
+        size = min(step_sizes[b], repeats) / repeats
         if learns and is_short(keys, used[0], terms.most[b], max_slots):
             return b
         find_terms(terms, b, table, learns, places, scaled)
@@ -334,29 +335,31 @@ def predict_linear(
                 y = targets[head, b]
                 if math.isinf(y):
                     continue
-                repeats = repeats_of(step_sizes[b]) if learns and y == y else 1
-                for repeat in range(repeats):
+                for repeat in range(repeats if learns and y == y else 1):
                     s = 0.0
                     for i in range(start, end):
                         rate = RATES[model] / (STEADY + math.sqrt(squares[places[i], model, head]))
                         weights[i] = -leaders[places[i], model, head] * rate
                         s += weights[i] * scaled[i]
                     s = min(max(s, -limit), limit)
-                    if repeat == 0:
-                        predictions[model * heads + head, b] = s
+                    predictions[model * heads + head, b] = predictions[model * heads + head, b] if repeat else s
                     if not learns or math.isnan(y):
                         continue
                     error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
                     for i in range(start, end):
-                        gradient, slot = min(step_sizes[b], repeats) / repeats * error * scaled[i], places[i]
-                        root = math.sqrt(squares[slot, model, head])
-                        squares[slot, model, head] += gradient * gradient
-                        change = (math.sqrt(squares[slot, model, head]) - root) / RATES[model]
-                        leaders[slot, model, head] += gradient - change * weights[i]
+                        update_term(leaders, squares, (places[i], model, head), size * error * scaled[i], weights[i])
     return targets.shape[1]
+
+
+def update_term(
+    leaders: np.ndarray, squares: np.ndarray, place: tuple[int, int, int], gradient: float, weight: float
+) -> None:
+    root = math.sqrt(squares[place])
+    squares[place] += gradient * gradient
+    leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[place[1]] * weight
 
 
 # Loops with the functions that they call, as `compiled` takes them.
 TERMS_OF = terms_of, most_terms, cross_levels, key_of
 SLOTS_OF = slots_of, slot_of
-PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short, repeats_of
+PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short, repeats_of, update_term
