@@ -308,7 +308,7 @@ def test_predicts_the_arms_that_are_asked_for():
 
 # ---- Files -----------------------------------------------------------------------------------------------------------
 
-DSJSON = {
+DSJSON: dict[str, Any] = {
     "_label_cost": -1.5,
     "_label_probability": 0.8,
     "_label_Action": 2,
@@ -528,7 +528,7 @@ def test_an_arm_is_unknown_before_its_first_row(tmp_path, capsys):
         file = write(tmp_path / "log.jsonl", [LoggedDecision(None, arm, 1.0, 1 / 20) for arm in arms])
         assert main([file, "--seed", str(seed)]) == 0
         found.append(figures(capsys.readouterr().out)["IPS"])
-    assert np.mean(found) == pytest.approx(1, abs=2.5 * np.std(found) / math.sqrt(12))
+    assert np.mean(found) == pytest.approx(1, abs=2.5 * float(np.std(found)) / math.sqrt(12))
 
 
 def test_an_estimate_is_a_pair():

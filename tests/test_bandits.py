@@ -641,7 +641,7 @@ def test_rewards_that_come_in_batches_find_the_best_arm_as_well():
             xs = [{"a": float(a)} for a in rng.normal(size=100)]
             arms = [bandit.decide(x).arm for x in xs]
             rewards = [float(rng.random() < (0.8 if arm == 7 else 0.2)) for arm in arms]
-            earned = np.mean(rewards)
+            earned = float(np.mean(rewards))
             bandit.learn_log([(x, arm, r, 1.0) for x, arm, r in zip(xs, arms, rewards, strict=True)])
         assert earned > 0.5
 

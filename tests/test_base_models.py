@@ -301,8 +301,9 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
     z = np.random.default_rng(0).normal(size=(70, 200)).astype(np.float32)
     model, predictions = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
     assert model.weights.shape == (1, 129)
-    assert model.fits(70, 1)
-    assert not model.fits(50, 1)
+    model.checked(70, 1)
+    with pytest.raises(ValueError, match="^least_squares: expected weights"):
+        model.checked(50, 1)
     targets = (z[[0]] + z[[69]]).astype(np.float64)
     predict_least_squares(model, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
     found, constant = model.explain(z, 3.0)

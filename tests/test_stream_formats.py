@@ -687,7 +687,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = 
             _latin,
             _replaced(r"\|.*", ""),
             *(_replaced(r"^\S+", new) for new in ("one", "1:0.5", "nan", "1e39", "1,2", "1 2 3 4")),
-            *(_replaced(r" 2.0", new) for new in (" -1", " 101", " x", " 1 0.5", "\t2.0")),
+            *(_replaced(r" 2.0", new) for new in (" -1", " 1000001", " x", " 1 0.5", "\t2.0")),
             *(_replaced(r"x:\S+", new) for new in ("x:nan", "x:inf", "x:1e39", "x:", ":1", "x:1:2")),
             *(_replaced(r"b:0.5", new) for new in ("b:x", "b:", "b:inf")),
             _replaced(r".*", "1 |a x:3e38 x:3e38"),

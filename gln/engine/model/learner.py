@@ -22,6 +22,7 @@ from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate, count_samples
 from gln.engine.networks.surgery import add_class, with_outputs
+from gln.engine.preprocessing.scaling import Unscaled
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
@@ -44,8 +45,9 @@ class Learner:
 
     @classmethod
     def of_network(cls, network: Network, standardizer: Any, learning_rate: Rate | None) -> Learner:
-        """For one network of classes that reads samples as the standardizer gives them."""
-        return cls(PlainFeaturizer(standardizer), Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
+        """For one network of classes that reads samples as they are, or as a standardizer gives them."""
+        featurizer = PlainFeaturizer(Unscaled(network.context_size) if standardizer is None else standardizer)
+        return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
 
     @property
     def ensembles(self) -> list[Ensemble]:
