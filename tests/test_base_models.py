@@ -302,7 +302,7 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
     model, predictions = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
     assert model.weights.shape == (1, 129)
     model.checked(70, 1)
-    with pytest.raises(ValueError, match="^least_squares: expected weights"):
+    with pytest.raises(ValueError, match=r"^least_squares: expected weights"):
         model.checked(50, 1)
     targets = (z[[0]] + z[[69]]).astype(np.float64)
     predict_least_squares(model, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
