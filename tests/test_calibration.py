@@ -96,6 +96,15 @@ def test_class_weights_correct_overconfident_networks(classes, rng):
     assert losses[0] < losses[2] - 0.1
 
 
+def test_networks_that_know_nothing_are_replaced_by_the_rates_of_classes(rng):
+    shares = np.array([0.7, 0.2, 0.08, 0.02])
+    numbers, rates = rng.choice(4, 5000, p=shares), np.log(shares / (1 - shares))
+    outputs = 2 * rng.normal(size=(1, 4, 5000))
+    stacking = fit_stacking(config(num_classes=4), [np.array([0])], outputs, numbers, np.ones(5000), rates)
+    p = sum_to_one(expit(stacking.combine(2 * rng.normal(size=(1, 4, 5000)))))
+    np.testing.assert_allclose(p.mean(axis=1), shares, atol=0.015)
+
+
 def test_sample_weights_count_as_numbers_of_samples(rng):
     logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
     times = rng.integers(1, 4, 30)

@@ -45,18 +45,23 @@ def fit_stacking(
     values: np.ndarray,  # (G, C, n), out-of-fold logits or values, averaged over the networks of each input set
     targets: np.ndarray,  # (n,), or (C, n)
     sample_weights: np.ndarray,  # (n,)
+    rates: np.ndarray | None = None,  # (C,), logits of the rates of the classes; None is 0
 ) -> StackingWeights:
-    """The weights with the lowest loss; for quantiles equal ones, with offsets that correct the coverage."""
+    """The weights with the lowest loss; for quantiles equal ones, with offsets that correct the coverage.
+
+    The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
+    """
     heads, networks, offset = config.record.heads, sum(map(len, input_sets)), log_sampling_rate(config.num_heads)
     if heads == "quantiles":
         residuals = zip(targets - values.mean(axis=0), config.quantiles, strict=True)
         offsets = [_quantile_offset(residual, level, sample_weights) for residual, level in residuals]
         return equal_weights(networks)._replace(offsets=np.array(offsets))
     if heads == "num_classes":
-        found = np.append(_class_weights(values, targets, sample_weights, offset), offset)[:, None]  # (G + 1, C or 1)
-    else:
-        pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
-        found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)
+        rates = np.zeros(values.shape[1]) if rates is None else rates - offset
+        found = _class_weights(values, rates, targets, sample_weights, offset)[:, None]
+        return divide_among_networks(found, input_sets)._replace(offsets=offset + found[-1] * rates)
+    pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
+    found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)
     return divide_among_networks(found, input_sets)
 
 
@@ -84,9 +89,12 @@ def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -
     return StackingWeights(weights, found[-1])
 
 
-def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float) -> np.ndarray:
-    """Weights with the lowest log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
-    mean, scale = np.full(len(logits), 1 / len(logits)), max(1, sample_weights.sum())
+def _class_weights(
+    logits: np.ndarray, rates: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float
+) -> np.ndarray:
+    """Weights with the lowest log-loss, the last of the rates: (G, C, n), (C,), (n,), (n,), () -> (G + 1,)."""
+    mean, scale = np.append(np.full(len(logits), 1 / len(logits)), 0), max(1, sample_weights.sum())
+    logits = np.concatenate([logits, np.broadcast_to(rates[:, None], logits[:1].shape)])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
         combined, difference = np.tensordot(weights, logits, 1) + offset, weights - mean

@@ -24,7 +24,7 @@ from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import RATES
 from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
-from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role
+from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, logits_of_rates
 from gln.engine.tabular.importance import LeftOutRows
 from gln.engine.tabular.training import (
     OutOfFold,
@@ -98,11 +98,10 @@ def fit_table(
 
 
 def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
-    """Make each head predict the rate of its class; a class without rows, of weight 0, counts as half a row."""
-    counts = np.bincount(classes, minlength=networks[0].num_classes)
-    rates = counts.clip(0.5, len(classes) - 0.5) / len(classes)
+    """Make each head predict the rate of its class."""
+    rates = logits_of_rates(classes, networks[0].num_classes)
     for network in networks:
-        set_initial_logits(network, np.log(rates / (1 - rates)) - log_sampling_rate(len(rates)))
+        set_initial_logits(network, rates - log_sampling_rate(len(rates)))
 
 
 def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:

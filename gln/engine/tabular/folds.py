@@ -79,6 +79,12 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     return folds
 
 
+def logits_of_rates(classes: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (count,)
+    """Logits of the rates of all classes; one without rows, of weight 0, counts as half a row."""
+    rates = np.bincount(classes, minlength=count).clip(0.5, len(classes) - 0.5) / len(classes)
+    return np.log(rates / (1 - rates))
+
+
 def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights with which rows that were left out stand for the table: each class has its share of the whole.
 

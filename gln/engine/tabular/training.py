@@ -22,7 +22,7 @@ from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
 from gln.engine.tabular.blocks import TableBlocks
-from gln.engine.tabular.folds import indices_by_role, left_out_folds, representing
+from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
@@ -297,7 +297,9 @@ def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], 
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
     targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, blocks.step_sizes, rows)
-    combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights)
+    are_classes, heads = ensemble.config.logits, ensemble.heads
+    rates = logits_of_rates(jobs[0].targets, max(2, heads))[-heads:] if are_classes else None
+    combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights, rates)
     combined = combine_roles(ensemble, combination, by_role)
     return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets, weights))
 
