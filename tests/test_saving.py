@@ -331,6 +331,17 @@ def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tm
         GLN.load(tmp_path / "m")
 
 
+def test_a_configuration_that_no_header_holds_is_an_array(of_wines, tmp_path, monkeypatch):
+    """As of a stream whose names are too long for the header, without which no model could be saved."""
+    model = GLNClassifier.load(of_wines)
+    monkeypatch.setattr(files, "LONGEST", 100)
+    model.save(tmp_path / "m", {"key": "of a file"})
+    assert metadata_of(tmp_path / "m")["config"] == ""
+    loaded, rows = GLNClassifier.load(tmp_path / "m"), load_wine().data
+    np.testing.assert_array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
+    assert loaded.extra == {"key": "of a file"}
+
+
 def test_a_missing_config_is_refused(saved, tmp_path):
     checksum = files.checksum("", load_file(saved[0]))
     with pytest.raises(ValueError, match="a configuration that cannot be read"):

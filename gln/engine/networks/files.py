@@ -23,10 +23,13 @@ from gln_numpy import Config
 FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
 FEW = 1 << 20  # numbers of a network that need not be in a file for it to be made
+LONGEST = 1 << 24  # characters of a configuration in the header, of which safetensors reads 100 MB; others are an array
 
 
 def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     text = json.dumps(config)
+    if len(text) > LONGEST:
+        arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
     metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
     with replacing(path) as unfinished:
         save_file(arrays, unfinished, metadata)
@@ -54,8 +57,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     if checksum(text, arrays) != metadata["checksum"]:
         raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
     try:
-        config = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        config = json.loads(text or arrays.pop("config", np.empty(0)).tobytes())
+    except (ValueError, RecursionError) as error:
         raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text[:100]}")
