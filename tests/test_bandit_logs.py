@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gln.bandit_logs.command import main
+from gln.bandit_logs.formats import BadLine, Logged, read_decisions
 from gln.bandits import Estimate, GLNBandit, LoggedDecision, off_policy
-from gln.stream.bandit import main
-from gln.stream.decisions import BadLine, Logged, read_decisions
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context

@@ -57,7 +57,7 @@ DOORS = {
 def test_the_package_lists_what_users_import_and_one_folder_for_the_engine():
     listed = {path.stem for path in (ROOT / "gln").glob("*.py")} - {"__init__"}
     folders = {path.parent.name for path in (ROOT / "gln").glob("*/*.py")}
-    assert (listed, folders) == (DOORS, {"engine", "mnist", "page", "stream"})
+    assert (listed, folders) == (DOORS, {"bandit_logs", "engine", "mnist", "page", "stream"})
     for file in ENGINE.rglob("*.py"):  # which imports nothing that users import, but for the backends by name
         assert imports(file) & {f"gln.{door}" for door in DOORS} <= {"gln.backends"}, file
 
@@ -80,6 +80,14 @@ def test_a_folder_of_the_engine_imports_only_from_those_above_it():
     for above, below in arrows:
         assert ROOMS.index(below) <= ROOMS.index(above), f"{above} imports from {below}"
         assert above == below or below not in ROOMS[-3:], f"{above} imports from {below}"
+
+
+def test_rooms_of_the_commands_import_only_from_those_above_them():
+    rooms = ["stream/formats", "stream/metrics", "stream", "bandit_logs"]
+    for place, room in enumerate(rooms):
+        below = {module(file) for other in rooms[place + 1 :] for file in (ROOT / "gln" / other).glob("*.py")}
+        for file in (ROOT / "gln" / room).glob("*.py"):
+            assert not imports(file) & below, file
 
 
 def test_no_circular_imports():

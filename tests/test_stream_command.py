@@ -29,8 +29,8 @@ from river import dummy, evaluate, metrics, stats
 from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.figures import Figures
-from gln.stream.progress import Progress
+from gln.stream.metrics.metrics import Metrics
+from gln.stream.metrics.progress import Progress
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
 
@@ -301,7 +301,7 @@ def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
 
 
 def test_the_best_constant_of_one_class_has_no_negative_zero():
-    figures = Figures(are_classes=True)
+    figures = Metrics(are_classes=True)
     figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], None)
     assert "-0" not in figures.table()
 

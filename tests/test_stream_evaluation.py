@@ -20,8 +20,8 @@ from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, r
 from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.figures import Figures
-from gln.stream.progress import Progress
+from gln.stream.metrics.metrics import Metrics
+from gln.stream.metrics.progress import Progress
 
 pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
 
@@ -55,7 +55,7 @@ def test_auc_and_calibration_error():
     p = rng.beta(0.3, 0.5, 5000)
     p[:10] = [0, 1] * 5
     y, weights = rng.random(5000) < 0.5 + 0.7 * (p - 0.5), rng.choice([1.0, 0.25, 3.0], 5000)
-    figures = Figures(True)
+    figures = Metrics(True)
     frame = pd.DataFrame({"no": 1 - p, "yes": p})
     figures.count(frame, np.where(y, "yes", "no").tolist(), weights.tolist())
     values: dict[str, Any] = figures.values()
@@ -68,7 +68,7 @@ def test_auc_and_calibration_error():
 
 
 def test_auc_is_of_two_classes():
-    figures = Figures(True)
+    figures = Metrics(True)
     figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
     assert figures.values()["auc"] is None  # no sample of the second class
     figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)

@@ -23,8 +23,8 @@ import pytest
 
 from gln.engine.networks.files import read as read_file
 from gln.stream.command import main
-from gln.stream.formats import FORMS, BadLine, Chunk, form_of, opened, read
-from gln.stream.vw import example_of
+from gln.stream.formats.reader import FORMS, BadLine, Chunk, form_of, opened, read
+from gln.stream.formats.vw import example_of
 
 pytest.importorskip("river")
 
@@ -464,7 +464,7 @@ def test_a_value_that_is_written_is_a_value_and_an_absent_number_is_zero():
 
 @pytest.mark.parametrize("form", ["vw", "libsvm"])
 def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words(form, monkeypatch):
-    monkeypatch.setattr("gln.stream.namespaces.MOST_FEATURES", 5)
+    monkeypatch.setattr("gln.stream.formats.namespaces.MOST_FEATURES", 5)
     names = [[f"{i}:1", f"{i + 1}:0.5"] for i in range(1, 11)]
     lines = [
         f"1 {'|text ' if form == 'vw' else ''}{' '.join(each)}{' |n age:3' if form == 'vw' else ''}" for each in names
@@ -794,8 +794,8 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
 
 
 def test_a_long_line_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("gln.stream.lines.LONGEST", 1000)
-    monkeypatch.setattr("gln.stream.lines.BLOCK", 100)
+    monkeypatch.setattr("gln.stream.formats.lines.LONGEST", 1000)
+    monkeypatch.setattr("gln.stream.formats.lines.BLOCK", 100)
     bad: list[BadLine] = []
     text = '{"a": 1}\n' + " " * 100_000 + '{"a": 2}\n{"a": 3}\n'
     assert [x["a"] for _, x, _ in all_of(text, "jsonl", skip_bad=bad.append)] == [1, 3]
@@ -804,7 +804,7 @@ def test_a_long_line_does_not_fill_the_memory(monkeypatch):
 
 def test_a_line_that_never_ends_is_refused_at_the_limit(monkeypatch):
     """Also where it is compressed to a thousandth: nothing after the limit is read."""
-    monkeypatch.setattr("gln.stream.lines.LONGEST", 1000)
+    monkeypatch.setattr("gln.stream.formats.lines.LONGEST", 1000)
     source: Any = Endless(b" ", 10**9)
     chunks = read(source, "jsonl")
     with pytest.raises(BadLine, match=r"^line 1: expected at most 1,000 bytes, got more$"):
@@ -904,7 +904,7 @@ class Endless:
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "line"), [("csv", b"1,2.5,x\n"), ("jsonl", b'{"a": 1}\n'), ("vw", b"1 |a b:2\n")])
 def test_memory_does_not_grow(form, line, monkeypatch):
-    monkeypatch.setattr("gln.stream.lines.BLOCK", 1 << 14)
+    monkeypatch.setattr("gln.stream.formats.lines.BLOCK", 1 << 14)
     peaks = []
     for total in (5_000, 50_000):
         gc.collect()

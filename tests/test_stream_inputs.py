@@ -25,10 +25,10 @@ pytest.importorskip("river")
 from test_stream_command import assert_same_file, figures_in, started
 
 from gln.river import GLNClassifier
-from gln.stream.chunks import Wanted
 from gln.stream.command import main
-from gln.stream.formats import BadLine, form_of, opened, read
-from gln.stream.kinds import Kinds
+from gln.stream.formats.chunks import Wanted
+from gln.stream.formats.column_types import ColumnTypes
+from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
 UTC = datetime.timezone.utc
@@ -71,7 +71,7 @@ def written(path: Path, X: Any) -> str:
 
 def packed(path: Path, text: bytes) -> str:
     """Write a .zst file, whose blocks end after each kilobyte."""
-    zstd = pytest.importorskip("gln.stream.zstd").zstd
+    zstd = pytest.importorskip("gln.stream.formats.zstd").zstd
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
     blocks = [compressor.compress(text[at : at + 1000], compressor.FLUSH_BLOCK) for at in range(0, len(text), 1000)]
     path.write_bytes(b"".join(blocks) + compressor.flush())
@@ -308,7 +308,7 @@ def test_what_is_not_installed_is_named(file, module, extra, tmp_path, monkeypat
     if module == "backports" and sys.version_info >= (3, 14):
         pytest.skip("a part of Python")
     (tmp_path / file).write_bytes(b"")
-    for loaded in ("gln.stream.arrow", "gln.stream.zstd"):
+    for loaded in ("gln.stream.formats.arrow", "gln.stream.formats.zstd"):
         monkeypatch.delitem(sys.modules, loaded, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert main([str(tmp_path / file), "--target", "kind"]) == 2
@@ -554,9 +554,9 @@ def test_hours_help(tmp_path):
 
 
 def test_names_that_are_always_new_are_not_all_remembered(monkeypatch):
-    monkeypatch.setattr("gln.stream.kinds.MOST_WORDS", 3)
+    monkeypatch.setattr("gln.stream.formats.column_types.MOST_WORDS", 3)
     nothing: frozenset[str] = frozenset()
-    kinds = Kinds(Wanted(None, nothing, nothing, nothing, nothing, {}))
+    kinds = ColumnTypes(Wanted(None, nothing, nothing, nothing, nothing, {}))
     for i in range(10):
         assert kinds.values({f"k{i}": float(i)}) == {f"k{i}": float(i)}
     assert [kinds.is_number(f"k{i}") for i in range(10)] == [True] * 3 + [False] * 7

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gln.stream.lines import escaped
+from gln.stream.formats.lines import escaped
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from gln.stream.chunks import TYPED
+from gln.stream.formats.chunks import TYPED
 
 __all__ = ["Head"]
 
@@ -38,7 +38,7 @@ class Head:
 def _beginning(source: BinaryIO, form: str) -> bytes:
     start, head = source.tell(), b""
     if form in TYPED:
-        from gln.stream.arrow import first_rows  # optional
+        from gln.stream.formats.arrow import first_rows  # optional
 
         head = first_rows(source, form)
         source.seek(start)

@@ -13,9 +13,9 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.chunks import Chunk, unit_of
-from gln.stream.formats import read
-from gln.stream.lines import BadLine
+from gln.stream.formats.chunks import Chunk, unit_of
+from gln.stream.formats.lines import BadLine
+from gln.stream.formats.reader import read
 
 __all__ = ["are_labels", "kind_of", "learn_again", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.stream.chunks import Chunk
+from gln.stream.formats.chunks import Chunk
 from gln.stream.output import Output
 
 __all__ = ["Predictions", "is_json"]

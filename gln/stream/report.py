@@ -12,13 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.chunks import Chunk
-from gln.stream.figures import Figures, named
-from gln.stream.held_out import HeldOut
-from gln.stream.lines import escaped
+from gln.stream.formats.chunks import Chunk
+from gln.stream.formats.lines import escaped
+from gln.stream.metrics.held_out import HeldOut
+from gln.stream.metrics.metrics import Metrics, named
+from gln.stream.metrics.progress import POINTS, Line, Progress
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
-from gln.stream.progress import POINTS, Line, Progress
 from gln.stream.scoring import TestFile
 from gln.stream.signals import Signals
 
@@ -155,7 +155,7 @@ class Report:
                 values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
             self._add_metrics("end", values)
             if self._options.plot:
-                from gln.stream.plot import plot
+                from gln.stream.metrics.plot import plot
 
                 plot(self.progress, list(self._recent), outer).savefig(self._options.plot, dpi=150)
 
@@ -166,7 +166,7 @@ class Report:
         for output in self._outputs.values():
             output.close()
 
-    def _print_table(self, title: str, figures: Figures, bad_lines: int = 0) -> None:
+    def _print_table(self, title: str, figures: Metrics, bad_lines: int = 0) -> None:
         self.print(f"\n{title}, {figures.heading(bad_lines)}\n{figures.table()}".rstrip("\n"))
 
     def say(self, text: str) -> None:
@@ -192,7 +192,7 @@ class Report:
             self._signals.waiting(output.flush)
 
 
-def _values(figures: Figures) -> dict[str, Any]:
+def _values(figures: Metrics) -> dict[str, Any]:
     """All figures, as `--metrics` writes them."""
     simple = {name.split(",")[0].replace(" ", "_"): found for name, found in figures.simple_predictors().items()}
     return {"samples": figures.samples, "unknown_class": figures.unknown, **figures.values(), **simple}

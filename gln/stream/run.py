@@ -16,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.chunks import Chunk, unit_of
-from gln.stream.formats import LABELLED, form_of, opened
+from gln.stream.formats.chunks import Chunk, unit_of
+from gln.stream.formats.column_types import ids_in
+from gln.stream.formats.lines import BadLine
+from gln.stream.formats.reader import LABELLED, form_of, opened
 from gln.stream.head import Head
-from gln.stream.kinds import ids_in
 from gln.stream.learning import are_labels, kind_of, learn_again, loaded, made, predict_then_learn, samples_of, taught
-from gln.stream.lines import BadLine
 from gln.stream.predictions import is_json
 from gln.stream.report import Report
 from gln.stream.scoring import TestFile

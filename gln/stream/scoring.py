@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.chunks import Chunk
-from gln.stream.figures import Figures
-from gln.stream.formats import form_of, opened
+from gln.stream.formats.chunks import Chunk
+from gln.stream.formats.lines import BadLine
+from gln.stream.formats.reader import form_of, opened
 from gln.stream.learning import kind_of, predict_then_learn, samples_of, taught
-from gln.stream.lines import BadLine
+from gln.stream.metrics.metrics import Metrics
 from gln.stream.signals import Signals
 
 __all__ = ["TestFile"]
@@ -26,7 +26,7 @@ class TestFile:
     def __init__(self, options: argparse.Namespace, target: str | None) -> None:
         self._options, self._target = options, target
         self.skipped = 0  # bad lines
-        self.figures: Figures | None = None  # of a model that was scored
+        self.figures: Metrics | None = None  # of a model that was scored
 
     def check(self, model: Any) -> None:
         """Raise ValueError or OSError, before a long run, if the file's beginning cannot be read."""
@@ -38,7 +38,7 @@ class TestFile:
 
     def score(self, model: Any, signals: Signals) -> None:
         """Count all samples, up to a signal. Raises ValueError for a bad line, unless these are left out."""
-        self.figures = figures = Figures(*kind_of(model))
+        self.figures = figures = Metrics(*kind_of(model))
 
         def predict(samples: Chunk) -> pd.DataFrame:
             return predict_then_learn(model, samples, [None] * len(samples.targets))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.stream.binned_metrics import BinnedMetrics
+from gln.stream.metrics.binned import BinnedMetrics
 
-__all__ = ["Figures", "named"]
+__all__ = ["Metrics", "named"]
 
 LEAST = 1e-15  # probability in the log-loss, as in River's
 OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
@@ -24,7 +24,7 @@ OF_BINS = {"AUC": "auc", "calib. error": "calibration_error"}
 KEYS = OF_CLASSES | OF_NUMBERS | OF_BINS
 
 
-class Figures:
+class Metrics:
     """Weighted means over the samples that have a target and were predicted.
 
     For classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the

@@ -12,10 +12,10 @@ import numpy as np
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST
-from gln.stream.chunks import Wanted
-from gln.stream.timestamps import cycles_of, days_of, features_of, known_cycles
+from gln.stream.formats.chunks import Wanted
+from gln.stream.formats.timestamps import cycles_of, days_of, features_of, known_cycles
 
-__all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
+__all__ = ["ColumnTypes", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
 # The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
@@ -74,7 +74,7 @@ def ids_in(rows: NamedRows) -> list[str]:
     return found
 
 
-class Kinds:
+class ColumnTypes:
     """What each name is: text, a number, or a timestamp, which comes as text. The first values of a name decide, unless
     an option or the loaded model does."""
 

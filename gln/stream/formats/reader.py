@@ -10,21 +10,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from gln.stream.chunks import TYPED, Chunk, Parser, Wanted
-from gln.stream.libsvm import Vectors
-from gln.stream.lines import BadLine, Lines, text_of
-from gln.stream.objects import Objects
-from gln.stream.table import Table
-from gln.stream.vw import Examples
+from gln.stream.formats.chunks import TYPED, Chunk, Parser, Wanted
+from gln.stream.formats.csv import CsvParser
+from gln.stream.formats.jsonl import JsonParser
+from gln.stream.formats.libsvm import LibsvmParser
+from gln.stream.formats.lines import BadLine, Lines, text_of
+from gln.stream.formats.vw import VwParser
 
 __all__ = ["FORMS", "LABELLED", "BadLine", "Chunk", "form_of", "opened", "read"]
 
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
-    "csv": lambda lines, wanted: Table(lines, wanted, ","),
-    "tsv": lambda lines, wanted: Table(lines, wanted, "\t"),
-    "jsonl": Objects,
-    "vw": Examples,
-    "libsvm": Vectors,
+    "csv": lambda lines, wanted: CsvParser(lines, wanted, ","),
+    "tsv": lambda lines, wanted: CsvParser(lines, wanted, "\t"),
+    "jsonl": JsonParser,
+    "vw": VwParser,
+    "libsvm": LibsvmParser,
 }
 LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
@@ -57,7 +57,7 @@ def opened(name: str) -> BinaryIO:
     if name == "-":
         return sys.stdin.buffer
     if name.endswith(".zst"):
-        from gln.stream.zstd import ZstdFile  # optional
+        from gln.stream.formats.zstd import ZstdFile  # optional
 
         return cast(BinaryIO, ZstdFile(name))
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
@@ -121,7 +121,7 @@ def _chunks(
         if option not in OPTIONS[form]:
             raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
     if form in TYPED:
-        from gln.stream.arrow import TypedColumns  # optional
+        from gln.stream.formats.arrow import TypedColumns  # optional
 
         chunks = TypedColumns(source, form, wanted).chunks(most)
     else:

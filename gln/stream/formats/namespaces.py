@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
-from gln.stream.chunks import Wanted
-from gln.stream.lines import LONGEST, BadLine, Record
+from gln.stream.formats.chunks import Wanted
+from gln.stream.formats.lines import LONGEST, BadLine, Record
 
 __all__ = ["Namespaces", "Sample", "check_names"]
 

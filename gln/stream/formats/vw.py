@@ -10,12 +10,12 @@ from typing import NamedTuple
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
-from gln.stream.chunks import Chunk, Wanted
-from gln.stream.kinds import is_numeric, label_of, number_of, shown
-from gln.stream.lines import BadLine, Lines, Record, parsed
-from gln.stream.namespaces import Namespaces, Sample, check_names
+from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.column_types import is_numeric, label_of, number_of, shown
+from gln.stream.formats.lines import BadLine, Lines, Record, parsed
+from gln.stream.formats.namespaces import Namespaces, Sample, check_names
 
-__all__ = ["Example", "Examples", "example_of"]
+__all__ = ["Example", "VwParser", "example_of"]
 
 
 class Start(NamedTuple):
@@ -33,7 +33,7 @@ class Example(NamedTuple):
     sample: Sample
 
 
-class Examples:
+class VwParser:
     """Lines of Vowpal Wabbit's text, with labels that are one number."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:

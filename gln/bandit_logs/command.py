@@ -59,10 +59,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     # These take most of a second, which `--help` need not wait for.
+    from gln.bandit_logs.formats import read_decisions
     from gln.bandits import GLNBandit, estimates, evaluated
-    from gln.stream.decisions import read_decisions
-    from gln.stream.formats import opened
-    from gln.stream.lines import BadLine
+    from gln.stream.formats.lines import BadLine
+    from gln.stream.formats.reader import opened
 
     check_files(options)
     if options.load:

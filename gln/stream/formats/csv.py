@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.named_rows import NamedRows
-from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
-from gln.stream.kinds import Kinds, label_of
-from gln.stream.lines import BadLine, Lines, Record, text_of
+from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.stream.formats.column_types import ColumnTypes, label_of
+from gln.stream.formats.lines import BadLine, Lines, Record, text_of
 
-__all__ = ["Table"]
+__all__ = ["CsvParser"]
 
 
-class Table:
+class CsvParser:
     """Rows of a table, whose first line names the columns.
 
     Only rows with quotes or spaces are read by `csv`, which takes longer than to split them.
@@ -28,7 +28,7 @@ class Table:
         self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
-        self._kinds = Kinds(wanted)
+        self._kinds = ColumnTypes(wanted)
         self._has_note = False  # whether a word was noted that is read as a missing target
         self._width = 0  # fields of a row
         self._names = self._header(wanted)

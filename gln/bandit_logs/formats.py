@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from gln.bandits import LoggedDecision, checked
-from gln.stream.kinds import number_of, shown
-from gln.stream.lines import BadLine, Lines, text_of
-from gln.stream.objects import flattened, object_of
-from gln.stream.vw import example_of
+from gln.stream.formats.column_types import number_of, shown
+from gln.stream.formats.jsonl import flattened, object_of
+from gln.stream.formats.lines import BadLine, Lines, text_of
+from gln.stream.formats.vw import example_of
 
 __all__ = ["Logged", "read_decisions"]
 

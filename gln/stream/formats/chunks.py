@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.stream.lines import BadLine, Record
+from gln.stream.formats.lines import BadLine, Record
 
 __all__ = ["NO_SAMPLES", "TYPED", "Chunk", "Parser", "Wanted", "unit_of"]
 

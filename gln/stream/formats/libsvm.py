@@ -12,15 +12,15 @@ import numpy as np
 
 from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
-from gln.stream.chunks import Chunk, Wanted
-from gln.stream.kinds import label_of, shown
-from gln.stream.lines import BadLine, Lines, Record, parsed
-from gln.stream.namespaces import Namespaces, Sample
+from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.column_types import label_of, shown
+from gln.stream.formats.lines import BadLine, Lines, Record, parsed
+from gln.stream.formats.namespaces import Namespaces, Sample
 
-__all__ = ["Vectors"]
+__all__ = ["LibsvmParser"]
 
 
-class Vectors:
+class LibsvmParser:
     """Lines that scikit-learn reads. Indices are names of features; `qid` and comments are left out."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:

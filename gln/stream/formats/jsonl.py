@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from gln.engine.streaming.named_rows import named_rows
-from gln.stream.chunks import Chunk, Wanted
-from gln.stream.kinds import Kinds, shown
-from gln.stream.lines import BadLine, Lines, Record, parsed
-from gln.stream.namespaces import Namespaces, Sample, check_names
+from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.column_types import ColumnTypes, shown
+from gln.stream.formats.lines import BadLine, Lines, Record, parsed
+from gln.stream.formats.namespaces import Namespaces, Sample, check_names
 
-__all__ = ["Objects", "flattened", "object_of"]
+__all__ = ["JsonParser", "flattened", "object_of"]
 
 SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
-class Objects:
+class JsonParser:
     """Objects, in which `{"a": {"b": 1}}` is a feature "a.b".
 
     A list of names is a category if no sample has several, and otherwise its names are counted, as in scikit-learn's
@@ -30,7 +30,7 @@ class Objects:
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self._lines = lines
         self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds, self._namespaces = Kinds(wanted), Namespaces(wanted, "=")
+        self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
 
     def records(self, most: int) -> list[Record | BadLine]:
         return self._lines.take(most)

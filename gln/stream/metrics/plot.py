@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gln.plots import OF_BAND, OF_MEAN, OF_SAMPLES, WIDTH
-from gln.stream.progress import Progress
+from gln.stream.metrics.progress import Progress
 
 __all__ = ["plot"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.stream.chunks import Chunk
-from gln.stream.figures import Figures
+from gln.stream.formats.chunks import Chunk
+from gln.stream.metrics.metrics import Metrics
 
 __all__ = ["HeldOut"]
 
@@ -21,7 +21,7 @@ class HeldOut:
     """
 
     def __init__(self, every: int, are_classes: bool, intervals: bool) -> None:
-        self._every, self._new_figures = every, lambda: Figures(are_classes, intervals)
+        self._every, self._new_figures = every, lambda: Metrics(are_classes, intervals)
         self.start_pass()
 
     def start_pass(self) -> None:

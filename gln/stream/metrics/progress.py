@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gln.stream.figures import Figures
+from gln.stream.metrics.metrics import Metrics
 
 __all__ = ["POINTS", "Line", "Progress"]
 
@@ -21,10 +21,10 @@ class Line(NamedTuple):
     values: dict[str, Any]
 
 
-class Progress(Figures):
+class Progress(Metrics):
     """Progressive figures, in which each sample is predicted before it is learned."""
 
-    kept = (*Figures.kept, "skipped", "last_line", "next_line", "every", "curve")
+    kept = (*Metrics.kept, "skipped", "last_line", "next_line", "every", "curve")
 
     def __init__(self, are_classes: bool, intervals: bool = False) -> None:
         super().__init__(are_classes, intervals)

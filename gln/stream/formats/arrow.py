@@ -18,11 +18,11 @@ import pandas as pd
 
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.values import MOST
-from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
-from gln.stream.kinds import Kinds, label_of, shown
-from gln.stream.lines import BadLine
-from gln.stream.namespaces import Namespaces, Sample
-from gln.stream.timestamps import MICROSECONDS
+from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.stream.formats.column_types import ColumnTypes, label_of, shown
+from gln.stream.formats.lines import BadLine
+from gln.stream.formats.namespaces import Namespaces, Sample
+from gln.stream.formats.timestamps import MICROSECONDS
 
 try:
     import pyarrow as pa
@@ -88,7 +88,7 @@ class TypedColumns:
     list are names, as in JSON."""
 
     def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
-        self._wanted, self._kinds, self._namespaces = wanted, Kinds(wanted), Namespaces(wanted, "=")
+        self._wanted, self._kinds, self._namespaces = wanted, ColumnTypes(wanted), Namespaces(wanted, "=")
         self._file = _opened(source, form)
         self._check_names()
         for name, kind in self._columns(wanted.ignore):

@@ -1,0 +1,1 @@
+"""The command `gln-bandit`: logs of decisions."""

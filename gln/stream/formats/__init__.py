@@ -1,0 +1,1 @@
+"""Samples of a file or a pipe, in each format."""
