@@ -432,7 +432,7 @@ class GLNBandit(Saveable):
         if self.explore == "inverse-gap":
             precision = strength * math.sqrt(lessons) / unit
             share = 1 / (2 + math.sqrt(len(values)) * counts.min())
-        return compiled(_with_share, _largest)(values, counts, bonus, share, precision)
+        return compiled(_with_share)(values, counts, bonus, share, precision)
 
 
 def _with_share(values: np.ndarray, counts: np.ndarray, bonus: float, share: float, precision: float) -> np.ndarray:

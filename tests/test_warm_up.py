@@ -57,13 +57,9 @@ loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [basis_expansion.fill_expansions, tree_halfspaces.project]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
+loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
+loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "gains_of_candidates", "best_gap")]
 functions = [fused_step.run, *(compiled(loop) for loop in loops)]
-of_several = (online.predict_base_models, *online.HELPERS), hashed_linear.PREDICT_LINEAR, hashed_linear.TERMS_OF
-of_several += ((target_encoding.encode, target_encoding.count_levels),)
-of_several += ((tree_halfspaces.sides_of, tree_halfspaces.project),)
-for loop in (tree_halfspaces.gains_of_candidates, tree_halfspaces.best_gap):
-    of_several += ((loop, tree_halfspaces.gains_of_splits),)
-functions += [compiled(*each) for each in of_several]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,27 +18,42 @@ LOCK = threading.RLock()  # of several threads that need a loop for the first ti
 
 
 @functools.cache
-def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
-    """The compiled function; `helpers` are the functions that it calls.
+def compiled(loop: Callable[..., Any]) -> Any:
+    """The compiled function, with the functions of this package that it calls.
 
     Numba is imported by the first call, because that takes a while.
     """
     with LOCK:
-        return _compiled(loop, *helpers)
+        return _compiled(loop)
 
 
 @functools.cache
-def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
+def _compiled(loop: Callable[..., Any]) -> Any:
     if importlib.util.find_spec("numba") is None:
         return loop
     import numba
-    from numba import extending
 
-    for helper in helpers:
-        extending.register_jitable(helper)
+    for called in _called_by(loop):
+        _register(called)
     njit: Any = numba.njit
     # x / 0 is infinite, as in NumPy. Nothing calls loops through pointers of C, so no wrappers are compiled for these.
     return without_stale(njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop))
+
+
+@functools.cache
+def _register(function: Callable[..., Any]) -> None:
+    """Let compiled code call a function, and the functions of this package that it calls."""
+    from numba import extending
+
+    extending.register_jitable(function)
+    for called in _called_by(function):
+        _register(called)
+
+
+def _called_by(function: Any) -> list[Callable[..., Any]]:
+    """The functions of this package that a function names."""
+    named = [function.__globals__.get(name) for name in function.__code__.co_names]
+    return [each for each in named if inspect.isfunction(each) and each.__module__.startswith("gln.")]
 
 
 def without_stale(function: Any) -> Any:

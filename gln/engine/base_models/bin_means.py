@@ -94,7 +94,7 @@ class BinMeans(WritableArrays):
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         grids = self.grids, self.kinds, self.widths, self.starts
         samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up, find_bins)(samples, *bins, *grids, self.values, predictions)
+        compiled(_look_up)(samples, *bins, *grids, self.values, predictions)
         return predictions
 
 
@@ -310,7 +310,7 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
-        loop = compiled(_scores, *HELPERS)
+        loop = compiled(_scores)
         scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
@@ -469,7 +469,7 @@ def _values_of(
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
     side, features = (1 << depth) + 1, int((grid != NONE).sum())
-    loop = compiled(_fill_predictions, *HELPERS)
+    loop = compiled(_fill_predictions)
     means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
     means = means[: side**features].reshape(side, -1, binned.heads)
     has_samples = has_samples[: side**features].reshape(side, -1)
@@ -553,6 +553,3 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
         means = shrunken_means(sums_around(sums, samples.counted, cells.wider), cells.wider, STRENGTH)
         scores[g] = explained(sums, samples.counted, means)
     return scores
-
-
-HELPERS = cells_of, sums_of_cells, sums_around, shrunken_means, explained

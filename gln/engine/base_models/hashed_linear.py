@@ -105,7 +105,7 @@ class HashedLinear(WritableArrays):
 
     def terms(self, samples: np.ndarray, words: Words, z: np.ndarray, columns: np.ndarray) -> Terms:
         """The terms of samples; arguments as for `terms_of`."""
-        return compiled(*TERMS_OF)(plain(dense(samples)), words, z, columns, self.models > 1)
+        return compiled(terms_of)(plain(dense(samples)), words, z, columns, self.models > 1)
 
     def learn(
         self, terms: Terms, targets: np.ndarray, step_sizes: np.ndarray | None = None, begin: int = 0
@@ -124,7 +124,7 @@ class HashedLinear(WritableArrays):
         predictions = np.zeros((self.models * self.heads, count))
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
         options = self.are_classes, self.limit, self.max_slots, plain(targets), step_sizes, True
-        while (begin := compiled(*PREDICT_LINEAR)(terms, self.table, *options, begin, predictions)) < count:
+        while (begin := compiled(predict_linear)(terms, self.table, *options, begin, predictions)) < count:
             self.make_room()
         return predictions
 
@@ -137,7 +137,7 @@ class HashedLinear(WritableArrays):
             order = self.squares[used].sum(axis=(1, 2)).argsort(kind="stable")
             used = np.sort(used[order[len(used) // 2 :]])
         keys = np.zeros(size, np.int64)
-        places = compiled(*SLOTS_OF)(self.keys[used], keys, True)
+        places = compiled(slots_of)(self.keys[used], keys, True)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
             new = np.zeros((size, *old.shape[1:]))
@@ -178,7 +178,7 @@ class HashedLinear(WritableArrays):
         A cross counts half for each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n),
         (M C, B).
         """
-        places = compiled(*SLOTS_OF)(terms.keys, self.keys, False)
+        places = compiled(slots_of)(terms.keys, self.keys, False)
         weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]  # (T, M, C)
         weights /= STEADY + np.sqrt(self.squares[places])
         weights /= np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
@@ -357,9 +357,3 @@ def update_term(
     root = math.sqrt(squares[place])
     squares[place] += gradient * gradient
     leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[place[1]] * weight
-
-
-# Loops with the functions that they call, as `compiled` takes them.
-TERMS_OF = terms_of, most_terms, cross_levels, key_of
-SLOTS_OF = slots_of, slot_of
-PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short, repeats_of, update_term

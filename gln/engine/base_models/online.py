@@ -11,15 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.base_models.fading_bin_means import FadingBinMeans, logit, predict_bin_means
-from gln.engine.base_models.hashed_linear import (
-    PREDICT_LINEAR,
-    TERMS_OF,
-    HashedLinear,
-    HashTable,
-    predict_linear,
-    terms_of,
-)
+from gln.engine.base_models.fading_bin_means import FadingBinMeans, predict_bin_means
+from gln.engine.base_models.hashed_linear import HashedLinear, HashTable, predict_linear, terms_of
 from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.batches import Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
@@ -65,7 +58,7 @@ class OnlineBaseModels(WritableArrays):
         targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
         samples = z, plain(dense(features)), *self.arguments, words, columns
-        inputs, done = compiled(predict_base_models, *HELPERS)(*samples, targets, step_sizes, learns)
+        inputs, done = compiled(predict_base_models)(*samples, targets, step_sizes, learns)
         if done < count:  # more slots are needed
             terms = self.linear.terms(features, words, z, columns)
             predictions = self.linear.learn(terms, targets, step_sizes, done)
@@ -196,7 +189,3 @@ def predict_base_models(
             inputs[size + i, b] = linear[i, b]
     predict_bin_means(z, bin_means, are_classes, targets, step_sizes, inputs[first_bin:first_distance])
     return inputs, done
-
-
-# The functions that `predict_base_models` calls.
-HELPERS = *TERMS_OF, *PREDICT_LINEAR, predict_least_squares, predict_bin_means, logit, fill_distances

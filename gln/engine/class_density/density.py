@@ -116,8 +116,8 @@ class ClassDensity(WritableArrays):
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.visits)] = np.nan
         steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
-        compiled(_update_features, _limited)(plain(numbers.T), steps, *of_features)
-        compiled(_update_scores, _limited)(plain(scores), plain(expected), steps, self.scores)
+        compiled(_update_features)(plain(numbers.T), steps, *of_features)
+        compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
         self.visits += len(step_sizes)
 

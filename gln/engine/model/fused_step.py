@@ -27,7 +27,7 @@ from gln_numba import gate_block, learn_block, outputs, read
 
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(scaling.standardise)
-base_predictions = compiled(online.predict_base_models, *online.HELPERS)
+base_predictions = compiled(online.predict_base_models)
 add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)

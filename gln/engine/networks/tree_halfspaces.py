@@ -59,7 +59,7 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
-    sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
+    sides = np.ascontiguousarray(compiled(sides_of)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
@@ -136,13 +136,13 @@ def _grow_tree(
     offsets: list[float] = []
     for level, place in enumerate(places):
         of_leaves = leaves[rows], sums, 1 << level
-        gains = compiled(gains_of_candidates, gains_of_splits)(sides[rows], columns.start, columns.stop, *of_leaves)
+        gains = compiled(gains_of_candidates)(sides[rows], columns.start, columns.stop, *of_leaves)
         for earlier in chosen:
             gains[earlier - columns.start] = -1
         best = columns.start + int(gains.argmax())
         projection = compiled(project)(z, candidates.seen[best], candidates.coefficients[best])
         order = projection[rows].argsort()  # NumPy's is six times as fast as Numba's
-        low, high = compiled(best_gap, gains_of_splits)(projection[rows], order, *of_leaves)
+        low, high = compiled(best_gap)(projection[rows], order, *of_leaves)
         chosen.append(best)
         offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
         leaves += (projection > np.float32(offsets[-1])) * (1 << level)

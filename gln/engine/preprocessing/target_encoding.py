@@ -171,7 +171,7 @@ class TargetEncoding(WritableArrays):
             self._make_room(samples)
         levels = self._rows, self._have_many, self._with_columns
         options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
-        columns, overall = compiled(encode, count_levels)(samples, *levels, *options, *learned)
+        columns, overall = compiled(encode)(samples, *levels, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
             rows = self._statistics
             columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
