@@ -27,7 +27,7 @@ from gln.engine.saving import Number
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.schema import AT_ONCE
-from gln.engine.streaming.values import MOST, check_key
+from gln.engine.streaming.values import MOST, check_arm, check_key
 
 __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision", "off_policy"]
 
@@ -132,7 +132,7 @@ class GLNBandit(Saveable):
         _check_options(explore, strength, rewards)
         offered = _offered(arms)
         for arm in offered:
-            _check_arm(arm)
+            check_arm("arm", arm)
         self.arms = offered if isinstance(arms, Mapping) else tuple(offered)
         self.explore = explore
         self.strength = strength
@@ -221,7 +221,7 @@ class GLNBandit(Saveable):
         """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
         if None in offered:
-            _check_arm(None)
+            check_arm("arm", None)
         if not offered or not self._retired.keys().isdisjoint(offered):
             retired = [arm for arm in offered if arm in self._retired]
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
@@ -276,7 +276,7 @@ class GLNBandit(Saveable):
             An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
             wrong length; nothing is learned then.
         """
-        _check_arm(arm)
+        check_arm("arm", arm)
         if features is None:
             self.learn_all(context, {arm: reward})
         else:
@@ -322,7 +322,7 @@ class GLNBandit(Saveable):
         low, high = REWARDS[self.rewards]
         for arm, reward in rewards.items():
             if arms is None:
-                _check_arm(arm)
+                check_arm("arm", arm)
             if not adds:
                 self._check_known(arm)
             _check_reward(reward, low, high)
@@ -343,7 +343,7 @@ class GLNBandit(Saveable):
     @uninterrupted
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
         """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
-        _check_arm(arm)
+        check_arm("arm", arm)
         if arm not in self._retired:
             self._add(*self._with_features({arm: features}))
 
@@ -595,18 +595,12 @@ def _estimate(terms: np.ndarray, weights: np.ndarray) -> Estimate:  # (N,), (N,)
 def checked(row: Sequence[Any]) -> LoggedDecision:
     """A row of a log. Raises ValueError for one that cannot be learned."""
     logged = LoggedDecision(*row)
-    _check_arm(logged.arm)
+    check_arm("arm", logged.arm)
     _check_reward(logged.reward, *REWARDS["numbers"])
     if not (isinstance(logged.weight, (int, float, np.number)) and 0 < logged.weight <= STREAM_WEIGHT):
         raise ValueError(f"weight: expected a weight above 0, got {logged.weight!r} (the largest is {STREAM_WEIGHT:,})")
     named = _named(logged.arms)
     return logged if named is None or isinstance(named, Mapping) else logged._replace(arms=[*_offered(named)])
-
-
-def _check_arm(arm: Any) -> None:
-    check_key("arm", "arms", arm)
-    if arm is None:
-        raise ValueError("arm: expected the name of an arm, got None")
 
 
 def _check_reward(reward: Any, low: float, high: float) -> None:
@@ -657,7 +651,7 @@ class CobaLearner:
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
         """Learn the reward of an action. Its propensity is ignored."""
         if _has_features(action):
-            self._bandit._learn(_plain(context), {None: reward}, {None: _plain(action)})
+            self._bandit.learn_log([LoggedDecision(_plain(context), 0, reward, 1.0, arms=[_plain(action)])])
         else:
             self._bandit.learn_and_add(_plain(context), {action: reward})
 
@@ -665,7 +659,7 @@ class CobaLearner:
 def _has_features(action: Any) -> bool:
     if isinstance(action, (Mapping, list, tuple)):
         return True
-    check_key("action", "actions", action)
+    check_arm("action", action)
     return False
 
 

@@ -9,7 +9,7 @@ from river import bandit
 
 from gln.bandits import GLNBandit
 from gln.engine.interrupts import uninterrupted
-from gln.engine.streaming.values import check_key
+from gln.engine.streaming.values import check_arm
 
 __all__ = ["GLNPolicy"]
 
@@ -70,6 +70,6 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
         if not reward_args:  # as `river.bandit.evaluate` calls it
             context, reward_args = None, (context,)
-        check_key("arm_id", "arms", arm_id)
+        check_arm("arm_id", arm_id)
         self._bandit.learn_and_add(context, {arm_id: reward_args[0]})  # first, because it checks context and reward
         super().update(arm_id, context, *reward_args, **reward_kwargs)

@@ -227,7 +227,9 @@ def test_without_any_weight_there_is_nothing_to_learn():
 def test_weights_whose_mean_overflows_are_refused(weight):
     frame, y, _ = with_rows_of_no_weight()
     for model in (GLNClassifier(backend="numpy"), GLNRegressor(backend="numpy")):
-        with pytest.raises(ValueError, match=r"^sample_weight, class_weight: expected .* the largest from 1e-30"):
+        # A framework may have set the processor to take subnormal numbers for zero.
+        expected = r"^sample_weight, class_weight: expected (.* the largest from 1e-30|at least one above zero)"
+        with pytest.raises(ValueError, match=expected):
             model.fit(frame[["colour"]], y, np.full(90, weight))
         assert not hasattr(model, "learner_")
 

@@ -541,7 +541,8 @@ def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarra
 
 
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
-    return grids[np.argsort(-gains, kind="stable")[:most]]
+    # Without rounding, a weight of 2 could choose other ones of equally good grids than a row that is there twice.
+    return grids[np.argsort(-gains.round(9), kind="stable")[:most]]
 
 
 def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:

@@ -134,13 +134,10 @@ def encode_categories(
 
     All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
     """
-    groups, _ = pd.factorize(blocks.groups)  # numbered in the order of their first rows
-    count = 1 + groups.max()
+    groups, names = pd.factorize(blocks.groups)  # numbered in the order of their first rows
+    count = len(names)
     places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
-    rows, is_counted = (
-        np.tile(np.arange(len(groups)), 2),
-        np.arange(2).repeat(len(groups)),
-    )  # twice, first without weight
+    rows, is_counted = np.tile(np.arange(len(groups)), 2), np.arange(2).repeat(len(groups))  # first without weight
     order = np.lexsort([is_counted, places[groups[rows]]])
     columns = np.empty((blocks.columns.shape[0], len(encoding.columns)), blocks.columns.dtype)
     for chunk in (order[chunk] for chunk in chunks(len(order))):

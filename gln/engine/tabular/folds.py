@@ -66,8 +66,9 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     are_classes, order = targets.ndim == 1, rng.permutation(len(groups))
     classes = targets[order] if are_classes else np.zeros(len(order), int)
     groups, _ = pd.factorize(groups[order])  # numbered by their first row in this order
-    pairs = np.unique(groups * (1 + classes.max()) + classes)  # of a group and a class that it has
-    group, class_of = np.divmod(pairs, 1 + classes.max())
+    count = 1 + classes.max(initial=0)
+    pairs = np.unique(groups * count + classes)  # of a group and a class that it has
+    group, class_of = np.divmod(pairs, count)
     times = np.bincount(class_of)[class_of]  # how many groups have the class
     rarest = np.lexsort([class_of, times, group])[np.unique(group, return_index=True)[1]]
     class_of, is_only = class_of[rarest], times[rarest] == 1
