@@ -659,7 +659,7 @@ class CobaLearner:
 def _has_features(action: Any) -> bool:
     if isinstance(action, (Mapping, list, tuple)):
         return True
-    check_arm("action", action)
+    check_arm("action", action, "actions")
     return False
 
 
