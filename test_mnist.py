@@ -21,8 +21,8 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.engine.model.learner import Learner
 from gln.engine.model.targets import sum_to_one
+from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer
 from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
 from gln.rates import linear_rate
@@ -134,7 +134,7 @@ def get_ten_digits_metrics(
     standardizer = Standardizer(x_train.shape[1]) if standardize else None
     if halfspace_samples:
         _lay_halfspaces(model, x_train[order[:halfspace_samples]].T, standardize, halfspace_window)
-    learner = Learner.of_network(model, standardizer, model.learning_rate)
+    learner = TableModel.of_network(model, standardizer, model.learning_rate)
     hits, start = np.empty(len(order), bool), time.perf_counter()
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
         for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):

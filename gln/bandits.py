@@ -20,12 +20,12 @@ import numpy as np
 from gln.engine.batches import check_integer
 from gln.engine.interrupts import uninterrupted
 from gln.engine.jit import compiled
-from gln.engine.model.builders import stream_config
-from gln.engine.model.persistence import Saveable
 from gln.engine.model.sample_weights import STREAM_WEIGHT
+from gln.engine.model.saveable import Saveable
 from gln.engine.saving import Number
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
+from gln.engine.streaming.model import stream_config
 from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_arm, check_key
 
@@ -35,6 +35,7 @@ __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision",
 # decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
 # alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
 # and take twice the time.
+MODELS_BY_NAME = {"ArmHeads": ArmHeads, "JointArms": JointArms}
 STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
@@ -107,9 +108,10 @@ class GLNBandit(Saveable):
     """
 
     kept: ClassVar[dict[str, Any]] = {
-        "_retired": object,
+        "_model": (ArmHeads, JointArms),
+        "_retired": {object: type(None)},
         "_pending": {object: Number(int, 1, MOST_PENDING)},
-        "_size": (Number(int, 1),),
+        "_size": (Number(int, 1), None),
         "_draws": Number(int, 0),
         "_key": Number(int, 0),
     }
@@ -230,7 +232,7 @@ class GLNBandit(Saveable):
             counts = counts + [self._pending.get(arm, 0) for arm in offered]
         low, high = REWARDS[self.rewards]
         if model.learner is not None:
-            known = model.learner.targets.standardizer
+            known = model.rewards
             margin = MARGIN * (known.high[0] - known.low[0])
             low, high = max(low, known.low[0] - margin), min(high, known.high[0] + margin)
         return model, offered, values.clip(low, high), counts
@@ -362,24 +364,13 @@ class GLNBandit(Saveable):
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
-    def _learned(self) -> dict[str, Any]:
-        return super()._learned() | self._model._learned()
+    def _keep(self, name: str, value: Any, arrays: Mapping[str, Any], network: Any) -> None:
+        if name == "_model":  # of the kind in the file, whether or not `arms`, a parameter, have features
+            self._model = MODELS_BY_NAME[value["object"]](*self._options, self._model.arms)
+        super()._keep(name, value, arrays, network)
 
-    def _keep(self, name: str, value: Any) -> None:
-        if name in self.kept or name == "extra":
-            super()._keep(name, value)
-        elif name == "_of_features":  # it comes last
-            self._model = JointArms(*self._options, self._model.arms)
-            for of_features, content in dict(value).items():
-                self._model._keep(of_features, content)
-        else:
-            if not isinstance(self._model, ArmHeads):  # because `arms`, a parameter, have features
-                self._model = ArmHeads(*self._options)
-            self._model._keep(name, value)
-
-    def _restored(self) -> None:
-        self._retired = dict.fromkeys(self._retired)  # in files of version 1.0, a list
-        self._model._restored()
+    def _check_loaded(self) -> None:
+        self._model.check()
 
     def _features(self, context: Any) -> Features:
         """A context as a dictionary of features."""
@@ -425,7 +416,7 @@ class GLNBandit(Saveable):
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
-        unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
+        unit = 1.0 if learner is None else float(model.rewards.scale[0]) or 1.0  # 1 while all are equal
         optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
         bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
         share, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0

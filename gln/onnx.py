@@ -26,14 +26,15 @@ except ImportError as error:
 
 from gln.engine.base_models.bin_means import NONE, BinMeans
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer
-from gln.engine.model.learner import LEAST_STD
-from gln.engine.networks.files import replacing
+from gln.engine.model.model import LEAST_STD
 from gln.engine.networks.protocol import is_network
 from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
 from gln.engine.preprocessing.category_codes import Levels
 from gln.engine.preprocessing.scaling import FAR, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.saving import replacing
+from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.tabular.inputs import PlainFeaturizer
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]

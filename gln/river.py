@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,12 +27,12 @@ except ImportError as error:
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
 from gln.engine.interrupts import uninterrupted
-from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
+from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
-from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import bad
-from gln.engine.streaming.estimator import ONCE, SaveableSchema, SaveableStream, StreamEstimator, check_seed
+from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
+from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
@@ -178,8 +177,6 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         schema = StreamSchema(AT_ONCE, always) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
         learns = new_novelty(schema, seed) if novelty else None
         self._stream = StreamEstimator(self._build, schema, learning_rate, True, learns)
-
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": object}
 
     @property
     def _multiclass(self) -> bool:
@@ -355,8 +352,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         roles = stream_roles(COPIES, has_names, has_slow=not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
-    def _restored(self) -> None:
-        super()._restored()
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
         learner, levels = self._stream.learner, [] if self.quantiles is None else [*self.quantiles]
         if learner is not None:
             known = [level for ensemble in learner.quantiles for level in ensemble.config.quantiles]
@@ -449,7 +446,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return learner.predict(batch, learner.quantiles[0] if quantiles else None)
 
 
-class GLNNovelty(SaveableSchema, AnomalyDetector):
+class GLNNovelty(SaveableStream, AnomalyDetector):
     """Novelty detector: its score is the share of recent samples that were less novel.
 
     So a score above .99 means one in a hundred, from the first hundred samples on, also in a stream that drifts. Novel
@@ -483,8 +480,8 @@ class GLNNovelty(SaveableSchema, AnomalyDetector):
     'b'
     """
 
-    removed = ("neurons", "context_map_size", "context_bias", "backend")
     changeable = ()
+    kept: ClassVar[dict[str, Any]] = {"_stream": StreamNovelty}
 
     def __init__(self, window_size: int = WINDOW, seed: int | None = None) -> None:
         check_seed(seed)
@@ -511,22 +508,6 @@ class GLNNovelty(SaveableSchema, AnomalyDetector):
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
         return self._stream.explain(x)
-
-    def _restored(self) -> None:
-        super()._restored()
-        if self._stream.model.size > len(self._stream.schema.places):
-            raise bad("_novelty", f"at most {len(self._stream.schema.places)} features", self._stream.model.size)
-
-    def _learned(self) -> dict[str, Any]:
-        return {**super()._learned(), "_novelty": self._stream.model}
-
-    def _keep(self, name: str, value: Any) -> None:
-        if name == "_novelty":
-            self._stream.model = PairHistograms.of_state(value)
-        elif name != "_learner":  # of an earlier version
-            super()._keep(name, value)
-        elif value is not None:
-            warnings.warn("GLNNovelty: a file of an earlier version; what is usual is learned anew", stacklevel=4)
 
 
 def __getattr__(name: str) -> Any:

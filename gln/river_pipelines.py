@@ -10,8 +10,7 @@ from typing import Any
 
 from river import compose, preprocessing, stats
 
-from gln.engine.networks.files import read, usable
-from gln.engine.saving import Number, bad, value_of
+from gln.engine.saving import Number, bad, read, usable, value_of
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
 __all__ = ["load_pipeline", "save_pipeline"]
@@ -33,8 +32,8 @@ NUMBERS, STATISTICS = {object: Number(float)}, {object: [{str: Number(float, -ma
 ATTRIBUTES: dict[str, Any] = {
     **dict.fromkeys(("alternate_sign", "drop_first", "drop_zeros", "with_std"), bool),
     **{"prefix": str, "suffix": str, "window_size": type(None), "order": Number(int, 1), "n_features": Number(int, 1)},
-    **{"seed": (Number(int, 0, 1 << 32),), "_seed": Number(int, 0, 1 << 32)},
-    **{"keys": tuple, "categories": ({object: tuple},), "values": {object: tuple}, "mapping": {object: object}},
+    **{"seed": (Number(int, 0, 1 << 32), None), "_seed": Number(int, 0, 1 << 32)},
+    **{"keys": tuple, "categories": ({object: tuple}, None), "values": {object: tuple}, "mapping": {object: object}},
     **dict.fromkeys(("_zero_dict", "counts", "means", "vars"), NUMBERS),
     **dict.fromkeys(("abs_max", "max", "min"), STATISTICS),
 }
@@ -82,7 +81,7 @@ def load_pipeline(path: str | os.PathLike[str], **parameters: Any) -> compose.Pi
     with usable(path):
         saved, model.extra = model.extra[KEY], {name: value for name, value in model.extra.items() if name != KEY}
         steps = [(name, _made(name, step)) for name, step in saved["steps"]]
-        return compose.Pipeline(*steps, (value_of("pipeline", "name", saved["name"], str, {}), model))
+        return compose.Pipeline(*steps, (value_of(str, "pipeline", "name", saved["name"], {}), model))
 
 
 def _saved(place: str, step: Any) -> dict[str, Any]:
@@ -117,7 +116,7 @@ def _made(place: str, saved: Mapping[str, Any]) -> Any:
     if saved["kind"] not in STEPS:
         raise bad(f"pipeline[{place!r}]", f"one of {[*STEPS]}", saved["kind"])
     kind, state = STEPS[saved["kind"]], saved["state"]
-    state = {name: value_of(place, name, value, ATTRIBUTES[name], {}) for name, value in state.items()}
+    state = {name: value_of(ATTRIBUTES[name], place, name, value, {}) for name, value in state.items()}
     arguments: list[Any] = []
     named = {}
     for name, parameter in inspect.signature(kind).parameters.items():

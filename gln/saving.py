@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.networks.files import CALLABLE, check_sizes, configuration, packed, read, unpacked, usable, write
+from gln.engine.networks.files import CALLABLE, check_sizes, configuration, packed, unpacked
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import bad
+from gln.engine.saving import bad, read, usable, write
 from gln_numpy import Config
 
 __all__ = ["load", "save"]

@@ -22,11 +22,16 @@ from gln.engine.batches import check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
-from gln.engine.model.builders import OF_STREAMS, Losses
+from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
-from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator, in_all_rows, numbered_groups, undone_after, with_weight
+from gln.engine.model.targets import Classes, Numbers, sum_to_one
+from gln.engine.preprocessing.scaling import SparseScaler
+from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
+from gln.engine.tabular.estimator import OF_WIDE, Estimator, in_all_rows, numbered_groups, undone_after, with_weight
 from gln.engine.tabular.folds import representing
+from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
+from gln.engine.tabular.model import TableModel
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -307,6 +312,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
+    kept = Estimator.kept | {"learner_": (TableModel, StreamModel, ClassDensityClassifier)}
+
     def _check_parameters(self):
         super()._check_parameters()
         check_negatives(self.negatives)
@@ -314,9 +321,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _stream_learner(self, losses, X, targets=None):
+    def _stream_learner(self, losses, X):
         if self.negatives:
-            return super()._stream_learner(losses, X)
+            return stream_learner(self, losses, X, Classes(), losses.means["num_classes"])
         settings = self._settings(OF_STREAMS | {"n_networks": 1})
         networks, size = settings["n_networks"], X.shape[1]
         return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
@@ -643,6 +650,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
+    kept = Estimator.kept | {"learner_": (TableModel, StreamModel)}
+
     @property
     def quantile_glns_(self) -> list[list[Any]]:
         """The networks of quantiles, a list for each target."""
@@ -673,7 +682,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
                 expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
                 raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
             indices, step_sizes = indices_of_stream("sample_weight", weights)
-            learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
+            losses, count = self._losses(len(targets)), len(targets)
+            learner = stream_learner(self, losses, X, Numbers.of_stream(count), count) if first else self.learner_
             predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
             self.targets_shape_ = shape
             return predicted
@@ -707,6 +717,18 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             [] if self.quantiles is None else targets * [quantiles],
             {"loss": "variance", "num_outputs": targets} if self.density else None,
         )
+
+
+def stream_learner(estimator, losses, X, targets, outputs):
+    """A new model for a stream that begins with X (N, F), of so many targets or classes."""
+    if is_wide(X):
+        settings = estimator._settings(OF_WIDE | {"n_networks": 1})
+        wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
+        return TableModel.start(estimator._config(settings), networks, losses, wide, targets)
+    settings, levels = estimator._settings(OF_STREAMS), estimator._levels
+    featurizer = StreamFeaturizer.of_first(X.T, levels.keys(), outputs, targets.are_classes)
+    roles = stream_roles(settings["n_networks"], has_names=bool(levels))
+    return build_stream(estimator._config(settings), featurizer, targets, roles, losses)
 
 
 def checked_levels(levels):

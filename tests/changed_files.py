@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 import gln_numba
 from gln import river, sklearn
 from gln.bandits import GLNBandit
-from gln.engine.networks.files import read, write
+from gln.engine.saving import read, write
 from gln.river_pipelines import load_pipeline, save_pipeline
 
 SMALL: dict[str, Any] = {"layer_sizes": (3, 2), "context_map_size": 2}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 import gln_numpy
-from gln.engine.model.learner import Learner
-from gln.engine.model.persistence import Saveable, state_of
+from gln.engine.model.saveable import Saveable
+from gln.engine.networks.protocol import is_network
+from gln.engine.saving import SAVED
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,29 +36,35 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:
-    """Copies of all arrays that a learner has learned, for `assert_same_state`; "0 step" is of its first network."""
-    fields = state_of(learner)
-    parts: dict[Any, Any] = {**dict(enumerate(learner.networks)), "features": fields["standardizer"]}
-    if fields["target_standardizer"] is not None:
-        parts["targets"] = fields["target_standardizer"]
-    state = {f"{part} {name}": array for part, each in parts.items() for name, array in each.get_state().items()}
-    counts = fields["categories"]["counts"] if fields["categories"] is not None else {}
-    mixtures = {
-        f"{place} {name}": array
-        for place, mixture in enumerate(fields["mixtures"] or [])
-        for name, array in mixture.items()
-        if array is not None
+    """Copies of all arrays that a model has learned, for `assert_same_state`; "0 step" is of its first network."""
+    state = {
+        f"{i} {name}": array
+        for i, network in enumerate(learner.networks)
+        for name, array in network.get_state().items()
     }
-    for kind, arrays in {"counts": counts, "visits": fields["visits"] or [], "mixtures": mixtures}.items():
-        named = arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays)
-        state |= {f"{kind} {name}": np.array(array) for name, array in named}
-    return state
+    return state | dict(_arrays_of("", learner))
+
+
+def _arrays_of(place: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """All numbers that a file would hold of a model, besides its networks, by their place."""
+    if type(value) in SAVED and not is_network(value):
+        fields = (
+            value.to_save()
+            if hasattr(value, "to_save")
+            else {name: getattr(value, name) for name in SAVED[type(value)]}
+        )
+        value = fields
+    if isinstance(value, (Mapping, list)):
+        for name, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _arrays_of(f"{place}.{name}", entry)
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        yield place, value.copy()
 
 
 class Box(Saveable):
     """An estimator that only holds what it is given."""
 
-    kept: ClassVar[dict[str, Any]] = {"learner": Learner, "value": object}
+    kept: ClassVar[dict[str, Any]] = {"learner": object, "value": object}
 
     def __init__(self, learning_rate: Any = None, backend: str = "numpy") -> None:
         self.learning_rate, self.backend = learning_rate, backend

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from helpers import assert_same_state, learner_state
 
-from gln.engine.networks import files
 from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
 from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -325,19 +324,6 @@ def test_learning_continues_after_loading(how, tmp_path):
     np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
     np.testing.assert_array_equal(loaded.predict_quantiles(frame), model.predict_quantiles(frame))
     assert model.categories_[0]["purple"] == 3
-
-
-def test_a_file_without_categories_loads(tmp_path):
-    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2
-    model = GLNClassifier(**SMALL).fit(x, y)
-    model.save(tmp_path / "m")
-    config, arrays = files.read(tmp_path / "m")
-    del config["parameters"]["categorical_features"], config["learned"]["categories_"]
-    del config["learned"]["learner_"]["fields"]["categories"]
-    files.write(tmp_path / "old", config, arrays)
-    loaded = GLNClassifier.load(tmp_path / "old")
-    np.testing.assert_array_equal(loaded.predict_proba(x), model.predict_proba(x))
-    loaded.partial_fit(x, y)
 
 
 def test_samples_of_a_stream_count_by_their_weights():

@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes
 
 from gln.engine.ensemble.hedge import VarianceHedge
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
-from gln.engine.model.learner import Learner
+from gln.engine.tabular.model import TableModel
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -266,7 +266,7 @@ def test_noise_of_a_stream_is_learned_beside_the_mean():
 
 
 def test_deviations_of_unknown_targets_are_not_learned():
-    def learner() -> Learner:
+    def learner() -> TableModel:
         plain = GLNRegressor((4,), density=True, random_state=0)
         return plain.partial_fit(X[:50], np.stack([NORMAL, -NORMAL], axis=1)[:50]).learner_
 

@@ -1,4 +1,4 @@
-"""The fused step predicts and learns what the plain way does, which is its reference."""
+"""The compiled step predicts and learns what the plain way does, which is its reference."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ pytest.importorskip("numba")
 from gln import sklearn
 from gln.bandits import GLNBandit
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.model import fused
-from gln.engine.networks.files import read
-from gln.engine.streaming.prequential import predict_then_learn
+from gln.engine.saving import read
+from gln.engine.streaming import step
 from gln.river import GLNClassifier, GLNRegressor
 
 COUNT = 80
@@ -88,9 +87,9 @@ def in_batches(model: Any, features: Callable[[int], Any], y: Callable[[int], An
     return pd.concat(predictions).fillna(0.0).to_numpy()
 
 
-def without_fused_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("can_predict", "can_learn"):
-        monkeypatch.setattr(fused, name, lambda learner, samples: False)
+        monkeypatch.setattr(step, name, lambda learner, samples: False)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -98,7 +97,7 @@ def test_streams_are_predicted_and_learned_as_in_the_plain_way(kind, tmp_path, m
     make, *stream = STREAMS[kind]
     models = [make(backend=backend, **SMALL) for backend in ("numba", "numba", "numba", "numpy")]
     single, batches = one_by_one(models[0], *stream), in_batches(models[1], *stream)
-    without_fused_step(monkeypatch)
+    without_compiled_step(monkeypatch)
     plain, numpy = one_by_one(models[2], *stream), one_by_one(models[3], *stream)
     assert single.std() > 0.01
     assert [model._stream.learner.fixed is not None for model in models] == [True, True, False, False]
@@ -119,7 +118,7 @@ def test_one_of_many_classes_learns_with_few_heads_as_in_the_plain_way(tmp_path,
         return np.concatenate(found), model
 
     fast, model = run()
-    without_fused_step(monkeypatch)
+    without_compiled_step(monkeypatch)
     plain, reference = run()
     np.testing.assert_allclose(fast, plain, rtol=1e-12, atol=1e-12)
     assert learned(model, tmp_path) == learned(reference, tmp_path)
@@ -135,7 +134,7 @@ def test_bandits_predict_and_count_as_in_the_plain_way(tmp_path, monkeypatch):
         return np.array(found), bandit
 
     fast, model = run()
-    without_fused_step(monkeypatch)
+    without_compiled_step(monkeypatch)
     plain, reference = run()
     np.testing.assert_allclose(fast, plain, rtol=1e-12, atol=1e-12)
     assert learned(model, tmp_path) == learned(reference, tmp_path)
@@ -155,11 +154,11 @@ def test_a_batch_with_words_is_learned_as_its_samples(tmp_path):
     targets = np.array([[target(i) for i in rows]])
     together, alone = (model._stream.learner for model in models)
     slots = len(together.featurizer.base_models.linear.keys)
-    predicted = predict_then_learn(together, batch, targets, None, set())
+    predicted = together.progressive(batch, targets, None, set())
     expected = []
     for i in range(len(rows)):
         row = slice(i, i + 1)
-        expected += predict_then_learn(alone, batch[:, row], targets[:, row], None, set())
+        expected += alone.progressive(batch[:, row], targets[:, row], None, set())
     assert [len(predicted), len(expected)] == [2, len(rows)]
     assert len(together.featurizer.base_models.linear.keys) > slots
     np.testing.assert_array_equal(np.concatenate(predicted, axis=1), np.concatenate(expected, axis=1))
@@ -175,7 +174,7 @@ def test_gate_counts_of_a_batch_are_those_of_its_samples():
     batch = SampleBatch(NUMBERS[20:].T.copy(), no_words(COUNT - 20))
     targets = np.full((2, COUNT - 20), np.nan)
     targets[np.arange(COUNT - 20) % 2, np.arange(COUNT - 20)] = NUMBERS[20:, 0]
-    predict_then_learn(together, batch, targets, None, set())
+    together.progressive(batch, targets, None, set())
     for i in range(COUNT - 20):
         alone.learn(batch[:, i : i + 1], targets[:, i : i + 1], predicts=False)
     assert [rows.sum() for rows in together.counts.rows] == [COUNT * len(rows) for rows in together.counts.rows]

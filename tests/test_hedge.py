@@ -13,11 +13,10 @@ from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
-from gln.engine.model.featurizers import StreamFeaturizer
-from gln.engine.model.learner import Learner
-from gln.engine.model.persistence import learner_of, state_of
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
+from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.model import StreamModel
 from gln.features import Standardizer, with_distances
 from gln.rates import stream_rate
 from gln_numpy import GLN
@@ -35,11 +34,11 @@ TASKS: dict[str, dict[str, Any]] = {
 TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 
 
-def learner(task: str) -> Learner:
+def learner(task: str) -> StreamModel:
     kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
     means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
     targets = Numbers.of_stream(means.heads) if means.link == "itself" else Classes()
-    return Learner(StreamFeaturizer(Standardizer(3, **OF_FEATURES)), targets, means, quantiles)
+    return StreamModel(StreamFeaturizer(Standardizer(3, **OF_FEATURES)), targets, means, quantiles)
 
 
 def ensemble(target: int | None, **kind: Any) -> Ensemble:
@@ -205,11 +204,11 @@ def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
     for arm in range(3):
         bandit.learn({"a": 1.0}, arm, float(arm))
     assert bandit._model.learner is not None
-    state = state_of(bandit._model.learner)
-    learner_of(state, None)
-    [hedge] = state["mixtures"]
+    bandit._model.learner.check()
+    hedge = bandit._model.learner.means.combination
+    setattr(hedge, name, getattr(hedge, name)[..., :1])
     with pytest.raises(ValueError, match="learner: expected networks, standardizers and counts of one size"):
-        learner_of(state | {"mixtures": [hedge | {name: hedge[name][..., :1]}]}, None)
+        bandit._model.learner.check()
 
 
 def test_cells_of_columns_below_0_are_refused():

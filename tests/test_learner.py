@@ -1,4 +1,4 @@
-"""`Learner`: a step learns everything or, after an error, nothing; and growing does not change predictions."""
+"""Models of tables: a step learns everything or, after an error, nothing; and growing does not change predictions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from helpers import assert_same_state, learner_state
 
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
-from gln.engine.model.featurizers import TableFeaturizer
-from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
+from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.model import StreamModel
+from gln.engine.tabular.inputs import TableFeaturizer
+from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer, quantile_pieces
 from gln_numpy import GLN
 
@@ -20,16 +22,16 @@ SAMPLES = np.random.default_rng(0).normal(size=(3, 60)) * [[1], [10], [100]]
 NUMBERS = (SAMPLES[0] > 0).astype(int)
 
 
-def learner(features: int = 3, **kind: Any) -> Learner:
+def learner(features: int = 3, **kind: Any) -> TableModel:
     network = GLN([3, 2], 2 * features, features, seed=0, context_bias=1.0, **kind)
-    return Learner(TableFeaturizer(Standardizer(features)), Classes(), Ensemble([Member(network)]))
+    return TableModel(TableFeaturizer(Standardizer(features)), Classes(), Ensemble([Member(network)]))
 
 
-def of_numbers() -> Learner:
+def of_numbers() -> TableModel:
     kinds: list[dict[str, Any]] = [{"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
     members = [[Member(GLN([3, 2], 6, 3, seed=seed, **kind)) for seed in range(2)] for kind in kinds]
     means, quantiles = Ensemble(members[0]), Ensemble(members[1], target=0)
-    return Learner(TableFeaturizer(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), means, [quantiles])
+    return TableModel(TableFeaturizer(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), means, [quantiles])
 
 
 @pytest.mark.parametrize("calls", [2, 60])
@@ -76,12 +78,15 @@ def test_targets_that_are_not_finite_are_refused():
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
     with pytest.raises(ValueError, match=r"targets: expected finite numbers, got .* numbers too large for float32"):
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], 1e200))
-    assert model.featurizer.standardizer.count.tolist() == [0, 0, 0]
+    assert learner_state(model)[".featurizer.standardizer.count"].tolist() == [0, 0, 0]
 
 
 def test_classes_and_features_may_appear_at_any_time():
     numbers = np.where(np.arange(60) < 40, NUMBERS, 3)
-    whole, cut = learner(), learner()
+    whole, cut = (
+        StreamModel(StreamFeaturizer(Standardizer(3)), Classes(), Ensemble([Member(GLN([3, 2], 6, 3, seed=0))]))
+        for _ in range(2)
+    )
     whole.learn(SAMPLES, numbers)
     cut.learn(SAMPLES[:, :40], numbers[:40])
     before = sum_to_one(cut.predict(SAMPLES))
@@ -116,7 +121,7 @@ def test_expansions_come_before_what_all_networks_mix():
     sizes = {COLUMNS: 6, EXPANDED: 6 + len(pieces.features)}
     members = [Member(GLN([3, 2], size, 3, seed=0, context_bias=1.0), role) for role, size in sizes.items()]
     weights = StackingWeights(np.array([[0.7], [1.5]]), np.array([0.2]))
-    model = Learner(TableFeaturizer(z, pieces=pieces), Classes(), Ensemble(members, weights))
+    model = TableModel(TableFeaturizer(z, pieces=pieces), Classes(), Ensemble(members, weights))
     model.learn(SAMPLES, NUMBERS)
     blocks = model.featurizer.transform(SAMPLES)
     first, second = model.means.mixed(model.means.run(blocks))

@@ -16,8 +16,8 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-import gln.engine.tabular.blocks
 import gln.engine.tabular.fit
+import gln.engine.tabular.inputs
 import gln.engine.tabular.training
 import gln_numpy
 from gln.backends import fastest_backend
@@ -179,7 +179,7 @@ def test_enough_time_changes_nothing(table):
 def test_a_table_too_large_to_keep_is_standardised_by_chunks(form, monkeypatch):
     X, y = form(np.random.default_rng(0).integers(0, 3, (150, 5)).astype(float)), np.arange(150.0)
     whole = GLNRegressor(**SMALL, density=True).fit(X, y)
-    monkeypatch.setattr(gln.engine.tabular.blocks, "IN_MEMORY", 0)
+    monkeypatch.setattr(gln.engine.tabular.inputs, "IN_MEMORY", 0)
     by_chunks = GLNRegressor(**SMALL, density=True).fit(X, y)
     for moment, expected in zip(by_chunks.predict(X, return_std=True), whole.predict(X, return_std=True), strict=True):
         np.testing.assert_array_equal(moment, expected)

@@ -10,13 +10,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ROOT
 from river import anomaly
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
 
-from gln.engine.networks.files import read, write
 from gln.engine.novelty.pair_histograms import PairHistograms
+from gln.engine.saving import decoded, encoded, read, write
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 from gln.sklearn import GLNClassifier as TableClassifier
 from gln.sklearn import GLNRegressor as TableRegressor
@@ -276,16 +277,14 @@ def test_files_and_read_only_copies_go_on(tmp_path):
 
 
 def test_a_file_of_an_earlier_version_keeps_names_and_levels_and_learns_anew(tmp_path):
-    model = learned(rows(150, seed=16))
-    model.save(tmp_path / "m")
-    config, arrays = read(tmp_path / "m")
+    config, arrays = read(ROOT / "tests" / "data" / "files_of_1.1" / "novelty.gln")
     config["parameters"] = {"neurons": 16, "context_map_size": 8, "context_bias": 1.0, "backend": "auto", "seed": 0}
     del config["learned"]["_novelty"]
     config["learned"]["_learner"] = {"fields": {}}
     write(tmp_path / "m", config, arrays)
     with pytest.warns(UserWarning, match="learned anew"):
         loaded = GLNNovelty.load(tmp_path / "m")
-    assert loaded.known_names == model.known_names
+    assert loaded.known_names == {"a": False, "b": False, "kind": True}
     assert loaded.score_one({"a": 1e6}) == 0
     for x in rows(150, seed=16):
         loaded.learn_one(x)
@@ -293,10 +292,13 @@ def test_a_file_of_an_earlier_version_keeps_names_and_levels_and_learns_anew(tmp
 
 
 def test_a_changed_file_is_refused():
-    state = PairHistograms.start(3, 50, 0).state()
+    arrays: dict[str, np.ndarray] = {}
+    saved = encoded("novelty", PairHistograms.start(3, 50, 0), arrays)
+    decoded("novelty", saved, arrays, None)
     for name, value in (("histograms", np.zeros((3, 8, 5), np.float32)), ("partners", np.full((3, 8), 3))):
+        changed = {**saved, "fields": {**saved["fields"], name: encoded(f"changed {name}", value, arrays)}}
         with pytest.raises(ValueError, match="novelty: expected"):
-            PairHistograms.of_state({**state, name: value})
+            decoded("novelty", changed, arrays, None)
 
 
 # ---- Tables ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from gln.engine.networks.files import read
+from gln.engine.saving import read
 from gln.engine.streaming.named_rows import NamedRows, NamedWords, always
 from gln.river import GLNClassifier, GLNRegressor
 
@@ -296,14 +296,14 @@ class Broken:
 @pytest.mark.parametrize("call", ["learn_one", "predict_learn_many"])
 @pytest.mark.parametrize("made", [GLNClassifier, GLNRegressor])
 def test_nothing_is_learned_if_compiling_fails(call, made, tmp_path, monkeypatch):
-    fused_step = pytest.importorskip("gln.engine.model.fused_step")
+    compiled_step = pytest.importorskip("gln.engine.streaming.compiled_step")
     X, labels, numbers, _ = stream()
     y: list[Any] = labels if made is GLNClassifier else numbers
     model = made(seed=0)
     model.predict_learn_many(X[:60], y[:60])
     before = saved(model, tmp_path)
     loaded = made.load(tmp_path / "model")  # which has not gathered what its steps take
-    monkeypatch.setattr(fused_step, "run", Broken())
+    monkeypatch.setattr(compiled_step, "run", Broken())
     x, target = dictionaries(X)[60], y[60]
     with pytest.raises(MemoryError):
         loaded.learn_one(x, target) if call == "learn_one" else loaded.predict_learn_many(X[60:70], y[60:70])

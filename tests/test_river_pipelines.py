@@ -13,7 +13,7 @@ pytest.importorskip("river")
 
 from river import compose, preprocessing, stats
 
-from gln.engine.networks.files import read, write
+from gln.engine.saving import read, write
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 from gln.river_pipelines import load_pipeline, save_pipeline
 

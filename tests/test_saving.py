@@ -27,7 +27,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from gln.engine.networks import files
+from gln.engine import saving
+from gln.engine.networks.files import configuration
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN, paper_rate
 
@@ -209,7 +210,7 @@ def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path,
             refused += 1
         else:
             assert_same_state(loaded, model)
-            assert files.configuration(loaded) == files.configuration(model)
+            assert configuration(loaded) == configuration(model)
     assert refused > 180
 
 
@@ -226,42 +227,58 @@ def resaved(file: Path, to: Path, **changes: str | None) -> Path:
 
 
 def older(file: Path, to: Path) -> Path:
-    """The file as older versions wrote it, without later additions."""
-
-    def without(value: Any) -> Any:
-        if isinstance(value, list):
-            return [without(item) for item in value]
-        added = ("context_features", "pieces", "blends")
-        return {k: without(v) for k, v in value.items() if k not in added} if isinstance(value, dict) else value
-
-    config, arrays = metadata_of(file)["config"], load_file(file)
-    changed = json.dumps(without(json.loads(config)))
-    assert changed != config
+    """The file of a network as format 1 had it, without later arguments."""
+    config, arrays = json.loads(metadata_of(file)["config"]), load_file(file)
+    del config["context_features"]
     for name in [name.removesuffix(".rows") for name in arrays if name.endswith(".rows")]:  # format 1 has all rows
         arrays[name] = arrays[name][arrays.pop(f"{name}.rows")]
-    save_file(arrays, to, {"format": "1", "config": changed, "checksum": files.checksum(changed, arrays)})
+    saving.write(to, config, arrays, "1")
     return to
 
 
-def test_files_of_older_versions(saved, tmp_path):
+def test_networks_of_format_1(saved, tmp_path):
     file, model = saved
     loaded, x = GLN.load(older(file, tmp_path / "older")), np.random.default_rng(0).normal(size=(5, 9))
     assert loaded.context_features is None
     assert_same_state(loaded, model)
     np.testing.assert_array_equal(loaded.predict(x, x[:4]), model.predict(x, x[:4]))
-    X, y = load_wine(return_X_y=True)
-    estimator = GLNClassifier([2], backend="numpy", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
-    estimator.save(tmp_path / "estimator")
-    loaded = GLNClassifier.load(older(tmp_path / "estimator", tmp_path / "older"))
-    np.testing.assert_array_equal(loaded.predict_proba(X), estimator.predict_proba(X))
+
+
+OLD = sorted((ROOT / "tests" / "data").glob("files_of_*/*.gln"))
+
+
+@pytest.mark.parametrize("file", OLD, ids=lambda file: f"{file.parent.name} {file.stem}")
+def test_files_of_older_versions(file):
+    """Files that versions 1.0 and 1.1 wrote, and the first ten numbers that they predicted."""
+    pytest.importorskip("river")
+    config, _ = saving.read(file)
+    module, _, name = config["estimator"].rpartition(".")
+    model = getattr(importlib.import_module(module), name).load(file)
+    expected = json.loads((file.parent / "expected.json").read_text())[file.stem]
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)).round(2)
+    frame = pd.DataFrame(X[:, :2], columns=["a", "b"]).assign(kind=np.array(["x", "y", "z"])[rng.integers(0, 3, 60)])
+    rows = frame[:10].to_dict("records")
+    with_words = [row | ({} if i % 3 else {f"word {i % 5}": 1.0}) for i, row in enumerate(rows)]
+    table = frame[:10] if vars(model).get("categories_") else X[:10]
+    answers = {
+        "predict_proba": lambda: model.predict_proba(table),
+        "predict_quantiles": lambda: model.predict_quantiles(table),
+        "predict_proba_one": lambda: [[*model.predict_proba_one(row).values()] for row in with_words],
+        "score_one": lambda: [model.score_one(row) for row in rows],
+        "predict_one": lambda: [model.predict_one(row) for row in with_words],
+        "decide": lambda: [[*model.predict({"a": row["a"]}).values()] for row in rows],
+    }
+    found = next(answer for method, answer in answers.items() if hasattr(model, method))()
+    np.testing.assert_allclose(np.ravel(found)[:10], expected, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "3"}, "expected a GLN saved in format 1 or 2, got format 3"),
-        ({"format": None}, "expected a GLN saved in format 1 or 2, got format None"),
-        ({"checksum": None}, "expected a GLN saved in format 1 or 2"),
+        ({"format": "4"}, "expected a GLN saved in format 1, 2, 3, got format 4"),
+        ({"format": None}, "expected a GLN saved in format 1, 2, 3, got format None"),
+        ({"checksum": None}, "expected a GLN saved in format 1, 2, 3"),
         ({"config": "{}"}, "checksum differs"),
         ({"checksum": "0"}, "checksum differs"),
     ],
@@ -278,10 +295,10 @@ def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
         "[]",
         "",
         "no json",
-        json.dumps({**files.configuration(saved[1]), "run": "me"}),
-        json.dumps({**files.configuration(saved[1]), "bias": 1}),
+        json.dumps({**configuration(saved[1]), "run": "me"}),
+        json.dumps({**configuration(saved[1]), "bias": 1}),
     ):
-        checksum = files.checksum(config, arrays)
+        checksum = saving.checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
 
@@ -326,7 +343,7 @@ def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tm
     changed = {**load_file(tmp_path / "m"), name: array}
     arrays = {name: array for name, array in changed.items() if array is not None}
     metadata = metadata_of(tmp_path / "m")
-    save_file(arrays, tmp_path / "m", metadata | {"checksum": files.checksum(metadata["config"], arrays)})
+    save_file(arrays, tmp_path / "m", metadata | {"checksum": saving.checksum(metadata["config"], arrays)})
     with pytest.raises(ValueError, match=message):
         GLN.load(tmp_path / "m")
 
@@ -334,7 +351,7 @@ def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tm
 def test_a_configuration_that_no_header_holds_is_an_array(of_wines, tmp_path, monkeypatch):
     """As of a stream whose names are too long for the header, without which no model could be saved."""
     model = GLNClassifier.load(of_wines)
-    monkeypatch.setattr(files, "LONGEST", 100)
+    monkeypatch.setattr(saving, "LONGEST_HEADER", 100)
     model.save(tmp_path / "m", {"key": "of a file"})
     assert metadata_of(tmp_path / "m")["config"] == ""
     loaded, rows = GLNClassifier.load(tmp_path / "m"), load_wine().data
@@ -343,7 +360,7 @@ def test_a_configuration_that_no_header_holds_is_an_array(of_wines, tmp_path, mo
 
 
 def test_a_missing_config_is_refused(saved, tmp_path):
-    checksum = files.checksum("", load_file(saved[0]))
+    checksum = saving.checksum("", load_file(saved[0]))
     with pytest.raises(ValueError, match="a configuration that cannot be read"):
         GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
 
@@ -384,14 +401,14 @@ def killed_while_saving(file: Path, signal: str) -> int:
     """The exit status of a process that is killed halfway through a save."""
     script = f"""
 import os, pathlib, signal
-import gln.engine.networks.files
+import gln.engine.saving
 from gln_numpy import GLN
 
 model = GLN.load({str(file)!r})
 def half(arrays, path, metadata):
     pathlib.Path(path).write_bytes(b"half a file")
     {signal}
-gln.engine.networks.files.save_file = half
+gln.engine.saving.save_file = half
 model.save({str(file)!r})
 """
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode
@@ -572,9 +589,9 @@ def test_a_file_of_another_kind_or_damaged(tmp_path):
 
 def crafted(file: Path, to: Path, change: Any) -> Path:
     """The file with its configuration changed, and a checksum that fits."""
-    config, arrays = files.read(file)
+    config, arrays = saving.read(file)
     change(config)
-    files.write(to, config, arrays)
+    saving.write(to, config, arrays)
     return to
 
 
@@ -595,23 +612,31 @@ CRAFTED: dict[str, Any] = {
     "no kind": lambda config: config["learned"].update(classes_={}),
     "no array": lambda config: config["learned"].update(classes_={"tensor": "nothing"}),
     "lists in lists": lambda config: config["learned"].update(classes_=nested(300)),
-    "no learner": lambda config: config["learned"].update(learner_={"fields": {}}),
-    "no networks": lambda config: config["learned"]["learner_"]["fields"].update(ensembles=[]),
-    "more than a learner has": lambda config: config["learned"]["learner_"]["fields"].update(run="me"),
-    "a large standardizer": lambda config: config["learned"]["learner_"]["fields"].update(
-        standardizer={"standardizer": 10**15}
+    "no learner": lambda config: config["learned"].update(learner_={"object": "TableModel", "fields": {}}),
+    "no networks": lambda config: model_in(config)["means"]["fields"].update(members=[]),
+    "more than a learner has": lambda config: model_in(config).update(run="me"),
+    "a large standardizer": lambda config: standardizer_in(config).update(
+        mean={"array": [0.0], "dtype": "<f8", "shape": [10**15]}
     ),
-    "another standardizer": lambda config: config["learned"]["learner_"]["fields"].update(
-        standardizer={"sparse_scaler": 13}
+    "another standardizer": lambda config: model_in(config)["featurizer"]["fields"]["standardizer"].update(
+        object="SparseScaler"
     ),
-    "other weights": lambda config: config["learned"]["learner_"]["fields"].update(
-        blends=[{"tuple": [{"array": [1.0], "dtype": "<f8"}, {"array": [0.0], "dtype": "<f8"}]}]
+    "other weights": lambda config: model_in(config)["means"]["fields"]["combination"]["fields"].update(
+        weights={"array": [1.0], "dtype": "<f8", "shape": [1, 1]}
     ),
-    "fewer pieces": lambda config: config["learned"]["learner_"]["fields"].update(pieces={"tuple": [0]}),
-    "a large network": lambda config: config["learned"]["learner_"]["fields"]["groups"][0][0]["network"].update(
-        context_map_size=30
-    ),
+    "fewer pieces": lambda config: model_in(config)["featurizer"]["fields"].update(pieces={"tuple": [0]}),
+    "a large network": lambda config: model_in(config)["means"]["fields"]["members"][0]["fields"]["network"][
+        "network"
+    ].update(context_map_size=30),
 }
+
+
+def model_in(config: Any) -> Any:
+    return config["learned"]["learner_"]["fields"]
+
+
+def standardizer_in(config: Any) -> Any:
+    return model_in(config)["featurizer"]["fields"]["standardizer"]["fields"]
 
 
 @pytest.fixture(scope="module")
@@ -630,7 +655,7 @@ def test_a_crafted_file_with_a_valid_checksum_is_refused(change, of_wines, tmp_p
 
 def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
     arrays, text = load_file(of_wines), "[" * 100_000
-    checksum = files.checksum(text, arrays)
+    checksum = saving.checksum(text, arrays)
     save_file(arrays, tmp_path / "m", {"format": "2", "config": text, "checksum": checksum})
     with pytest.raises(ValueError, match="expected a saved GLN, got a configuration that cannot be read"):
         GLNClassifier.load(tmp_path / "m")

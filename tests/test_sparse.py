@@ -17,7 +17,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import log_loss
 from sklearn.svm import LinearSVC
 
-import gln.engine.tabular.blocks
+import gln.engine.tabular.inputs
 from gln.features import SparseScaler
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -224,7 +224,7 @@ def test_a_single_wide_row():
 
 
 def test_narrow_sparse_tables_are_learned_as_dense_ones():
-    X, y = texts(60, gln.engine.tabular.blocks.WIDE)
+    X, y = texts(60, gln.engine.tabular.inputs.WIDE)
     small: Any = {"layer_sizes": [2], "n_networks": 1, "n_epochs": 1, "backend": "numpy", "random_state": 0}
     dense, of_sparse = (GLNClassifier(**small).fit(samples, y) for samples in (X.toarray(), X))
     np.testing.assert_allclose(of_sparse.predict_proba(X), dense.predict_proba(X), atol=1e-5)

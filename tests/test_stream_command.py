@@ -26,7 +26,7 @@ pytest.importorskip("river")
 
 from river import dummy, evaluate, metrics, stats
 
-from gln.engine.networks.files import read
+from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.metrics.metrics import Metrics

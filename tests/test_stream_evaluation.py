@@ -17,7 +17,7 @@ pytest.importorskip("river")
 
 from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, rows_of, samples, started, table
 
-from gln.engine.networks.files import read
+from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.metrics.metrics import Metrics

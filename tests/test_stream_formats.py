@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gln.engine.networks.files import read as read_file
+from gln.engine.saving import read as read_file
 from gln.stream.command import main
 from gln.stream.formats.reader import FORMS, BadLine, Chunk, form_of, opened, read
 from gln.stream.formats.vw import example_of

@@ -18,7 +18,7 @@ pytest.importorskip("river")
 from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, table
 from test_stream_resuming import COUNT, interrupt, lines_of, piped, refused, stops, target, written
 
-from gln.engine.networks.files import read
+from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.sparse import issparse
@@ -76,6 +76,13 @@ def repeats_of(weight: float) -> int:
     return int(max(1.0, math.ceil(min(weight, MOST_REPEATS))))
 
 
+def steps_of(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (B,) -> (B,), (B,)
+    """In how many steps samples of these weights are learned, and the size of each step."""
+    repeats = np.array([*map(repeats_of, weights.tolist())], int)
+    sizes = np.minimum(weights, repeats.astype(weights.dtype)) / repeats.astype(weights.dtype)
+    return repeats, sizes
+
+
 def dense(samples: Any) -> np.ndarray:
     return samples.toarray() if issparse(samples) else samples
 
@@ -138,7 +145,10 @@ class SampleBatch:
         return SampleBatch(self.features[place], self.words.take(rows))
 
 
-def features_and_words(samples: Any) -> tuple[Any, Words]:
+Samples: TypeAlias = Any  # np.ndarray, a sparse array of SciPy, or SampleBatch: (F, B)
+
+
+def features_and_words(samples: Samples) -> tuple[Any, Words]:
     if isinstance(samples, SampleBatch):
         return samples.features, samples.words
     return samples, no_words(samples.shape[1])

@@ -1,22 +1,44 @@
-"""What files may hold: each class declares its fields by `saved`, and `checked` compares them with that.
+"""Files of models: what they hold, how it is written and read, and the one place where it is checked.
 
-Compiled loops check neither sizes nor indices, and anyone may change a file. A field is an `Array`, a `Number`, a type,
-a list of one kind, a mapping of one kind to another, or, as a tuple of one kind, that or None.
+A class declares by `saved` which of its fields a file holds, and of which kind each is. `encoded` turns an object into
+JSON with large arrays beside it; `decoded` makes it again and compares every field with its kind, because anyone may
+change a file, and compiled loops check neither sizes nor indices. Reading runs no code.
+
+A kind is an `Array`, a `Number`, a type, a function that tells whether it takes a value, a list of one kind, a mapping
+of one kind to another, or a tuple of kinds, one of which it is.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import tempfile
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 T = TypeVar("T", bound=type)
+FORMATS = ("1", "2", "3")  # that can be read
+UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
+LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
 LARGEST = float(np.finfo(np.float64).max)
-LONGEST = 1000  # characters of an error message
+LONGEST_MESSAGE = 1000  # characters
+WIDE_TEXT, PER_CHARACTER = 1 << 24, 400  # bytes of an array of texts, all of which take as many as the longest one
 ENTRIES = "entries"  # the size of the mapping that a number is in
+
+
+# ---- Declarations ----------------------------------------------------------------------------------------------------
 
 
 class Array(NamedTuple):
@@ -35,16 +57,43 @@ class Number(NamedTuple):
 
 
 SAVED: dict[type, dict[str, Any]] = {}  # the declared fields of each class
+CLASSES: dict[str, type] = {}  # by name
 
 
 def saved(**fields: Any) -> Callable[[T], T]:
-    """Declare the fields that a file has of a class, for `checked`."""
+    """Declare the fields that a file has of a class, and their kinds.
+
+    They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is; an
+    object that is a `Part` gets them as attributes.
+    """
 
     def declare(cls: T) -> T:
         SAVED[cls] = fields
+        CLASSES[cls.__name__] = cls
         return cls
 
     return declare
+
+
+class Part:
+    """An object that its owner makes, and to which a file only gives its fields."""
+
+    def restore(self, fields: Mapping[str, Any]) -> None:
+        vars(self).update(fields)
+
+
+class Codec(NamedTuple):
+    """How objects without a common class, such as networks, become JSON and arrays, and back."""
+
+    takes: Callable[[Any], bool]
+    encode: Callable[[str, Any, dict[str, np.ndarray]], dict[str, Any]]  # of a place, an object and arrays, to fill
+    decode: Callable[[Mapping[str, Any], Mapping[str, np.ndarray], Any], Any]  # of that, arrays, and a backend's class
+
+
+CODECS: dict[str, Codec] = {}  # by the first key of what each encodes
+
+
+# ---- Checks ----------------------------------------------------------------------------------------------------------
 
 
 def bad(name: str, expected: str, got: object) -> ValueError:
@@ -53,59 +102,253 @@ def bad(name: str, expected: str, got: object) -> ValueError:
 
 def printable(message: str) -> str:
     """A message that may quote a file: not too long, and without codes that a terminal would obey."""
-    if len(message) > LONGEST:
-        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 4 :]}"
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def checked(name: str, made: Any, **sizes: int) -> Any:
-    """What was made of a file, as it is declared, with arrays of the declared dtypes; else raises ValueError.
+    """An object with the fields that are declared, where these sizes are known; else raises ValueError.
 
-    `name` is of the part of the model, for the message; `sizes` are those that are known.
+    `name` is of the part of the model, for the message.
     """
-    found = {
-        field: value_of(name, field, getattr(made, field), kind, sizes) for field, kind in SAVED[type(made)].items()
-    }
+    kinds = SAVED[type(made)]
+    found = {field: value_of(kind, name, field, getattr(made, field), sizes) for field, kind in kinds.items()}
     if hasattr(made, "_replace"):
         return made._replace(**found)
     vars(made).update(found)
     return made
 
 
-def value_of(name: str, field: str, value: Any, kind: Any, sizes: dict[str, int]) -> Any:
-    """A value that is as declared, with arrays of the declared dtypes; `sizes` gets those that are new."""
-    if isinstance(kind, Array):
-        return _array(name, field, value, kind, sizes)
-    if isinstance(kind, Number):
-        most = sizes[kind.most] - 1 if isinstance(kind.most, str) else kind.most
-        if type(value) in (int, kind.kind) and kind.least <= value <= most:
-            return value
-        raise bad(name, f"{field} from {kind.least:g} to {most:g}", repr(value)[:100])
-    if isinstance(kind, tuple):
-        return value if value is None else value_of(name, field, value, kind[0], sizes)
-    if isinstance(kind, list) and type(value) is list:
-        return [value_of(name, field, item, kind[0], sizes) for item in value]
-    if isinstance(kind, dict) and type(value) is dict:
-        [(key_kind, kind)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
-        pairs = [(value_of(name, field, key, key_kind, sizes), entry) for key, entry in value.items()]
-        return {key: value_of(name, field, entry, kind, sizes) for key, entry in pairs}
+@functools.singledispatch
+def value_of(kind: Any, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    """A value that is of this kind, with arrays of the declared dtypes; `sizes` gets those that are new."""
     if kind is object or type(value) is kind:
         return value
-    raise bad(name, f"{field} of {kind}", repr(value)[:100])
+    raise bad(name, f"{field} of {getattr(kind, '__name__', kind)}", repr(value)[:100])
 
 
-def _array(name: str, field: str, value: Any, kind: Array, sizes: dict[str, int]) -> np.ndarray:
+@value_of.register
+def _(kind: types.FunctionType, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    if kind(value):
+        return value
+    raise bad(name, f"{field} for which {kind.__name__}", repr(value)[:100])
+
+
+@value_of.register
+def _(kind: Number, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    most = _most(kind, sizes)
+    if type(value) in (int, kind.kind) and kind.least <= value <= most:
+        return value
+    raise bad(name, f"{field} from {kind.least:g} to {most:g}", repr(value)[:100])
+
+
+@value_of.register
+def _(kind: tuple, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    if value is None and None in kind:
+        return None
+    alike = [one for one in kind if type(value) is one]
+    return value_of((alike or kind)[0], name, field, value, sizes)
+
+
+@value_of.register
+def _(kind: list, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    if type(value) is list:
+        return [value_of(kind[0], name, field, item, sizes) for item in value]
+    raise bad(name, f"a list of {field}", repr(value)[:100])
+
+
+@value_of.register
+def _(kind: dict, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+    if type(value) is not dict:
+        raise bad(name, f"a mapping of {field}", repr(value)[:100])
+    [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
+    pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
+    return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
+
+
+@value_of.register
+def _(kind: Array, name: str, field: str, value: Any, sizes: dict[str, int]) -> np.ndarray:
     dtype, names, came = np.dtype(kind.dtype), kind.shape.split(), type(value).__name__
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
         pairs = zip(names, value.shape, strict=False)
         wanted = [size if of == "*" else int(of) if of.isdigit() else sizes.setdefault(of, size) for of, size in pairs]
         if value.dtype.kind == dtype.kind and value.ndim == len(names) and list(value.shape) == wanted:
-            most = sizes[kind.most] - 1 if isinstance(kind.most, str) else kind.most
+            most = _most(kind, sizes)
             if value.size == 0 or kind.least <= value.min().item() <= value.max().item() <= most:  # false for NaN
-                return np.ascontiguousarray(value, dtype)
+                return np.ascontiguousarray(value, dtype).reshape(value.shape)  # which may be ()
             raise bad(name, f"{field} from {kind.least:g} to {most:g}", f"numbers from {value.min()} to {value.max()}")
     raise bad(name, f"{field}, {dtype} of shape ({', '.join(names)}) with {sizes}", came)
+
+
+def _most(kind: Array | Number, sizes: Mapping[str, int]) -> float:
+    """The largest number; any, as long as the size below which it is is not known."""
+    return sizes.get(kind.most, LARGEST + 1) - 1 if type(kind.most) is str else typing.cast(float, kind.most)
+
+
+# ---- Objects as JSON and arrays --------------------------------------------------------------------------------------
+
+
+def encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
+    if (kinds := SAVED.get(type(value))) is not None:
+        fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
+        of_fields = {name: encoded(f"{place}.{name}", field, arrays) for name, field in fields.items()}
+        return {"object": type(value).__name__, "fields": of_fields}
+    for codec in CODECS.values():
+        if codec.takes(value):
+            return codec.encode(place, value, arrays)
+    match value:
+        case np.ndarray():
+            return _encoded_array(place, value, arrays)
+        case Mapping():
+            pairs = enumerate(value.items())
+            return {"pairs": [[encoded(f"{place}.{i}", item, arrays) for item in pair] for i, pair in pairs]}
+        case list():
+            return [encoded(f"{place}.{i}", item, arrays) for i, item in enumerate(value)]
+        case tuple() | range():
+            return {"tuple": encoded(place, [*value], arrays)}
+        case np.generic():
+            return encoded(place, value.item(), arrays)
+        case None | bool() | int() | float() | str():
+            return value
+    raise bad(place, "numbers, text or sequences of them", repr(value))
+
+
+def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    if array.dtype.kind not in "biufUO" or (array.dtype == object and {*map(type, array.ravel())} - {str}):
+        raise bad(place, "numbers or text", f"dtype {array.dtype}, {array.tolist()}")
+    if array.size > LARGE and array.dtype.kind in "biuf":
+        arrays[place] = np.ascontiguousarray(array)
+        return {"tensor": place}
+    return {"array": array.ravel().tolist(), "dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], backend: Any, into: Any = None) -> Any:
+    """Undo `encoded`: networks are of a backend's class, and an object that is a `Part` is `into`, with new fields."""
+    if type(value) is list:
+        return [decoded(f"{place}.{i}", item, arrays, backend) for i, item in enumerate(value)]
+    if type(value) is not dict:
+        return value
+    [(tag, content), *_] = value.items()
+    match tag:
+        case "object":
+            return _decoded_object(place, CLASSES[content], value["fields"], arrays, backend, into)
+        case "array":
+            return _decoded_array(content, np.dtype(value["dtype"]), value.get("shape"))
+        case "tensor":
+            return arrays[content]
+        case "tuple":
+            return tuple(decoded(place, content, arrays, backend))
+        case "pairs":
+            pairs = enumerate(content)
+            return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
+    return CODECS[tag].decode(value, arrays, backend)
+
+
+def _decoded_object(
+    place: str, cls: Any, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], backend: Any, into: Any
+) -> Any:
+    kinds, sizes, found = SAVED[cls], dict[str, int](), {}
+    if unknown := sorted(fields.keys() - kinds):
+        raise bad(place, f"some of {[*kinds]}", unknown)
+    for name, value in fields.items():
+        made = decoded(f"{place}.{name}", value, arrays, backend, getattr(into, name, None))
+        found[name] = value_of(kinds[name], place, name, made, sizes)
+    if type(into) is cls and hasattr(into, "restore"):
+        into.restore(found)
+        return into
+    return getattr(cls, "of_saved", cls)(**found)
+
+
+def _decoded_array(content: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
+    """An array from its numbers or texts; `shape` is missing in older files."""
+    if dtype.kind not in "biufUO" or type(content) is not list:
+        raise bad("array", "numbers or texts", f"dtype {dtype}")
+    if dtype.kind in "UO":
+        characters = sum(map(len, content)) if {str}.issuperset(map(type, content)) else -1
+        if not 0 <= dtype.itemsize * len(content) <= max(WIDE_TEXT, PER_CHARACTER * characters) or characters < 0:
+            raise bad("array", "texts that are about as long as its dtype", f"{len(content)} of dtype {dtype}")
+    array = np.array(content, dtype)
+    if shape is not None and math.prod(shape) != array.size:
+        raise bad("array", f"{array.size} entries", f"shape {shape}")
+    return array if shape is None else array.reshape(shape)
+
+
+# ---- Files: safetensors with a checksum ------------------------------------------------------------------------------
+
+
+def write(
+    path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray], format: str = "2"
+) -> None:
+    text = json.dumps(config)
+    if len(text) > LONGEST_HEADER:
+        arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
+    metadata = {"format": format, "config": text, "checksum": checksum(text, arrays)}
+    with replacing(path) as unfinished:
+        save_file(arrays, unfinished, metadata)
+
+
+def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(config.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)  # `tobytes` would copy
+    return digest.hexdigest()
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
+    if "checksum" not in metadata or metadata.get("format") not in FORMATS:
+        raise bad(str(path), f"a GLN saved in format {', '.join(FORMATS)}", f"format {metadata.get('format')}")
+    text = metadata.get("config", "")
+    if checksum(text, arrays) != metadata["checksum"]:
+        raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
+    try:
+        config = json.loads(text or arrays.pop("config", np.empty(0)).tobytes())
+    except (ValueError, RecursionError) as error:
+        raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
+    if type(config) is not dict:
+        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text[:100]}")
+    return config, arrays
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it is moved to `path` when the block ends without an error."""
+    path = Path(os.path.realpath(path))  # keep a link and replace its target
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        unfinished = Path(folder, "unfinished")
+        unfinished.touch()
+        mode = unfinished.stat().st_mode & 0o777  # from the umask; safetensors makes the file private
+        try:
+            yield unfinished
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+        unfinished.chmod(mode)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def usable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
+    try:
+        yield
+    except ValueError as error:
+        if (message := printable(str(error))) != str(error):
+            raise ValueError(message) from None
+        raise
+    except UNUSABLE as error:
+        raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from None
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -116,11 +359,11 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin is Callable:
         return callable(value)
     if origin in (Sequence, Mapping):
-        value = value.tolist() if isinstance(value, np.ndarray) else value
-        is_sequence = origin is Sequence and isinstance(value, (list, tuple))
-        items = value if is_sequence else value.values() if origin is Mapping and isinstance(value, dict) else [fits]
+        value = value.tolist() if type(value) is np.ndarray else value
+        is_sequence = origin is Sequence and type(value) in (list, tuple)
+        items = value if is_sequence else value.values() if origin is Mapping and type(value) is dict else [fits]
         return all(fits(item, parts[-1]) for item in items)
     if annotation in (int, bool, float):
         most = 1 if annotation is bool else 1 << 63
-        return annotation is type(value) is float or (isinstance(value, int) and -most < value <= most)
+        return annotation is type(value) is float or (type(value) in (int, bool) and -most < value <= most)
     return annotation is Any or not isinstance(annotation, type) or isinstance(value, annotation)

@@ -6,7 +6,7 @@ Shapes: B samples, F features, D columns made from them, C heads, E values of bi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from gln.engine.base_models.least_squares import LeastSquares, predict_least_squ
 from gln.engine.batches import Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.preprocessing.basis_expansion import fill_distances
-from gln.engine.saving import checked
+from gln.engine.saving import checked, saved
 
 NO_LEAST_SQUARES = LeastSquares.start(heads=0, columns=0)
 
 
+@saved(linear=HashedLinear, bin_means=FadingBinMeans, uses_bins=bool, least_squares=(LeastSquares, None))
 @dataclasses.dataclass
 class OnlineBaseModels(WritableArrays):
     """Base models of the same heads, and how they predict and learn samples together."""
@@ -134,18 +135,6 @@ class OnlineBaseModels(WritableArrays):
         return np.concatenate([of_features, hashed]), np.concatenate([of_all, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        state = {"linear": self.linear.state(), "cells": self.bin_means._asdict(), "counts": self.uses_bins}
-        return state if self.least_squares is None else state | {"least_squares": self.least_squares._asdict()}
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> OnlineBaseModels:
-        """The base models whose `state` this was. Raises ValueError for parts that do not fit together."""
-        least_squares = LeastSquares(**state["least_squares"]) if "least_squares" in state else None
-        return cls(
-            HashedLinear(**state["linear"]), FadingBinMeans(**state["cells"]), bool(state["counts"]), least_squares
-        )
 
     def check(self, columns: int, heads: int) -> None:
         """Raise ValueError unless these are of so many columns and heads."""

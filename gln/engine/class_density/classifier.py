@@ -1,4 +1,4 @@
-"""`ClassDensityClassifier`: classes that each learn from their own samples alone, in place of a `Learner`.
+"""`ClassDensityClassifier`: classes that each learn from their own samples alone, instead of a `StreamModel`.
 
 It is the same in whichever order the classes come.
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Set
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy.special import fdtr, softmax
 
-from gln.engine.batches import check_magnitude, check_steps, dense, features_and_words
+from gln.engine.batches import SampleBatch, check_magnitude, check_steps, dense, features_and_words
 from gln.engine.class_density.density import (
     ClassDensity,
     LogLikelihood,
@@ -24,20 +24,20 @@ from gln.engine.class_density.density import (
 )
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
 from gln.engine.model.builders import NetworkConfig
-from gln.engine.model.featurizers import TableFeaturizer
-from gln.engine.model.persistence import LEARNERS
+from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import Classes
-from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.protocol import Network, Rate, is_network
 from gln.engine.networks.surgery import copied
 from gln.engine.preprocessing.scaling import Unscaled
+from gln.engine.saving import saved
 
 CHUNK_VALUES = 4_000_000  # of features times classes that are compared at a time, to save memory
 MAX_FEATURES = 1000  # a class has a number for each pair of them
 
 
+@saved(networks=[is_network], classes=[ClassDensity])
 @dataclasses.dataclass
 class ClassDensityClassifier:
-    FIELDS: ClassVar = ("networks", "size", "classes")  # in a file
     networks: list[Network]  # untrained ones, with which each class starts
     classes: list[ClassDensity] = dataclasses.field(default_factory=list)
     learning_rate: Rate | None = None
@@ -50,7 +50,7 @@ class ClassDensityClassifier:
     @classmethod
     def start(cls, config: NetworkConfig, networks: int, size: int, loss: Mapping[str, Any]) -> ClassDensityClassifier:
         """Before the first sample, for so many features. Each class has so many networks with this `loss`."""
-        featurizer, roles = TableFeaturizer(Unscaled(size)), networks * [COLUMNS]
+        featurizer, roles = Featurizer(Unscaled(size)), networks * [COLUMNS]
         classifier = cls(config.ensemble(featurizer, roles, **{**loss, "num_classes": 2}).networks)
         classifier.grow(size, loss["num_classes"])
         return classifier
@@ -65,7 +65,7 @@ class ClassDensityClassifier:
         return Ensemble([Member(network) for density in self.classes for network in density.networks])
 
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
-        """As of a `Learner`; categories are those that are known to be, and others of which levels were learned."""
+        """As of a `NetworkModel`; categories are those known to be, and others of which levels were learned."""
         return self.size, {*categorical}.union(*(density.levels for density in self.classes)), max(2, len(self.classes))
 
     def set_learning_rate(self, rate: Rate | None) -> None:
@@ -82,7 +82,7 @@ class ClassDensityClassifier:
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
     ) -> list[np.ndarray]:
-        """As `Learner.learn`, but for `batch_size`, which must be 1. Words are left out.
+        """As `NetworkModel.learn`, but for `batch_size`, which must be 1. Words are left out.
 
         Without `predicts`, all samples of a class take one call.
         """
@@ -106,6 +106,34 @@ class ClassDensityClassifier:
                 self.classes[number].learn(numbers, levels, steps[of_class], self.learning_rate)
         return predicted
 
+    def progressive(
+        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
+    ) -> list[np.ndarray]:
+        """Predict each sample, and then learn it; as `StreamModel.progressive`."""
+        predicted = []
+        for b in range(samples.shape[1]):
+            row = slice(b, b + 1)
+            predicted.append(self.predict(samples[:, row]))
+            steps = None if step_sizes is None else step_sizes[row]
+            self.learn(samples[:, row], targets[row], steps, categorical=categorical, predicts=False)
+        return predicted
+
+    def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
+        """All samples together: those of a class do not change what others bring."""
+        return [slice(0, samples.shape[1])]
+
+    def check_rates(self, steps: int) -> None:
+        """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
+        if callable(rate := self.learning_rate):
+            for network in [*self.networks, *self.means.networks]:
+                network.rates(2 * steps, rate)  # they also learn noise
+
+    def has_counted_targets(self, words: bool) -> bool:
+        return False
+
+    def with_first_features(self, fresh: ClassDensityClassifier) -> ClassDensityClassifier:
+        return self
+
     def grow(self, size: int, classes: int) -> None:
         """Have room for this many features, the new ones last, and classes, or more.
 
@@ -128,6 +156,8 @@ class ClassDensityClassifier:
     def predict(self, samples: Any) -> np.ndarray:
         """Probabilities of the classes: (F, B) -> (C, B)."""
         return softmax(self._scores(samples), axis=0)
+
+    outputs = predict
 
     def decision(self, samples: Any) -> np.ndarray:
         """Logarithms of the probabilities but for what all classes share, (C, B); of two classes the logit, (1, B)."""
@@ -184,27 +214,14 @@ class ClassDensityClassifier:
             self._pooled = PooledDensities(self.classes)
         return self._pooled
 
-    # ---- State -------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """FIELDS, as numbers, arrays, networks, and lists and mappings of these."""
-        classes = [{**vars(density), "levels": dict(sorted(density.levels.items()))} for density in self.classes]
-        return {"networks": self.networks, "size": self.size, "classes": classes}
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any], learning_rate: Rate | None) -> ClassDensityClassifier:
-        """The learner whose `state` this was. Raises ValueError if it does not fit together."""
-        classes = [ClassDensity(**fields) for fields in state["classes"]]
-        for networks in (state["networks"], *(density.networks for density in classes)):
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together."""
+        for networks in (self.networks, *(density.networks for density in self.classes)):
             sizes = {(one.base_size, one.context_size, one.num_heads, one.config.logits) for one in networks}
-            if sizes != {(2 * state["size"], state["size"], 1, True)}:
-                raise ValueError(f"learner: expected networks of {state['size']} features, got others")
-        for density in classes:
-            density.check(state["size"])
-        return cls(state["networks"], classes, learning_rate)
-
-
-LEARNERS.append(ClassDensityClassifier)
+            if sizes != {(2 * self.size, self.size, 1, True)}:
+                raise ValueError(f"learner: expected networks of {self.size} features, got others")
+        for density in self.classes:
+            density.check(self.size)
 
 
 def check_negatives(value: Any) -> None:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import polygamma
 
-from gln.engine.batches import CHUNK, repeats_of
+from gln.engine.batches import CHUNK, steps_of
 from gln.engine.ensemble.ensemble import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.networks.protocol import Network, Rate, predict_all
+from gln.engine.networks.protocol import Network, Rate, is_network, predict_all
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
 from gln.engine.saving import Array, Number, bad, checked, saved
@@ -37,7 +37,7 @@ LEARNING_RATE = 1.0  # of the networks; 0.3 to 3 are about as good
 
 
 @saved(
-    **{"networks": [object], "known": Array("f8", "D", 0), "mean": Array("f8", "D"), "ends": Array("f8", "2 D")},
+    **{"networks": [is_network], "known": Array("f8", "D", 0), "mean": Array("f8", "D"), "ends": Array("f8", "2 D")},
     **{"scatter": Array("f8", "D D"), "scores": Array("f8", "2 4"), "center": Array("f8", "D")},
     **{"factor": Array("f8", "D D", most=np.inf), "freedom": Number(float, 0), "count": Number(float, 0)},
     **{"levels": {Number(int, 0, "D"): Array("f8", "*", 0)}},
@@ -123,8 +123,8 @@ class ClassDensity(WritableArrays):
 
     def _learn_networks(self, z: np.ndarray, noise: np.ndarray, step_sizes: np.ndarray, rate: Rate) -> np.ndarray:
         """Learn to tell each sample from the noise after it. Returns logits of the samples before, (B,)."""
-        repeats = np.array([*map(repeats_of, step_sizes.tolist())])
-        pairs, steps = np.empty((len(z), 2 * repeats.sum()), np.float32), np.minimum(step_sizes, repeats) / repeats
+        repeats, steps = steps_of(step_sizes)
+        pairs = np.empty((len(z), 2 * repeats.sum()), np.float32)
         pairs[:, ::2], pairs[:, 1::2] = (side.repeat(repeats, axis=1) for side in (z.clip(-CLIP, CLIP), noise))
         targets, steps = np.tile(np.array([1, 0], np.float32), repeats.sum())[None], steps.repeat(2 * repeats)
         rates = np.array([network.rates(len(steps), rate) * steps for network in self.networks], np.float32)

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.batches import dense
-from gln.engine.ensemble.hedge import Hedge, add_linear_predictions, combine_by_losses, expert_weights
+from gln.engine.ensemble.hedge import Hedge, VarianceHedge, add_linear_predictions, combine_by_losses, expert_weights
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
-from gln.engine.networks.protocol import Network, predict_all
+from gln.engine.networks.protocol import Network, is_network, predict_all
 from gln.engine.networks.schedules import stream_rate_limits, stream_rates
+from gln.engine.saving import Number, saved
 
 
 class FeatureBlocks(NamedTuple):
@@ -60,9 +61,17 @@ STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the l
 ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, MEMORY)}
 
 
+@saved(network=is_network, role=str)
 class Member(NamedTuple):
     network: Network
     role: Role = COLUMNS
+
+    def to_save(self) -> dict[str, Any]:
+        return {"network": self.network, "role": self.role.name}
+
+    @classmethod
+    def of_saved(cls, network: Network, role: str) -> Member:
+        return cls(network, ROLES[role])
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -84,6 +93,10 @@ class Link(NamedTuple):
 LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(np.asarray, np.asarray)}
 
 
+@saved(
+    **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
+    **{"target": (Number(int, 0), None), "shape": (JohnsonSU, None), "mixes_linear": bool},
+)
 @dataclasses.dataclass(eq=False)
 class Ensemble:
     members: Sequence[Member]

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import SAVED, Array, checked, saved
+from gln.engine.saving import SAVED, Array, saved
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -32,7 +32,7 @@ TINY = 1e-12
 UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 
 
-@saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0),)})
+@saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0), None)})
 @dataclasses.dataclass
 class Hedge(WritableArrays):
     """How well each expert predicted recently."""
@@ -77,12 +77,6 @@ class Hedge(WritableArrays):
     def with_models(self, new: int) -> Hedge:
         """With new experts, which predict what the last one predicted so far."""
         return Hedge(np.concatenate([self.losses, self.losses[-1:].repeat(new, axis=0)]), self.spread)
-
-    @staticmethod
-    def of_state(state: Mapping[str, Any]) -> Hedge:
-        """The hedge of which a file holds these fields."""
-        known = {name: value for name, value in state.items() if value is not None or name == "spread"}
-        return checked("mixtures", (VarianceHedge if "scale" in known else Hedge)(**known))
 
 
 @saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})

@@ -1,6 +1,6 @@
 """What networks learn: class numbers, one-vs-rest, or numbers, standardised by those of the stream up to each.
 
-Shapes: B samples, C heads, T targets.
+Shapes: B samples, C heads, M networks of an ensemble, T targets.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,17 @@ from gln.engine.batches import MAX_FLOAT, chunks, magnitude
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
+from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.saving import saved
+
+
+class TargetBatch(NamedTuple):
+    """What is learned from samples."""
+
+    targets: np.ndarray  # (C, B); with infinity a head neither predicts nor learns, with NaN it only predicts
+    counted: np.ndarray | None  # (B,) or (T, B), for the statistics of categories, if there are any
+    rates: list[np.ndarray]  # (M, B), for each ensemble
+    step_sizes: np.ndarray | None  # (B,), how long a step each sample makes; None is 1, a whole step
 
 
 class Units(NamedTuple):
@@ -25,6 +36,7 @@ class Units(NamedTuple):
     unit: Any = 1
 
 
+@saved()
 class Classes:
     """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
 
@@ -40,6 +52,10 @@ class Classes:
     def count(self, ensemble: Ensemble) -> int:
         """The number of classes."""
         return ensemble.members[0].network.num_classes
+
+    def fits(self, heads: int, encoding: TargetEncoding | None) -> bool:
+        """Whether statistics of categories are of these targets."""
+        return encoding is None or encoding.are_classes
 
     def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
         """Segments of a stream, in whole batches. A new one begins at the first sample of each class without a head."""
@@ -81,6 +97,7 @@ def _largest(numbers: np.ndarray) -> int:  # (B,), integers
     return max(numbers.tolist(), default=0)  # for single samples ten times as fast as NumPy's
 
 
+@saved(standardizer=Standardizer)
 @dataclasses.dataclass
 class Numbers:
     """Targets are finite numbers (T, B), or NaN for an unknown one of several; predictions are in their units."""
@@ -104,6 +121,12 @@ class Numbers:
     def count(self, ensemble: Ensemble) -> int:
         """The number of targets that have a scale of their own."""
         return self.standardizer.size
+
+    def fits(self, heads: int, encoding: TargetEncoding | None) -> bool:
+        """Whether scales and statistics of categories are of so many targets."""
+        size = self.standardizer.size
+        is_counted = encoding is None or (not encoding.are_classes and len(encoding.totals) == 1 + size)
+        return size in (1, heads) and is_counted
 
     def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
         """Segments of a stream, in whole batches."""
@@ -151,6 +174,9 @@ class Numbers:
     def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
         """Differences between predictions, in the targets' units."""
         return contributions * self.standardizer.scale[:, None, None]
+
+
+Targets: TypeAlias = Classes | Numbers
 
 
 def sum_to_one(p: Any) -> np.ndarray:

@@ -1,99 +1,36 @@
-"""Files of models: safetensors with a checksum. Loading runs no code; damaged files raise an error."""
+"""Networks in files: their configuration as JSON, and their state with each distinct weight row once."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from gln.engine.networks.protocol import arguments
-from gln.engine.saving import bad, printable
+from gln.engine.networks.protocol import arguments, is_network
+from gln.engine.saving import CODECS, Codec, bad
 from gln_numpy import Config
 
-FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
-UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+CALLABLE = "callable"
 FEW = 1 << 20  # numbers of a network that need not be in a file for it to be made
-LONGEST = 1 << 24  # characters of a configuration in the header, of which safetensors reads 100 MB; others are an array
 
 
-def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    text = json.dumps(config)
-    if len(text) > LONGEST:
-        arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
-    metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
-    with replacing(path) as unfinished:
-        save_file(arrays, unfinished, metadata)
+def _encode(place: str, network: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    arrays |= {f"{place}.{name}": array for name, array in packed(network).items()}
+    return {"network": configuration(network), "arrays": place}
 
 
-def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(config.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)  # `tobytes` would copy
-    return digest.hexdigest()
+def _decode(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray], backend: Any) -> Any:
+    config, prefix = value["network"], f"{value['arrays']}."
+    state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    check_sizes(config, state)
+    network = backend(**config | {"learning_rate": None})  # the estimator sets it
+    network.set_state(unpacked(network, state))
+    return network
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
-        raise bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") not in READABLE:
-        raise bad(str(path), f"a GLN saved in format {' or '.join(READABLE)}", f"format {metadata.get('format')}")
-    text = metadata.get("config", "")
-    if checksum(text, arrays) != metadata["checksum"]:
-        raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
-    try:
-        config = json.loads(text or arrays.pop("config", np.empty(0)).tobytes())
-    except (ValueError, RecursionError) as error:
-        raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text[:100]}")
-    return config, arrays
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it is moved to `path` when the block ends without an error."""
-    path = Path(os.path.realpath(path))  # keep a link and replace its target
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        unfinished = Path(folder, "unfinished")
-        unfinished.touch()
-        mode = unfinished.stat().st_mode & 0o777  # from the umask; safetensors makes the file private
-        try:
-            yield unfinished
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-        unfinished.chmod(mode)
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-
-
-@contextlib.contextmanager
-def usable(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
-    try:
-        yield
-    except ValueError as error:
-        if (message := printable(str(error))) != str(error):
-            raise ValueError(message) from None
-        raise
-    except UNUSABLE as error:
-        raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from None
+CODECS["network"] = Codec(is_network, _encode, _decode)
 
 
 def configuration(network: Any) -> dict[str, Any]:

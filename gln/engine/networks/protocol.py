@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gln.engine.batches import repeats_of
+from gln.engine.batches import steps_of
 
 Rate = float | Callable[[int], float]
 
@@ -44,6 +44,9 @@ class Network(Protocol):
     ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
     @property
     def predict_sample(self) -> Callable[..., np.ndarray] | None: ...  # `predict_all` of a single sample in one call
+
+    of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it, to predict and to learn
+
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple: ...
     def contexts(self, context: Any) -> np.ndarray: ...  # (D, B) -> (B, N)
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
@@ -66,7 +69,7 @@ def predict_all(
 ) -> np.ndarray:
     """`predict_arrays` of several networks, which read the last rows of `base` and may learn at rates of their own.
 
-    With weights, rates are those of each of the `repeats_of` steps of a sample.
+    With weights, rates are those of each of the `steps_of` steps of a sample.
     Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None, (B,) or None -> (M, C, B).
     """
     if weights is not None and weights.max(initial=1) > 1:
@@ -85,7 +88,7 @@ def _in_steps(
     networks: Sequence[Network], base: Any, context: Any, targets: Any, rates: Any, batch_size: int, weights: np.ndarray
 ) -> np.ndarray:
     """`predict_all` of samples of which one or more have weights above 1: each batch is learned as often as needed."""
-    repeats, predicted = np.array([*map(repeats_of, weights.tolist())]), []
+    (repeats, _), predicted = steps_of(weights), []
     for start in range(0, len(repeats), batch_size):
         rows = slice(start, start + batch_size)
         samples = base[:, rows], context[:, rows], targets[:, rows]

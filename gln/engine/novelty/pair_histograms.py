@@ -16,14 +16,14 @@ Shapes: B samples, F features, K pairs per feature, H bins of a histogram, L lev
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
 
 from gln.engine.batches import dense
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, Number, bad, checked, saved
+from gln.engine.saving import Array, Number, bad, saved
 
 FADING = 2  # of fewer samples, each counts as much as its number, so that a bad start is soon forgotten
 PAIRS, MOST_PAIRS = 8, 512  # per feature, and of all the features of the first sample, if these are fewer
@@ -157,14 +157,11 @@ class PairHistograms(WritableArrays):
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> PairHistograms:
-        """The one whose `state` this was. Raises ValueError if it does not fit together."""
-        model = checked("novelty", cls(**state))
-        is_first, fits = model.count == 0, max(model.levels, default=-1) < model.size and model.window > 1
-        if not fits or (model.moments[1] < 0).any() or (model.total == 0) != is_first or not model.partners.shape[1]:
-            raise bad("novelty", "a weight of the samples, and levels and variances of features", f"{model.total}")
-        return model
+    def check(self) -> None:
+        """Raise ValueError unless the fields, of a file, fit together."""
+        is_first, fits = self.count == 0, max(self.levels, default=-1) < self.size and self.window > 1
+        if not fits or (self.moments[1] < 0).any() or (self.total == 0) != is_first or not self.partners.shape[1]:
+            raise bad("novelty", "a weight of the samples, and levels and variances of features", f"{self.total}")
 
 
 def _arrays(size: int, pairs: int) -> dict[str, Any]:

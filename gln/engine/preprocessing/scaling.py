@@ -16,6 +16,7 @@ from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import Array, saved
 
 # The state of a Standardizer: its options, the statistics of features, and the first samples.
 OPTIONS, STATISTICS = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
@@ -32,6 +33,11 @@ LARGEST_LOG = 89.0  # of values, which float32 can hold
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
+@saved(
+    **{"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_missing": Array("?", "")},
+    **{"count": Array("f8", "D"), "mean": Array("f8", "D"), "squares": Array("f8", "D"), "low": Array("f8", "D")},
+    **{"high": Array("f8", "D"), "first": np.ndarray},
+)
 class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
@@ -205,6 +211,14 @@ class Standardizer(WritableArrays):
         `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
+    to_save = get_state
+
+    @classmethod
+    def of_saved(cls, **state: np.ndarray) -> Standardizer:
+        made = cls(len(state["mean"]))
+        made.set_state(state)
+        return made
+
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of another `Standardizer` of the same size.
 
@@ -245,6 +259,7 @@ class Standardizer(WritableArrays):
         return samples.tocsr() if issparse(samples) else samples
 
 
+@saved(**{"squares": Array("f8", "D", 0)}, **dict.fromkeys(("count", "stored", "logs"), Array("f8", "")))
 class SparseScaler(WritableArrays):
     """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
 
@@ -311,6 +326,14 @@ class SparseScaler(WritableArrays):
     def get_state(self) -> dict[str, np.ndarray]:
         """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
         return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
+
+    to_save = get_state
+
+    @classmethod
+    def of_saved(cls, **state: np.ndarray) -> SparseScaler:
+        made = cls(len(state["squares"]))
+        made.set_state(state)
+        return made
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of another `SparseScaler` of the same size.

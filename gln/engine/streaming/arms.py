@@ -10,19 +10,21 @@ import itertools
 import math
 import reprlib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Set
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 
 from gln.engine.batches import SampleBatch, Words
 from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW
-from gln.engine.model.builders import Losses, NetworkConfig, build_stream
-from gln.engine.model.learner import Learner
+from gln.engine.model.builders import Losses, NetworkConfig
 from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
+from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.saving import Number, bad
-from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_rates, step_sizes_of
+from gln.engine.saving import Number, Part, bad, saved
+from gln.engine.streaming.estimator import ONCE, StreamEstimator, step_sizes_of
+from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.model import StreamModel, build_stream
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
 from gln.engine.streaming.values import is_missing
 
@@ -40,7 +42,7 @@ Offered = Mapping[Hashable, Any]  # arms with their features, or None
 NO_CONTEXT: Features = {"constant": 1.0}  # what is learned in place of a context without features
 
 
-class Arms(SaveableStream):
+class Arms(Part):
     """The common part of `ArmHeads` and `JointArms`: the known arms, and what learns their rewards."""
 
     def __init__(
@@ -55,26 +57,37 @@ class Arms(SaveableStream):
         self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
         self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
 
-    def _build(self, featurizer: Any, heads: int, has_names: bool) -> Learner:
+    def _build(self, featurizer: StreamFeaturizer, heads: int, has_names: bool) -> StreamModel:
         raise NotImplementedError
 
     @property
-    def learner(self) -> Learner | None:
+    def learner(self) -> StreamModel | None:
         """What predicts the rewards, from the first reward on."""
         return self._stream.learner
+
+    @property
+    def rewards(self) -> Standardizer:
+        """The scale of rewards, once there is a learner."""
+        assert self.learner is not None
+        return cast(Numbers, self.learner.targets).standardizer
+
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together."""
+        self._stream.check()
+        if self.learner is not None and self.learner.counts is None:
+            raise bad("learner", "counts of the rows that were learned", None)
 
 
 # ---- Arms without features -------------------------------------------------------------------------------------------
 
 
+@saved(arms={object: (Number(int, 0), None)}, _stream=StreamEstimator)
 class ArmHeads(Arms):
     """A learner of contexts with a head for each arm that has a reward.
 
     The target of an arm that was not pulled is unknown. If there is no head left, their number doubles, so that arms
     may appear one by one. `arms` holds the head of each arm, None without a reward.
     """
-
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": {object: (Number(int, 0),)}}
 
     def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
@@ -87,7 +100,7 @@ class ArmHeads(Arms):
         sample, learner = self._stream.schema.encode(context or NO_CONTEXT), self.learner
         if learner is None:
             return np.zeros((2, len(offered)))
-        unknown = float(learner.targets.standardizer.mean[0]), 0.0  # of an arm without a reward
+        unknown = float(self.rewards.mean[0]), 0.0  # of an arm without a reward
         of_heads = learner.predict_and_count(sample)[:, :, 0].T.tolist()
         found = [unknown if (head := self.arms.get(arm)) is None else of_heads[head] for arm in offered]
         return np.array(found).reshape(-1, 2).T
@@ -123,7 +136,7 @@ class ArmHeads(Arms):
         heads = _heads_for(arms, rewards)
         room = len(arms) if self.learner is None else self.room
         if self.learner is not None and (missing := max(heads.values()) + 1 - room) > 0:
-            check_rates(self.learner, 1)  # while nothing has changed
+            self.learner.check_rates(1)  # while nothing has changed
             self._stream.learner = _with_handicap(self.learner.with_outputs(range(room), max(room, missing)), room)
             room = self.room
         targets = np.full((room, 1), np.nan)
@@ -153,25 +166,15 @@ class ArmHeads(Arms):
             self._stream.learner = _with_handicap(self.learner.with_outputs(kept, 0 if kept else 1), len(kept))
             self.arms = {arm: other if other is None else other - (other > head) for arm, other in self.arms.items()}
 
-    def _learned(self) -> dict[str, Any]:
-        return {**super()._learned(), "_heads": self.arms}
-
-    def _keep(self, name: str, value: Any) -> None:
-        super()._keep(name, value)
-        if name == "_heads":
-            self.arms = vars(self).pop(name)
-
-    def _restored(self) -> None:
-        super()._restored()
+    def check(self) -> None:
+        super().check()
         # In files of version 1.0, arms without a reward, or even a head, have numbers too.
-        counts = [] if self.learner is None else self.learner.counts.rows
-        learned = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
+        counts = [] if self.learner is None or self.learner.counts is None else self.learner.counts.rows
+        learned = {int(head) for rows in counts for head in np.flatnonzero(rows.any(axis=(0, 1)))}
         self.arms = {arm: head if head in learned else None for arm, head in self.arms.items()}
         heads = [head for head in self.arms.values() if head is not None]
-        if len({*heads}) < len(heads) or (
-            self.learner is not None and self.learner.counts.rows[0].shape[2] != self.room
-        ):
-            raise bad("_heads", "a head for each arm, and counts of each", heads)
+        if len({*heads}) < len(heads) or (counts and counts[0].shape[2] != self.room):
+            raise bad("arms", "a head for each arm, and counts of each", heads)
 
 
 def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]) -> dict[Hashable, int]:
@@ -184,7 +187,7 @@ def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]
     return heads
 
 
-def _with_handicap(learner: Learner, first: int) -> Learner:
+def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
     """Let linear models that take steps count little for the heads from `first` on, which are new."""
     base_models = learner.featurizer.base_models
     if base_models is not None:  # a learner from an older file has none
@@ -205,16 +208,16 @@ class ArmSamples:
     learned: int  # how many arms had a reward when `samples` got their codes
 
 
+@saved(
+    **{"arms": {object: (Number(int, 0), None)}, "_stream": StreamEstimator, "offered": {object: dict}},
+    _codes={object: Number(int, MOST_ONE_HOT, 1 << 62)},
+)
 class JointArms(Arms):
     """One model of contexts and arms together, so that what is known of one arm serves the next.
 
     A sample is a context with an arm. It has the features of both and, as one more category, which arm it is, so that
     an arm becomes itself as it is learned.
     """
-
-    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {
-        **{"offered": {object: dict}, "_codes": {object: Number(int, MOST_ONE_HOT, 1 << 62)}}
-    }
 
     def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
         super().__init__(config, learning_rate, arms, always={ARM})
@@ -279,7 +282,7 @@ class JointArms(Arms):
             if learner is None and change.places:
                 learner = self._first_learner(schema, change)
         if learner is not None and schema is not self._stream.schema:
-            check_rates(learner, len(rewards))
+            learner.check_rates(len(rewards))
         for change, reward in zip(changes, rewards.values(), strict=True):
             if self.learner is None and learner is not None and change.places:
                 self._begin(learner, change, float(reward), weights)
@@ -295,7 +298,7 @@ class JointArms(Arms):
         new = [arm for arm in codes if arm is not None and arm not in self._codes]
         return codes | {arm: code for code, arm in enumerate(new, MOST_ONE_HOT + len(self._codes))}
 
-    def _first_learner(self, schema: StreamSchema, change: SchemaChange) -> Learner:
+    def _first_learner(self, schema: StreamSchema, change: SchemaChange) -> StreamModel:
         """A learner that begins with a sample, and with columns for the levels of all arms, which `schema` learns."""
         arms = _learn_arms(schema, self.offered)
         features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
@@ -303,7 +306,7 @@ class JointArms(Arms):
         learner.scale_by(arms, categorical)
         return learner
 
-    def _begin(self, learner: Learner, change: SchemaChange, reward: float, weights: np.ndarray) -> None:
+    def _begin(self, learner: StreamModel, change: SchemaChange, reward: float, weights: np.ndarray) -> None:
         schema = self._stream.schema
         schema.commit(change)
         _learn_arms(schema, self.offered)
@@ -359,14 +362,11 @@ class JointArms(Arms):
             known = self._converted[arm] = dict(features), self._stream.schema.encode(_named(OF_ARM, features))
         return known[1]
 
-    def _restored(self) -> None:
-        super()._restored()
+    def check(self) -> None:
+        super().check()
         codes = {*self._codes.values()}
         if codes != {*range(MOST_ONE_HOT, MOST_ONE_HOT + len(self._codes))}:
-            raise bad("_codes", f"numbers from {MOST_ONE_HOT}", codes)
-
-    def _learned(self) -> dict[str, Any]:
-        return {"_heads": self.arms, "_of_features": super()._learned()}
+            raise bad("codes", f"numbers from {MOST_ONE_HOT}", codes)
 
 
 def some_of(arms: Collection[Any]) -> str:

@@ -9,6 +9,7 @@ Shapes: B samples, C heads, F features, K predicted values, N rows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,16 +17,14 @@ import numpy as np
 
 from gln.engine.batches import SampleBatch, features_and_words
 from gln.engine.interrupts import uninterrupted
-from gln.engine.model.featurizers import StreamFeaturizer
-from gln.engine.model.learner import Learner
-from gln.engine.model.persistence import Saveable
+from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.saving import ENTRIES, Array, Number, bad
+from gln.engine.saving import Part, bad, saved
+from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
-from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of
 from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
 
 ONCE = np.ones(1)  # the weight of most samples that come alone
@@ -39,7 +38,12 @@ class Segment(NamedTuple):
     change: SchemaChange | None  # None if they are only predicted
 
 
-class StreamEstimator:
+def is_model(value: Any) -> bool:
+    return value is None or hasattr(value, "progressive")
+
+
+@saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None))
+class StreamEstimator(Part):
     """Learns a stream of named features and words.
 
     Args:
@@ -64,7 +68,7 @@ class StreamEstimator:
         self.learning_rate = learning_rate
         self.are_classes = are_classes
         self.novelty = novelty
-        self.learner: Any = None  # a Learner or ClassDensityClassifier, from the first feature on
+        self.learner: Any = None  # a StreamModel or ClassDensityClassifier, from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -78,12 +82,12 @@ class StreamEstimator:
             assert targets is not None
             batch, step_sizes = change.batch, step_sizes_of(weights)
             learner = self._learner_for(change, targets)
-            segments = segments_of(learner, batch, targets)
-            if len(segments) > 1:
-                check_rates(learner, batch.shape[1])
-            for segment in segments:
-                steps = None if step_sizes is None else step_sizes[segment]
-                samples = batch[:, segment], targets[..., segment], steps
+            parts = learner.parts(batch, targets)
+            if len(parts) > 1:
+                learner.check_rates(batch.shape[1])
+            for part in parts:
+                steps = None if step_sizes is None else step_sizes[part]
+                samples = batch[:, part], targets[..., part], steps
                 learner.learn(*samples, categorical=change.categorical, predicts=False)
             self.learner = learner
         self.commit(change)
@@ -136,8 +140,7 @@ class StreamEstimator:
 
         Everything learns if there are only numbers; with categories or words, linear models alone.
         """
-        is_counted = isinstance(self.learner, Learner) and (self.learner.featurizer.encoding or self.schema.words)
-        if not is_counted:
+        if self.learner is None or not self.learner.has_counted_targets(bool(self.schema.words)):
             novelty, self.novelty = self.novelty, None  # which has counted these samples, too
             try:
                 self.predict_then_learn(samples, y, weights, learns, initial=())
@@ -156,7 +159,7 @@ class StreamEstimator:
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
         learner = self._learner_for(change, targets)
-        predicted = predict_then_learn(learner, change.batch, targets, step_sizes_of(weights), change.categorical)
+        predicted = learner.progressive(change.batch, targets, step_sizes_of(weights), change.categorical)
         self.learner = learner
         self.commit(change)
         if self.are_classes:
@@ -166,7 +169,7 @@ class StreamEstimator:
     def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
         if self.learner is None:
             return np.repeat(np.array(initial)[:, None], batch.shape[1], axis=1)
-        predicted = predictions_of(self.learner, batch)
+        predicted = self.learner.outputs(batch)
         return sum_to_one(predicted) if self.are_classes else predicted
 
     @staticmethod
@@ -213,7 +216,7 @@ class StreamEstimator:
         changes = [change for _, _, change in segments if change is not None and change.places]
         if callable(rate) and changes:
             learner = self.learner or self._learner_for(changes[0], np.zeros((1, 1)))
-            check_rates(learner, sum(change.batch.shape[1] for change in changes))
+            learner.check_rates(sum(change.batch.shape[1] for change in changes))
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class StreamEstimator:
         ):
             return known
         fresh = self.new_learner(change.batch, change.categorical, change.places.get(PREVIOUS), targets)
-        return fresh if known is None else _with_first_features(known, fresh)
+        return fresh if known is None else known.with_first_features(fresh)
 
     def new_learner(
         self, samples: Any, categorical: Set[int], memory: int | None, targets: np.ndarray
@@ -239,13 +242,27 @@ class StreamEstimator:
         learner.learning_rate = self.learning_rate
         return learner
 
+    # ---- Parts of a file ---------------------------------------------------------------------------------------------
+
+    def to_save(self) -> dict[str, Any]:
+        novelty = None if self.novelty is None else self.novelty.model
+        return {"schema": self.schema, "learner": self.learner, "novelty": novelty}
+
+    def restore(self, fields: Mapping[str, Any]) -> None:
+        self.learner, histograms = fields.get("learner"), fields.get("novelty")
+        if histograms is not None:
+            self.novelty = StreamNovelty(self.schema, histograms)
+
     def check(self) -> None:
-        """Raise ValueError unless the learner of a file is of the features and classes of the schema."""
-        schema, learner, novelty = self.schema, self.learner, self.novelty
-        if novelty is not None and novelty.model.size > len(schema.places):
-            raise bad("novelty", f"at most {len(schema.places)} features", novelty.model.size)
+        """Raise ValueError unless the parts, of a file, fit together."""
+        schema, learner = self.schema, self.learner
+        schema.check()
+        if self.novelty is not None:
+            self.novelty.check()
         if learner is None:
             return
+        learner.set_learning_rate(self.learning_rate)
+        learner.check()
         sizes, classes = (len(schema.places), schema.categorical), max(2, len(schema.classes)) * self.are_classes
         if learner.sizes(schema.categorical) != (*sizes, classes):
             came = learner.sizes(schema.categorical)
@@ -269,45 +286,34 @@ class StreamEstimator:
         return list(places), found[:, list(places.values())], constant
 
 
-def _with_first_features(known: Any, fresh: Any) -> Any:
-    """A fresh learner that knows what the known one has learned from words, since its networks read nothing so far."""
-    if not isinstance(known, Learner):
-        return known
-    old, new = known.featurizer.base_models, fresh.featurizer.base_models
-    if old is None or new is None or fresh.means.heads != known.means.heads:
-        return known
-    new.linear = old.linear.with_crosses() if new.linear.models > old.linear.models else old.linear
-    fresh.targets = known.targets
-    return fresh
-
-
-def check_rates(learner: Any, steps: int) -> None:
-    """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
-    if callable(rate := learner.learning_rate):
-        is_plain = isinstance(learner, Learner)
-        for network in learner.networks if is_plain else [*learner.networks, *learner.means.networks]:
-            network.rates(steps if is_plain else 2 * steps, rate)  # networks of densities also learn noise
-
-
 def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
     return None if weights is ONCE or (weights == 1).all() else weights
+
+
+def runs(flags: np.ndarray) -> list[slice]:  # (N,)
+    """Rows that follow one another with equal flags."""
+    ends = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), len(flags)]
+    return [slice(*pair) for pair in itertools.pairwise(ends) if pair[0] < pair[1]]
+
+
+def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
+    """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
+    count, most = sum(values.shape[1] for values in predicted), max((len(values) for values in predicted), default=0)
+    rows, first = np.zeros((count, most)), 0
+    for values in predicted:
+        rows[first : first + values.shape[1], : len(values)] = values.T
+        first += values.shape[1]
+    return rows
 
 
 # ---- What the estimators share ---------------------------------------------------------------------------------------
 
 
-class SaveableSchema(Saveable):
-    """`save` and `load` for a model whose `_stream` has a schema, and perhaps other attributes."""
+class SaveableStream(Saveable):
+    """`save` and `load` for a model that holds what learned as `_stream`, and perhaps other attributes."""
 
     _stream: Any
-    kept: ClassVar[dict[str, Any]] = {
-        "_places": {object: Number(int, 0, ENTRIES)},
-        "_levels": {object: {object: Number(int, 0, ENTRIES)}},
-        "_words": {object: Number(int, 0)},
-        "_numbers": Number(int, 0),
-        "_occurrences": Array("i8", "2 *", 0),
-        "_count": Number(int, 0, 1 << 62),
-    }
+    kept: ClassVar[dict[str, Any]] = {"_stream": StreamEstimator}
 
     @property
     def known_names(self) -> dict[Hashable, bool]:
@@ -319,59 +325,8 @@ class SaveableSchema(Saveable):
         that it never learned, and names of features that are "missing" in the sample."""
         return self._stream.schema.unknown(x)
 
-    # The names in files are those that attributes had in version 1.0.
-
-    def _learned(self) -> dict[str, Any]:
-        fields = {file_name: getattr(self._stream.schema, name) for file_name, name in FIELDS.items()}
-        return {**fields, **super()._learned()}
-
-    def _keep(self, name: str, value: Any) -> None:
-        super()._keep(name, value)  # which checks the type
-        if name in FIELDS:
-            setattr(self._stream.schema, FIELDS[name], vars(self).pop(name))
-
-    def _restored(self) -> None:
-        self._stream.schema.check()
-
-
-class SaveableStream(SaveableSchema):
-    """`save` and `load` for a model that holds a `StreamEstimator` as `_stream`, and perhaps other attributes."""
-
-    _stream: StreamEstimator
-    kept: ClassVar[dict[str, Any]] = SaveableSchema.kept | {"_learner": Learner, "_novelty": PairHistograms}
-
-    def _learned(self) -> dict[str, Any]:
-        schema, learned = self._stream.schema, {"_learner": self._stream.learner, **super()._learned()}
-        if self._stream.are_classes:
-            learned |= {"_labels": list(schema.classes), "_last": schema.previous}
-        if self._stream.novelty is not None:
-            learned["_novelty"] = self._stream.novelty.model
-        return learned
-
-    def _keep(self, name: str, value: Any) -> None:
-        super()._keep(name, value)
-        if name == "_labels":
-            self._stream.schema.classes = {label: number for number, label in enumerate(vars(self).pop(name))}
-        elif name == "_last":
-            self._stream.schema.previous = vars(self).pop(name)
-        elif name == "_learner":
-            self._stream.learner = vars(self).pop(name)
-        elif name == "_novelty":
-            self._stream.novelty = StreamNovelty(self._stream.schema, vars(self).pop(name))
-
-    def _restored(self) -> None:
-        super()._restored()
+    def _check_loaded(self) -> None:
         self._stream.check()
-
-
-FIELDS = {  # of the schema, by their names in files
-    "_places": "places",
-    "_levels": "levels",
-    "_words": "words",
-    "_numbers": "word_count",
-    "_occurrences": "occurrences",
-    "_count": "sample_count",
-}
 
 
 def check_seed(seed: Any) -> None:

@@ -11,18 +11,27 @@ from typing import Any
 import numpy as np
 
 from gln.engine.novelty.pair_histograms import UNSEEN, PairHistograms
+from gln.engine.saving import Part, bad, saved
 from gln.engine.streaming.schema import ADDED, SchemaChange, StreamSchema
 
 FIRST = 100  # samples that are not judged
 WINDOW = 250  # recent samples; 1,000 are about as good, but stay behind a drift
 
 
-class StreamNovelty:
+@saved(schema=StreamSchema, model=PairHistograms)
+class StreamNovelty(Part):
     """Scores and learns proposed changes of a schema, before each is committed; so new keys and levels are told."""
 
     def __init__(self, schema: StreamSchema, model: PairHistograms) -> None:
         self.schema = schema
         self.model = model
+
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together."""
+        self.schema.check()
+        self.model.check()
+        if self.model.size > len(self.schema.places):
+            raise bad("novelty", f"at most {len(self.schema.places)} features", self.model.size)
 
     def learn(self, change: SchemaChange) -> None:
         if not change.places:

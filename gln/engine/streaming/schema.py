@@ -33,7 +33,7 @@ from gln.engine.preprocessing.category_codes import (
     warn_of_numbers,
 )
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.saving import bad
+from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
 
@@ -62,7 +62,12 @@ class SchemaChange(NamedTuple):
     targets: np.ndarray | None = None  # (B,), the number of each sample's class; None if targets are numbers
 
 
-class StreamSchema:
+@saved(
+    **{"places": {object: Number(int, 0, ENTRIES)}, "levels": {object: {object: Number(int, 0, ENTRIES)}}},
+    **{"words": {object: Number(int, 0)}, "word_count": Number(int, 0), "occurrences": Array("i8", "2 *", 0)},
+    **{"sample_count": Number(int, 0, 1 << 62), "classes": {object: Number(int, 0, ENTRIES)}, "previous": object},
+)
+class StreamSchema(Part):
     """Converts dictionaries and frames to arrays.
 
     Args:
@@ -138,14 +143,16 @@ class StreamSchema:
         """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
         places, words = [*self.places.values()], self.words.values()
         if places != [*range(len(places))] or not (self.always <= self.places.keys() or not places):
-            raise bad("_places", f"numbers from 0 and the features {[*self.always]}", self.places)
+            raise bad("places", f"numbers from 0 and the features {[*self.always]}", self.places)
         if not self.levels.keys() <= self.places.keys() | self.words.keys():
-            raise bad("_levels", "names of features and words", [*self.levels])
+            raise bad("levels", "names of features and words", [*self.levels])
         if not max(words, default=-1) < self.word_count <= self.occurrences.shape[1]:
-            raise bad("_words", f"numbers below {self.word_count}, with occurrences", self.occurrences.shape)
+            raise bad("words", f"numbers below {self.word_count}, with occurrences", self.occurrences.shape)
         previous, count = self.previous, len(self.classes)
         if not (type(previous) in (int, float) and (math.isnan(previous) or previous in range(count))):
-            raise bad("_last", f"NaN or the number of one of {count} classes", repr(previous))
+            raise bad("previous", f"NaN or the number of one of {count} classes", repr(previous))
+        if [*self.classes.values()] != [*range(count)]:
+            raise bad("classes", "numbers from 0", self.classes)
 
     def copy(self) -> StreamSchema:
         """A copy, on which several changes can be tried."""

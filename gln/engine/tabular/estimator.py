@@ -8,7 +8,6 @@ takes columns.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import reprlib
 import warnings
@@ -18,21 +17,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.engine.batches import MAX_FLOAT, magnitude, spread
-from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED
-from gln.engine.model.builders import OF_STREAMS, NetworkConfig, build, build_stream, stream_roles
-from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer
-from gln.engine.model.learner import Learner
-from gln.engine.model.persistence import Saveable
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.batches import MAX_FLOAT, magnitude
+from gln.engine.model.builders import NetworkConfig
+from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.category_codes import (
     Levels,
     as_pandas,
@@ -47,11 +41,10 @@ from gln.engine.preprocessing.category_codes import (
     warn_of_numbers,
     with_codes,
 )
-from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import ENTRIES, Number, bad
-from gln.engine.tabular.blocks import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.fit import fit_table
 from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
+from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.training import Training
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
@@ -69,8 +62,6 @@ OF_COPIES = (
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-MOST_FOR_NOVELTY = 4000  # rows
-SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 LONG, LONGER = 100_000, 400_000  # rows from which on a table gets six networks, or four, to limit the time of a fit
 OF_LEFT_OUT = (
     *("oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"),
@@ -105,9 +96,9 @@ class Estimator(Saveable, BaseEstimator):
     kept: ClassVar[dict[str, Any]] = {
         **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray, "classes_": np.ndarray},
         **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}, "targets_shape_": tuple},
-        **{"n_iter_": Number(int, 0), "learner_": Learner, "learning_rate_": Number(float, 0)},
+        **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
         **{"oob_score_": float, "validation_scores_": np.ndarray},
-        **{"_importances": np.ndarray, "_novelty": PairHistograms},
+        **{"_importances": np.ndarray},
     }
     changeable = (
         *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "max_seconds", "n_epochs"),
@@ -130,7 +121,9 @@ class Estimator(Saveable, BaseEstimator):
         check_is_fitted(self)
         return {name: value for name, value in super()._learned().items() if not callable(value)}  # a learning rate
 
-    def _restored(self):
+    def _check_loaded(self):
+        self.learner_.set_learning_rate(self.learning_rate)
+        self.learner_.check()
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         shape, classes = vars(self).get("targets_shape_"), vars(self).get("classes_")
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
@@ -142,8 +135,6 @@ class Estimator(Saveable, BaseEstimator):
         heads = 1 if classes is not None else self.learner_.means.heads
         if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
-        if "_novelty" in vars(self) and self._novelty.size not in (features, SUMS_OF_WIDE):
-            raise bad("_novelty", f"{features} features", self._novelty.size)
 
     # ---- Checks of input ---------------------------------------------------------------------------------------------
 
@@ -259,10 +250,7 @@ class Estimator(Saveable, BaseEstimator):
         ValueError
             The model was not trained by `fit`, or by an earlier version.
         """
-        samples = self._samples_with_new_levels(X)
-        if "_novelty" not in vars(self) and not hasattr(self.learner_, "counts"):  # classes that learn alone
-            return self.learner_.novelty(samples)
-        return self._known().novelty(self._columns_for_novelty(samples), self._levels.keys())
+        return self.learner_.novelty(self._samples_with_new_levels(X))
 
     def explain_novelty(self, X: Any) -> np.ndarray:
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1.
@@ -281,33 +269,12 @@ class Estimator(Saveable, BaseEstimator):
             As for `novelty`, and for sparse arrays of more than 1,000 features, and `negatives=False`.
         """
         samples = self._samples_with_new_levels(X)
-        if is_wide(samples.T, self._levels):
+        if is_wide(samples.T):
             raise ValueError(f"X: expected a dense array or at most {WIDE} features, got {samples.shape[0]}")
-        surprises = self._known().surprises(samples, self._levels.keys())
-        return (surprises / surprises.sum(axis=0)).T
-
-    def _known(self):
-        """What `novelty` compares with."""
-        if "_novelty" not in vars(self):
-            came = "got one trained by `partial_fit`, by an older version or with negatives=False"
-            raise ValueError(f"novelty: expected a model trained by `fit`, {came}")
-        return self._novelty
-
-    def _learn_novelty(self, X, indices):  # (N, F), (V,)
-        """Learn anew how novel samples are, from some of these rows of a table, in random order."""
-        rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
-        columns = self._columns_for_novelty(_rows(X, np.random.default_rng(0).permutation(rows)).T)
-        self._novelty = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
-        self._novelty.learn(columns, self._levels.keys())
-
-    def _columns_for_novelty(self, samples):  # (F, N) -> (D, N)
-        """Samples, but of wide ones as many sums of random columns with random signs."""
-        if not is_wide(samples.T, self._levels):
-            return samples
-        rng, size = np.random.default_rng(0), samples.shape[0]
-        places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
-        sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
-        return (sums @ samples).toarray()
+        explain = getattr(self.learner_, "explain_novelty", None)
+        if explain is None:
+            raise ValueError("novelty: expected a model trained by `fit`, got `partial_fit` or negatives=False")
+        return explain(samples).T
 
     def _samples_with_new_levels(self, X):  # (N, F) -> (F, N)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
@@ -367,14 +334,6 @@ class Estimator(Saveable, BaseEstimator):
         rest = {"context_bias": self.context_bias, "learning_rate": self.learning_rate, "seeds": self._seeds}
         return NetworkConfig(backend=self.backend, **of_settings, **rest)
 
-    def _table_learner(self, settings, losses, featurizer, targets):
-        """A new learner of a table. Half of its networks also mix expansions and bin means, if there are any."""
-        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
-        count = settings["n_networks"]
-        expanded = -(-count // 2) if expands else 0
-        roles = [COLUMNS] * (count - expanded) + [EXPANDED] * expanded
-        return build(self._config(settings), featurizer, targets, roles, losses)
-
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _learn_table(self, losses, X, targets, indices, step_sizes, groups):
@@ -388,7 +347,7 @@ class Estimator(Saveable, BaseEstimator):
                 warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
         rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(rows, classes, densities)
-        if is_wide(X, self._levels):
+        if is_wide(X):
             defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
         settings = self._settings(defaults)
         table = TrainingTable(
@@ -412,36 +371,19 @@ class Estimator(Saveable, BaseEstimator):
             early_stopping=bool(self.early_stopping),
         )
         self._forget_left_out()
-        fitted = fit_table(table, functools.partial(self._table_learner, settings, losses), training, self.random_state)
-        self.learner_: Any = fitted.learner
+        networks = settings["n_networks"]
+        fitted = fit_table(table, self._config(settings), networks, losses, training, self.random_state)
+        self.learner_: Any = fitted.model
         self.n_iter_, self.validation_scores_ = fitted.passes, fitted.scores[: fitted.passes]
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
-        self._learn_novelty(X, indices)
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
-
-    def _stream_learner(self, losses, X, targets=None):
-        """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""
-        kind = Classes() if targets is None else Numbers.of_stream(targets)
-        if is_wide(X, self._levels):
-            settings = self._settings(OF_WIDE | {"n_networks": 1})
-            featurizer, roles = PlainFeaturizer(SparseScaler(X.shape[1])), [COLUMNS] * settings["n_networks"]
-            return build(self._config(settings), featurizer, kind, roles, losses)
-        settings, are_classes = self._settings(OF_STREAMS), targets is None
-        outputs = losses.means["num_classes"] if targets is None else targets
-        stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        roles = stream_roles(settings["n_networks"], has_names=bool(self._levels))
-        return build_stream(self._config(settings), stream, kind, roles, losses)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
         predicted = learner.learn(X.T, targets, step_sizes, self.batch_size, self._levels.keys(), predicts)
-        if learner is not vars(self).get("learner_"):
-            self.__dict__.pop("_novelty", None)
-        elif "_novelty" in vars(self):
-            self._novelty.learn(self._columns_for_novelty(X.T), self._levels.keys())
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

@@ -7,8 +7,8 @@ rows that are left out.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -17,15 +17,16 @@ from sklearn.utils import check_random_state
 from gln.engine.ensemble.ensemble import EXPANDED, LINKS
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.ensemble.stacking import divide_among_networks
-from gln.engine.model.learner import Learner
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.model.builders import Losses, NetworkConfig
+from gln.engine.model.targets import Classes, Numbers, Targets
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import RATES
 from gln.engine.networks.surgery import set_initial_logits
-from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
 from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, logits_of_rates
 from gln.engine.tabular.importance import LeftOutRows
+from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs
+from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
     OutOfFold,
     Trained,
@@ -44,57 +45,66 @@ MOST_ROWS = 40_000  # enough for a few stacking weights
 class FittedTable(NamedTuple):
     """What `fit_table` learned."""
 
-    learner: Learner
+    model: TableModel
     passes: int  # that every network completed
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
     scores: np.ndarray  # (P,), for rows that were left out, after each pass
     samples: np.ndarray  # (n,), the samples of these rows
-    predictions: np.ndarray  # (C, n), for them, like those of `Learner.predict`
+    predictions: np.ndarray  # (C, n), for them, like those of `TableModel.predict`
     left_out: LeftOutRows | None  # for importances; None if the table is wide
 
 
 def fit_table(
     table: TrainingTable,
-    new_learner: Callable[[Any, Any], Learner],
+    config: NetworkConfig,
+    networks: int,
+    losses: Losses,
     training: Training,
-    random_state: Any,
+    random_state: int | np.random.RandomState | None,
 ) -> FittedTable:
-    """Learn a table. `new_learner` makes a learner of a featurizer and targets.
+    """Learn a table with so many networks of means, and others if the losses ask for them.
 
     Each network leaves out one fold of the table. Its predictions there give it a stacking weight and, with densities,
     the deviations that the networks of variances learn.
     """
     start = time.monotonic()
-    y, targets = table.targets, Classes() if table.targets.ndim == 1 else Numbers.of_stream(table.outputs)
-    if isinstance(targets, Numbers):
-        targets.standardizer.fit(y)
-        y = targets.standardizer.transform(y)
+    y, targets = standardised_targets(table)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
-    blocks = make_blocks(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
-    learner = new_learner(blocks.featurizer, targets)
+    inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
+    model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:
-        start_at_rates(learner.networks, y)
-    place_halfspaces(learner, blocks)
-    training = training._replace(seconds=time_left(training.seconds, start) / len(learner.networks))
-    most = len(folds) if learner.variances is not None else MOST_ROWS // FOLDS
+        start_at_rates(model.networks, y)
+    place_halfspaces(model, inputs)
+    training = training._replace(seconds=time_left(training.seconds, start) / len(model.networks))
+    most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
     fitted = [
-        train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), blocks, training)
-        for ensemble in [learner.means, *learner.quantiles]
+        train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
+        for ensemble in [model.means, *model.quantiles]
     ]
     (jobs, rate, _), left_out = fitted[0]
     passes = [trained.passes for trained, _ in fitted]
-    if learner.variances is not None:
-        passes.append(fit_variances(learner, left_out[-1], y, blocks, table.left_out, training).passes)
+    if model.variances is not None:
+        passes.append(fit_variances(model, left_out[-1], y, inputs, table.left_out, training).passes)
+    model.learn_novelty(table.X, table.indices, table.levels.keys())
     return FittedTable(
-        learner,
+        model,
         passes=min(passes),
         learning_rate=rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.in_units(LINKS[learner.means.link].inverse(left_out[-1].combined), learner.means),
-        left_out=None if issparse(blocks.columns) else LeftOutRows.of_table(table, blocks, learner.means, jobs),
+        predictions=targets.in_units(LINKS[model.means.link].inverse(left_out[-1].combined), model.means),
+        left_out=None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, jobs),
     )
+
+
+def standardised_targets(table: TrainingTable) -> tuple[np.ndarray, Targets]:  # -> (V,) or (T, V)
+    """Class numbers, or numbers standardised by all rows."""
+    if table.targets.ndim == 1:
+        return table.targets, Classes()
+    targets = Numbers.of_stream(table.outputs)
+    targets.standardizer.fit(table.targets)
+    return targets.standardizer.transform(table.targets), targets
 
 
 def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
@@ -104,33 +114,33 @@ def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  #
         set_initial_logits(network, rates - log_sampling_rate(len(rates)))
 
 
-def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:
+def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
     """Place halfspaces between samples, but for networks whose halfspaces `train` chooses, and for wide tables."""
-    columns = blocks.columns_of(placing_rows(blocks))
+    columns = inputs.columns_of(placing_rows(inputs))
     if issparse(columns) or columns.shape[1] == 1:
         return
-    for ensemble in learner.ensembles:
+    for ensemble in model.ensembles:
         for network, role in ensemble.members:
             if role != EXPANDED:
                 network.fit_hyperplanes(columns)
 
 
 def fit_variances(
-    learner: Learner, left_out: OutOfFold, y: np.ndarray, blocks: TableBlocks, folds: int, training: Training
+    model: TableModel, left_out: OutOfFold, y: np.ndarray, inputs: TableInputs, folds: int, training: Training
 ) -> Trained:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
     out of fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
-    variances, rows, bound = learner.variances, left_out.rows, learner.means.networks[0].bound
+    variances, rows, bound = model.variances, left_out.rows, model.means.networks[0].bound
     assert variances is not None
     deviations = (y[:, rows] - left_out.combined).clip(-bound, bound).astype(np.float32)
-    blocks, rng = blocks.take(rows), np.random.RandomState(variances.networks[0].seed)
-    chosen = draw_folds(deviations, blocks.groups, rng)  # other ones, because these rows may be of few folds
+    inputs, rng = inputs.take(rows), np.random.RandomState(variances.networks[0].seed)
+    chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, deviations, chosen, folds, MOST_ROWS // FOLDS)
-    place_tree_halfspaces(jobs, blocks, training.n_jobs)
-    trained = train(variances, jobs, blocks, training, RATES[variances.config.loss].table[0])
+    place_tree_halfspaces(jobs, inputs, training.n_jobs)
+    trained = train(variances, jobs, inputs, training, RATES[variances.config.loss].table[0])
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
     of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
-    weights, skew, tails = zip(*(fit_density(*pair, blocks.step_sizes[rows]) for pair in of_targets), strict=True)
+    weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
     variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
     variances.shape = JohnsonSU(np.array(skew), np.array(tails))
     return trained

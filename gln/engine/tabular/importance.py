@@ -15,8 +15,8 @@ import numpy as np
 from gln.engine.batches import dense, spread
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.stacking import score
-from gln.engine.tabular.blocks import TableBlocks, TrainingTable
 from gln.engine.tabular.folds import representing
+from gln.engine.tabular.inputs import TableInputs, TrainingTable
 from gln.engine.tabular.training import Job, combine_roles, left_out_by_role, outputs_of
 
 MOST_ROWS = 2000  # that are kept
@@ -28,55 +28,55 @@ class LeftOutRows(NamedTuple):
     """Some rows of a table that networks left out, and these networks."""
 
     X: np.ndarray  # (n, F), with codes for categories
-    blocks: TableBlocks  # what networks read of them
+    inputs: TableInputs  # what networks read of them
     targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers
     ensemble: Ensemble
     jobs: Sequence[Job]  # its networks, with the rows that each left out as numbers below n
 
     @classmethod
-    def of_table(cls, table: TrainingTable, blocks: TableBlocks, ensemble: Ensemble, jobs: list[Job]) -> LeftOutRows:
+    def of_table(cls, table: TrainingTable, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]) -> LeftOutRows:
         folds = {job.fold: job.left_out for job in jobs}
         folds = {fold: rows[spread(len(rows), MOST_ROWS // len(folds))] for fold, rows in folds.items()}
         rows = np.concatenate([*folds.values()])
         ends = dict(zip(folds, np.cumsum([len(of_fold) for of_fold in folds.values()]), strict=True))
         numbers = {fold: np.arange(ends[fold] - len(of_fold), ends[fold]) for fold, of_fold in folds.items()}
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
-        targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, blocks.step_sizes, rows)
-        blocks = blocks.only(rows)._replace(step_sizes=weights)
-        return cls(dense(table.X[table.indices[rows]]), blocks, targets, ensemble, kept)
+        targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
+        inputs = inputs.only(rows)._replace(step_sizes=weights)
+        return cls(dense(table.X[table.indices[rows]]), inputs, targets, ensemble, kept)
 
     def importances(self) -> np.ndarray:  # (F,)
         """By how much the score falls if a feature is shuffled: the log-loss that is added, or the R² that is lost."""
         rng, count = np.random.default_rng(0), len(self.X)
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_TIMES))
-        orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.blocks)
+        orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
         shuffled = [
             np.mean([self._score(self._shuffled(feature, order)) for order in orders])
             for feature in range(self.X.shape[1])
         ]
         return best - np.array(shuffled)
 
-    def _score(self, blocks: TableBlocks) -> float:
-        outputs = [outputs_of(job.members, blocks, job.left_out) for job in self.jobs]
+    def _score(self, inputs: TableInputs) -> float:
+        outputs = [outputs_of(job.members, inputs, job.left_out) for job in self.jobs]
         rows, by_role = left_out_by_role(self.jobs, outputs)
         combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
-        return score(self.ensemble.config, combined, self.targets[..., rows], blocks.step_sizes[rows])
+        return score(self.ensemble.config, combined, self.targets[..., rows], inputs.step_sizes[rows])
 
-    def _shuffled(self, feature: int, order: np.ndarray) -> TableBlocks:
+    def _shuffled(self, feature: int, order: np.ndarray) -> TableInputs:
         """What networks read if rows have the value that a feature has in other rows.
 
         Means of its bins go with the value: those of the model would have counted the row's own target. Pairs of bins
         are looked up in the model.
         """
-        blocks, featurizer = self.blocks, self.blocks.featurizer
-        columns, of_rows = blocks.columns.copy(), blocks.bin_means
+        inputs, featurizer = self.inputs, self.inputs.featurizer
+        columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, getattr(featurizer, "bin_means", None)
         of_feature = featurizer.feature_of_columns == feature
         columns[:, of_feature] = columns[order][:, of_feature]
-        if of_rows is None:
-            return blocks._replace(columns=columns)
-        features, samples = featurizer.bin_means.features, self.X.T.copy()
+        if of_rows is None or of_model is None:
+            return inputs._replace(columns=columns)
+        features, samples = of_model.features, self.X.T.copy()
         samples[feature] = samples[feature, order]
         is_read, is_alone = (features == feature).any(axis=1), (features == feature).all(axis=1)
-        bin_means = np.where(is_read, featurizer.bin_means.transform(samples).T, of_rows)
+        bin_means = np.where(is_read, of_model.transform(samples).T, of_rows)
         bin_means[:, is_alone] = of_rows[order][:, is_alone]
-        return blocks._replace(columns=columns, bin_means=bin_means)
+        return inputs._replace(columns=columns, bin_means=bin_means)

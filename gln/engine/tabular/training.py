@@ -21,8 +21,8 @@ from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
-from gln.engine.tabular.blocks import TableBlocks
 from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
+from gln.engine.tabular.inputs import TableInputs
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
@@ -76,12 +76,12 @@ def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int,
     return jobs
 
 
-def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
+def place_tree_halfspaces(jobs: list[Job], inputs: TableInputs, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
     expanded = [(network, job) for job in jobs if job.role == EXPANDED for network in job.networks]
     if not expanded or expanded[0][0].context_map_size == 0:
         return
-    arguments = [(network.config, job, blocks) for network, job in expanded]
+    arguments = [(network.config, job, inputs) for network, job in expanded]
     for (network, _), halfspaces in zip(expanded, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
         state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
@@ -89,10 +89,10 @@ def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | No
         network.set_state(state)
 
 
-def tree_halfspaces(config: Any, job: Job, blocks: TableBlocks) -> Halfspaces:
+def tree_halfspaces(config: Any, job: Job, inputs: TableInputs) -> Halfspaces:
     """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    return choose_halfspaces(config, blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows])
+    return choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
 
 
 def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
@@ -116,27 +116,27 @@ class Trained(NamedTuple):
 
 
 def train_ensemble(
-    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training
+    ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training
 ) -> tuple[Trained, list[OutOfFold]]:
     """Train the networks of an ensemble, and learn how to combine them; with predictions out of fold after each pass.
 
     If its loss has several rates for tables, it learns at the one that `train_at_best` chooses.
     """
     start, networks = time.monotonic(), len(ensemble.members)
-    place_tree_halfspaces(jobs, blocks, training.n_jobs)
+    place_tree_halfspaces(jobs, inputs, training.n_jobs)
     training = training._replace(seconds=time_left(training.seconds * networks, start) / networks)
     rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
     learn = train_at_best if len(rates) > 1 else train
-    trained = learn(ensemble, jobs, blocks, training, *rates)
+    trained = learn(ensemble, jobs, inputs, training, *rates)
     if training.early_stopping and is_scored(ensemble):
-        trained = train_on(ensemble, trained, blocks, training, start)
-    left_out = [out_of_fold(ensemble, trained.jobs, of_pass, blocks) for of_pass in trained.outputs]
+        trained = train_on(ensemble, trained, inputs, training, start)
+    left_out = [out_of_fold(ensemble, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
     ensemble.combination = left_out[-1].combination
     return trained, left_out
 
 
 def train_at_best(
-    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, *rates: float
+    ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, *rates: float
 ) -> Trained:
     """Train an ensemble at the rate at which pilots, a network of each job, predict best what they left out.
 
@@ -147,10 +147,10 @@ def train_at_best(
     others = jobs if is_large else [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
     trainings = len(pilots) * len(rates) + sum(len(job.members) for job in others)
     training = training._replace(seconds=training.seconds * len(ensemble.members) / trainings)
-    best = best_trained(ensemble, pilots, blocks, training, rates)
+    best = best_trained(ensemble, pilots, inputs, training, rates)
     if not others:
         return best
-    rest = train(ensemble, others, blocks, training, best.rate)
+    rest = train(ensemble, others, inputs, training, best.rate)
     if is_large:
         return rest
     both = zip(best.outputs, rest.outputs, strict=False)  # one may have had less time
@@ -167,35 +167,35 @@ def pilot_of(job: Job, is_large: bool) -> Job:
 
 
 def best_trained(
-    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, rates: Sequence[float]
+    ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rates: Sequence[float]
 ) -> Trained:
     """Train networks at each rate, and leave them as they were after the one with the best score out of fold."""
     networks, best_score = [network for job in jobs for network in job.networks], -np.inf
     before = [network.get_state() for network in networks]
     for rate in rates:
         set_states(networks, before)
-        trained = train(ensemble, jobs, blocks, training, rate)
-        score = out_of_fold(ensemble, jobs, trained.outputs[-1], blocks).score
+        trained = train(ensemble, jobs, inputs, training, rate)
+        score = out_of_fold(ensemble, jobs, trained.outputs[-1], inputs).score
         if rate == rates[0] or score > best_score:
             best, best_score, states = trained, score, [network.get_state() for network in networks]
     set_states(networks, states)
     return best
 
 
-def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training, start: float) -> Trained:
+def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training, start: float) -> Trained:
     """Train networks for as many passes again, while the score of what they left out rises; else leave them as before.
 
     All together, because a single network overfits sooner; and within the limit of time that began at `start`.
     """
     jobs, rate, outputs = trained
-    networks, best_score = ensemble.networks, out_of_fold(ensemble, jobs, outputs[-1], blocks).score
+    networks, best_score = ensemble.networks, out_of_fold(ensemble, jobs, outputs[-1], inputs).score
     for _ in range(MOST_TIMES):
         before, seconds = [network.get_state() for network in networks], training.seconds * len(networks)
         left = (seconds - (time.monotonic() - start)) / len(networks)
         if left <= 0:
             break
-        more = train(ensemble, jobs, blocks, training._replace(seconds=left), rate).outputs
-        score = out_of_fold(ensemble, jobs, more[-1], blocks).score
+        more = train(ensemble, jobs, inputs, training._replace(seconds=left), rate).outputs
+        score = out_of_fold(ensemble, jobs, more[-1], inputs).score
         if not score > best_score + LEAST_GAIN:
             set_states(networks, before)
             break
@@ -208,16 +208,16 @@ def set_states(networks: list[Network], states: list[Any]) -> None:
         network.set_state(state)
 
 
-def train(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, rate: float | None) -> Trained:
+def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rate: float | None) -> Trained:
     """Train networks pass after pass, each for `training.seconds` of one process on average."""
     training = training._replace(seconds=training.seconds * min(len(jobs), effective_n_jobs(training.n_jobs)))
-    spent, total = [0.0] * len(jobs), training.passes * len(blocks.indices)
+    spent, total = [0.0] * len(jobs), training.passes * len(inputs.indices)
     outputs: list[list[np.ndarray]] = []
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
             if outputs and min(spent) >= training.seconds:
                 break
-            arguments = [(job, blocks, training, rate, number, of_job) for job, of_job in zip(jobs, spent, strict=True)]
+            arguments = [(job, inputs, training, rate, number, of_job) for job, of_job in zip(jobs, spent, strict=True)]
             outputs.append([])
             for place, (networks, of_job, output) in enumerate(run_all(train_pass, arguments, training.n_jobs)):
                 for mine, network in zip(jobs[place].networks, networks, strict=True):
@@ -225,14 +225,14 @@ def train(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Tr
                         mine.set_state(network.get_state(copy=False))
                 spent[place] = of_job
                 outputs[-1].append(output)
-                bar.update(len(blocks.indices) / len(jobs))
+                bar.update(len(inputs.indices) / len(jobs))
             if training.verbose and is_scored(ensemble):
-                bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], blocks).score:.3f}")
+                bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
     return Trained(jobs, rate, outputs)
 
 
 def train_pass(
-    job: Job, blocks: TableBlocks, training: Training, rate: float | None, number: int, spent: float
+    job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int, spent: float
 ) -> tuple[list[Network], float, np.ndarray]:
     """Let the networks of a job learn its rows once more, each within `training.seconds` of which so many are spent.
 
@@ -252,12 +252,12 @@ def train_pass(
             rates = networks[0].rates(len(chosen))
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
-        rates = (rates * blocks.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = blocks.read(chosen, expands), targets_of_heads(job, chosen)
+        rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
+        read, targets = inputs.read(chosen, expands), targets_of_heads(job, chosen)
         for member in job.members:
             member.network.predict_arrays(*read.of(member), targets, rates, training.batch_size)
     spent = (time.monotonic() - start) / len(networks)
-    return networks, spent, outputs_of(job.members, blocks, job.left_out)
+    return networks, spent, outputs_of(job.members, inputs, job.left_out)
 
 
 def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
@@ -285,18 +285,18 @@ class OutOfFold(NamedTuple):
     score: float
 
 
-def outputs_of(members: Sequence[Member], blocks: TableBlocks, rows: np.ndarray) -> np.ndarray:  # (n,) -> (M, C, n)
+def outputs_of(members: Sequence[Member], inputs: TableInputs, rows: np.ndarray) -> np.ndarray:  # (n,) -> (M, C, n)
     """Logits, standardised values or log variances, of networks of one role."""
     together, expands = Ensemble(members), members[0].role == EXPANDED
-    predicted = [together.run(blocks.read(rows[chunk], expands)) for chunk in chunks(len(rows))]
+    predicted = [together.run(inputs.read(rows[chunk], expands)) for chunk in chunks(len(rows))]
     empty = np.empty((len(members), together.heads, 0), np.float32)
     return together.mixed(np.concatenate([empty, *predicted], axis=2).astype(np.float64))
 
 
-def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], blocks: TableBlocks) -> OutOfFold:
+def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], inputs: TableInputs) -> OutOfFold:
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
-    targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, blocks.step_sizes, rows)
+    targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
     are_classes, heads = ensemble.config.logits, ensemble.heads
     rates = logits_of_rates(jobs[0].targets, max(2, heads))[-heads:] if are_classes else None
     combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights, rates)

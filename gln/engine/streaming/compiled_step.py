@@ -1,4 +1,4 @@
-"""The compiled step of `gln.engine.model.fused`: everything that a learner does with a sample, in one loop.
+"""The compiled step of `gln.engine.streaming.step`: everything that a model does with a sample, in one loop.
 
 It imports Numba, so others import this module when they need it.
 

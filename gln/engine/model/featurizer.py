@@ -1,0 +1,176 @@
+"""What networks read of samples: standardised columns, each with its distance from the mean.
+
+Tables and streams add more inputs in subclasses. A featurizer learns from the samples up to each, and grows when a
+feature, a level or a class is new.
+
+Shapes: B samples, F features, D columns made from them, K inputs of networks.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Hashable, Sequence, Set
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from gln.engine.batches import Samples, features_and_words
+from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
+from gln.engine.jit import WritableArrays
+from gln.engine.model.targets import TargetBatch
+from gln.engine.networks.surgery import with_inputs
+from gln.engine.preprocessing.basis_expansion import with_distances
+from gln.engine.preprocessing.scaling import Standardizer
+from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.saving import bad
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MOST_LIMIT = 20.0  # of standardised features
+
+
+class Scaler(Protocol):
+    """Standardizes features: `Standardizer`, `SparseScaler`, which keeps samples sparse, or `Unscaled`."""
+
+    size: int
+
+    def transform(self, samples: Samples) -> Any: ...
+    def learn_checked(self, samples: Any) -> Any: ...
+    def grow(self, size: int) -> None: ...
+
+
+class Inputs(NamedTuple):
+    """What is known of the inputs of a network, or of a block of them."""
+
+    names: list[Hashable]  # K, which stay the same when the featurizer grows
+    features: np.ndarray  # (K, 2), the two features of each, or the only one twice; -1 for predictions of linear models
+    at_mean: np.ndarray  # (K, 1), their values for a sample whose columns are all 0, the mean
+
+    @classmethod
+    def of(cls, names: Sequence[Hashable], features: np.ndarray, at_mean: Any = 0) -> Inputs:  # (K,) or (K, 2)
+        pairs = features if features.ndim == 2 else np.stack([features, features], axis=1)
+        return cls(list(names), pairs, np.zeros((len(pairs), 1), np.float32) + at_mean)
+
+
+@dataclasses.dataclass
+class Featurizer(WritableArrays):
+    """Samples become standardised columns."""
+
+    standardizer: Scaler
+    encoding: TargetEncoding | None = None  # None if all features are numbers
+
+    def __post_init__(self) -> None:
+        self.numbers = np.arange(self.size)  # the column of each feature, -1 for a category
+        if self.encoding is not None:
+            self.numbers = np.full(self.encoding.size, -1)
+            for column, (feature, level, target) in enumerate(self.encoding.columns):
+                if level is None and target is None:
+                    self.numbers[feature] = column
+
+    @property
+    def size(self) -> int:
+        """D, the number of columns."""
+        return self.standardizer.size
+
+    @property
+    def feature_of_columns(self) -> np.ndarray:  # (D,)
+        return np.arange(self.size) if self.encoding is None else self.encoding.features
+
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together: compiled loops do not check."""
+        if (encoding := self.encoding) is not None:
+            features = {column.feature for column in encoding.columns} | encoding.counts.keys()
+            if len(features) != encoding.size or len(encoding.columns) != self.size:
+                raise bad("encoding", f"{self.size} columns of {encoding.size} features", len(features))
+
+    # ---- Samples -----------------------------------------------------------------------------------------------------
+
+    def learn(self, samples: Samples, batch: TargetBatch) -> FeatureBlocks:  # (F, B)
+        """Count samples, which have been checked, one by one, and standardise each by those up to it."""
+        columns, _ = features_and_words(samples)
+        if self.encoding is not None:
+            assert batch.counted is not None
+            columns = self.encoding.learn(columns, batch.counted, batch.step_sizes)
+        return self.blocks(self.standardizer.learn_checked(columns), samples, batch)
+
+    def transform(self, samples: Samples) -> FeatureBlocks:  # (F, B)
+        """Standardise samples by those counted before.
+
+        Raises ValueError for the wrong number of features, or infinity.
+        """
+        return self.blocks(self.standardised(samples), samples)
+
+    def standardised(self, samples: Samples) -> Any:  # (F, B) -> (D, B)
+        features, _ = features_and_words(samples)
+        return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
+
+    def blocks(
+        self, columns: Any, samples: Samples, batch: TargetBatch | None = None
+    ) -> FeatureBlocks:  # (D, B), (F, B)
+        """What networks read of standardised samples. Base models also learn them if there are targets."""
+        return FeatureBlocks(columns, with_distances(columns), columns[:0])
+
+    # ---- Networks ----------------------------------------------------------------------------------------------------
+
+    def columns_of(self, role: Role) -> np.ndarray:
+        """The columns that a network of this role sees."""
+        return np.arange(self.size)
+
+    def inputs_of(self, role: Role) -> Inputs:
+        """The inputs that a network of this role mixes."""
+        blocks, columns = self._blocks(), self.columns_of(role)
+        pairs = Inputs.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
+        names, features, at_mean = zip(*(blocks[name] for name in role.blocks), pairs, strict=True)
+        return Inputs([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
+
+    def _blocks(self) -> dict[str, Inputs]:
+        """Blocks of inputs besides columns and distances."""
+        return {}
+
+    def widened(self, member: Member, before: Featurizer) -> Member:
+        """The network with inputs for what is new since `before`, or the same one if it reads nothing new."""
+        old, new = (featurizer.inputs_of(member.role).names for featurizer in (before, self))
+        if old == new:
+            return member
+        places = {name: place for place, name in enumerate(old)}
+        inputs = [places.get(name, -1) for name in new]
+        return member._replace(network=with_inputs(member.network, inputs, len(self.columns_of(member.role))))
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def grown(self, samples: Samples, categorical: Set[int], targets: int, are_classes: bool) -> Self:
+        """With room for the features and levels in samples (F, B), the new ones last; or this object if none is new.
+
+        Raises ValueError if samples have fewer features than before.
+        """
+        size = samples.shape[0]
+        if size < len(self.numbers):
+            raise ValueError(f"samples: expected {len(self.numbers)} features, got {size}")
+        if self.encoding is None and not categorical:
+            return self if size == self.size else self._with_columns(None, size)
+        known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
+        encoding = known.of_stream(features_and_words(samples)[0], categorical)
+        return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
+
+    def with_class(self, count: int) -> Self:
+        """With statistics and base predictions of one more class, after this many samples."""
+        if self.encoding is None:
+            return self
+        encoding = self.encoding.with_class()
+        return self._with_columns(encoding, len(encoding.columns))
+
+    def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Self:
+        standardizer = self.standardizer
+        if size != self.size:
+            standardizer = copy.deepcopy(standardizer)
+            standardizer.grow(size)
+        return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)
+
+
+def check_limit(standardizer: Standardizer) -> None:
+    """Raise ValueError for a limit of standardised values beyond which bin means would find no bin."""
+    if not 0 < standardizer.limit <= MOST_LIMIT:
+        raise bad("standardizer", f"a limit above 0 and of at most {MOST_LIMIT}", standardizer.limit)

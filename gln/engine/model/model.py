@@ -1,0 +1,299 @@
+"""`Model`, what estimators hold and call, and `NetworkModel`: a featurizer, targets, and ensembles of networks.
+
+Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, K inputs of a
+network, L predictions of linear models, n features and words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Set
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from gln.engine.batches import CHUNK, Samples, check_magnitude, check_steps, chunks, dense, features_and_words, steps_of
+from gln.engine.ensemble.ensemble import Ensemble, FeatureBlocks
+from gln.engine.model.featurizer import Featurizer
+from gln.engine.model.targets import TargetBatch, Targets, Units
+from gln.engine.networks.protocol import Network, Rate
+from gln.engine.saving import checked
+
+LEAST_STD = float(np.finfo(np.float32).tiny)
+F = TypeVar("F", bound=Featurizer)
+
+
+class Model(Protocol):
+    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories."""
+
+    means: Ensemble
+    learning_rate: Rate | None
+
+    def learn(
+        self,
+        samples: Samples,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None = None,
+        batch_size: int = 1,
+        categorical: Set[int] = frozenset(),
+        predicts: bool = True,
+    ) -> list[np.ndarray]: ...
+    def predict(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
+    def decision(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
+    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]: ...  # (F, B) -> (C, B, n), (C, B)
+    def novelty(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (B,)
+    def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]: ...
+    def set_learning_rate(self, rate: Rate | None) -> None: ...
+
+
+@dataclasses.dataclass
+class NetworkModel(Generic[F]):
+    """What models of tables and of streams have in common."""
+
+    featurizer: F
+    targets: Targets
+    means: Ensemble  # predicts the probabilities of classes, or means of numbers
+    quantiles: list[Ensemble] = dataclasses.field(default_factory=list)  # of each target
+    variances: Ensemble | None = None  # of all targets
+    learning_rate: Rate | None = None  # None: the rates of streams
+
+    @property
+    def ensembles(self) -> list[Ensemble]:
+        return [self.means, *self.quantiles, *([] if self.variances is None else [self.variances])]
+
+    @property
+    def networks(self) -> list[Network]:
+        return list(itertools.chain(*(ensemble.networks for ensemble in self.ensembles)))
+
+    def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
+        """The number of features, those that are categories, and the number of classes, 0 for numbers."""
+        numbers, are_classes = self.featurizer.numbers, self.targets.are_classes
+        return len(numbers), {*np.flatnonzero(numbers < 0).tolist()}, self.targets.count(self.means) * are_classes
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        """Set the learning rate of this model and of its networks, for which None is their own default."""
+        for network in self.networks:
+            network.set_learning_rate(rate)
+        self.learning_rate = rate
+
+    # ---- Parts of a file ---------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together: compiled loops do not check."""
+        self.featurizer.check()
+        if not (self._fits_targets() and all(map(self.fits, self.ensembles))):
+            raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
+        if self.variances is not None and self.variances.shape is not None:
+            self.variances.shape = checked("shape", self.variances.shape, T=self.means.heads)
+
+    def _fits_targets(self) -> bool:
+        """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
+        targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
+        kinds = [(ensemble.config.record.heads, ensemble.link, ensemble.target) for ensemble in self.ensembles]
+        expected: list[Any] = [
+            ("num_classes", "logit", None) if targets.are_classes else ("num_outputs", "itself", None)
+        ]
+        expected += [("quantiles", "itself", target) for target in range(len(self.quantiles))]
+        expected += [("num_outputs", "log", None)] * (self.variances is not None)
+        return (
+            kinds == expected
+            and targets.fits(heads, encoding)
+            and len(self.quantiles) in (0, heads)
+            and (self.variances is None or self.variances.heads == heads)
+        )
+
+    def fits(self, ensemble: Ensemble) -> bool:
+        """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""
+        sizes = [(network.base_size, network.context_size) for network in ensemble.networks]
+        inputs_of, columns_of = self.featurizer.inputs_of, self.featurizer.columns_of
+        roles = [member.role for member in ensemble.members]
+        if sizes != [(len(inputs_of(role).names), len(columns_of(role))) for role in roles]:
+            return False
+        configs = [network.config for network in ensemble.networks]
+        return len({(config.loss, config.num_heads, config.quantiles) for config in configs}) == 1
+
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        samples: Samples,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None = None,
+        batch_size: int = 1,
+        categorical: Set[int] = frozenset(),
+        predicts: bool = True,
+    ) -> list[np.ndarray]:
+        """Predict samples and then learn them, one after another or batch after batch.
+
+        Everything grows when a class, a feature or one of the first levels of a category is new. Predictions stay the
+        same until the networks learn about it.
+
+        Args:
+            samples: (F, B), dense or sparse. New features come last.
+            targets: (B,) class numbers from 0, or (T, B) numbers.
+            step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
+            batch_size: samples that are predicted before any of them is learned, at least 1.
+            categorical: the features that are categories.
+            predicts: whether to return predictions. With many classes, predicting takes longer than learning.
+
+        Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
+        Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
+        """
+        count = samples.shape[1]
+        check_magnitude("samples", samples)
+        self.targets.check(targets, count, self.means.heads)
+        check_steps(step_sizes, batch_size, count)
+        featurizer = self.grown_featurizer(samples, categorical)
+        # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
+        rates = None if self.learning_rate is None else self.rates(count)
+        self.grow(featurizer)
+        predicted: list[np.ndarray] = []
+        for segment in self.segments(targets, batch_size):
+            steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
+            segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
+            batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
+            means = self.learn_segment(samples[:, segment], batch, batch_size, predicts)
+            if means is not None and predicts:
+                predicted.append(units.zero + units.unit * means)
+        return predicted
+
+    def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
+        """Segments of samples, in whole batches, each when it is learned next."""
+        return chunks(targets.shape[-1], batch_size)
+
+    def learn_segment(
+        self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # (F, B) -> (C, B)
+        """Learn samples of which none brings anything new. Returns the standardised means before each, if needed."""
+        return self.learn_blocks(self.featurizer.learn(samples, batch), batch, batch_size, predicts)
+
+    def learn_blocks(
+        self, blocks: FeatureBlocks, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # -> (C, B)
+        """`learn_segment` after the featurizer."""
+        means = None
+        for ensemble, rates in zip(self.ensembles, batch.rates, strict=True):
+            # Variances are of deviations from the combined means; nothing else needs combining.
+            combines = ensemble is self.means and (predicts or self.variances is not None)
+            learned = ensemble.targets_of(batch.targets, means), rates
+            combined = ensemble.learn(blocks, *learned, batch.step_sizes, batch_size, combines)
+            means = combined if ensemble is self.means else means
+        return means
+
+    def target_batch(
+        self,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None,
+        rates: list[np.ndarray] | None = None,
+        predicts: bool = False,
+    ) -> tuple[TargetBatch, Units]:
+        """What is learned from the next samples, and the units in which each of them is predicted before."""
+        y, units = self.targets.learn(targets, self.means, predicts)
+        counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
+        rates = self.rates(y.shape[1]) if rates is None else rates
+        if step_sizes is not None:
+            _, sizes = steps_of(step_sizes)
+            rates = [ensemble_rates * sizes for ensemble_rates in rates]
+        return TargetBatch(y, counted, rates, step_sizes), units
+
+    def rates(self, count: int) -> list[np.ndarray]:
+        """The rates of the next samples, (M, count) for each ensemble."""
+        rate, ensembles = self.learning_rate, self.ensembles
+        if rate is None:
+            return [ensemble.rates(count) for ensemble in ensembles]
+        return [np.array([network.rates(count, rate) for network in ensemble.networks]) for ensemble in ensembles]
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def grown_featurizer(self, samples: Samples, categorical: Set[int]) -> F:
+        """The featurizer with room for what is new in samples."""
+        return self.featurizer.grown(samples, categorical, self.targets.count(self.means), self.targets.are_classes)
+
+    def grow(self, featurizer: F) -> None:
+        """Take over a featurizer that has grown, with networks to match."""
+        before = self.featurizer
+        if featurizer is before:
+            return
+
+        def widened(ensemble: Ensemble) -> Ensemble:
+            members = [featurizer.widened(member, before) for member in ensemble.members]
+            return dataclasses.replace(ensemble, members=members)
+
+        self.means, self.quantiles = widened(self.means), [widened(ensemble) for ensemble in self.quantiles]
+        self.variances = None if self.variances is None else widened(self.variances)
+        self.featurizer = featurizer
+
+    # ---- Predicting --------------------------------------------------------------------------------------------------
+
+    def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
+        """Probabilities of each class against the rest, means, or what an ensemble of quantiles predicts."""
+        ensemble = self.means if ensemble is None else ensemble
+        predicted = by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
+        return self.targets.in_units(predicted, ensemble)
+
+    def moments(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (T, B), (T, B)
+        """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
+        assert self.variances is not None
+        ensembles = self.means, self.variances
+
+        def predict(chunk: Samples) -> np.ndarray:
+            blocks = self.featurizer.transform(chunk)
+            return np.stack([self.targets.in_units(ensemble.predict(blocks), ensemble) for ensemble in ensembles])
+
+        mean, variance = by_chunks(predict, samples)
+        return mean, np.maximum(np.sqrt(variance), LEAST_STD)
+
+    def decision(self, samples: Samples) -> np.ndarray:  # (F, B) -> (C, B)
+        """Like `predict`, but logits instead of probabilities."""
+        weights, _ = self.means.stacking_weights()
+
+        def predict(chunk: Samples) -> np.ndarray:
+            predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
+            return weights.combine(self.means.mixed(predicted))
+
+        return self.targets.in_units(by_chunks(predict, samples), self.means)
+
+    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, n), (C, B)
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
+
+        A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
+        order of their numbers. A prediction is piecewise linear in the inputs of the networks, and these are sums over
+        features, or nearly so: an expansion is of one feature, a mean of bins of one or two, with a half for each, and
+        linear models are explained by themselves.
+        """
+        (features, words), heads = features_and_words(samples), self.means.heads
+        blocks, (weights, _) = self.featurizer.transform(samples), self.means.stacking_weights()
+        known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
+        contributions = np.zeros((len(known), heads, features.shape[1]))
+        constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
+        linear_slopes = np.zeros((heads, blocks.linear.shape[0], features.shape[1]))
+        for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
+            inputs, columns = map(dense, blocks.of(member))
+            slopes, constants, _ = member.network.explain(inputs, columns)
+            slopes = weight[:, None] * slopes.reshape(heads, *inputs.shape)  # (C, K, B)
+            _, input_features, at_mean = self.featurizer.inputs_of(member.role)
+            linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
+            linear_slopes[:, :linear] += slopes[:, :linear]
+            halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
+            for place in (0, 1):
+                np.add.at(contributions, input_features[linear:, place], halves)
+            constant += weight * constants + (slopes * at_mean).sum(axis=1)
+        contributions = contributions.transpose(1, 2, 0)
+        of_linear = self.explain_linear(samples, blocks, linear_slopes, weights.weights, known)
+        if of_linear is not None:
+            contributions, constant = contributions + of_linear[0], constant + of_linear[1]
+        return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
+
+    def explain_linear(
+        self, samples: Samples, blocks: FeatureBlocks, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:  # (F, B), -, (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B)
+        """What linear models add to an explanation, if there are any: predictions change by `slopes` with theirs."""
+        return None
+
+
+def by_chunks(function: Callable[[Samples], np.ndarray], samples: Samples) -> np.ndarray:
+    """A function of samples (F, B), chunk by chunk to save memory; samples are the last axis of what it returns."""
+    if samples.shape[1] <= CHUNK:
+        return function(samples)
+    return np.concatenate([function(samples[:, chunk]) for chunk in chunks(samples.shape[1])], axis=-1)

@@ -1,0 +1,162 @@
+"""`save` and `load` of estimators, once for scikit-learn's, River's and bandits.
+
+A file holds JSON, with large arrays beside it; what may stand in it is listed by each estimator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import inspect
+import os
+import types
+import typing
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gln.backends import BACKENDS, load_backend
+from gln.engine.model.old_files import converted
+from gln.engine.networks.files import CALLABLE
+from gln.engine.saving import bad, decoded, encoded, fits, read, usable, value_of, write
+
+FORMAT = "3"  # of estimators: 2 had other names
+MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
+
+
+class Saveable:
+    """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
+
+    backend: str
+    learning_rate: Any
+    changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
+    kept: ClassVar[dict[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their kinds
+    extra: Mapping[str, Any] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
+
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, replaced by a complete one if it exists. Callables and random states are not saved: pass a
+            callable again when loading; a random state becomes None.
+        extra : mapping, default=None
+            What belongs to the model, such as the date of the last sample: numbers, text, arrays, and lists and
+            mappings of these. `load` returns it as the attribute `extra`.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; an existing file at `path` is kept.
+        ValueError
+            A class, a feature's name, a parameter or a value of `extra` is neither a number nor text, nor a sequence
+            or mapping of these, or `extra` is no mapping.
+        """
+        if extra is not None and not isinstance(extra, Mapping):
+            raise bad("extra", "a mapping", repr(extra))
+        arrays: dict[str, np.ndarray] = {}
+        parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        learned = self._learned() | ({"extra": dict(extra)} if extra else {})
+        config = {
+            "estimator": _kind(type(self)),
+            "format": FORMAT,
+            "parameters": {name: _parameter(name, value, arrays) for name, value in parameters.items()},
+            "learned": {name: encoded(name, value, arrays) for name, value in learned.items()},
+        }
+        # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
+        write(path, config, arrays or {"none": np.zeros(1)}, FORMAT)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
+        """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
+
+        Networks keep their backend, or get the fastest installed one if it is missing.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        **parameters
+            Replace saved ones, for example `backend`. Those that determine the networks raise an error.
+
+        Returns
+        -------
+        estimator : of this class
+
+        Raises
+        ------
+        OSError
+            The file does not exist or cannot be read.
+        ValueError
+            The file is not a saved estimator of this class or was changed, or a parameter is missing or not allowed.
+        """
+        config, arrays = read(path)
+        if config.get("estimator") != _kind(cls):
+            raise bad(str(path), f"a saved {_kind(cls)}", f"a saved {config.get('estimator', 'network')}")
+        if unknown := sorted(parameters.keys() - cls.changeable):
+            expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
+            raise bad("parameters", expected, unknown)
+        with usable(path):
+            if config.get("format") != FORMAT:
+                config = converted(config)
+            saved = {name: decoded(name, value, {}, None) for name, value in config["parameters"].items()}
+            backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
+            if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
+                saved["backend"] = "auto"
+            if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
+                raise bad("learning_rate", "the callable that the saved model had", None)
+            annotations = _annotations(cls)
+            for name, value in saved.items():
+                if name not in parameters and not fits(value, annotations.get(name, Any)):
+                    raise bad(name, f"{annotations[name]}", repr(value))
+            _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
+            estimator = cls(**saved | parameters)
+            network = load_backend(getattr(estimator, "backend", "auto")).GLN
+            for name, value in config["learned"].items():
+                estimator._keep(name, value, arrays, network)
+            estimator._check_loaded()
+        return estimator
+
+    def _learned(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in self.kept if name in vars(self)}
+
+    def _keep(self, name: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> None:
+        """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
+        kept = {"extra": dict, **self.kept}
+        if name not in kept:
+            raise bad("learned", f"some of {sorted(kept)}", repr(name))
+        made = decoded(name, value, arrays, network, into=getattr(self, name, None))
+        setattr(self, name, value_of(kept[name], type(self).__name__, name, made, {}))
+
+    def _check_loaded(self) -> None:
+        """Raise ValueError unless what was loaded fits together."""
+
+
+def _annotations(estimator: type) -> dict[str, Any]:
+    """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
+    with contextlib.suppress(NameError):
+        return typing.get_type_hints(estimator.__init__)  # type: ignore[misc]
+    return {}
+
+
+def _check_of_networks(parameters: Mapping[str, Any], numbers: int) -> None:
+    """Raise ValueError for parameters that no network has, or layers that are larger than these numbers in a file."""
+    network = load_backend("numpy").GLN([1], 1, 1, learning_rate=parameters.get("learning_rate"))
+    names = ("layer_sizes", "context_map_size", "context_bias")
+    given = {name: parameters[name] for name in names if parameters.get(name) is not None}
+    config = dataclasses.replace(network.config, **given)
+    if (rows := sum(config.layer_sizes) << config.context_map_size) > max(MOST_ROWS, numbers):
+        raise bad("layer_sizes, context_map_size", f"at most {MOST_ROWS} rows before the first sample", rows)
+
+
+def _parameter(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.random.RandomState):
+        return None
+    return CALLABLE if name == "learning_rate" and callable(value) else encoded(name, value, arrays)
+
+
+def _kind(estimator: type) -> str:
+    return f"{estimator.__module__}.{estimator.__name__}"

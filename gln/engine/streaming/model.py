@@ -1,0 +1,348 @@
+"""`StreamModel`: what learns a stream, one sample after another, with base models beside its networks.
+
+Shapes: B samples, F features, C heads, N neurons of a network, K values that are predicted of a sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from gln.engine.base_models.least_squares import LeastSquares
+from gln.engine.base_models.online import OnlineBaseModels
+from gln.engine.batches import SampleBatch, Samples, dense, features_and_words
+from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, FeatureBlocks, Role
+from gln.engine.ensemble.hedge import Hedge
+from gln.engine.ensemble.stacking import StackingWeights
+from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
+from gln.engine.model.model import NetworkModel, by_chunks
+from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
+from gln.engine.networks.gate_counts import GateCounts
+from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
+from gln.engine.networks.protocol import count_samples
+from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
+from gln.engine.saving import bad, saved
+from gln.engine.streaming import step
+from gln.engine.streaming.featurizer import StreamFeaturizer
+
+# Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
+OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
+
+
+@saved(
+    **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers), "means": Ensemble, "quantiles": [Ensemble]},
+    **{"variances": (Ensemble, None), "counts": (GateCounts, None)},
+)
+@dataclasses.dataclass
+class StreamModel(NetworkModel[StreamFeaturizer]):
+    """Networks and base models, weighted by how well each predicted recently."""
+
+    counts: GateCounts | None = None  # of the networks of the means, if somebody asks for them
+    compiled: step.CompiledStep | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "compiled": None}  # compiled code cannot be pickled
+
+    def check(self) -> None:
+        super().check()
+        base_models, heads = self.featurizer.base_models, self.means.heads
+        if base_models is not None:
+            base_models.check(self.featurizer.size, heads)
+        rows = GateCounts.zeros(self.means.networks).rows
+        counted = rows if self.counts is None else self.counts.rows
+        if (
+            [table.shape[:2] for table in rows] != [table.shape[:2] for table in counted]
+            or not {table.shape[2] for table in counted} <= {1, heads}
+            or (base_models is not None and base_models.linear.are_classes != self.targets.are_classes)
+        ):
+            raise bad("counts", "those of the networks, and linear models of their targets", "others")
+
+    def fits(self, ensemble: Ensemble) -> bool:
+        mixes_linear = ensemble is self.means and self.featurizer.base_models is not None
+        if not super().fits(ensemble) or ensemble.mixes_linear != mixes_linear:
+            return False
+        if ensemble.combination is None:  # in files of version 1.0
+            return not mixes_linear
+        if type(ensemble.combination) is StackingWeights:
+            return False
+        hedges = ensemble.combination, equal_hedge(ensemble, self.featurizer)
+        one, other = ({name: np.shape(array) for name, array in vars(hedge).items()} for hedge in hedges)
+        return one == other
+
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def grown_featurizer(self, samples: Samples, categorical: Set[int]) -> StreamFeaturizer:
+        if self.compiled is None and samples.shape[1] == 1 and step.can_learn(self, samples):
+            step.prepare(self)  # which compiles, before anything is learned, because this may fail
+        return super().grown_featurizer(samples, categorical)
+
+    def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
+        """As of a `NetworkModel`; one begins where a class is new, after it got its heads."""
+        for segment in self.targets.segments(targets, batch_size, self.means):
+            for _ in range(self.targets.new_classes(targets[..., segment], self.means)):
+                self.add_class()
+            yield segment
+
+    def learn_segment(
+        self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # (F, B) -> (C, B)
+        if samples.shape[1] == 1 and not predicts and step.can_learn(self, samples):
+            step.learn(self, samples, batch)
+            return None
+        return super().learn_segment(samples, batch, batch_size, predicts)
+
+    def learn_blocks(
+        self, blocks: FeatureBlocks, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # -> (C, B)
+        if self.counts is not None:
+            self.counts.learn(self.contexts(blocks.columns), batch.targets)
+        return super().learn_blocks(blocks, batch, batch_size, predicts)
+
+    def progressive(
+        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
+    ) -> list[np.ndarray]:
+        """Predict each sample, and then learn it. What it brings does not change its own prediction.
+
+        The numbers are those of predicting and learning each sample alone, to the last bit.
+
+        Args:
+            samples: (F, B), of known features.
+            targets, step_sizes, categorical: as for `learn`.
+
+        Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
+        """
+        predicted: list[np.ndarray] = []
+        is_compiled = samples.shape[1] > 1 and step.can_learn(self, samples)
+        if is_compiled:
+            step.prepare(self)  # which compiles, before anything is learned, because this may fail
+        for segment in self.parts(samples, targets):
+            first = segment.start
+            while first < segment.stop:
+                # The first sample of a part brings something new, to which the model adapts when it comes alone.
+                if is_compiled and first > segment.start and not self.featurizer.standardizer.is_warming_up:
+                    rows = slice(first, segment.stop)
+                    steps = None if step_sizes is None else step_sizes[rows].astype(np.float32)
+                    outputs = self._learn_compiled(samples[:, rows], targets[..., rows], steps)
+                else:
+                    row = slice(first, first + 1)
+                    outputs = self.outputs(samples[:, row])
+                    is_whole = step_sizes is None or step_sizes[first] == 1  # as it would come alone
+                    steps = None if is_whole or step_sizes is None else step_sizes[row]
+                    self.learn(samples[:, row], targets[..., row], steps, categorical=categorical, predicts=False)
+                predicted.append(outputs)
+                first += outputs.shape[1]
+        return predicted
+
+    def _learn_compiled(
+        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
+    ) -> np.ndarray:  # (K, B)
+        """`progressive` for samples that bring nothing new."""
+        batch, units = self.target_batch(targets, step_sizes)
+        predicted, first, rows = step.learn(self, samples, batch), 0, []
+        for ensemble in self.ensembles:
+            standardised = predicted[first : first + ensemble.heads]
+            if ensemble.target is None:
+                rows.append(units.zero + units.unit * standardised)
+            else:
+                target = slice(ensemble.target, ensemble.target + 1)
+                rows.append(np.sort(units.zero[target] + units.unit[target] * standardised, axis=0))
+            first += ensemble.heads
+        return np.concatenate(rows)
+
+    def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
+        """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
+
+        Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
+        """
+        count = samples.shape[1]
+        if count == 1:
+            return [slice(0, 1)]
+        self.targets.check(targets, count, self.means.heads)
+        starts = {segment.start for segment in self.targets.segments(targets, count, self.means)}
+        if self.featurizer.encoding is not None:
+            starts.update(self.featurizer.encoding.starts(samples.features))
+        return [slice(*pair) for pair in itertools.pairwise([*sorted(starts | {0}), count])]
+
+    def learn_linear(self, samples: Samples, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+        """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
+
+        What has counted a sample's target, by its categories or words, predicts it too well. Networks that learned from
+        such predictions would trust them too much.
+        """
+        (features, words), featurizer = features_and_words(samples), self.featurizer
+        assert featurizer.base_models is not None
+        linear = featurizer.base_models.linear
+        terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
+        linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
+        for network in self.networks:
+            count_samples(network, targets.shape[-1])
+
+    def has_counted_targets(self, words: bool) -> bool:
+        """Whether statistics have counted targets of samples, with words or without: what they say of these samples is
+        too good."""
+        return words or self.featurizer.encoding is not None
+
+    def check_rates(self, steps: int) -> None:
+        """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
+        if callable(self.learning_rate):
+            self.rates(steps)
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def grow(self, featurizer: StreamFeaturizer) -> None:
+        """As of a `NetworkModel`; combinations and counts grow, too."""
+        before, networks = self.featurizer, self.means.networks
+        super().grow(featurizer)
+        if featurizer is before:
+            return
+        if self.means.mixes_linear and (new := featurizer.linear_models - before.linear_models):
+            self.means.combination = self.means.combination.with_models(new)
+        if self.counts is not None:
+            self.counts = self.counts.widened(networks, self.means.networks)
+
+    def add_class(self) -> None:
+        """Add a head for one more class."""
+        count = int(self.means.members[0].network.step)
+        members = [member._replace(network=add_class(member.network)) for member in self.means.members]
+        self.means = dataclasses.replace(self.means, members=members)
+        self.grow(self.featurizer.with_class(count))
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
+        """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""
+        members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
+        combination = self.means.combination and self.means.combination.with_targets(kept, new)
+        means = dataclasses.replace(self.means, members=members, combination=combination)
+        counts = None if self.counts is None else self.counts.with_outputs(kept, new)
+        return dataclasses.replace(self, featurizer=self.featurizer.with_outputs(kept, new), means=means, counts=counts)
+
+    def scale_by(self, samples: Samples, categorical: Set[int]) -> None:  # (F, B)
+        """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
+        self.grow(self.grown_featurizer(samples, categorical))
+        encoding = self.featurizer.encoding
+        self.featurizer.standardizer.learn_checked(samples if encoding is None else encoding.transform(samples))
+
+    def with_first_features(self, fresh: StreamModel) -> StreamModel:
+        """A fresh model that knows what this one has learned from words, since its networks read nothing so far."""
+        old, new = self.featurizer.base_models, fresh.featurizer.base_models
+        if old is None or new is None or fresh.means.heads != self.means.heads:
+            return self
+        new.linear = old.linear.with_crosses() if new.linear.models > old.linear.models else old.linear
+        fresh.targets = self.targets
+        return fresh
+
+    # ---- Predicting --------------------------------------------------------------------------------------------------
+
+    def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
+        if samples.shape[1] == 1 and step.can_predict(self, samples):
+            ensemble = self.means if ensemble is None else ensemble
+            return self.targets.in_units(step.predict(self, samples, ensemble)[0], ensemble)
+        return super().predict(samples, ensemble)
+
+    def outputs(self, samples: Samples) -> np.ndarray:  # (F, B) -> (K, B)
+        """Probabilities or means, then quantiles in ascending order, then standard deviations."""
+        rows = [self.predict(samples)]
+        rows += [np.sort(self.predict(samples, ensemble), axis=0) for ensemble in self.quantiles]
+        rows += [] if self.variances is None else [self.moments(samples)[1]]
+        return np.concatenate(rows)
+
+    def explain_linear(
+        self, samples: Samples, blocks: FeatureBlocks, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        featurizer, heads = self.featurizer, np.arange(self.means.heads)
+        if featurizer.base_models is None:
+            return None
+        for model, weight in enumerate(weights[len(self.means.members) :]):
+            slopes[heads, model * len(heads) + heads] += weight[:, None]
+        columns = blocks.columns if blocks.memory is None else blocks.memory[1]
+        arguments = columns, *features_and_words(samples), featurizer.numbers, featurizer.feature_of_columns, known
+        of_linear, constant = featurizer.base_models.explain(*arguments)
+        return np.einsum("clb,lbn->cbn", slopes, of_linear), np.einsum("clb,lb->cb", slopes, constant)
+
+    # ---- Counting ----------------------------------------------------------------------------------------------------
+
+    def start_counting(self, heads: int = 1) -> None:
+        """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
+        self.counts = GateCounts.zeros(self.means.networks, heads)
+
+    def predict_and_count(self, samples: Samples) -> np.ndarray:  # (F, B) -> (2, C, B)
+        """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
+        counts = self.counts
+        assert counts is not None
+
+        def predict(chunk: Samples) -> np.ndarray:
+            if step.can_predict(self, chunk):
+                predicted, counted = step.predict(self, chunk, self.means)
+                return np.array([self.targets.in_units(predicted, self.means), counted])
+            return np.array([self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))])
+
+        return by_chunks(predict, samples)
+
+    def novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (B,)
+        """How unlike the counted samples these are, in (0, 1]. Raises ValueError if none are counted."""
+        counts, standardised = self.counts, self.featurizer.standardised
+        if counts is None:
+            raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
+        return by_chunks(lambda chunk: counts.novelty(self.contexts(standardised(chunk))), samples)
+
+    def contexts(self, columns: np.ndarray) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
+        """The contexts of the networks of means."""
+        return [network.contexts(dense(columns)) for network in self.means.networks]
+
+
+def stream_config(
+    layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str, seed: int | None
+) -> NetworkConfig:
+    """What the networks of a stream have in common."""
+    context_features, seeds = OF_STREAMS["context_features"], functools.partial(_seeds, seed)
+    return NetworkConfig(backend, layer_sizes, context_map_size, context_features, context_bias, None, seeds)
+
+
+def _seeds(seed: int | None, count: int) -> list[int]:
+    return np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=count).tolist()
+
+
+def stream_roles(networks: int, has_names: bool, memory: bool = False, has_slow: bool = True) -> list[Role]:
+    """Slow and fast networks alternate; with `memory`, one more sees the previous label; shallow ones are last.
+
+    A steady one lowers the log-loss of streams with names or words by up to .008, those of numbers alone not at all.
+    """
+    roles = [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW, *(has_names * [STEADY])]
+    return [role for role in roles if has_slow or role != SLOW]
+
+
+def build_stream(
+    config: NetworkConfig,
+    featurizer: StreamFeaturizer,
+    targets: Targets,
+    roles: Sequence[Role],
+    losses: Losses,
+    least_squares: bool = False,
+) -> StreamModel:
+    """A new model whose base models are linear models and means of bins or, instead of these, `least_squares`."""
+    outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
+    heads = 1 if targets.are_classes and outputs == 2 else outputs
+    numbers, crosses = featurizer.numbers[featurizer.numbers >= 0].tolist(), featurizer.encoding is not None
+    base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
+    base_models.least_squares = LeastSquares.start(heads, featurizer.size) if least_squares else None
+    featurizer = dataclasses.replace(featurizer, base_models=base_models)
+    model = StreamModel(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
+    model.means.mixes_linear = True
+    if outputs >= MANY_CLASSES and targets.are_classes:
+        for network in model.means.networks:
+            set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
+    for ensemble in model.ensembles:
+        ensemble.combination = equal_hedge(ensemble, featurizer)
+    return model
+
+
+def equal_hedge(ensemble: Ensemble, featurizer: StreamFeaturizer) -> Hedge:
+    """Equal weights for the models of an ensemble, as before the first sample."""
+    models = len(ensemble.members) + (featurizer.linear_models if ensemble.mixes_linear else 0)
+    targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
+    return Hedge.equal(models, targets, ensemble.link)

@@ -1,0 +1,222 @@
+"""What networks read of a table: its columns, standardised, expansions of these, and bin means.
+
+For the rows of the table itself these are made once, and out of fold where they tell of targets.
+
+Shapes: N samples, F features, V rows to learn (a sample of weight 2 is two of them), D columns made from the features,
+E bin means, T targets, B samples.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+
+from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
+from gln.engine.batches import Samples, chunks, dense, spread
+from gln.engine.ensemble.ensemble import FeatureBlocks, Role
+from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
+from gln.engine.model.targets import TargetBatch
+from gln.engine.networks.head_sampling import MANY_CLASSES
+from gln.engine.preprocessing.basis_expansion import (
+    NO_PIECES,
+    Pieces,
+    piecewise_linear,
+    quantile_pieces,
+    with_expansions,
+)
+from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
+from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.saving import bad, checked, saved
+
+# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
+# halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
+WIDE = 1000
+IN_MEMORY = 1 << 27  # standardised numbers that are kept; those of a larger table are made again for each chunk
+FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
+
+
+@saved(standardizer=(SparseScaler, Standardizer), encoding=(TargetEncoding, None))
+@dataclasses.dataclass
+class PlainFeaturizer(Featurizer):
+    """Columns alone: for wide sparse samples, and for single networks."""
+
+    def blocks(self, columns: Any, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+        return FeatureBlocks(columns, columns, columns[:0])
+
+    def blocks_of(self, columns: Any, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
+        return FeatureBlocks(columns.T, columns.T, columns.T[:0])
+
+    def inputs_of(self, role: Role) -> Inputs:
+        return Inputs.of(range(self.size), self.feature_of_columns)
+
+
+@saved(standardizer=Standardizer, encoding=(TargetEncoding, None), pieces=Pieces, bin_means=(BinMeans, None))
+@dataclasses.dataclass
+class TableFeaturizer(Featurizer):
+    """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
+
+    standardizer: Standardizer
+    encoding: TargetEncoding | None = None
+    pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
+    bin_means: BinMeans | None = None  # of the features
+
+    def check(self) -> None:
+        super().check()
+        check_limit(self.standardizer)
+        size, pieces = len(self.numbers), checked("pieces", self.pieces, D=self.size)
+        binned = size if self.bin_means is None else len(self.bin_means.sizes)
+        if not (pieces.high > pieces.low).all() or binned != size:
+            raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
+
+    def blocks(self, columns: Any, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+        bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples)).T
+        return self.blocks_of(columns.T, bin_means)
+
+    def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
+        """The blocks of samples with these columns (B, D) and means of bins (B, E); without `expands`, of columns and
+        distances alone."""
+        if bin_means is None or not expands:
+            bin_means = columns[:, :0]
+        arrays = np.ascontiguousarray(columns), np.ascontiguousarray(bin_means)
+        inputs = with_expansions(*arrays, self.pieces if expands else NO_PIECES).T
+        return FeatureBlocks(columns.T, inputs, inputs[:0])
+
+    def _blocks(self) -> dict[str, Inputs]:
+        features = self.feature_of_columns[self.pieces.features]
+        at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
+        of_means = np.zeros(0, int) if self.bin_means is None else self.bin_means.features
+        return {
+            "expansions": Inputs.of([("expansion", i) for i in range(len(features))], features, at_mean),
+            "bin_means": Inputs.of([("bin mean", i) for i in range(len(of_means))], of_means),
+        }
+
+
+class TrainingTable(NamedTuple):
+    """What there is to learn."""
+
+    X: Any  # (N, F), dense or sparse, with codes for categories
+    indices: np.ndarray  # (V,), the sample of each row
+    targets: np.ndarray  # (V,) class numbers, or (T, V) numbers
+    step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
+    groups: np.ndarray  # (V,), equal for rows that are left out together
+    levels: Mapping[int, int]  # how many levels each category has, by feature
+    outputs: int  # the number of classes or targets
+    left_out: int  # how many folds networks leave out
+
+    @property
+    def has_many_classes(self) -> bool:
+        return self.targets.ndim == 1 and self.outputs >= MANY_CLASSES
+
+
+class TableInputs(NamedTuple):
+    """What networks read of all samples."""
+
+    columns: Any  # (N, D), standardised if they `are_standardised`; sparse if the table is wide
+    bin_means: np.ndarray | None  # (N, E)
+    indices: np.ndarray  # (V,), the sample of each row
+    step_sizes: np.ndarray  # (V,)
+    groups: np.ndarray  # (V,)
+    featurizer: TableFeaturizer | PlainFeaturizer  # the latter of a wide table
+    are_standardised: bool = False  # False if the table is too large to keep its standardised columns
+
+    def columns_of(self, rows: np.ndarray) -> Any:  # (n,) -> (D, n)
+        """Standardised columns."""
+        columns = rows_of(self.columns, self.indices[rows]).T
+        return columns if self.are_standardised else self.featurizer.standardizer.transform(columns)
+
+    def read(self, rows: np.ndarray, expands: bool = True) -> FeatureBlocks:  # (n,)
+        """What networks mix and see; without `expands`, no expansions and bin means."""
+        columns = self.columns_of(rows)
+        bin_means = rows_of(self.bin_means, self.indices[rows]) if expands and self.bin_means is not None else None
+        return self.featurizer.blocks_of(columns.T, bin_means, expands)
+
+    def only(self, rows: np.ndarray) -> TableInputs:  # (n,)
+        """These rows without the others, each as a sample."""
+        columns, indices = self.columns_of(rows).T, np.arange(len(rows))
+        bin_means = None if self.bin_means is None else self.bin_means[self.indices[rows]]
+        steps, groups = self.step_sizes[rows], self.groups[rows]
+        return TableInputs(columns, bin_means, indices, steps, groups, self.featurizer, are_standardised=True)
+
+    def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
+        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
+
+
+def rows_of(table: Any, indices: np.ndarray) -> Any:  # (N, D), (n,) -> (n, D)
+    return table[indices] if issparse(table) else table.take(indices, axis=0)  # half as fast again as indexing
+
+
+def is_wide(X: Any) -> bool:  # (N, F)
+    return issparse(X) and X.shape[1] > WIDE
+
+
+def table_inputs(
+    table: TrainingTable,
+    y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    folds: np.ndarray,  # (V,)
+    counted: np.ndarray,  # which folds are counted in the bin means of each, see `counted_folds`
+    rng: np.random.RandomState,
+    encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
+) -> TableInputs:
+    """What networks read of a table, with the featurizer; what is made from targets is out of fold."""
+    X, rows = table.X, (table.indices, table.step_sizes, table.groups)
+    if is_wide(X):
+        scaler = SparseScaler(X.shape[1])
+        scaler.fit(X.T, table.indices)
+        return TableInputs(scaler.transform(X.T).T, None, *rows, PlainFeaturizer(scaler), are_standardised=True)
+    bin_means = values = encoding = None
+    if not table.has_many_classes:
+        bin_means, values = fit_bin_means(X, table.indices, y, table.step_sizes, folds, counted, table.levels, rng)
+    columns = X
+    if table.levels:
+        encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)
+        columns = encode_categories(encoding, table, y, encoding_rng)
+    standardizer = Standardizer(columns.shape[1], **OF_FEATURES)
+    standardizer.fit(columns.T, table.indices)
+    is_small = np.prod(columns.shape) <= IN_MEMORY
+    if is_small:
+        columns = standardised(columns, standardizer)
+    featurizer = TableFeaturizer(standardizer, encoding, bin_means=bin_means)
+    inputs = TableInputs(columns, values, *rows, featurizer, is_small)
+    if table.has_many_classes:
+        return inputs
+    pieces = quantile_pieces(inputs.columns_of(placing_rows(inputs)))
+    return inputs._replace(featurizer=dataclasses.replace(featurizer, pieces=pieces))
+
+
+def standardised(columns: Any, standardizer: Standardizer) -> np.ndarray:  # (N, D) -> (N, D)
+    found = np.empty(columns.shape, np.float32)
+    for chunk in chunks(len(found)):
+        found[chunk] = standardizer.transform(columns[chunk].T).T
+    return found
+
+
+def encode_categories(
+    encoding: TargetEncoding, table: TrainingTable, y: np.ndarray, rng: np.random.RandomState | None
+) -> np.ndarray:  # -> (N, D)
+    """Columns with those of categories, encoded in the order of the table without `rng`.
+
+    All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
+    """
+    groups, names = pd.factorize(table.groups)  # numbered in the order of their first rows
+    count, X = len(names), table.X
+    places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
+    rows, is_counted = np.tile(np.arange(len(groups)), 2), np.arange(2).repeat(len(groups))  # first without weight
+    order = np.lexsort([is_counted, places[groups[rows]]])
+    columns = np.empty((X.shape[0], len(encoding.columns)), X.dtype)
+    for chunk in (order[chunk] for chunk in chunks(len(order))):
+        chosen, weights = rows[chunk], is_counted[chunk] * table.step_sizes[rows[chunk]]
+        encoded = encoding.learn(X[table.indices[chosen]].T, y[..., chosen], weights).T
+        columns[table.indices[chosen[weights == 0]]] = encoded[weights == 0]
+    return columns
+
+
+def placing_rows(inputs: TableInputs) -> np.ndarray:
+    """Rows that halfspaces and the knots of expansions are placed by."""
+    most = np.clip(MOST_VALUES // inputs.columns.shape[1], FEWEST_ROWS, MOST_ROWS)
+    return spread(len(inputs.indices), int(most))

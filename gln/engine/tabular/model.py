@@ -1,0 +1,132 @@
+"""`TableModel`: networks that learned a table in several passes, and may learn further samples as a stream.
+
+Shapes: B samples, F features, D what novelty compares.
+"""
+# ruff: noqa: N803 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Set
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from gln.engine.batches import Samples, spread
+from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
+from gln.engine.ensemble.stacking import StackingWeights
+from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
+from gln.engine.model.featurizer import Scaler
+from gln.engine.model.model import NetworkModel
+from gln.engine.model.targets import Classes, Numbers, Targets
+from gln.engine.networks.protocol import Network, Rate
+from gln.engine.novelty.pair_histograms import PairHistograms
+from gln.engine.preprocessing.scaling import Unscaled
+from gln.engine.saving import bad, saved
+from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer, is_wide, rows_of
+
+MOST_FOR_NOVELTY = 4000  # rows
+SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
+
+
+@saved(
+    **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers), "means": Ensemble},
+    **{"quantiles": [Ensemble], "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
+)
+@dataclasses.dataclass
+class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
+    histograms: PairHistograms | None = None  # of the features, for `novelty`; None if `fit` did not learn them
+
+    @classmethod
+    def start(
+        cls,
+        config: NetworkConfig,
+        networks: int,
+        losses: Losses,
+        featurizer: TableFeaturizer | PlainFeaturizer,
+        targets: Targets,
+    ) -> TableModel:
+        """Before the first row. Half of the networks also mix expansions and bin means, if there are any."""
+        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
+        expanded = -(-networks // 2) if expands else 0
+        roles = [COLUMNS] * (networks - expanded) + [EXPANDED] * expanded
+        return cls(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
+
+    @classmethod
+    def of_network(cls, network: Network, scaler: Scaler | None, learning_rate: Rate | None) -> TableModel:
+        """For one network of classes that reads samples as they are, or as a scaler gives them."""
+        featurizer = PlainFeaturizer(Unscaled(network.context_size) if scaler is None else scaler)
+        return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
+
+    def check(self) -> None:
+        super().check()
+        if self.histograms is not None:
+            self.histograms.check()
+            if self.histograms.size not in (len(self.featurizer.numbers), SUMS_OF_WIDE):
+                raise bad("histograms", f"{len(self.featurizer.numbers)} features", self.histograms.size)
+
+    def fits(self, ensemble: Ensemble) -> bool:
+        combination, heads = ensemble.combination, (1, ensemble.heads)
+        if (
+            not super().fits(ensemble)
+            or type(combination) not in (StackingWeights, type(None))
+            or ensemble.mixes_linear
+        ):
+            return False
+        (weights, offsets), _ = ensemble.stacking_weights()
+        return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads
+
+    def learn(
+        self,
+        samples: Samples,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None = None,
+        batch_size: int = 1,
+        categorical: Set[int] = frozenset(),
+        predicts: bool = True,
+    ) -> list[np.ndarray]:
+        """Learn samples that follow the table, as `NetworkModel.learn` does.
+
+        From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
+        categories and novelty go on counting. The knots of expansions, bin means and stacking weights stay as the table
+        determined them.
+        """
+        predicted = super().learn(samples, targets, step_sizes, batch_size, categorical, predicts)
+        if self.histograms is not None:
+            self.histograms.learn(_compared(samples), categorical)
+        return predicted
+
+    def learn_novelty(self, X: Any, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
+        """Learn anew how novel samples are, from some of these rows of a table, in random order."""
+        rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
+        columns = _compared(rows_of(X, np.random.default_rng(0).permutation(rows)).T)
+        self.histograms = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
+        self.histograms.learn(columns, categorical)
+
+    def novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (B,)
+        """The share of the training samples that were less novel. Raises ValueError if they were not compared."""
+        return self._compared_with().novelty(_compared(samples), self._categorical())
+
+    def explain_novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (F, B)
+        """How much each feature contributes to the novelty of samples; the contributions to each add up to 1."""
+        surprises = self._compared_with().surprises(samples, self._categorical())
+        return surprises / surprises.sum(axis=0)
+
+    def _compared_with(self) -> PairHistograms:
+        if self.histograms is None:
+            raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit` or an older version")
+        return self.histograms
+
+    def _categorical(self) -> Set[int]:
+        return {*np.flatnonzero(self.featurizer.numbers < 0).tolist()}
+
+
+def _compared(samples: Samples) -> np.ndarray:  # (F, B) -> (D, B)
+    """Samples, but of wide ones as many sums of random columns with random signs."""
+    if not is_wide(samples.T):
+        return samples
+    rng, size = np.random.default_rng(0), samples.shape[0]
+    places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
+    sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
+    return (sums @ samples).toarray()
