@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("matplotlib")
@@ -17,7 +17,7 @@ from matplotlib.path import Path as Outline
 from benchmarks import diagrams
 from gln_numpy import gate
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 
 
 def texts(svg: str) -> list[str]:

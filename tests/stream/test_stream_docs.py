@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_readme import ROOT, assert_shown, blocks
+from helpers import ROOT, assert_shown, blocks
 
 pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh

@@ -6,18 +6,15 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import load_backend
-from helpers import run_python
+from helpers import ROOT, run_python
 
 import gln_numpy
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

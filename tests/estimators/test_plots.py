@@ -10,12 +10,12 @@ import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ROOT
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.feature_extraction.text import CountVectorizer
@@ -36,8 +36,6 @@ from matplotlib.text import Text
 
 from gln import plots
 from gln.sklearn import GLNClassifier, GLNRegressor
-
-ROOT = Path(plots.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@ import pytest
 
 pytest.importorskip("river")
 
-from test_stream_command import assert_same_file, figures_in, started
+from helpers import assert_same_file
+from test_stream_command import figures_in, started
 
 from gln.river import GLNClassifier
 from gln.stream.command import main

@@ -9,12 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from backends import FRAMEWORKS, OTHERS, load_backend
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 NAMES = [
     *(
         "gate",

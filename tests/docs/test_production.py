@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, run_python
-from test_readme import blocks
-from test_stream_command import assert_same_file
+from helpers import ROOT, assert_same_file, blocks, run_python
 
 pytest.importorskip("river")
 

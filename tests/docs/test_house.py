@@ -82,6 +82,10 @@ def test_a_folder_of_the_engine_imports_only_from_those_above_it():
         assert above == below or below not in ROOMS[-3:], f"{above} imports from {below}"
 
 
+def test_each_folder_of_the_engine_has_its_tests_in_one_of_the_same_name():
+    assert {path.parent.name for path in (ROOT / "tests" / "engine").glob("*/test_*.py")} == set(ROOMS[1:])
+
+
 def test_rooms_of_the_commands_import_only_from_those_above_them():
     rooms = ["stream/formats", "stream/metrics", "stream", "bandit_logs"]
     for place, room in enumerate(rooms):

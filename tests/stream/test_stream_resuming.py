@@ -23,7 +23,8 @@ import pytest
 
 pytest.importorskip("river")
 
-from test_stream_command import KINDS, assert_same_file, figures_in, started, table
+from helpers import assert_same_file
+from test_stream_command import KINDS, figures_in, started, table
 
 from gln.river import GLNClassifier
 from gln.stream.command import main

@@ -23,11 +23,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from helpers import ROOT
 
 from benchmarks.handwriting import browser
 from gln_numpy import GLN
 
-ROOT = Path(__file__).parents[1]
 WORDS, ALL_WORDS = 2000, 28_000  # of a page, and of README.md and docs together
 ENTRIES = 25  # of the navigation
 COLUMNS = 82  # of code, which the site cuts off beyond
@@ -154,7 +154,7 @@ def test_modules_files_and_tests_that_pages_name_exist():
             assert not names or re.search(rf"\b{names[0]}\b", file.read_text("utf-8")), f"{page}: {module}{rest}"
         for file in re.findall(r"(?<![\w./(])((?:tests|benchmarks|examples|docs)/[\w/]+\.\w+)", text):
             assert (ROOT / file).exists(), f"{page}: {file}"
-        for file, name in re.findall(r"(tests/\w+\.py)\s-k\s(\w+)", text):
+        for file, name in re.findall(r"(tests/[\w/]+\.py)\s-k\s(\w+)", text):
             assert re.search(rf"def test_\w*{name}", source_of(file)), f"{page}: {file} -k {name}"
 
 

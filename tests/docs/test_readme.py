@@ -10,42 +10,18 @@ import json
 import os
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import ROOT, assert_shown, blocks
 
 import test_mnist
 from gln.mnist import command as of_command
 from gln.mnist import load_mnist
 from gln_numpy import GLN
 
-ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 [URL] = re.findall(r"^repo_url: (.*)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
-
-
-def blocks(page: str = "README.md") -> list[tuple[str, str]]:
-    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-
-
-def words(text: str) -> list[str]:
-    """Words with numbers as #; brackets are separate words, because NumPy pads numbers that are a digit shorter."""
-    return re.sub(r"([\[\]])", r" \1 ", NUMBER.sub("#", text)).split()
-
-
-def assert_shown(output: str, shown: str) -> None:
-    """Assert equal words and nearly equal numbers: within 1 %, or 10 for counts, because rounding on another processor
-    moves a few digits across a hyperplane. If the shown output ends in a line of dots, only its lines are compared."""
-    lines = shown.splitlines(keepends=True)
-    if lines[-1] == "...\n":
-        output, shown = "".join(output.lstrip().splitlines(keepends=True)[: len(lines) - 1]), "".join(lines[:-1])
-    assert words(output) == words(shown), output
-    for ours, theirs in zip(NUMBER.findall(output), NUMBER.findall(shown), strict=True):
-        slack = 0.01 if "." in theirs else 10
-        np.testing.assert_allclose(float(ours), float(theirs), rtol=0.01, atol=slack, err_msg=output)
 
 
 def compared(page: str, language: str) -> int:

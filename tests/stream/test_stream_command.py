@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT
+from helpers import ROOT, assert_same_file
 
 pytest.importorskip("river")
 
@@ -87,14 +87,6 @@ def figures_in(file: Path) -> Progress:
 
 def means(figures: Progress) -> list[float]:
     return [total / figures.sums[0] for total in figures.sums[1:]]
-
-
-def assert_same_file(one: Path, other: Path) -> None:
-    """Assert that two saved models, and the figures of their runs, are the same to the last bit."""
-    (config, arrays), (expected, of_other) = read(one), read(other)
-    assert config == expected
-    assert arrays.keys() == of_other.keys()
-    assert [name for name in arrays if arrays[name].tobytes() != of_other[name].tobytes()] == []
 
 
 def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
