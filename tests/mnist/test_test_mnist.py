@@ -25,7 +25,7 @@ from gln.features import Standardizer
 from gln.mnist import Digits, command, fit_windows
 from gln.rates import linear_rate
 from gln_numpy import GLN
-from test_mnist import TenDigits, deskew, get_mnist_metrics, get_ten_digits_metrics, load_mnist
+from test_mnist import TenDigits, calibration_error, deskew, get_mnist_metrics, get_ten_digits_metrics, load_mnist
 
 DATA = Path(str(resources.files("gln.mnist")))
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -279,6 +279,27 @@ def test_ten_digits(few, after_pass):
     np.testing.assert_allclose(scores[1], np.diag(counts) / counts.sum(axis=1))
     assert 0 < ten.calibration_error < 0.1
     assert 0.1 < ten.log_loss < 0.6
+
+
+def test_calibration_error_is_that_of_a_slow_loop():
+    rng = np.random.default_rng(0)
+    confidence = np.append(rng.random(500), [0.0, 1.0])
+    hits = rng.random(502) < confidence**2
+    gap = 0.0
+    for i in range(15):
+        low, high = i / 15, (i + 1) / 15
+        inside = (confidence >= low) & ((confidence < high) | (i == 14))
+        gap += abs(confidence[inside].sum() - hits[inside].sum()) / 502
+    assert calibration_error(confidence, hits) == pytest.approx(gap)
+    assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+
+def test_calibration_error_of_known_cases():
+    sure, half = np.ones(10), np.full(10, 0.55)
+    hits = np.arange(10) < 5
+    assert calibration_error(sure, hits) == pytest.approx(0.5)
+    assert calibration_error(half, hits) == pytest.approx(0.05)
+    assert calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
 
 
 def first_of_stream(digits: Digits, count: int) -> np.ndarray:  # (F, count)

@@ -14,55 +14,13 @@ from sklearn.metrics import log_loss
 from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.folds import FOLDS, LEFT_OUT, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
-from test_mnist import calibration_error
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:  # one per test, because the tests of a process run in any order
     return np.random.default_rng(0)
-
-
-def test_folds_have_as_many_samples_of_each_class_and_the_first_has_all(rng):
-    classes = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
-    folds = draw_folds(classes, np.arange(100), np.random.RandomState(0))
-    counts = np.array([np.bincount(folds[classes == number], minlength=FOLDS) for number in range(3)])
-    assert counts.sum(axis=1).tolist() == [1, 9, 90]
-    assert (np.ptp(counts, axis=1) <= 1).all()
-    assert (counts[:, 0] > 0).all()
-    np.testing.assert_array_equal(folds, draw_folds(classes, np.arange(100), np.random.RandomState(0)))
-    assert (folds != draw_folds(classes, np.arange(100), np.random.RandomState(1))).any()
-
-
-def test_copies_are_in_one_fold(rng):
-    samples = rng.permutation(np.arange(200).repeat(rng.integers(1, 8, 200)))
-    classes = np.where(samples < 3, 2, samples % 2)
-    folds = draw_folds(classes, samples, np.random.RandomState(0))
-    assert all(len(np.unique(folds[samples == sample])) == 1 for sample in range(200))
-    counts = np.array([np.bincount(folds[classes == number], minlength=FOLDS) for number in range(3)])
-    assert (np.ptp(counts, axis=1) <= 7).all()  # the most copies of a sample
-    assert len(np.unique(folds[classes == 2])) == 3
-
-
-def test_rare_classes_are_left_out_as_often_as_others():
-    classes = np.repeat(np.arange(31), [300, *30 * [4]])
-    folds = draw_folds(classes, np.arange(420), np.random.RandomState(0))
-    left_out = np.bincount(classes[(folds > 0) & (folds <= LEFT_OUT)])
-    assert left_out[0] == pytest.approx(300 * LEFT_OUT / FOLDS, abs=1)
-    assert set(left_out[1:].tolist()) == {1, 2}
-    assert left_out[1:].sum() == 30 * 4 * LEFT_OUT / FOLDS
-    assert np.ptp(np.bincount(folds)) <= 1
-
-
-def test_every_network_has_seen_every_class_of_groups(rng):
-    """Whatever the groups: a class of one group is never left out, and one of several not as a whole."""
-    groups = rng.integers(0, 20, 200)
-    classes = np.where(groups == 3, 2, np.where(np.isin(groups, [5, 6]), 3, rng.integers(0, 2, 200)))
-    folds = draw_folds(classes, groups, np.random.RandomState(0))
-    assert all(len(np.unique(folds[groups == group])) == 1 for group in range(20))
-    assert all(np.unique(classes[folds != fold]).tolist() == [0, 1, 2, 3] for fold in range(1, LEFT_OUT + 1))
 
 
 def test_without_signal_rare_classes_are_predicted_by_their_rate(rng):
@@ -165,26 +123,6 @@ def test_predictions_are_combined_with_weights_and_offsets(rng):
     np.testing.assert_allclose(
         stacking.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
     )
-
-
-def test_calibration_error_is_that_of_a_slow_loop(rng):
-    confidence = np.append(rng.random(500), [0.0, 1.0])
-    hits = rng.random(502) < confidence**2
-    gap = 0.0
-    for i in range(15):
-        low, high = i / 15, (i + 1) / 15
-        inside = (confidence >= low) & ((confidence < high) | (i == 14))
-        gap += abs(confidence[inside].sum() - hits[inside].sum()) / 502
-    assert calibration_error(confidence, hits) == pytest.approx(gap)
-    assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
-
-
-def test_calibration_error_of_known_cases():
-    sure, half = np.ones(10), np.full(10, 0.55)
-    hits = np.arange(10) < 5
-    assert calibration_error(sure, hits) == pytest.approx(0.5)
-    assert calibration_error(half, hits) == pytest.approx(0.05)
-    assert calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
 
 
 # ---- In the estimators -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from scipy import sparse
 
 import gln.engine.preprocessing.basis_expansion
 import gln.engine.preprocessing.scaling
-from gln.engine.preprocessing.scaling import STATISTICS, Moments, divisor, wide_limit
+from gln.engine.preprocessing.scaling import OF_FEATURES, STATISTICS, Moments, divisor, wide_limit
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
@@ -46,6 +46,14 @@ def test_one_call_is_many_calls():
     by_batch = np.concatenate([batched.learn(batch) for batch in np.split(x, [1, 2, 20, 20], axis=1)], axis=1)
     np.testing.assert_allclose(by_batch, at_once, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(batched.transform(x), whole.transform(x), rtol=1e-6, atol=1e-6)
+
+
+def test_indices_count_as_copies():
+    x, indices = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
+    table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
+    table.fit(x, indices)
+    copies.fit(x[:, indices])
+    assert_same_state(table.get_state(), copies.get_state(), rtol=0, atol=0)
 
 
 def test_transform_counts_nothing():

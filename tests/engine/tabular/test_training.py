@@ -1,22 +1,27 @@
-"""What tables learn from the rows that networks leave out: estimates, the learning rate, passes and importances."""
+"""What tables learn from rows that networks leave out: estimates, the learning rate, passes; and how long it takes."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
+import itertools
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import make_friedman1, make_hastie_10_2
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import cross_val_score
 
+import gln.engine.tabular.blocks
+import gln.engine.tabular.fit
+from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.networks.schedules import RATES
 from gln.engine.tabular import training
-from gln.engine.tabular.folds import FOLDS, counted_folds
+from gln.engine.tabular.estimator import of_table
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8,), "random_state": 0}
@@ -33,18 +38,6 @@ def blobs(rows: int, seed: int, noise: float = 1.0) -> tuple[np.ndarray, np.ndar
 
 
 # ---- Estimates out of sample -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("left_out", range(1, FOLDS + 1))
-def test_no_fold_that_is_left_out_and_another_one_count_each_other(left_out):
-    counted, folds = counted_folds(left_out), np.arange(1, 1 + left_out) % FOLDS
-    both = counted & counted.T
-    assert not both[folds].any()
-    assert not counted.diagonal().any()
-    kept = np.setdiff1d(np.arange(FOLDS), folds)
-    assert not counted[np.ix_(kept, folds)].any()
-    assert (counted[np.ix_(kept, kept)] | np.eye(len(kept), dtype=bool)).all()
-    assert counted[np.ix_(folds, kept)].all()
 
 
 def test_estimates_have_the_shapes_of_a_random_forest():
@@ -174,73 +167,70 @@ def test_early_stopping_trains_on_while_it_helps():
         GLNRegressor(**SMALL).set_params(early_stopping="yes").fit(X, y)
 
 
-# ---- Importances -----------------------------------------------------------------------------------------------------
+# ---- Length and time -------------------------------------------------------------------------------------------------
 
 
-def test_importances_are_those_of_permutation_on_other_rows():
-    X, y = make_friedman1(1200, noise=0.5, random_state=12)
-    model = GLNRegressor(**SMALL).fit(X[:600], y[:600])
-    expected = permutation_importance(model, X[600:], y[600:], random_state=0).importances_mean
-    assert np.corrcoef(model.feature_importances_, expected)[0, 1] > 0.98
-    assert np.abs(model.feature_importances_[5:]).max() < 0.02  # noise
-    np.testing.assert_allclose(model.feature_importances_[:5], expected[:5], rtol=0.35)
+TWO: dict[str, Any] = {**SMALL, "layer_sizes": (8, 4), "n_networks": 2}
 
 
-def test_importances_of_classes_and_categories():
-    X, y = blobs(500, 13)
-    frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    frame["colour"] = pd.Categorical(np.array(["red", "green", "blue"])[np.random.default_rng(14).integers(0, 3, 500)])
-    frame["town"] = pd.Categorical([f"town {i % 40}" for i in np.random.default_rng(15).integers(0, 40, 500)])
-    model = GLNClassifier(**SMALL).fit(frame, y)
-    a, b, *others = model.feature_importances_
-    assert a > b > 0.1
-    assert np.abs(others).max() < 0.03
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        *[(30, (12, 3, 20)), (200, (12, 3, 5)), (8000, (12, 3, 3)), (9000, (12, 4, 3)), (50_000, (12, 5, 3))],
+        *[(90_000, (12, 6, 3)), (100_000, (6, 6, 3)), (150_000, (6, 6, 2)), (200_000, (6, 6, 1)), (400_000, (4, 7, 1))],
+        (10**9, (4, 8, 1)),
+    ],
+)
+def test_defaults_of_fit_follow_from_the_length(rows, expected):
+    settings = of_table(rows, 1)
+    assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
+    assert of_table(rows, MANY_CLASSES)["n_networks"] == 6
 
 
-def test_files_keep_importances_that_were_computed(tmp_path):
-    X, y = blobs(200, 16)
-    model = GLNClassifier(**SMALL).fit(X, y)
-    model.save(tmp_path / "before.gln")
-    importances = model.feature_importances_
-    model.save(tmp_path / "after.gln")
-    before, after = (GLNClassifier.load(tmp_path / f"{name}.gln") for name in ("before", "after"))
-    with pytest.raises(AttributeError, match="feature_importances_: expected a model that was just fitted"):
-        _ = before.feature_importances_
-    np.testing.assert_array_equal(after.feature_importances_, importances)
-    assert after.oob_score_ == model.oob_score_
-    assert after.learning_rate_ == model.learning_rate_
-    np.testing.assert_array_equal(after.validation_scores_, model.validation_scores_)
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_learning_ends_when_time_is_up(estimator):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(3000, 4)), np.arange(3000) % 2
+    model = estimator(**TWO, n_epochs=10**4, max_seconds=0.5)
+    start = time.monotonic()
+    model.fit(X, y)
+    assert time.monotonic() - start < 60  # all passes would take many minutes
+    assert all(0 < network.step < 10**4 * 2000 for network in model.glns_)
+    assert min(network.step for network in model.glns_) // 2700 <= model.n_iter_ <= model.glns_[0].step // 2500
 
 
-@pytest.mark.parametrize("read", [False, True])
-def test_a_stream_removes_what_left_out_rows_said(read):
-    X, y = blobs(200, 17)
-    for model, name in ((GLNClassifier(**SMALL), "decision_function"), (GLNRegressor(**SMALL), "prediction")):
-        model.fit(X, y)
-        names = f"oob_score_ oob_{name}_ validation_scores_ learning_rate_ feature_importances_".split()
-        assert all(hasattr(model, name) for name in names if read or name != "feature_importances_")
-        model.partial_fit(X, y)
-        assert not any(hasattr(model, name) for name in names)
+@pytest.mark.parametrize("arguments", [{}, {"density": True, "quantiles": (0.1, 0.9)}], ids=["means", "densities"])
+def test_the_passes_are_those_that_every_network_completed(arguments, monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300.0)
+    model = GLNRegressor(**TWO, **arguments, n_epochs=4)
+    assert model.fit(X, y).n_iter_ == 4
+    assert model.set_params(max_seconds=1e-9).fit(X, y).n_iter_ == 0
+    # Each look at the clock takes a second: a pass has one when it begins, after a second, and one when it ends, after
+    # two; and so have counting and choosing before them.
+    seconds = itertools.count()
+    for module in (gln.engine.tabular.fit, training):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert model.set_params(max_seconds=5.2 * len(model.learner_.networks)).fit(X, y).n_iter_ == 2
+    assert all(2 * 250 < network.step < 2 * 280 for network in model.glns_)
 
 
-@pytest.mark.parametrize("rows", [2, 50])
-def test_rows_of_one_target_have_no_r2(rows):
-    X = np.random.default_rng(18).normal(size=(rows, 2))
-    model = GLNRegressor(**SMALL).fit(X, np.arange(2.0) if rows == 2 else np.full(rows, 3.0))
-    assert np.isnan([*model.validation_scores_, *model.feature_importances_]).all()
+def test_enough_time_changes_nothing():
+    X, y = blobs(200, 0)
+    free, limited = (GLNClassifier(**TWO, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9))
+    np.testing.assert_allclose(limited.predict_proba(X), free.predict_proba(X), rtol=1e-6)
 
 
-def test_a_constant_target_does_not_change_the_score_of_another_one():
-    X = np.random.default_rng(19).normal(size=(100, 2))
-    model = GLNRegressor(**SMALL).fit(X, np.stack([X[:, 0], np.ones(100)], axis=1))
-    known = ~np.isnan(model.oob_prediction_[:, 0])
-    expected = r2_score(X[known, 0], model.oob_prediction_[known, 0])
-    assert model.validation_scores_[-1] == pytest.approx(expected)
-    assert model.feature_importances_[0] > 0.5 > 0.1 > model.feature_importances_[1]
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_table_too_large_to_keep_is_standardised_by_chunks(form, monkeypatch):
+    X, y = form(np.random.default_rng(0).integers(0, 3, (150, 5)).astype(float)), np.arange(150.0)
+    whole = GLNRegressor(**TWO, density=True).fit(X, y)
+    monkeypatch.setattr(gln.engine.tabular.blocks, "IN_MEMORY", 0)
+    by_chunks = GLNRegressor(**TWO, density=True).fit(X, y)
+    for moment, expected in zip(by_chunks.predict(X, return_std=True), whole.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(moment, expected)
 
 
-def test_what_was_learned_otherwise_has_no_importances():
-    X, y = blobs(200, 17)
-    model = GLNClassifier(**SMALL).fit(X, y).set_params(negatives=False, layer_sizes=None).fit(X, y)
-    for name in ("feature_importances_", "oob_score_", "oob_decision_function_", "validation_scores_"):
-        assert not hasattr(model, name)
+@pytest.mark.parametrize("seconds", [0, -1, "1"])
+def test_bad_seconds(seconds):
+    with pytest.raises((ValueError, TypeError), match="max_seconds"):
+        GLNClassifier(max_seconds=seconds).fit(*blobs(20, 0))
