@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -25,7 +24,6 @@ from unittest import mock
 import pytest
 from helpers import ROOT
 
-from benchmarks.handwriting import browser
 from gln_numpy import GLN
 
 WORDS, ALL_WORDS = 2000, 28_000  # of a page, and of README.md and docs together
@@ -252,17 +250,6 @@ def url(built: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("selenium")
-        if not (shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome"))):
-            pytest.skip("Chromium and its driver are not there: apt-get install chromium chromium-driver")
-    driver = browser()
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.slow

@@ -549,7 +549,7 @@ def test_parameters_that_a_file_cannot_hold(tmp_path):
         model.save(file)
 
 
-def test_a_file_of_another_kind_or_damaged(tmp_path):
+def test_a_file_of_another_kind(tmp_path):
     X, y = load_wine(return_X_y=True)
     GLNClassifier([2], n_epochs=1, backend="numpy").fit(X, y).save(tmp_path / "m")
     with pytest.raises(ValueError, match=r"expected a saved gln\.sklearn\.GLNRegressor, got a saved gln\.sklearn\.GLN"):
@@ -561,13 +561,6 @@ def test_a_file_of_another_kind_or_damaged(tmp_path):
         GLNClassifier.load(tmp_path / "network")
     with pytest.raises(FileNotFoundError):
         GLNClassifier.load(tmp_path / "nothing")
-    data = bytearray((tmp_path / "m").read_bytes())
-    for place in (len(data) - 100, len(data) // 2, 300):
-        changed = data.copy()
-        changed[place] ^= 1
-        (tmp_path / "m").write_bytes(changed)
-        with pytest.raises(ValueError, match=r"expected a saved GLN|expected a GLN as it was saved"):
-            GLNClassifier.load(tmp_path / "m")
 
 
 def crafted(file: Path, to: Path, change: Any) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+import functools
 import importlib
 import importlib.util
 import pickle
@@ -18,14 +19,13 @@ from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - enables the next import
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, TunedThresholdClassifierCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gln.engine.tabular.estimator
@@ -146,16 +146,6 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     assert len(streamed().glns_) == 3
 
 
-def test_samples_unlike_the_table_are_novel(of_iris, tmp_path):
-    usual, odd = of_iris.novelty(IRIS[0]), of_iris.novelty(IRIS[0] + [0, 4, -6, 0])
-    assert usual.shape == (150,)
-    assert np.quantile(odd, 0.05) > np.quantile(usual, 0.95)
-    of_iris.save(tmp_path / "iris.gln")
-    np.testing.assert_array_equal(GLNClassifier.load(tmp_path / "iris.gln").novelty(IRIS[0]), usual)
-    with pytest.raises(ValueError, match="novelty: expected a model trained by `fit`"):
-        streamed().novelty(IRIS[0])
-
-
 def test_even_the_most_confident_probabilities_differ(of_cancer):
     X, _ = shuffled(CANCER)
     p = of_cancer.predict_proba(X[400:])[:, 1]
@@ -232,9 +222,6 @@ def test_a_weight_below_one_is_a_fraction_of_a_step():
     expected.set_params(learning_rate=0.5).partial_fit(X[-1:], y[-1:])
     assert_same_state(learner_state(half.learner_), learner_state(expected.learner_), rtol=1e-5, atol=1e-7)
     assert half.glns_[0].learning_rate == 0.5
-    # The sum of a table's weights does not matter.
-    tiny, one = (clone(model).fit(X, y, sample_weight=np.full(120, w)).predict_proba(X) for w in (1e-6, 1.0))
-    np.testing.assert_allclose(tiny, one, atol=1e-6)
 
 
 def test_equal_weights_are_the_same_as_none():
@@ -549,38 +536,22 @@ SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "backend": "num
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("around", "least"),
+    "around",
     [
-        pytest.param(lambda network: AdaBoostClassifier(network, n_estimators=3, random_state=0), 0.93, id="AdaBoost"),
-        pytest.param(lambda network: CalibratedClassifierCV(network, cv=3), 0.93, id="calibrated"),
-        pytest.param(
-            lambda network: TunedThresholdClassifierCV(network, cv=3, random_state=0), 0.93, id="tuned threshold"
-        ),
-        pytest.param(
-            lambda network: HalvingGridSearchCV(
-                network, {"context_map_size": [0, 1, 3]}, cv=3, min_resources=60, random_state=0
-            ),
-            0.93,
-            id="halving search",
+        functools.partial(AdaBoostClassifier, n_estimators=3, random_state=0),
+        functools.partial(CalibratedClassifierCV, cv=3),
+        functools.partial(TunedThresholdClassifierCV, cv=3, random_state=0),
+        functools.partial(
+            HalvingGridSearchCV, param_grid={"context_map_size": [0, 1, 3]}, cv=3, min_resources=60, random_state=0
         ),
     ],
+    ids=["AdaBoost", "calibrated", "tuned threshold", "halving search"],
 )
-def test_within_estimators_of_scikit_learn(around, least):
+def test_within_estimators_of_scikit_learn(around):
     X, y = shuffled(CANCER)
     model = around(GLNClassifier(**SMALL)).fit(X[:400], y[:400])
-    assert model.score(X[400:], y[400:]) > least
+    assert model.score(X[400:], y[400:]) > 0.93
     assert model.predict_proba(X[400:]).shape == (169, 2)
-
-
-def test_behind_encoders_with_sparse_output():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"colour": rng.choice(["red", "green", "blue"], 300), "size": rng.normal(50, 10, 300)})
-    y = np.where((frame["colour"] == "red") == (frame["size"] > 50), "yes", "no")
-    encoder = ColumnTransformer([("words", OneHotEncoder(), ["colour"])], remainder="passthrough", sparse_threshold=1.0)
-    assert sparse.issparse(encoder.fit_transform(frame))
-    network = GLNClassifier(**{**SMALL, "n_epochs": 10})
-    model = make_pipeline(encoder, network).fit(frame[:200], y[:200])
-    assert model.score(frame[200:], y[200:]) > 0.85
 
 
 @pytest.mark.parametrize(
@@ -759,32 +730,6 @@ def test_fastest_backend(monkeypatch, missing, expected):
 
 
 # ---- Rows together and alone -----------------------------------------------------------------------------------------
-
-
-def adults(count: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Like two columns of the table adult: ages, and classes of workers, some of which are rare."""
-    rng = np.random.default_rng(0)
-    age = rng.integers(17, 90, count)
-    levels, step_sizes = ["Private", "Self", "Gov", "?", "Never", "Without"], [0.7, 0.12, 0.12, 0.05, 0.006, 0.004]
-    workers = rng.choice(levels, count, p=step_sizes)
-    y = rng.random(count) < 1 / (1 + np.exp((45 - age) / 20 - (workers == "Self")))
-    return pd.DataFrame({"age": age, "workers": workers}), y
-
-
-def assert_same_in_batches(call: Any, rows: Any, sizes: tuple[int, ...]) -> None:
-    together = call(rows)
-    for size in sizes:
-        parts = [call(rows[start : start + size]) for start in range(0, len(rows), size)]
-        np.testing.assert_allclose(np.concatenate(parts), together, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_predictions_do_not_depend_on_how_many_rows_come_together():
-    """Halfspaces of rare columns lay on most samples, and rounding decided on which side these were."""
-    X, y = adults(3000)
-    model = GLNClassifier(random_state=0, n_epochs=1).fit(X, y)
-    assert_same_in_batches(model.predict_proba, X[:84], (1, 2, 3, 7))
-    assert_same_in_batches(lambda rows: model.explain(rows)[0], X[:42], (1, 3, 7))
 
 
 @pytest.mark.slow

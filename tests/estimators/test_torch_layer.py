@@ -131,12 +131,3 @@ def test_shapes_are_checked(layer):
         layer(sequences)
     with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
         layer.learn(sequences, rows(5))
-
-
-def test_state_dict_carries_the_network(layer):
-    x, other = rows(30), copy.deepcopy(layer)
-    layer.learn(x, targets_for(layer, 30))
-    assert not torch.equal(other(x), layer(x))
-    other.load_state_dict(layer.state_dict())
-    assert torch.equal(other(x), layer(x))
-    assert_same_state(other.gln, layer.gln)

@@ -88,30 +88,6 @@ def test_learn_and_predict(stream, config, params, compiled):
     assert_close(predict(learned, *arguments(stream)[:2]), reference.predict(stream[0], stream[0]))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param({"loss": "squared_error", "num_outputs": 2}, marks=pytest.mark.slow),
-        pytest.param({"loss": "variance", "num_outputs": 2}, marks=pytest.mark.slow),
-        {"loss": "quantile", "quantiles": (0.1, 0.9)},
-    ],
-    ids=lambda kind: kind["loss"],
-)
-def test_every_loss(stream, kind):
-    """`vmap` over two seeds learns the same as NumPy's networks, for every loss but the log-loss."""
-    models = [[module.GLN([6], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
-    targets = stream[0][100:102] if "num_outputs" in kind else stream[0][100]
-    rates = np.full(60, 0.3)
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.params for model in models[0]))
-    learn = functools.partial(gln_jax.learn_online, models[0][0].config)
-    each = np.broadcast_to(targets, (2, 60))
-    _, p = jax.jit(jax.vmap(lambda params: learn(params, stream[0], stream[0], each, rates)))(params)
-    for found, model in zip(p, models[1], strict=True):
-        model.set_learning_rate(0.3)
-        assert_close(found, model.predict_online(stream[0], stream[0], targets))
-
-
 @pytest.mark.parametrize(
     ("batch_size", "count"),
     [
@@ -131,21 +107,6 @@ def test_learn_online(stream, config, params, batch_size, count):
     images, labels = stream[0][:, :count], stream[1][:count]
     assert_close(p[:, :count], reference.predict_online(images, images, labels, batch_size))
     assert_params(params, reference)
-
-
-@pytest.mark.slow
-def test_vmap_over_seeds(stream):
-    models = [network(gln_jax, seed, [6, 3]) for seed in SEEDS]
-    config, together = models[0].config, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(m.params for m in models))
-    learn = jax.vmap(functools.partial(gln_jax.learn, config), in_axes=(0, None, None, None, None))
-    together, p = jax.jit(learn)(together, *arguments(stream))
-    predict = jax.vmap(functools.partial(gln_jax.predict, config), in_axes=(0, None, None))
-    after = jax.jit(predict)(together, *arguments(stream)[:2])
-    for i, seed in enumerate(SEEDS):
-        reference = network(gln_numpy, seed, [6, 3])
-        assert_close(p[i], reference.predict(stream[0], stream[0], stream[1]))
-        assert_params(jax.tree.map(lambda array, i=i: array[i], together), reference)
-        assert_close(after[i], reference.predict(stream[0], stream[0]))
 
 
 MIXTURES = {

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from backends import load_backend
 from helpers import ROOT, run_python
 
 import gln_numpy
-
-
-@pytest.fixture
-def gln_numba() -> ModuleType:
-    return load_backend("numba")
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -194,16 +186,6 @@ def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     deep, other = gln_numba.GLN([4, 3, 2], 5, 5, num_classes=3, context_features=2), inputs.astype(np.float64)
     deep.predict_online(other, other, np.arange(600) % 3, 7)
     assert [len(function.signatures) for function in functions] == compiled
-
-
-def test_models_can_be_pickled(gln_numba):
-    rng = np.random.default_rng(1)
-    model, inputs, targets = gln_numba.GLN([17, 2], 5, 5, seed=0), rng.normal(size=(5, 40)), rng.random(40)
-    model.predict_online(inputs, inputs, targets)
-    twin = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(*(each.predict_online(inputs, inputs, targets, 3) for each in (model, twin)))
-    for name, array in model.get_state().items():
-        np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)
 
 
 @pytest.mark.slow

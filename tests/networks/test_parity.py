@@ -147,14 +147,3 @@ def test_state_carried_over_in_mid_stream(few, source, target):
     output = np.concatenate([output, learn(second, images[:, 28:], targets[28:], 4)])
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(second, whole, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("context_features", [None, 300])
-def test_fitted_halfspaces_are_the_same(digits, name, context_features):
-    images, _ = digits
-    options = {"context_bias": 0.3, "context_features": context_features}
-    models = [network(module, 2, **options) for module in (gln_numpy, load_backend(name))]
-    for model in models:
-        model.fit_hyperplanes(images[:, :100])
-    assert_same_state(*models)

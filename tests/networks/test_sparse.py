@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import re
 import tracemalloc
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from backends import load_backend
 from helpers import assert_same_state
 from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import log_loss
 from sklearn.svm import LinearSVC
 
-import gln.engine.tabular.blocks
 from gln.features import SparseScaler
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -35,11 +32,6 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # arguments of a n
     "variance": ({"loss": "variance", "context_features": 3}, (700,)),
     "quantiles": ({"loss": "quantile", "quantiles": (0.1, 0.9), "context_map_size": 0}, (700,)),
 }
-
-
-@pytest.fixture
-def gln_numba() -> ModuleType:
-    return load_backend("numba")
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -221,13 +213,6 @@ def test_a_single_wide_row():
         streamed.partial_fit(X[i : i + 1], y[i : i + 1], classes=[0, 1])
     for model in (fitted, streamed):
         np.testing.assert_allclose(model.predict_proba(X[5:6]), model.predict_proba(X[:10])[5:6], atol=1e-5)
-
-
-def test_narrow_sparse_tables_are_learned_as_dense_ones():
-    X, y = texts(60, gln.engine.tabular.blocks.WIDE)
-    small: Any = {"layer_sizes": [2], "n_networks": 1, "n_epochs": 1, "backend": "numpy", "random_state": 0}
-    dense, of_sparse = (GLNClassifier(**small).fit(samples, y) for samples in (X.toarray(), X))
-    np.testing.assert_allclose(of_sparse.predict_proba(X), dense.predict_proba(X), atol=1e-5)
 
 
 # ---- Scaling ---------------------------------------------------------------------------------------------------------

@@ -14,25 +14,8 @@ import pytest
 from backends import FRAMEWORKS, OTHERS, load_backend
 from helpers import ROOT
 
-NAMES = [
-    *(
-        "gate",
-        "mix",
-        "output",
-        "residual",
-        "update",
-        "decaying_rate",
-        "paper_rate",
-        "GLN",
-        "__init__",
-        "_load_hyperplanes",
-        "_load_weights",
-        "_dump",
-        "_tensor",
-        "_numpy",
-    ),
-    *("contexts", "_stream"),
-]
+NAMES = ["gate", "mix", "output", "residual", "update", "decaying_rate", "paper_rate", "GLN", "__init__"]
+NAMES += ["_load_hyperplanes", "_load_weights", "_dump", "_tensor", "_numpy", "contexts", "_stream"]
 MARK = re.compile(r"^ *# ---- .* -+\n", re.MULTILINE)
 CONSTANTS = re.compile(r"^Rate = .*?^BLOCK_SAMPLES = .*?\n", re.MULTILINE | re.DOTALL)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import weakref
 from typing import Any
@@ -331,17 +330,3 @@ def test_checkpoint_restores_the_state(columns, tmp_path):
     path = tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(model=other).restore(path).assert_consumed()
     assert_same_state(other, model)
-
-
-def test_copy_learns_on_its_own(columns):
-    x, y = columns
-    model = network()
-    model.predict(x[:, 0], x[:, 0], y[0])
-    before = model.get_state()
-    other = copy.deepcopy(model)
-    for start, end in ((1, 2), (2, 300)):
-        other.predict(x[:, start:end], x[:, start:end], y[start:end])
-    other.predict_online(x, x, y)
-    for name, array in model.get_state().items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
-    assert int(other.step) == 300 + 300

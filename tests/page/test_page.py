@@ -33,7 +33,7 @@ from backends import load_backend
 from helpers import ROOT
 
 import test_mnist
-from benchmarks.handwriting import DIGITS, STAR, browser, draw, shaken
+from benchmarks.handwriting import DIGITS, STAR, draw, shaken
 from gln.backends import load_backend as backend_of_name
 from gln.features import Standardizer
 from gln.mnist import deskew, load_mnist
@@ -225,21 +225,6 @@ def test_a_new_class(model, request, tmp_path):
     assert now >= at_the_start - 0.002
     pupil.forget(pupil.state().lessons[-1])
     np.testing.assert_array_equal(said(pupil), before)
-
-
-@pytest.mark.slow
-def test_a_restart_and_an_undo_are_exact(pupil, files):
-    rng = np.random.default_rng(1)
-    heard = [said(pupil)]
-    for label, drawing in (("2", SEVEN), ("star", STAR), ("3", NINE), ("star", shaken(STAR, rng))):
-        pupil.teach(checked(plain(drawing)), label)
-        heard.append(said(pupil))
-    np.testing.assert_array_equal(said(Pupil(*files)), heard[-1])
-    while pupil.state().lessons:
-        heard.pop()
-        pupil.undo(pupil.state().lessons[-1])
-        np.testing.assert_array_equal(said(pupil), heard[-1])
-    assert pupil.state() == (list("0123456789"), [])
 
 
 def test_a_lesson_taken_back_from_among_others_leaves_no_trace(pupil, trained, tmp_path):
@@ -839,19 +824,6 @@ def test_half_requests_block_nobody_and_fill_no_log(trained, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    needs("selenium")
-    try:
-        driver = browser()
-    except OSError as error:
-        if os.environ.get("GLN_REQUIRE_BACKENDS"):
-            raise
-        pytest.skip(str(error))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
 def site(default: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(Path(shutil.copy(default, tmp_path_factory.mktemp("site")))) as (url, _):
         yield url
@@ -1046,26 +1018,6 @@ def test_what_is_taken_back_is_told_beside_the_lessons(page, site):
     time.sleep(1)  # answers that nobody asked for leave it
     assert text(page, "wrong") == words("en")["conflict"]
     page.get_log("browser")  # which has the answer 409
-
-
-@pytest.mark.slow
-def test_a_new_class_is_taught_by_drawing(page):
-    rng = np.random.default_rng(2)
-    for lesson in range(3):
-        draw(page, shaken(STAR, rng))
-        if lesson == 0:
-            page.find_element("id", "name").send_keys("star\n")
-        else:
-            press(page, "star")
-        eventually(lambda lesson=lesson: text(page, "lessons").split()[0] == ["One", "2", "3"][lesson])
-        eventually(lambda: not page.find_elements("class name", "busy"))
-        page.find_element("id", "clear").click()
-    page.refresh()  # it was stored
-    eventually(lambda: text(page, "before") != "…")
-    for _ in range(3):
-        draw(page, shaken(STAR, rng))
-        eventually(lambda: text(page, "said") == "Prediction: star")
-        page.find_element("id", "clear").click()
 
 
 @pytest.mark.slow

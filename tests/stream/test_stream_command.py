@@ -307,25 +307,6 @@ def test_control_codes_in_names_do_not_reach_the_terminal(tmp_path, capsys):
     assert said.count("\\x1b[31mtime: a time, read as days since 1970") == said.count("best constant, \\x1b[2Ja") == 1
 
 
-def test_figures_do_not_depend_on_chunks():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet([1, 1, 1], 1500)
-    p[:20, 2] = 0
-    targets: list[Any] = rng.choice(["x", "y", "z"], 1500).tolist()
-    targets[7] = targets[100] = None
-    weights = rng.choice([1.0, 0.3], 1500).tolist()
-    states = []
-    for size in (1, 7, 1000, 1500):
-        figures = Progress(True)
-        for start in range(0, 1500, size):
-            rows = slice(start, start + size)
-            frame = pd.DataFrame(p[rows], columns=["x", "y", "z"])
-            figures.advance(frame, targets[rows], weights[rows])
-        states.append(figures.state())
-    assert states[0] == states[1] == states[2] == states[3]
-    assert (states[0]["every"], len(states[0]["curve"])) == (4, 376)
-
-
 def test_figures_of_an_earlier_file_go_on():
     state = Progress(True).state()
     del state["unknown"]
@@ -415,17 +396,6 @@ def test_what_is_refused(files, message, capsys):
     said = capsys.readouterr().err
     assert said.startswith("gln-stream: ")
     assert message in said
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--predict-only"], ["--resume"], ["--save-every", "5"], ["--quantiles", "0,1"], ["--quantiles", "x"]],
-)
-def test_options_that_need_others(arguments, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["a.csv", *arguments])
-    assert ended.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
 
 
 def test_a_saved_model_has_its_own_options(files, tmp_path, capsys):
@@ -571,40 +541,6 @@ def test_a_signal_ends_a_run_that_waits(number, tmp_path):
     assert process.returncode == 128 + number
     assert f"ended by {signal.Signals(number).name}; saved, and --resume continues from there" in said
     assert figures_in(tmp_path / "m").samples == 20
-
-
-@pytest.mark.slow
-def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
-    rows = table(300).to_csv(index=False).splitlines(keepends=True)
-    options = ["--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--resume"]
-    for part in (rows[:151], [rows[0], *rows[151:]]):
-        process = started(*options)
-        said = process.communicate("".join(part).encode(), timeout=60)[1].decode()
-        assert process.returncode == 0, said
-    assert "going on after 150 samples" in said
-    (tmp_path / "whole.csv").write_text("".join(rows))
-    main([str(tmp_path / "whole.csv"), *KINDS, "--save", str(tmp_path / "whole")])
-    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "whole")[1])
-    assert figures_in(tmp_path / "m").state() == figures_in(tmp_path / "whole").state()
-
-
-@pytest.mark.slow
-def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
-    process = started("--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    model = GLNClassifier(seed=0)
-    for place in range(30):
-        x, y = {"a": place % 7, "b": "even" if place % 2 == 0 else "odd"}, bool(place % 3)
-        process.stdin.write((json.dumps({**x, "y": y}) + "\n").encode())
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        p = model.predict_proba_one(x)
-        expected = (None, None) if not p else (max(p, key=lambda each: p[each]), round(max(p.values()), 6))
-        assert (answer["prediction"], answer["probability"]) == expected
-        model.learn_one(x, y)
-    process.stdin.close()
-    assert process.wait(60) == 0
 
 
 # ---- The rest --------------------------------------------------------------------------------------------------------

@@ -100,21 +100,6 @@ def test_figures_do_not_depend_on_chunks(are_classes):
     assert states[0]["sums"][0] > 200
 
 
-def test_the_summary_has_auc_and_calibration_error(file, tmp_path, capsys):
-    ranking = pytest.importorskip("sklearn.metrics")
-    assert main([file, *KINDS, "--predictions", str(tmp_path / "p.jsonl"), "--probabilities"]) == 0
-    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()][1:]
-    y = np.array([label for _, label in samples(pd.read_csv(file), "kind")][1:])
-    second = list(dict.fromkeys(y))[1]
-    p = np.array([row["probabilities"].get(second, 0) for row in rows])
-    header, gln = (line.split() for line in capsys.readouterr().err.splitlines()[-4:-2])
-    assert header == ["accuracy", "log-loss", "AUC", "calib.", "error"]
-    assert float(gln[3]) == pytest.approx(ranking.roc_auc_score(y == second, p), abs=1e-3)
-    most = np.array([row["probability"] for row in rows])
-    hits = np.array([row["prediction"] for row in rows]) == y
-    assert float(gln[4]) == pytest.approx(calibration_error(most, hits, np.ones(len(y))), rel=1e-3)
-
-
 # ---- Test files ------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +361,11 @@ def test_a_model_knows_its_target(file, tmp_path, capsys):
 
 
 USAGE = {
+    "--predict-only": "--predict-only",
+    "--resume": "--resume",
+    "--save-every 5": "--save-every",
+    "--quantiles 0,1": "--quantiles",
+    "--quantiles x": "--quantiles",
     "--layers 3,x": "expected whole numbers from 1 on, separated by commas, got '3,x'",
     "--layers 3,0": "expected whole numbers from 1 on, separated by commas, got '3,0'",
     "--learning-rate 0": "expected a number above 0, got '0'",

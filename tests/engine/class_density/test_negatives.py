@@ -290,18 +290,6 @@ def test_rivers_checks():
     checks.check_estimator(river.GLNClassifier((8, 4), negatives=False, seed=1))
 
 
-@pytest.mark.slow
-def test_the_command_for_streams_learns_classes_one_after_another(flowers, tmp_path):
-    river, command = pytest.importorskip("gln.river"), pytest.importorskip("gln.stream.command")
-    frame = pd.DataFrame(flowers[0], columns=list("abcd")).assign(kind=np.array(["x", "y", "z"])[flowers[1]])
-    frame.iloc[by_class(flowers[1])].to_csv(tmp_path / "flowers.csv", index=False)
-    arguments = [str(tmp_path / "flowers.csv"), "--target", "kind", "--no-negatives", "--save", str(tmp_path / "m.gln")]
-    assert command.main(arguments) == 0
-    model = river.GLNClassifier.load(tmp_path / "m.gln")
-    assert (model.predict_many(frame.drop(columns="kind")) == frame["kind"]).mean() > 0.95
-    assert command.main([*arguments[:3], "--load", arguments[-1], "--no-negatives"]) == 0
-
-
 def test_it_cannot_be_exported(flowers, tmp_path):
     onnx = pytest.importorskip("gln.onnx", exc_type=ImportError)
     with pytest.raises(ValueError, match="model: expected a classifier with negatives=True"):

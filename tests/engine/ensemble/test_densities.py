@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from helpers import assert_same_state
 from scipy import stats
-from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 
 from gln.engine.ensemble.hedge import VarianceHedge
@@ -144,18 +143,6 @@ def test_several_targets():
     same = stats.norm(y[:, 1].mean(), y[:, 1].std()).logpdf(y[:, 1]).mean()
     alone, both = one.log_density(new, y[:, 1]).mean(), model.log_density(new, y)[:, 1].mean()
     assert both - same > 0.9 * (alone - same) > 0
-
-
-@pytest.mark.slow
-def test_in_processes_in_files_and_in_copies(normal, tmp_path):
-    alone, apart = (
-        GLNRegressor((8, 4), density=True, random_state=0, n_jobs=jobs).fit(X[:400], NORMAL[:400]) for jobs in (1, 2)
-    )
-    np.testing.assert_array_equal(alone.predict_quantiles(X[:50]), apart.predict_quantiles(X[:50]))
-    normal.save(tmp_path / "m.gln")
-    loaded = GLNRegressor.load(tmp_path / "m.gln", backend="numpy")
-    np.testing.assert_allclose(loaded.predict_quantiles(X[:50]), normal.predict_quantiles(X[:50]), rtol=1e-4)
-    assert clone(normal).get_params()["density"] is True
 
 
 def test_a_weight_of_two_is_a_sample_twice():

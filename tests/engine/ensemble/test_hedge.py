@@ -190,14 +190,6 @@ def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_pat
         assert np.ptp(expert_weights(one.losses)) > 0.01
 
 
-@pytest.mark.parametrize("task", ["two classes", "three classes", "numbers"])
-def test_contributions_add_up_to_what_both_predict(task):
-    model = learner(task)
-    model.learn(SAMPLES, TARGETS if task == "numbers" else np.minimum(NUMBERS, 1))
-    contributions, constant = model.explain(SAMPLES)
-    np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.parametrize("name", ["losses", "spread"])
 def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
     """Compiled loops do not check, and a file may be changed."""

@@ -99,15 +99,6 @@ def test_classes_and_features_may_appear_at_any_time():
     assert cut.networks[0].num_classes == 4
 
 
-def test_contributions_add_up():
-    model = learner(num_classes=3)
-    model.learn(SAMPLES, NUMBERS)
-    contributions, constant = model.explain(SAMPLES)
-    assert contributions.shape == (3, 60, 3)
-    p = 1 / (1 + np.exp(-contributions.sum(axis=2) - constant))
-    np.testing.assert_allclose(p, model.predict(SAMPLES), atol=1e-5)
-
-
 def test_expansions_come_before_what_all_networks_mix():
     """Contributions of stacked networks add up, and new features change nothing until something is learned of them."""
     z = Standardizer(3)

@@ -80,11 +80,6 @@ def test_no_step_is_longer_than_a_whole_one():
     assert step_sizes.tolist() == [0.3, 0.6, 0.6, 1, 1]
 
 
-@pytest.mark.parametrize("weight", [3, 10])
-def test_equal_weights_hardly_change_the_loss(usual, weight):
-    assert loss_of(np.arange(300), np.full(300, weight)) == pytest.approx(usual, abs=0.03)
-
-
 def test_a_table_three_times_over_has_the_loss_of_the_table(usual):
     assert loss_of(np.tile(np.arange(300), 3)) == pytest.approx(usual, abs=0.03)
 

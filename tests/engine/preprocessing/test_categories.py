@@ -352,16 +352,6 @@ def test_samples_of_a_stream_count_by_their_weights():
         np.testing.assert_allclose(counts, expected[feature])
 
 
-def test_a_stream_in_batches_is_the_stream_in_one():
-    frame, y = table()
-    whole, cut = (GLNClassifier(**SMALL) for _ in range(2))
-    whole.partial_fit(frame, y, classes=[0, 1])
-    for batch in np.split(np.arange(len(y)), [200, 201]):
-        cut.partial_fit(frame.iloc[batch], y[batch], classes=[0, 1])
-    np.testing.assert_allclose(cut.predict_proba(frame), whole.predict_proba(frame), atol=1e-4)
-    assert_same_state(learner_state(cut.learner_), learner_state(whole.learner_), rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize(
     "days",
     [

@@ -39,15 +39,6 @@ def test_samples_are_standardised_by_those_before_and_the_first_ten_also_by_them
     assert (standardised[:, 0] == 0).all()
 
 
-def test_one_call_is_many_calls():
-    x = stream()
-    whole, batched = Standardizer(4), Standardizer(4)
-    at_once = whole.learn(x)
-    by_batch = np.concatenate([batched.learn(batch) for batch in np.split(x, [1, 2, 20, 20], axis=1)], axis=1)
-    np.testing.assert_allclose(by_batch, at_once, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(batched.transform(x), whole.transform(x), rtol=1e-6, atol=1e-6)
-
-
 def test_indices_count_as_copies():
     x, indices = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
     table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
@@ -436,14 +427,6 @@ def test_orientations_are_those_of_the_plain_loops(digits):
                 turn = max(1 - min(abs(bins - o), 5 - abs(bins - o)), 0)
                 expected[row, column, o] += math.prod(near) * turn * math.hypot(down[i, j], right[i, j])
         np.testing.assert_allclose(found, np.sqrt(expected), atol=2e-3)
-
-
-def test_orientations_distinguish_the_directions_of_edges():
-    bright_below = np.repeat(np.arange(28) >= 14, 28).astype(float)
-    images = np.stack([bright_below, 1 - bright_below, bright_below.reshape(28, 28).T.ravel(), np.ones(784)])
-    strength = orientation_features(images, orientations=4).reshape(4, 49, 4).sum(axis=1)
-    assert strength[:3].argmax(axis=1).tolist() == [1, 3, 0]  # down, up, right
-    assert np.allclose(strength[3], 0)
 
 
 def test_orientations_of_many_images_are_those_of_each(digits):

@@ -213,10 +213,12 @@ def test_without_features_arms_have_those_that_they_had_last_or_none():
 
 @pytest.mark.parametrize("explore", STRENGTHS)
 def test_decides_the_same_after_saving_midway(explore, tmp_path):
-    bandit, arms = GLNBandit(explore=explore, **SMALL), songs(10)
+    bandit, arms = GLNBandit(explore=explore, **SMALL), dict[Any, Features](songs(10))
     played(bandit, listeners(80), arms)
     bandit.retire("song 4")
     del arms["song 4"]
+    arms["late", 1] = {"genre": "pop", "age": 0.5}  # a name that is a tuple
+    bandit.decide(listeners(1)[0], arms)
     bandit.save(tmp_path / "bandit.gln")
     resumed = GLNBandit.load(tmp_path / "bandit.gln")
     for step, x in enumerate(listeners(80, seed=3)):
@@ -234,7 +236,7 @@ def test_decides_the_same_after_saving_midway(explore, tmp_path):
 def test_contributions_add_up_and_new_contexts_are_novel():
     bandit, arms = GLNBandit(**SMALL), songs(8)
     x = listeners(1, seed=5)[0]
-    assert bandit.novelty(x) == 1
+    assert (bandit.novelty(x), bandit.explain(x)) == (1, ({}, {}))
     played(bandit, listeners(200), arms)
     contributions, constants = bandit.explain(x)
     values = bandit.predict(x)
@@ -376,16 +378,7 @@ def test_backends_agree(backend):
         np.testing.assert_array_equal(found[3], expected[3])
 
 
-def test_in_an_experiment_of_coba():
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("coba")
-    import coba
-
-    learners = [CobaLearner(layer_sizes=(8, 4)), CobaLearner("epsilon", layer_sizes=(8, 4)), coba.RandomLearner()]
-    environments = coba.Environments.from_linear_synthetic(400, n_actions=4, n_action_features=2, seed=1)
-    result = coba.Experiment(environments, learners).run(quiet=True)
-    rewards = result.interactions.to_pandas().groupby("learner_id").reward.mean()
-    assert rewards[:2].min() > rewards[2] + 0.05
+def test_actions_of_coba_may_be_features():
     for actions in ([{"a": 1.0}, {"a": 2.0}], [(1.0, "x"), (2.0, "y")], [[1], [2]]):
         learner = CobaLearner("epsilon", layer_sizes=(8, 4))
         action, probability = learner.predict([1.0], actions)

@@ -89,17 +89,6 @@ def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
         assert saved(model, tmp_path) == saved(alone, tmp_path)
 
 
-def test_learn_many_learns_levels_as_learn_one(tmp_path):
-    X, labels, *_ = stream()
-    known = [place for place, label in enumerate(labels) if label is not None]
-    X, y = X.iloc[known], [labels[place] for place in known]
-    one, many = GLNClassifier(seed=0), GLNClassifier(seed=0)
-    for x, label in zip(dictionaries(X), y, strict=True):
-        one.learn_one(x, label)
-    many.learn_many(X, pd.Series(y))
-    assert saved(one, tmp_path) == saved(many, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

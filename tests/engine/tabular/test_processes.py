@@ -91,13 +91,3 @@ def test_a_killed_worker_leaves_no_model():
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
-
-
-def test_failed_learning_leaves_no_model(monkeypatch):
-    X, y = digits(10)
-    model = GLNClassifier(**SMALL, backend="numpy")
-    monkeypatch.setattr("gln.engine.tabular.training.train_pass", None)
-    with pytest.raises(TypeError):
-        model.fit(X, y)
-    with pytest.raises(NotFittedError):
-        model.predict(X)

@@ -104,14 +104,6 @@ def test_samples_without_weight_have_no_estimate_and_weights_count_like_copies()
     assert other.oob_score_ == pytest.approx(model.oob_score_)
 
 
-def test_copies_do_not_leak():
-    """Of rows that occur three times, none is learned by a network that leaves out another one."""
-    rng = np.random.default_rng(6)
-    X, y = rng.normal(size=(150, 4)), rng.integers(0, 2, 150)
-    model = GLNClassifier(**SMALL).fit(X.repeat(3, axis=0), y.repeat(3))
-    assert model.oob_score_ < 0.65
-
-
 # ---- Learning rate and passes ----------------------------------------------------------------------------------------
 
 
