@@ -100,6 +100,27 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
     return load_backend(request.param)
 
 
+@pytest.fixture
+def gln_numba() -> ModuleType:
+    return load_backend("numba")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from benchmarks.handwriting import browser
+
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("selenium")
+    try:
+        driver = browser()
+    except OSError as error:
+        if os.environ.get("GLN_REQUIRE_BACKENDS"):
+            raise
+        pytest.skip(str(error))
+    yield driver
+    driver.quit()
+
+
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """3,000 digits as columns (784, 3000) in [0, 1], and their labels."""

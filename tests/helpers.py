@@ -1,8 +1,9 @@
-"""Shared by several test files: converting tensors, comparing states, and running scripts in a separate Python."""
+"""Shared by several test files: comparing states and files, blocks of pages, and scripts in a separate Python."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,11 @@ import numpy as np
 import gln_numpy
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import SAVED
+from gln.engine.saving import SAVED, read
 
 ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 
 def backend_name(backend: Any) -> str:
@@ -33,6 +36,14 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
     assert one.keys() == other.keys()
     for name, array in one.items():
         np.testing.assert_allclose(array, other[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+def assert_same_file(one: Path, other: Path) -> None:
+    """Assert that two saved models, and the figures of their runs, are the same to the last bit."""
+    (config, arrays), (expected, of_other) = read(one), read(other)
+    assert config == expected
+    assert arrays.keys() == of_other.keys()
+    assert [name for name in arrays if arrays[name].tobytes() != of_other[name].tobytes()] == []
 
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:
@@ -90,10 +101,30 @@ def watch_rates(monkeypatch: Any) -> list[float]:
     return firsts
 
 
+def blocks(page: str = "README.md") -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def words(text: str) -> list[str]:
+    """Words with numbers as #; brackets are separate words, because NumPy pads numbers that are a digit shorter."""
+    return re.sub(r"([\[\]])", r" \1 ", NUMBER.sub("#", text)).split()
+
+
+def assert_shown(output: str, shown: str) -> None:
+    """Assert equal words and nearly equal numbers: within 1 %, or 10 for counts, because rounding on another processor
+    moves a few digits across a hyperplane. If the shown output ends in a line of dots, only its lines are compared."""
+    lines = shown.splitlines(keepends=True)
+    if lines[-1] == "...\n":
+        output, shown = "".join(output.lstrip().splitlines(keepends=True)[: len(lines) - 1]), "".join(lines[:-1])
+    assert words(output) == words(shown), output
+    for ours, theirs in zip(NUMBER.findall(output), NUMBER.findall(shown), strict=True):
+        slack = 0.01 if "." in theirs else 10
+        np.testing.assert_allclose(float(ours), float(theirs), rtol=0.01, atol=slack, err_msg=output)
+
+
 def run_python(code: str, cwd: Path = ROOT, **environment: str) -> str:
     """Run a script in a separate process and return its output; a failed assertion there fails the test."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environ = {**os.environ, "PYTHONPATH": path, **environment}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,5 +1,5 @@
 # Types of the backends, as stubs because a single-file module cannot have a `py.typed`. This file has the types shared
-# by all five; `tests/test_types.py` compares them with each backend.
+# by all five; `tests/networks/test_types.py` compares them with each backend.
 
 import os
 from collections.abc import Callable, Mapping, Sequence

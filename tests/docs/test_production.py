@@ -1,0 +1,314 @@
+"""docs/production.md: its service, consumer and comparison do what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, assert_same_file, blocks, run_python
+
+pytest.importorskip("river")
+
+from gln.river import GLNClassifier
+
+PAGE = [text for language, text in blocks("docs/production.md") if language == "python"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+
+
+def block(start: str) -> str:
+    """The only code of the page that begins so."""
+    [found] = [text for text in PAGE if text.startswith(start)]
+    return found
+
+
+def names_of(start: str, old: str = "", new: str = "") -> SimpleNamespace:
+    """What the code of the page defines, perhaps with a text in place of another one."""
+    names, code = SimpleNamespace(__name__="page"), block(start).replace(old, new)
+    exec(compile(code, "docs/production.md", "exec"), vars(names))
+    return names
+
+
+def events(count: int) -> list[dict[str, Any]]:
+    """Items are sold or not, by name and price."""
+    rng = np.random.default_rng(0)
+    items, prices = rng.choice(["tea", "coffee", "cocoa"], count), rng.normal(size=count)
+    sold = (items == "tea") ^ (prices > 0)
+    samples = [{"item": item, "price": price} for item, price in zip(items.tolist(), prices.tolist(), strict=True)]
+    return [{"x": x, "y": "sold" if y else "kept"} for x, y in zip(samples, sold, strict=True)]
+
+
+# ---- The service -----------------------------------------------------------------------------------------------------
+
+
+def post(port: int, route: str, event: Any) -> tuple[int, Any]:
+    """Status and body of the answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{route}", json.dumps(event).encode())
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@contextmanager
+def service(folder: Path, stop: signal.Signals) -> Iterator[int]:
+    """The port of a service that saves when it is stopped at the end."""
+    (folder / "service.py").write_text(block("import contextlib"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(600):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    assert process.poll() is None
+                    time.sleep(0.1)
+            yield port
+        finally:
+            process.send_signal(stop)
+    assert process.returncode in (0, -stop)  # uvicorn shuts down, and then passes the signal on
+
+
+def service_here(old: str = "", new: str = "") -> SimpleNamespace:
+    """The service in this process, which goes on from the files of the folder."""
+    pytest.importorskip("starlette")
+    pytest.importorskip("httpx")
+    return names_of("import contextlib", old, new)
+
+
+def answered(page: SimpleNamespace, route: str, event: Any) -> tuple[int, Any]:
+    """Status and body of the answer of a service in this process; text that is no JSON may be sent, too."""
+    from starlette.testclient import TestClient
+
+    answer = TestClient(page.app).post(route, content=event if isinstance(event, bytes) else json.dumps(event))
+    return answer.status_code, answer.json()
+
+
+BAD: list[tuple[str, Any]] = [
+    ("expected an object with key and x", [1]),
+    ("expected an object with key and x", {"key": "a"}),
+    ("key: expected text, got 1", {"key": 1, "x": {}}),
+    ("x: expected a dictionary of features, got [1]", {"key": "a", "x": [1]}),
+    (
+        "x['price']: expected a finite number or a bool, like its first value, got '3'",
+        {"key": "a", "x": {"price": "3"}},
+    ),
+]
+
+
+@pytest.mark.slow
+@posix
+def test_the_service_learns_while_it_serves(tmp_path):
+    shown = events(60)
+    with service(tmp_path, signal.SIGTERM) as port:
+        for key, event in enumerate(shown):
+            assert post(port, "predict", {"key": str(key), "x": event["x"]})[0] == 200
+        for key, event in enumerate(shown[:50]):  # labels come late
+            assert post(port, "learn", {"key": str(key), "y": event["y"]}) == (200, {"learned": key + 1})
+        for message, bad in BAD:
+            assert post(port, "predict", bad) == (400, {"error": message})
+        unknown = 400, {"error": "key: expected one that waits for its label, got '0'"}
+        assert post(port, "learn", {"key": "0", "y": "sold"}) == unknown
+        assert post(port, "learn", {"key": "59", "y": None})[0] == 400  # which still waits
+        answers = [post(port, "predict", {"key": str(100 + i), "x": shown[i]["x"]}) for i in range(3)]
+    model, expected = GLNClassifier.load(tmp_path / "model.gln"), GLNClassifier(seed=0)
+    for event in shown[:50]:
+        expected.learn_one(event["x"], event["y"])
+    for event, answer in zip(shown, answers, strict=False):
+        assert answer == (200, pytest.approx(expected.predict_proba_one(event["x"]), abs=1e-6))
+        assert model.predict_proba_one(event["x"]) == pytest.approx(answer[1], abs=1e-6)
+    for stop, count in [(signal.SIGKILL, 51), (signal.SIGINT, 52)]:  # it continues
+        with service(tmp_path, stop) as port:
+            key = 110 - count
+            assert post(port, "learn", {"key": str(key), "y": shown[key]["y"]}) == (200, {"learned": count})
+
+
+def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = events(40)
+    for key, event in enumerate(shown):
+        if key % 20 == 0:  # it is killed between two saves
+            page = service_here("10_000", "25")
+        assert answered(page, "predict", {"key": str(key), "x": event["x"]})[0] == 200
+        if key % 2:
+            assert answered(page, "learn", {"key": str(key), "y": event["y"]})[1] == {"learned": key // 2 + 1}
+    page.model.save = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):  # it is killed while it saves
+        page.save()
+    with page.journal(page.saves).open("ab") as file:
+        file.write(b'{"key": "0", "y": "so')
+    page, expected = service_here(), GLNClassifier(seed=0)
+    for event in shown[1::2]:
+        expected.learn_one(event["x"], event["y"])
+    assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
+    assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 21})
+    assert [*page.waiting] == [str(key) for key in range(2, 40, 2)]
+    assert page.size == sum(map(len, page.waiting.values()))
+
+
+def test_samples_that_wait_are_bounded_and_do_not_keep_the_model_from_being_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = service_here("50_000_000", "5_000_000")
+    for key in range(12):
+        assert answered(page, "predict", {"key": str(key), "x": {"text": str(key) + 1_000_000 * "x"}})[0] == 200
+    page.save()
+    assert [*page.waiting] == ["8", "9", "10", "11"]
+    assert [path.stat().st_size < 5_000_000 for path in sorted(tmp_path.iterdir())] == [True, True]
+    assert GLNClassifier.load("model.gln").extra == {"learned": 0, "saves": 2}
+
+
+def test_what_no_answer_could_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, shown = service_here(), events(3)
+    for key, event in enumerate(shown):
+        answered(page, "predict", {"key": str(key), "x": event["x"]})
+    assert answered(page, "learn", {"key": "0", "y": "sold"})[0] == 200
+    wrong: list[Any] = ["\ud800", [1], {}, None]
+    for label in wrong:
+        assert answered(page, "learn", {"key": "1", "y": label})[0] == 400
+    for body in (100_000 * b"[", b'{"key": "1", "x": ' + 100_000 * b"[", b"\xff"):
+        assert answered(page, "predict", body)[0] == 400
+    assert answered(page, "learn", {"key": "1", "y": "kept"})[0] == 200
+    status, found = answered(page, "predict", {"key": "3", "x": shown[2]["x"]})
+    assert (status, [*found]) == (200, ["sold", "kept"])
+
+
+def test_a_reader_follows_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reader, model = names_of("# reader.py"), GLNClassifier(layer_sizes=(4,), seed=0)
+    for count in (1, 2):
+        for event in events(3):
+            model.learn_one(event["x"], event["y"])
+        model.save("model.gln", {"count": count})
+        assert reader.latest().extra["count"] == count
+        assert reader.latest() is reader.latest()
+
+
+# ---- The consumer ----------------------------------------------------------------------------------------------------
+
+
+def as_lines(path: Path, count: int) -> None:
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events(count)))
+
+
+@pytest.mark.slow
+@posix
+def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
+    as_lines(tmp_path / "events.jsonl", 2000)
+    code = block("# consumer.py").replace("1000", "50")
+    rng, kills = np.random.default_rng(0), 0
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "consumer.py").write_text(code)
+    command = [sys.executable, "consumer.py", "../events.jsonl"]
+    subprocess.run(command, cwd=tmp_path / "whole", env=ENVIRONMENT, check=True)
+    file = tmp_path / "killed" / "model.gln"
+    while (
+        not file.exists() or GLNClassifier.load(file).extra["offsets"][0] < (tmp_path / "events.jsonl").stat().st_size
+    ):
+        with subprocess.Popen(command, cwd=file.parent, env=ENVIRONMENT) as process:
+            before = file.stat().st_mtime_ns if file.exists() else 0
+            while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == before):
+                time.sleep(0.01)
+            time.sleep(rng.random() / 5)  # within one of the next saves, or between two
+            kills += process.poll() is None
+            process.kill()
+    assert kills > 2
+    assert_same_file(file, tmp_path / "whole" / "model.gln")
+
+
+def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    as_lines(tmp_path / "events.jsonl", 30)
+    wrong = ["{", "[]", '{"x": {}}', '{"x": {"price": "dear"}, "y": "sold"}', 100_000 * "["]
+    with open("events.jsonl", "a") as file:
+        file.writelines(f"{line}\n" for line in wrong)
+    consumer = names_of("# consumer.py")
+    consumer.consume(consumer.lines("events.jsonl"))
+    assert len(capsys.readouterr().err.splitlines()) == len(wrong)
+    model, expected = GLNClassifier.load("model.gln"), GLNClassifier(seed=0)
+    for event in events(30):
+        expected.learn_one(event["x"], event["y"])
+    assert model.predict_proba_one({"item": "tea"}) == pytest.approx(expected.predict_proba_one({"item": "tea"}))
+    assert model.extra["offsets"] == {0: Path("events.jsonl").stat().st_size}
+
+
+def test_a_line_that_is_still_being_written_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    as_lines(tmp_path / "events.jsonl", 3)
+    whole, consumer = Path("events.jsonl").read_bytes(), names_of("# consumer.py")
+    for length in (len(whole) - 40, len(whole) - 1, len(whole)):
+        Path("events.jsonl").write_bytes(whole[:length])
+        consumer.consume(consumer.lines("events.jsonl"))
+        learned = GLNClassifier.load("model.gln")
+        assert learned.known_names == {"item": True, "price": False}
+    expected = GLNClassifier(seed=0)
+    for event in events(3):
+        expected.learn_one(event["x"], event["y"])
+    assert learned.predict_proba_one({"item": "tea"}) == expected.predict_proba_one({"item": "tea"})
+
+
+def test_a_topic_goes_on_after_the_saved_offsets():
+    kafka = pytest.importorskip("confluent_kafka")
+    producer = kafka.Producer({"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0})
+    [broker] = producer.list_topics(timeout=30).brokers.values()  # within this process
+    for i in range(6):
+        producer.produce("events", value=str(i).encode(), partition=i % 2)
+    assert producer.flush(30) == 0
+    topic = names_of("# kafka_topic.py").topic("events", f"{broker.host}:{broker.port}")
+    queue, found, offsets = topic({}), {}, {}
+    for _ in range(3):
+        partition, offset, text = next(queue)
+        offsets[partition], found[text] = offset, partition
+    queue.close()
+    queue = topic(offsets)
+    for _ in range(3):
+        partition, _, text = next(queue)
+        assert text not in found
+        found[text] = partition
+    assert found == {str(i).encode(): i % 2 for i in range(6)}
+
+
+# ---- Comparing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_knows_more_is_better_than_one_that_does_not():
+    compare = names_of("# compare.py").compare
+    samples = [(event["x"], event["y"]) for event in events(600)]
+    models = [GLNClassifier(layer_sizes=layers, seed=0) for layers in ((8,), (8,))]
+    for x, y in samples:
+        models[1].learn_one(x, y)
+    gain, error = compare([(x, y) for x, y in samples[::-1][:200]], models)
+    assert gain > 4 * error > 0
+    same, error = compare(samples[:50], [GLNClassifier(layer_sizes=(8,), seed=0) for _ in range(2)])
+    assert (same, error) == (0, 0)
+
+
+# ---- Start-up --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is missing")
+@pytest.mark.parametrize("argument", [[], ["numpy"]], ids=str)
+def test_a_first_prediction_is_measured(argument):
+    said = run_python(f"import sys; sys.argv[1:] = {argument}\n{block('# first.py')}")
+    assert re.fullmatch(r"\d+\.\d s, \d+ MiB\n", said)

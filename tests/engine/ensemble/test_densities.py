@@ -1,0 +1,328 @@
+"""Densities: Johnson's SU, and how well regressors learn the noise of each sample, in tables and in streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_same_state
+from scipy import stats
+from sklearn.datasets import load_diabetes
+
+from gln.engine.ensemble.hedge import VarianceHedge
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
+from gln.engine.tabular.model import TableModel
+from gln.sklearn import GLNRegressor
+
+DIABETES = load_diabetes(return_X_y=True)
+X = np.random.default_rng(5).normal(size=(4000, 4))
+STD = np.exp(0.8 * X[:, 1] - 1)
+MEAN = 3 * X[:, 0]
+NORMAL = MEAN + STD * np.random.default_rng(6).normal(size=4000)
+NOISE = np.random.default_rng(7).lognormal(0, 0.5, 4000)
+SKEWED = MEAN + STD * (NOISE - np.exp(0.125)) * 1.66  # with mean and deviation of about 0 and 1
+TRAIN, TEST = slice(0, 3000), slice(3000, 4000)
+LEVELS = (0.02, 0.05, 0.25, 0.5, 0.75, 0.95, 0.98)
+
+
+@pytest.fixture(scope="module")
+def normal() -> GLNRegressor:
+    """Trained once for all tests, which must not train it further."""
+    return GLNRegressor(density=True, random_state=0).fit(X[TRAIN], NORMAL[TRAIN])
+
+
+# ---- Johnson's SU ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("skew", "tails"), [(0.0, 0.4), (-1.5, 0.3), (2.0, 0.8)])
+def test_the_distribution_is_johnsons_of_mean_0_and_variance_1(skew, tails):
+    plain = stats.johnsonsu(skew, 1 / tails)
+    scale = 1 / plain.std()
+    theirs = stats.johnsonsu(skew, 1 / tails, loc=-plain.mean() * scale, scale=scale)
+    ours = JohnsonSU(np.array([skew]), np.array([tails]))
+    np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9)
+    e = np.linspace(-5, 5, 21)
+    np.testing.assert_allclose(ours.log_density(e[None])[0], theirs.logpdf(e), rtol=1e-9)
+    drawn = ours.transform(np.random.default_rng(0).normal(size=(1, 200000)))
+    assert abs(drawn.mean()) < 0.02
+    assert abs(drawn.std() - 1) < 0.05
+
+
+def test_without_tails_it_is_normal():
+    shape, e = JohnsonSU.normal(2), np.linspace(-5, 5, 21)
+    np.testing.assert_allclose(shape.quantiles(LEVELS), np.tile(stats.norm.ppf(LEVELS), (2, 1)), atol=1e-5)
+    np.testing.assert_allclose(shape.log_density(np.tile(e, (2, 1)))[1], stats.norm.logpdf(e), atol=1e-3)
+
+
+def test_weights_and_shape_are_found():
+    rng, shape = np.random.default_rng(0), JohnsonSU(np.array([-1.0]), np.array([0.4]))
+    logs = rng.normal(size=(2, 20000))
+    deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.transform(rng.normal(size=(1, 20000)))[0]
+    weights, skew, tails = fit_density(logs, deviations, np.ones(20000))
+    np.testing.assert_allclose(weights, [0.7, 0.2, -1], atol=0.05)
+    assert abs(skew + 1) < 0.15
+    assert abs(tails - 0.4) < 0.05
+    twice = fit_density(logs[:, :500], deviations[:500], np.full(500, 2.0))
+    repeated = fit_density(logs[:, :500].repeat(2, axis=1), deviations[:500].repeat(2), np.ones(1000))
+    np.testing.assert_allclose(twice[0], repeated[0], atol=1e-3)
+    for number, sample in enumerate(fit_density(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
+        assert sample == pytest.approx((0.5, 0.5, 0)[number], abs=1e-3)
+
+
+# ---- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def held(model: GLNRegressor, y: np.ndarray, rows: slice = TEST) -> float:
+    low, high = model.predict_quantiles(X[rows]).T
+    return ((low <= y[rows]) & (y[rows] <= high)).mean()
+
+
+def test_the_noise_of_each_sample_is_learned(normal):
+    mean, std = normal.predict(X[TEST], return_std=True)
+    np.testing.assert_array_equal(mean, normal.predict(X[TEST]))
+    assert np.corrcoef(np.log(std), np.log(STD[TEST]))[0, 1] > 0.9
+    assert abs(held(normal, NORMAL) - 0.9) < 0.03
+    true = stats.norm.logpdf(NORMAL[TEST], MEAN[TEST], STD[TEST]).mean()
+    one_spread = stats.norm.logpdf(NORMAL[TEST], mean, (NORMAL[TEST] - mean).std()).mean()
+    found = normal.log_density(X[TEST], NORMAL[TEST]).mean()
+    assert one_spread + 0.25 < found < true
+
+
+def test_skewed_noise_is_learned_in_the_units_of_the_target():
+    model = GLNRegressor(density=True, random_state=0).fit(X[TRAIN], SKEWED[TRAIN])
+    mean, std = model.predict(X[TEST], return_std=True)
+    as_normal = stats.norm.logpdf(SKEWED[TEST], mean, std).mean()
+    assert model.log_density(X[TEST], SKEWED[TEST]).mean() > as_normal + 0.1
+    below = [(SKEWED[TEST] < q).mean() for q in model.predict_quantiles(X[TEST], LEVELS).T]
+    np.testing.assert_allclose(below, LEVELS, atol=0.04)
+    drawn = model.sample(X[TEST], 500, random_state=0)
+    np.testing.assert_allclose(((drawn - mean[:, None]) / std[:, None]).std(), 1, atol=0.05)
+    np.testing.assert_allclose(((drawn - mean[:, None]) / std[:, None]).mean(), 0, atol=0.01)
+    assert (drawn < np.median(drawn, axis=1, keepdims=True)).mean() == 0.5
+    assert (drawn < mean[:, None]).mean() > 0.53
+
+
+def test_quantiles_densities_and_samples_are_of_one_distribution(normal):
+    levels = np.linspace(0.001, 0.999, 2001)
+    quantiles = normal.predict_quantiles(X[:3], levels)
+    middles = (quantiles[:, 1:] + quantiles[:, :-1]) / 2
+    density = np.exp([normal.log_density(X[:3], column) for column in middles.T]).T
+    np.testing.assert_allclose((density * np.diff(quantiles)).sum(axis=1), 0.998, atol=1e-3)
+    np.testing.assert_array_equal(
+        normal.predict_quantiles(X[:3], (0.9, 0.1)), normal.predict_quantiles(X[:3], [0.1, 0.9])
+    )
+    drawn = normal.sample(X[:3], 4000, random_state=1)
+    np.testing.assert_array_equal(drawn, normal.sample(X[:3], 4000, random_state=1))
+    np.testing.assert_allclose(
+        (drawn[:, :, None] < quantiles[:, None, ::400]).mean(axis=1), levels[::400] * np.ones((3, 1)), atol=0.03
+    )
+
+
+def test_means_and_quantiles_are_what_they_are_without_densities():
+    data = DIABETES[0][:300], DIABETES[1][:300]
+    arguments: dict[str, Any] = {"quantiles": (0.1, 0.9), "n_networks": 4, "random_state": 0}
+    plain, dense = (GLNRegressor(density=density, **arguments).fit(*data) for density in (False, True))
+    np.testing.assert_array_equal(plain.predict(DIABETES[0]), dense.predict(DIABETES[0]))
+    np.testing.assert_array_equal(plain.predict_quantiles(DIABETES[0]), dense.predict_quantiles(DIABETES[0]))
+    assert len(dense.quantile_glns_) == 1
+    assert len(dense.variance_glns_) == 4
+    assert plain.variance_glns_ == []
+
+
+def test_several_targets():
+    y = np.stack([NORMAL, SKEWED**2], axis=1)[:600]
+    model = GLNRegressor(density=True, random_state=0).fit(X[:600], y)
+    mean, std = model.predict(X[:5], return_std=True)
+    assert mean.shape == std.shape == model.log_density(X[:5], y[:5]).shape == (5, 2)
+    assert model.predict_quantiles(X[:5], LEVELS).shape == (5, 2, 7)
+    assert model.sample(X[:5], 3).shape == (5, 2, 3)
+    one = GLNRegressor(density=True, random_state=0).fit(X[:600], y[:, 1])
+    # Targets share halfspaces and pairs of features, and gain as much over a density that is the same for all as alone.
+    new, y = X[600:], np.stack([NORMAL, SKEWED**2], axis=1)[600:]
+    same = stats.norm(y[:, 1].mean(), y[:, 1].std()).logpdf(y[:, 1]).mean()
+    alone, both = one.log_density(new, y[:, 1]).mean(), model.log_density(new, y)[:, 1].mean()
+    assert both - same > 0.9 * (alone - same) > 0
+
+
+def test_a_weight_of_two_is_a_sample_twice():
+    rows, weights = np.arange(300), np.ones(300)
+    weights[:100] = 2
+    weighted = GLNRegressor((4,), density=True, random_state=0).fit(X[:300], NORMAL[:300], weights)
+    rows = np.append(rows, rows[:100])
+    twice = GLNRegressor((4,), density=True, random_state=0).fit(X[rows], NORMAL[rows])
+    np.testing.assert_allclose(
+        weighted.predict_quantiles(X[:50]), twice.predict_quantiles(X[:50]), rtol=0.05, atol=0.05
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 30])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_small_tables(count, spread):
+    y = 5 + spread * NORMAL[:count]
+    model = GLNRegressor(density=True, random_state=0).fit(X[:count], y)
+    quantiles = model.predict_quantiles(X[:100])
+    assert np.isfinite(quantiles).all()
+    assert (quantiles[:, 0] <= quantiles[:, 1]).all()
+    assert np.isfinite(model.log_density(X[:count], y)).all()
+
+
+@pytest.mark.parametrize("networks", [1, pytest.param(3, marks=pytest.mark.slow), 4])
+def test_few_deviations_do_not_make_narrow_intervals(networks):
+    """Few networks leave out few samples: here one or two decide the width."""
+    coverages, scores = [], []
+    for seed in range(8):
+        rows = slice(40 * seed, 40 * seed + 40)
+        model = GLNRegressor((4, 2), density=True, n_networks=networks, random_state=seed).fit(X[rows], NORMAL[rows])
+        coverages.append(held(model, NORMAL))
+        scores.append(model.log_density(X[TEST], NORMAL[TEST]).mean())
+    assert min(coverages) > 0.65
+    assert np.median(scores) > stats.norm(NORMAL.mean(), NORMAL.std()).logpdf(NORMAL[TEST]).mean()
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e30])
+def test_units_make_no_difference(unit):
+    model, scaled = (GLNRegressor((4,), density=True, n_networks=2, random_state=0) for _ in range(2))
+    model.fit(X[:200], NORMAL[:200])
+    scaled.fit(X[:200], unit * NORMAL[:200])
+    np.testing.assert_allclose(scaled.predict_quantiles(X[:50]) / unit, model.predict_quantiles(X[:50]), rtol=1e-2)
+    expected = model.log_density(X[:50], NORMAL[:50]) - np.log(unit)
+    np.testing.assert_allclose(scaled.log_density(X[:50], unit * NORMAL[:50]), expected, rtol=1e-2)
+
+
+def test_density_may_be_a_bool_of_numpy():
+    density: Any = np.True_  # as from a grid of parameters
+    model = GLNRegressor((2,), density=density, random_state=0).fit(X[:50], NORMAL[:50])
+    assert model.predict(X[:2], return_std=True)[1].shape == (2,)
+
+
+def test_missing_densities_and_bad_arguments_raise_errors(normal):
+    plain = GLNRegressor((2,), random_state=0).fit(X[:50], NORMAL[:50])
+    calls: dict[str, Any] = {
+        "return_std": lambda: plain.predict(X[:2], return_std=True),
+        "log_density": lambda: plain.log_density(X[:2], NORMAL[:2]),
+        "sample": lambda: plain.sample(X[:2]),
+        "levels": lambda: plain.predict_quantiles(X[:2], (0.1, 0.9)),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=rf"{name}: expected density=True when the model was fitted, got False"):
+            call()
+    for levels in ((0, 0.5), (1,), (np.nan,), 0.5, ((0.1,),), "all", ()):
+        with pytest.raises(ValueError, match=r"^levels: expected a sequence of numbers in \(0, 1\), got "):
+            normal.predict_quantiles(X[:2], levels)
+    for y in (NORMAL[:3], NORMAL[:2, None], [np.nan, 0]):
+        with pytest.raises(ValueError, match=r"^(y: expected shape|Input y contains NaN)"):
+            normal.log_density(X[:2], y)
+    with pytest.raises(ValueError, match="Input y contains infinity or a value too large"):
+        normal.log_density(X[:2], [1e300, 0])
+    for n in (0, -1, True, 0.5):
+        with pytest.raises(ValueError, match="n: expected an integer of at least 1, got "):
+            normal.sample(X[:2], n)
+    with pytest.raises(ValueError, match="density: expected True or False, got 'yes'"):
+        GLNRegressor(density="yes").fit(X[:50], NORMAL[:50])  # type: ignore[arg-type]
+
+
+# ---- Streams ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_in_segments_is_the_stream_in_one():
+    models = [GLNRegressor((8, 4), density=True, random_state=0, quantiles=(0.1, 0.9)) for _ in range(3)]
+    for model, segments in zip(models, (1, 3, 40), strict=True):
+        for rows in np.array_split(np.arange(400), segments):
+            model.partial_fit(X[rows], NORMAL[rows])
+    for model in models[1:]:
+        np.testing.assert_allclose(
+            model.predict_quantiles(X[:50], LEVELS), models[0].predict_quantiles(X[:50], LEVELS), rtol=1e-5
+        )
+        for one, other in zip(model.variance_glns_, models[0].variance_glns_, strict=True):
+            assert_same_state(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_of_a_stream_is_learned_beside_the_mean():
+    of_stream = GLNRegressor(density=True, random_state=0).partial_fit(X[:500], NORMAL[:500])
+    of_table = GLNRegressor(density=True, random_state=0).fit(X[:500], NORMAL[:500])
+    for model in (of_stream, of_table):
+        within = []
+        for start in range(500, 3000, 50):  # each is predicted before it is learned
+            rows = slice(start, start + 50)
+            within.append(held(model, NORMAL, rows))
+            model.partial_fit(X[rows], NORMAL[rows])
+        assert abs(np.mean(within) - 0.9) < 0.03
+        _, std = model.predict(X[TEST], return_std=True)
+        assert np.corrcoef(np.log(std), np.log(STD[TEST]))[0, 1] > 0.8
+
+
+def test_deviations_of_unknown_targets_are_not_learned():
+    def learner() -> TableModel:
+        plain = GLNRegressor((4,), density=True, random_state=0)
+        return plain.partial_fit(X[:50], np.stack([NORMAL, -NORMAL], axis=1)[:50]).learner_
+
+    whole = learner()
+    targets = np.stack([NORMAL[50:90], NORMAL[50:90]])
+    whole.learn(X[50:90].T, targets)
+    for predicts in (True, False):
+        half = learner()
+        half.learn(X[50:90].T, np.stack([targets[0], np.full(40, np.nan)]), predicts=predicts)
+        found, expected = half.moments(X[:20].T)[1], whole.moments(X[:20].T)[1]
+        np.testing.assert_allclose(found[0], expected[0], rtol=0.02)  # a network reads linear models of both
+        before = learner().moments(X[:20].T)[1]
+        # The unknown target has a head for itself, so its deviation hardly changes.
+        np.testing.assert_allclose(found[1], before[1], rtol=0.2)
+
+
+def of_variances(targets: int) -> VarianceHedge:
+    """Of two networks, at the start."""
+    hedge = VarianceHedge.equal(2, targets, "log")
+    assert isinstance(hedge, VarianceHedge)
+    return hedge
+
+
+def test_recent_deviations_count_like_one_more_network():
+    rng = np.random.default_rng(0)
+    deviations, step_sizes = rng.normal(size=(2, 60)), rng.uniform(size=60)
+    deviations[1, ::3] = np.nan  # unknown targets
+    recent, expected = np.ones(2), []
+    for deviation, step_size in zip(deviations.T, step_sizes, strict=True):
+        expected.append(recent)
+        recent = recent + np.where(np.isnan(deviation), 0, 0.05 * step_size * (deviation**2 - recent))
+    one_by_one, batches, cut = (of_variances(2) for _ in range(3))
+    np.testing.assert_allclose(one_by_one.learn_recent(deviations, step_sizes).T, expected)
+    np.testing.assert_allclose(
+        batches.learn_recent(deviations, step_sizes, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
+    )
+    for segment in (slice(0, 13), slice(13, 60)):
+        cut.learn_recent(deviations[:, segment], step_sizes[segment])
+    for hedge in (one_by_one, batches, cut):
+        assert hedge.recent == pytest.approx(recent)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
+    rng = np.random.default_rng(seed)
+    rows, noise = rng.normal(size=(1100, 3)), rng.normal(size=1100) * np.where(np.arange(1100) < 1000, 1, 10)
+    model = GLNRegressor(density=True, random_state=0).partial_fit(rows[:1000], rows[:1000, 0] + noise[:1000])
+    widths = [model.predict(rows[:1], return_std=True)[1].item()]
+    for start in range(1000, 1100, 20):
+        new = slice(start, start + 20)
+        model.partial_fit(rows[new], rows[new, 0] + noise[new])
+        widths.append(model.predict(rows[:1], return_std=True)[1].item())
+    assert 0.7 < widths[0] < 1.5
+    assert min(widths[1:]) > 5
+    assert max(widths) < 20
+
+
+def test_variances_of_long_tails_are_rescaled():
+    hedge = of_variances(1)
+    hedge.learn_scale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
+    assert hedge.scale == pytest.approx([4.0], rel=0.01)
+    whole, cut = of_variances(1), of_variances(1)
+    rng = np.random.default_rng(0)
+    deviations, variances = rng.standard_t(2, (1, 60)), rng.gamma(1.0, size=(1, 60))
+    whole.learn_scale(deviations, variances)
+    for segment in (slice(0, 13), slice(13, 60)):
+        cut.learn_scale(deviations[:, segment], variances[:, segment])
+    np.testing.assert_array_equal(whole.scale, cut.scale)
+    cut.learn_scale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
+    np.testing.assert_array_equal(whole.scale, cut.scale)
+    cut.learn_scale(np.array([[1e9]]), np.ones((1, 1)))
+    assert cut.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)

@@ -1,0 +1,174 @@
+"""Weights and offsets of networks, learned from the samples that each left out."""
+# ruff: noqa: N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.datasets import load_breast_cancer, make_classification, make_friedman1
+from sklearn.metrics import log_loss
+
+from gln.engine.ensemble.ensemble import EXPANDED
+from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
+from gln.engine.model.targets import sum_to_one
+from gln.sklearn import GLNClassifier, GLNRegressor
+from gln_numpy import GLN
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:  # one per test, because the tests of a process run in any order
+    return np.random.default_rng(0)
+
+
+def test_without_signal_rare_classes_are_predicted_by_their_rate(rng):
+    y = np.repeat(np.arange(21), [300, *20 * [4]])
+    model = GLNClassifier(random_state=0).fit(rng.normal(size=(380, 4)), y)
+    p = model.predict_proba(rng.normal(size=(1000, 4)))[:, 0]
+    assert p.mean() == pytest.approx(300 / 380, abs=2 * np.sqrt(0.789 * 0.211 / 380))
+    assert model.oob_score_ == pytest.approx(300 / 380, abs=2 * np.sqrt(0.789 * 0.211 / 142))
+
+
+def config(**kind: Any) -> Any:
+    return GLN([2], 1, 1, **kind).config
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_class_weights_correct_overconfident_networks(classes, rng):
+    heads = 1 if classes == 2 else classes
+    logits = rng.normal(size=(heads, 40000)) * 2
+    p = sum_to_one(expit(logits))
+    numbers = (p.cumsum(axis=0) < rng.random(40000)).sum(axis=0)
+    # One kind is overconfident, the other knows nothing.
+    outputs = np.stack([logits / 0.3, rng.normal(size=logits.shape)])
+    kinds = [np.array([0, 1]), np.array([2])]
+    stacking = fit_stacking(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
+    np.testing.assert_allclose(stacking.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
+    np.testing.assert_array_equal(stacking.offsets, 0)
+    of_networks = np.stack([outputs[0], outputs[0], outputs[1]])
+    mixed = sum_to_one(expit(stacking.combine(of_networks)))
+    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal_weights(3).combine(of_networks))))]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+    assert losses[0] < losses[2] - 0.1
+
+
+def test_networks_that_know_nothing_are_replaced_by_the_rates_of_classes(rng):
+    shares = np.array([0.7, 0.2, 0.08, 0.02])
+    numbers, rates = rng.choice(4, 5000, p=shares), np.log(shares / (1 - shares))
+    outputs = 2 * rng.normal(size=(1, 4, 5000))
+    stacking = fit_stacking(config(num_classes=4), [np.array([0])], outputs, numbers, np.ones(5000), rates)
+    p = sum_to_one(expit(stacking.combine(2 * rng.normal(size=(1, 4, 5000)))))
+    np.testing.assert_allclose(p.mean(axis=1), shares, atol=0.015)
+
+
+def test_sample_weights_count_as_numbers_of_samples(rng):
+    logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
+    times = rng.integers(1, 4, 30)
+    kinds = [np.array([0]), np.array([1])]
+    weighted = fit_stacking(config(), kinds, logits, numbers, times.astype(float))
+    repeated = fit_stacking(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
+    np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
+
+
+def test_weights_and_offsets_of_values(rng):
+    y = rng.normal(size=(2, 20000))
+    outputs = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
+    kinds = [np.array([0]), np.array([1])]
+    stacking = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
+    np.testing.assert_allclose(stacking.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
+    np.testing.assert_allclose(stacking.offsets, 0.2, atol=0.01)
+    np.testing.assert_allclose(stacking.combine(outputs), y, atol=0.1)
+
+
+def test_a_wrong_target_does_not_change_the_weights_of_values(rng):
+    y = rng.normal(size=(1, 500))
+    outputs = np.stack([y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)])
+    kinds, of_numbers = [np.array([0]), np.array([1])], config(loss="squared_error")
+    expected = fit_stacking(of_numbers, kinds, outputs, y, np.ones(500))
+    y[0, 3] = 1e6
+    found = fit_stacking(of_numbers, kinds, outputs, y, np.ones(500))
+    np.testing.assert_allclose(found.weights, expected.weights, atol=0.05)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=0.05)
+
+
+def test_offsets_of_quantiles(rng):
+    y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
+    outputs = np.zeros((2, 3, 5000))
+    stacking = fit_stacking(
+        config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], outputs, y, np.ones(5000)
+    )
+    np.testing.assert_array_equal(stacking.weights, 0.5)
+    below = (y <= stacking.combine(outputs)).mean(axis=1)
+    np.testing.assert_allclose(below, levels, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+@pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
+def test_few_samples_change_little(kind, count):
+    outputs, y = np.ones((2, 1, count)), np.ones(count, int)
+    stacking = fit_stacking(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
+    if count == 0 or "quantiles" in kind:
+        np.testing.assert_allclose(stacking.weights, 0.5)
+        np.testing.assert_array_equal(stacking.offsets, 0)
+    assert np.abs(stacking.weights - 0.5).max() < 0.7
+    assert np.abs(stacking.offsets).max() < 0.1
+
+
+def test_predictions_are_combined_with_weights_and_offsets(rng):
+    outputs = rng.normal(size=(3, 2, 5))
+    np.testing.assert_allclose(equal_weights(3).combine(outputs), outputs.mean(axis=0))
+    stacking = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
+    np.testing.assert_allclose(
+        stacking.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
+    )
+
+
+# ---- In the estimators -----------------------------------------------------------------------------------------------
+
+
+def test_fit_calibrates_probabilities():
+    X, y = make_classification(1600, n_informative=5, flip_y=0.25, random_state=0)
+    model, sure = (GLNClassifier(random_state=0, learning_rate=3.0).fit(X[:600], y[:600]) for _ in range(2))
+    assert model.learner_.means.combination.weights.sum() < 0.9  # the networks alone are overconfident
+    sure.learner_.means.combination = None
+    assert log_loss(y[600:], model.predict_proba(X[600:])) < log_loss(y[600:], sure.predict_proba(X[600:]))
+
+
+@pytest.mark.parametrize("networks", [1, 3, 5, 9, 20])
+def test_any_number_of_networks(networks):
+    X, y = load_breast_cancer(return_X_y=True)
+    model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
+    encoded = sum(network.input_size > 60 for network in model.glns_)
+    assert (len(model.glns_), encoded) == (networks, (networks + 1) // 2)
+    weights = model.learner_.means.combination.weights[:, 0]
+    assert len(np.unique(weights[networks - encoded :])) == 1
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_a_class_of_one_sample_is_learned_by_all():
+    X, y = np.arange(40.0)[:, None], np.zeros(40, int)
+    y[-1] = 1
+    model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
+    blocks = model.learner_.featurizer.transform(X.T)
+    for member in model.learner_.means.members:
+        p = member.network.predict(*blocks.of(member))
+        # In training, the bin of the sample could say nothing about its class.
+        assert p[-1] > 2 * np.median(p) if member.role == EXPANDED else p[-1] == p.max()
+
+
+def test_binary_features_need_no_encodings(rng):
+    X = rng.integers(0, 2, (60, 3)).astype(float)
+    model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
+    assert len(model.learner_.featurizer.pieces.features) == 0
+    # Nor cells of their own; those of the three pairs are mixed.
+    assert [network.input_size for network in model.glns_] == [6] * 6 + [9] * 6
+
+
+def test_weights_of_several_targets_are_their_own(rng):
+    X, y = make_friedman1(200, random_state=0)
+    model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
+    weights = model.learner_.means.combination.weights
+    assert weights.shape == (12, 2)
+    assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

@@ -1,0 +1,494 @@
+"""Categories: ordered statistics, pandas and polars tables, streams with strings, files, and errors."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_same_state, learner_state
+
+from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
+from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
+
+
+def table(count: int = 300, zips: int = 40, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A colour and a zip code, which determine the class, and a number; some values are missing."""
+    rng = np.random.default_rng(seed)
+    colour, code = rng.integers(0, 3, count), rng.integers(0, zips, count)
+    y = ((colour == 1) ^ (code % 2 == 0)).astype(int)
+    frame = pd.DataFrame({"colour": np.array(["red", "green", "blue"], object)[colour], "x": rng.normal(size=count)})
+    frame["zip"] = np.array([f"z{number}" for number in code], object)
+    frame.loc[::17, "zip"] = None
+    frame.loc[::13, "colour"] = np.nan
+    return frame, y
+
+
+# ---- Ordered statistics ----------------------------------------------------------------------------------------------
+
+
+def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of the second class or of a number, before each sample and of all samples, by their definition."""
+    seen: list[tuple[float, float, float]] = []  # code, target, weight
+
+    def statistic(code: float) -> float:
+        of_level = [(target, weight) for other, target, weight in seen if other == code]
+        count, total = sum(weight for _, weight in of_level), sum(target * weight for target, weight in of_level)
+        if count == 0:
+            return math.nan
+        if not are_classes:
+            return total / (count + STRENGTH)
+        rate = (sum(t * w for _, t, w in seen) + 0.5) / (sum(w for _, _, w in seen) + 1)
+        odds = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
+        return math.log(odds) - math.log(rate / (1 - rate))
+
+    before = []
+    for code, target, weight in zip(samples, targets, weights, strict=True):
+        before.append(statistic(code))
+        seen.append((code, target, weight))
+    return np.array(before), np.array([statistic(code) for code in samples])
+
+
+@pytest.mark.parametrize("python", [False, True])
+@pytest.mark.parametrize("are_classes", [True, False])
+@pytest.mark.parametrize("batches", [1, 200])
+def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, batches):
+    if python:
+        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
+    codes[::9] = np.nan
+    targets = rng.integers(0, 2, 200) if are_classes else rng.normal(size=(1, 200))
+    categories = TargetEncoding.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: 30})
+    assert categories.columns == [Column(0, target=int(are_classes))]
+    found = [
+        categories.learn(codes[None, batch], targets[..., batch], weights[batch])
+        for batch in np.array_split(np.arange(200), batches)
+    ]
+    before, of_all = by_loop(codes, targets.ravel(), weights, are_classes)
+    np.testing.assert_allclose(np.concatenate(found, axis=1)[0], before, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(categories.transform(codes[None])[0], of_all, rtol=1e-9, atol=1e-12)
+    assert np.isnan(categories.transform(np.array([[99.0, np.nan]]))).all()
+
+
+def stream_of_levels(are_classes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, TargetEncoding]:
+    """Samples with a number, few, growing and many levels, (4, 90); targets, weights, and nothing learned yet."""
+    rng = np.random.default_rng(1)
+    growing = np.minimum(rng.integers(0, 20, 90), np.arange(90) // 5)
+    samples = np.array([rng.normal(size=90), rng.integers(0, 3, 90), growing, rng.integers(0, 50, 90)])
+    samples[1:, ::7] = np.nan
+    targets = rng.integers(0, 3, 90) if are_classes else rng.normal(size=(2, 90))
+    categories = TargetEncoding.of_numbers(0, 3 if are_classes else 2, are_classes)
+    return samples, targets, rng.choice([0, 1, 0.3], 90), categories.of_stream(samples[:, :1], {1, 2, 3})
+
+
+@pytest.mark.parametrize("are_classes", [True, False])
+def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypatch):
+    samples, targets, weights, categories = stream_of_levels(are_classes)
+    categories = categories.of_stream(samples, {1, 2, 3})
+    one_by_one = copy.deepcopy(categories)
+    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
+    columns = [one_by_one.learn(samples[:, [b]], targets[..., [b]], weights[[b]]) for b in range(90)]
+    monkeypatch.undo()
+    found = categories.learn(samples, targets, weights)
+    np.testing.assert_array_equal(found, np.concatenate(columns, axis=1))
+    np.testing.assert_array_equal(categories.totals, one_by_one.totals)
+    for feature in (1, 2, 3):  # by definition
+        one, other = categories.counts[feature], one_by_one.counts[feature]  # whose room for more levels differs
+        np.testing.assert_array_equal(one[: len(other)], other[: len(one)])
+        [statistic] = np.flatnonzero([column == Column(feature, target=1) for column in categories.columns])
+        before, of_all = by_loop(samples[feature], targets == 1 if are_classes else targets[1], weights, are_classes)
+        np.testing.assert_allclose(found[statistic], before, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(categories.transform(samples)[statistic], of_all, rtol=1e-9, atol=1e-12)
+
+
+def test_a_grown_copy_leaves_what_it_was_copied_from():
+    samples, targets, _, categories = stream_of_levels(True)
+    categories.learn(samples[:, :40], targets[:40])
+    before, columns = copy.deepcopy(categories.state()), categories.transform(samples)
+    for grown in (categories.of_stream(np.concatenate([samples, samples[1:2]]), {1, 2, 3, 4}), categories.with_class()):
+        grown.learn(np.resize(samples, (grown.size, 90)), targets)
+    assert_same_state(categories.state()["counts"], before["counts"])
+    np.testing.assert_array_equal(categories.transform(samples), columns)
+    again = TargetEncoding(**before)
+    again.learn(samples[:, 40:], targets[40:])
+    categories.learn(samples[:, 40:], targets[40:])
+    assert_same_state(categories.state()["counts"], again.state()["counts"])
+    np.testing.assert_array_equal(categories.totals, again.totals)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"size": 2}, "features below 2"),
+        ({"columns": [(0, None, 3)]}, "columns and counts of 3 targets"),
+        ({"counts": {1: np.zeros((2, 3))}}, "expected counts, float64 of shape"),
+    ],
+)
+def test_fields_that_do_not_fit_together(changed, message):
+    state = stream_of_levels(True)[-1].state()
+    with pytest.raises(ValueError, match=message):
+        TargetEncoding(**{**state, **changed})
+    with pytest.raises(ValueError, match="samples: expected 4 features, got 3"):
+        TargetEncoding(**state).transform(np.zeros((3, 2)))
+
+
+def test_few_levels_are_columns():
+    samples = np.array([[0, 1, 2, np.nan], [0, 1, np.nan, 0], [5.0, 6.0, 7.0, 8.0]])
+    categories = TargetEncoding.of_numbers(3, 2, True).of_table({0: 3, 1: 2})
+    expected = [[5, 6, 7, 8], [1, 0, 0, np.nan], [0, 1, 0, np.nan], [0, 0, 1, np.nan], [0, 1, np.nan, 0]]
+    np.testing.assert_array_equal(categories.transform(samples), expected)
+    assert categories.features.tolist() == [2, 0, 0, 0, 1]
+
+
+def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
+    codes = np.arange(2.0 * MOST_ONE_HOT)[None] % (MOST_ONE_HOT + 1)
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :MOST_ONE_HOT], {0})
+    assert len(categories.columns) == 1 + MOST_ONE_HOT
+    assert categories.of_stream(codes[:, :2], {0}) is categories
+    columns = categories.learn(codes, np.zeros(2 * MOST_ONE_HOT, int))
+    np.testing.assert_array_equal(columns[:MOST_ONE_HOT, :MOST_ONE_HOT], np.eye(MOST_ONE_HOT))
+    assert np.isnan(columns[:MOST_ONE_HOT, MOST_ONE_HOT:]).all()
+    assert categories.of_stream(codes[:, :MOST_ONE_HOT], {0}) is categories
+
+
+def test_statistics_of_many_classes_are_bounded():
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(np.zeros((1, 1)), {0})
+    for classes in range(2, 60):
+        assert len(categories.columns) == (1 if classes == 2 else min(classes, MOST_CLASSES))
+        categories.learn(np.zeros((1, 5)), np.full(5, classes - 1))
+        categories = categories.with_class()
+    assert categories.totals[0] == 5 * 58
+
+
+# ---- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_text_and_categories_of_any_frame_are_the_same():
+    frame, y = table()
+    expected = GLNClassifier(**SMALL).fit(frame, y).predict_proba(frame)
+    same = [frame.astype({"colour": "category", "zip": "string"}), frame.astype({"zip": "category"})]
+    for other in same:
+        np.testing.assert_array_equal(GLNClassifier(**SMALL).fit(other, y).predict_proba(other), expected)
+    array = GLNClassifier(**SMALL, categorical_features=[0, 2]).fit(frame.to_numpy(), y)
+    np.testing.assert_array_equal(array.predict_proba(frame.to_numpy().tolist()), expected)
+    named = GLNClassifier(**SMALL, categorical_features=["zip", "colour"]).fit(frame, y)
+    np.testing.assert_array_equal(named.predict_proba(frame), expected)
+
+
+LARGE = 2**53 + 1  # no float is this integer
+CATEGORIES = {
+    "text": pd.Series(["b", None, "a", "unknown"], dtype="str"),
+    "objects": pd.Series(["b", None, float("nan"), pd.NA, "a", 1, True, "1"], dtype=object),
+    "strings": pd.Series(["b", pd.NA, "a", "unknown"], dtype="string"),
+    "pyarrow": pd.Series(["b", None, "a", "unknown"], dtype="string[pyarrow]"),
+    "categories": pd.Categorical(["b", None, "a", "unknown"]),
+    "integers": pd.Categorical([LARGE, LARGE - 1, 0, 7]),
+    "nullable": pd.Series([LARGE, None, 0, 7], dtype="Int64"),
+    "bools": pd.Series([True, False, True]),
+}
+NUMBERS: list[Any] = ["float64", "float32", "float16", "int64", "uint8", "bool"]
+
+
+@pytest.mark.parametrize("kind", CATEGORIES)
+def test_levels_looked_up_one_by_one_are_those_of_a_whole_column(kind):
+    column = pd.Series(CATEGORIES[kind], name="level")
+    levels = {0: new_levels({}, column[column.astype(object).isin(["a", "b", LARGE, LARGE - 1, 0, 1, True])])}
+    numbers = {dtype: pd.Series(np.arange(len(column)) % 2 * 1.1).astype(dtype) for dtype in NUMBERS}
+    frame = pd.DataFrame({"level": column, **numbers})
+    expected = with_codes(frame, levels).to_numpy(np.float64)
+    for rows in (slice(None), *(slice(i, i + 1) for i in range(len(frame)))):
+        found = small_as_numbers(frame[rows], levels)
+        assert found is not None
+        np.testing.assert_array_equal(found, expected[rows])
+    assert len(np.unique(expected[:, 0])) > 1
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Categorical([LARGE, None]),  # rounded beside a missing value
+        pd.Series([1.5, 2.5]),
+        pd.Series([datetime.date(2020, 1, 1), None]),
+        pd.Series(["2020-01-01", None]).astype("datetime64[ns]"),
+        pd.Series([b"a", "a"]),
+        pd.Series([["a"], "a"]),
+    ],
+)
+def test_other_levels_are_not_looked_up_one_by_one(column):
+    assert small_as_numbers(pd.DataFrame({"level": column}), {0: {"a": 0, LARGE: 1}}) is None
+
+
+@pytest.mark.parametrize("dtype", ["object", "Int64", "complex", "datetime64[ns]", pd.SparseDtype("float64", 0.0)])
+def test_other_numbers_are_not_looked_up_one_by_one(dtype):
+    assert small_as_numbers(pd.DataFrame({"x": pd.Series([0, 1]).astype(dtype)}), {}) is None
+
+
+def test_few_samples_are_predicted_as_many_are(monkeypatch):
+    frame, y = table()
+    frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    monkeypatch.setattr("gln.engine.tabular.estimator.small_as_numbers", lambda *_: None)
+    expected = model.predict_proba(frame)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model.predict_proba(frame), expected)
+    monkeypatch.setattr("gln.engine.tabular.estimator.with_codes", None)  # nor is it called for a single sample
+    np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
+
+
+def test_errors_are_the_same_for_few_samples():
+    frame, y = table()
+    model, one = GLNClassifier(**SMALL).fit(frame, y), frame[5:6]
+    for bad, message in (
+        (one[["x", "colour", "zip"]], "Feature names must be in the same order"),
+        (one.rename(columns={"x": "z"}), "feature names should match"),
+        (one[["colour", "x"]], "feature names should match"),
+        (one.assign(x=np.inf), "infinity or a value too large for dtype\\('float32'\\) in column 'x'"),
+        (one.assign(x="many"), "got 'many' in column 'x'"),
+        (one.assign(zip=pd.Timestamp("2020")), "got dates or times in column 'zip'"),
+        (frame[:0], "Found array with 0 sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict_proba(bad)
+
+
+def test_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    frame, y = table()
+    columns = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame}
+    given = polars.DataFrame(columns).with_columns(polars.col("colour").cast(polars.Categorical))
+    model, expected = GLNClassifier(**SMALL).fit(given, y), GLNClassifier(**SMALL).fit(frame, y)
+    assert model.feature_names_in_.tolist() == ["colour", "x", "zip"]
+    np.testing.assert_array_equal(model.predict_proba(given), expected.predict_proba(frame))
+    dated = given.with_columns(day=datetime.date(2020, 1, 1))
+    with pytest.raises(ValueError, match="dates or times in column 'day'"):
+        GLNClassifier(**SMALL).fit(dated, y)
+
+
+@pytest.mark.slow
+def test_fit_does_not_depend_on_the_order_of_samples_or_the_number_of_processes():
+    frame, y = table()
+    weights = np.random.default_rng(1).integers(0, 3, len(y))
+    order = np.random.default_rng(0).permutation(len(y))
+    expected = GLNClassifier(**SMALL).fit(frame, y, weights).predict_proba(frame)
+    other = GLNClassifier(**SMALL, n_jobs=2).fit(frame.iloc[order], y[order], weights[order])
+    np.testing.assert_array_equal(other.predict_proba(frame), expected)
+    ordered = GLNClassifier(**SMALL, shuffle=False).fit(frame.iloc[order], y[order])
+    assert not np.array_equal(ordered.predict_proba(frame), expected)
+
+
+def test_a_zip_code_is_learned_and_an_unknown_one_is_missing():
+    frame, y = table(800)
+    model = GLNClassifier(**SMALL).fit(frame[:600], y[:600])
+    without = GLNClassifier(**SMALL).fit(frame[:600][["colour", "x"]], y[:600])
+    assert model.score(frame[600:], y[600:]) > without.score(frame[600:][["colour", "x"]], y[600:]) + 0.15
+    unknown, missing = frame[600:].assign(zip="elsewhere"), frame[600:].assign(zip=None)
+    np.testing.assert_array_equal(model.predict_proba(unknown), model.predict_proba(missing))
+    assert model.categories_[2].keys() == set(frame["zip"][:600].dropna())  # nothing was learned
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_contributions_are_of_the_features(kind, how):
+    frame, y = table()
+    arguments = {"classes": [0, 1]} if kind is GLNClassifier and how == "partial_fit" else {}
+    model = getattr(kind(**SMALL), how)(frame, y, **arguments)
+    contributions, constant = model.explain(frame)
+    predictions = model.decision_function(frame) if kind is GLNClassifier else model.predict(frame)
+    assert contributions.shape == frame.shape
+    np.testing.assert_allclose(contributions.sum(axis=1) + constant, predictions, atol=1e-3)
+    if how == "partial_fit":  # in `fit`, missing values have cells of their own
+        assert (contributions[frame["zip"].isna(), 2] == 0).all()
+    assert (model.n_features_in_, len(model.learner_.featurizer.encoding.columns) > 3) == (3, True)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_learning_continues_after_loading(how, tmp_path):
+    frame, y = table()
+    frame["floor"] = pd.Categorical(np.arange(len(y)) % 4)  # whose levels are numbers
+    targets = np.stack([y, frame["x"]], axis=1)
+    model = getattr(GLNRegressor(**SMALL, quantiles=(0.1, 0.9)), how)(frame[:200], targets[:200])
+    model.save(tmp_path / "m")
+    loaded = GLNRegressor.load(tmp_path / "m")
+    assert loaded.categories_ == model.categories_
+    for estimator in (model, loaded):
+        estimator.partial_fit(frame[200:].assign(colour="purple"), targets[200:])
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    np.testing.assert_array_equal(loaded.predict_quantiles(frame), model.predict_quantiles(frame))
+    assert model.categories_[0]["purple"] == 3
+
+
+def test_samples_of_a_stream_count_by_their_weights():
+    frame, y = table(60)
+    weights = np.arange(60) % 3
+    weighted = GLNClassifier(**SMALL).partial_fit(frame, y, classes=[0, 1], sample_weight=weights)
+    rows = np.arange(60).repeat(weights)
+    twice = GLNClassifier(**SMALL).partial_fit(frame.iloc[rows], y[rows], classes=[0, 1])
+    found, expected = (model.learner_.featurizer.encoding.counts for model in (weighted, twice))
+    assert found.keys() == expected.keys()
+    for feature, counts in found.items():
+        np.testing.assert_allclose(counts, expected[feature])
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(pd.date_range("2020", periods=300, tz="UTC"), id="times"),
+        pytest.param(pd.period_range("2020", periods=300, freq="D"), id="periods"),
+        pytest.param(pd.to_timedelta(np.arange(300), "D"), id="durations"),
+        pytest.param(300 * [datetime.date(2020, 1, 1)], id="objects"),
+    ],
+)
+def test_dates_are_refused_by_name(days):
+    frame, y = table()
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    for call in (lambda: GLNClassifier().fit(frame.assign(x=days), y), lambda: model.predict(frame.assign(x=days))):
+        with pytest.raises(ValueError, match="got dates or times in column 'x'; convert them to numbers, such as days"):
+            call()
+    model.fit(frame.assign(x=pd.Series(days).astype(str)), y)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", ["text", "object", "polars"])
+def test_numbers_that_are_text_are_warned_of_once(how, kind):
+    frame, y = table()
+    frame["late"] = frame["x"].round(3).astype(str).where(np.arange(300) != 150, " ")
+    frame = frame.astype({"late": object if kind == "object" else "str"})
+    given = pytest.importorskip("polars").DataFrame(frame[["x", "late"]].to_dict("list")) if kind == "polars" else frame
+    model = GLNClassifier(**SMALL)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for batch in (given[:5], given[5:100], given[100:]) if how == "partial_fit" else (given,):
+            getattr(model, how)(batch, y[: len(batch)], *([[0, 1]] if how == "partial_fit" else []))
+        model.predict(given)
+    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert len(messages) == 1
+    assert "X: column 'late' is text and becomes a category, but its levels read as numbers, such as " in messages[0]
+    assert "pandas.to_numeric" in messages[0]
+
+
+def test_other_categories_are_not_warned_of():
+    frame, y = table()
+    codes = (10000 + np.arange(300) % 40).astype(str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GLNClassifier(**SMALL).fit(frame.assign(zip=pd.Categorical(codes)), y)
+        GLNClassifier(**SMALL, categorical_features=["zip"]).fit(frame[["zip"]].assign(zip=codes), y)
+        GLNClassifier(**SMALL).fit(frame.assign(colour=(np.arange(300) % 9).astype(str)), y)  # few levels
+        GLNClassifier(**SMALL).fit(frame.assign(zip=np.where(np.arange(300) % 5, codes, "z" + codes)), y)  # names too
+        polars = pytest.importorskip("polars")
+        for dtype in (polars.Categorical, polars.Enum(sorted(set(codes)))):
+            GLNClassifier(**SMALL).fit(polars.DataFrame({"zip": codes}).cast(dtype), y)
+
+
+def test_which_columns_are_categories():
+    mixed = pd.Series(["a", 1, None] * 100, dtype=object)
+    frame = table()[0].assign(flag=True, floor=pd.Categorical(np.arange(300) % 4), mixed=mixed)
+    assert categorical_columns(frame, "from_dtype") == [0, 2, 4, 5]
+    assert categorical_columns(frame.to_numpy(), "from_dtype") == categorical_columns(frame, None) == []
+    assert categorical_columns(frame, [True, False, False, True, False, False]) == [0, 3]
+    assert categorical_columns(frame, np.array([3, 1])) == [3, 1]
+    for wrong in ("colour", ["color"], [6], [-1], [True], [0.5], [[0]]):
+        with pytest.raises(ValueError, match="categorical_features: expected 'from_dtype', None, or a mask, numbers"):
+            GLNClassifier(categorical_features=wrong).fit(frame, table()[1])
+    from_numbers = GLNClassifier(**SMALL, categorical_features=[0]).fit([[1, 2.5], [3, 0], [1, 1]], [0, 1, 0])
+    assert from_numbers.categories_ == {0: {1: 0, 3: 1}}
+
+
+def test_a_table_may_hold_a_single_level_or_none():
+    frame = pd.DataFrame({"a": pd.Series(["same"] * 20, dtype="category")})
+    for given in (frame, frame.assign(a=pd.Series([None] * 20, dtype="category"))):
+        p = GLNClassifier(**SMALL).fit(given, np.arange(20) % 2).predict_proba(given)
+        np.testing.assert_allclose(p, 0.5, atol=0.2)
+
+
+def test_a_picture_names_the_levels():
+    plots = pytest.importorskip("gln.plots")
+    frame, y = table()
+    figure = plots.plot_contributions(GLNClassifier(**SMALL).fit(frame, y), frame[1:2])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert sorted(names)[::2] == [f"colour = {frame['colour'][1]}", f"zip = {frame['zip'][1]}"]
+
+
+# ---- River streams ---------------------------------------------------------------------------------------------------
+
+
+def stream(count: int = 150, **arguments: Any) -> list[tuple[dict[Any, Any], int]]:
+    frame, y = table(count, **arguments)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return list(zip(rows, y.tolist(), strict=True))
+
+
+def of_river(kind: str, **arguments: Any) -> Any:
+    river = pytest.importorskip("gln.river")
+    return getattr(river, kind)(**{"layer_sizes": (8, 4), "seed": 1, **arguments})
+
+
+@pytest.mark.parametrize("kind", ["GLNClassifier", "GLNRegressor"])
+def test_strings_of_river_are_learned_row_by_row(kind, tmp_path):
+    samples, one, many = stream(zips=80), of_river(kind), of_river(kind)
+    for x, y in samples[:70]:
+        for model in (one, many):
+            model.learn_one(x, y)
+    one.save(tmp_path / "m")
+    loaded, rest = type(one).load(tmp_path / "m"), pd.DataFrame([x for x, _ in samples[70:]])
+    many.learn_many(rest.astype({"colour": "category"}), pd.Series([y for _, y in samples[70:]]))
+    for x, y in samples[70:]:
+        for model in (one, loaded):
+            model.learn_one(x, y)
+    predicted = [one.predict_proba_one(x)[1] if kind == "GLNClassifier" else one.predict_one(x) for x, _ in samples]
+    frame = pd.DataFrame([x for x, _ in samples])
+    for model in (many, loaded):
+        found = model.predict_proba_many(frame)[1] if kind == "GLNClassifier" else model.predict_many(frame)
+        np.testing.assert_allclose(found, predicted, atol=1e-4)
+    assert one._stream.schema.levels == many._stream.schema.levels == loaded._stream.schema.levels
+    assert len(one._stream.schema.levels["zip"]) > 60
+
+
+def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
+    model, samples = of_river("GLNClassifier"), stream(300, zips=12)
+    hits = []
+    for i, (x, y) in enumerate(samples):
+        label = 2 if i > 150 and x["colour"] == "blue" else y
+        if i > 200:
+            hits.append(model.predict_one(x) == label)
+        model.learn_one(x if i > 30 else {"x": x["x"], "colour": None}, label)
+    assert np.mean(hits) > 0.7
+    p = model.predict_proba_one({**x, "zip": "elsewhere"})
+    assert p == model.predict_proba_one({"x": x["x"], "colour": x["colour"]})
+    assert p.keys() == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"colour": 3.0}, r"x\['colour'\]: expected a string, like its first value, got 3.0"),
+        ({"x": "red"}, r"x\['x'\]: expected a finite number or a bool, like its first value, got 'red'"),
+        ({"zip": "new", "x": math.inf}, "got inf"),
+    ],
+)
+def test_errors_change_nothing(bad, message):
+    model, samples = of_river("GLNClassifier"), stream(40)
+    for x, y in samples:
+        model.learn_one(x, y)
+    levels, before = copy.deepcopy(model._stream.schema.levels), learner_state(model._stream.learner)
+    row = {**samples[0][0], **bad}
+    frame = pd.DataFrame([{**samples[0][0], "zip": "new"}, row])
+    for call in (lambda: model.learn_one(row, 1), lambda: model.learn_many(frame, pd.Series([0, 1]))):
+        with pytest.raises(ValueError, match=message):
+            call()
+    for call in (lambda: model.predict_one(row), lambda: model.predict_many(frame)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(ValueError, match="y: expected 1 targets, one per row, got 2"):
+        model.learn_many(pd.DataFrame([{"zip": "new", "town": "new"}]), pd.Series([0, 1]))
+    assert model._stream.schema.levels == levels
+    assert_same_state(learner_state(model._stream.learner), before)

@@ -1,0 +1,603 @@
+"""Bandits find the best arm, adapt to changes, and know which arms they have not tried; errors change nothing."""
+
+from __future__ import annotations
+
+import doctest
+import math
+import os
+import pickle
+import time
+import types
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_same_state, learner_state
+
+import gln.bandits
+from gln.bandits import MOST_PENDING, STRENGTHS, CobaLearner, GLNBandit
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
+ARMS = ["left", "middle", "right"]
+
+
+def contexts(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    return [dict(zip("abcd", x, strict=True)) for x in np.random.default_rng(seed).normal(size=(count, 4)).tolist()]
+
+
+def best(x: dict[str, Any]) -> str:
+    return ARMS[int(x["a"] > -0.4) + int(x["a"] + 0.3 * x["b"] > 0.6)]
+
+
+def played(bandit: GLNBandit, xs: list[dict[str, Any]], **options: Any) -> list[float]:
+    """The rewards of a bandit: 10 for the best arm, 4 for another."""
+    rewards = []
+    for x in xs:
+        arm = bandit.decide(x, **options).arm
+        rewards.append(10.0 if arm == best(x) else 4.0)
+        bandit.learn(x, arm, rewards[-1])
+    return rewards
+
+
+def mean_of(bandit: GLNBandit) -> float:
+    """The mean of all rewards."""
+    assert bandit._model.learner is not None
+    return float(bandit._model.learner.targets.standardizer.mean[0])
+
+
+def test_docstrings():
+    assert doctest.testmod(gln.bandits).failed == 0
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_the_best_arm_is_found(explore):
+    bandit = GLNBandit(ARMS, explore=explore, **SMALL)
+    rewards = played(bandit, contexts(2500))
+    assert np.mean(rewards[-500:]) > 8.8  # 6 at random
+    values = bandit.predict(contexts(1)[0])
+    assert values.keys() == set(ARMS)
+    assert 3 < min(values.values()) < max(values.values()) < 11
+
+
+def test_adapts_when_rewards_change():
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(1500))
+    turned = [{**x, "a": -x["a"], "b": -x["b"]} for x in contexts(1500, seed=1)]  # best(x) is now another arm
+    rewards = []
+    for x in turned:
+        seen = {**x, "a": -x["a"], "b": -x["b"]}
+        arm = bandit.decide(seen).arm
+        rewards.append(10.0 if arm == best(x) else 4.0)
+        bandit.learn(seen, arm, rewards[-1])
+    assert np.mean(rewards[:100]) < 8
+    assert np.mean(rewards[-500:]) > 8.8
+
+
+def test_arms_that_were_not_pulled_stay_unchanged():
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(50))
+    old = learner_state(bandit._model.learner)
+    bandit.learn(contexts(1, seed=5)[0], "middle", 7.0)
+    new = learner_state(bandit._model.learner)
+    middle = bandit._model.arms["middle"]
+    others = [head for head in range(3) if head != middle]
+    for name in (name for name in old if "weights" in name):
+        np.testing.assert_array_equal(new[name][:, :, others], old[name][:, :, others])
+        assert np.abs(new[name][:, :, middle] - old[name][:, :, middle]).max() > 0
+
+
+def test_late_rewards_new_arms_and_a_retired_one():
+    bandit, waiting, hits = GLNBandit(**SMALL), [], []
+    xs = contexts(2400)
+    for step, x in enumerate(xs):
+        arms = ["left", "middle"] if step < 600 else ["middle", "right", "left"] if step < 1500 else ["left", "right"]
+        if step == 1500:
+            bandit.retire("middle")
+        arm = bandit.decide(x, arms=arms if step < 1500 else None).arm
+        assert arm in arms
+        hits.append(arm == best(x))
+        waiting.append((x, arm, 10.0 if hits[-1] else 4.0))
+        if step >= 100:
+            bandit.learn(*waiting[step - 100])
+    known = [step for step, x in enumerate(xs) if best(x) == "right"]
+    assert np.mean([hits[step] for step in known if 1000 <= step < 1500]) > 0.8
+    left = [step for step, x in enumerate(xs) if best(x) != "middle" and step >= 1800]
+    assert np.mean([hits[step] for step in left]) > 0.85
+    assert bandit.predict(xs[0]).keys() == {"left", "right"}
+    before = learner_state(bandit._model.learner)
+    bandit.learn(xs[0], "middle", 10.0)  # comes too late
+    assert_same_state(learner_state(bandit._model.learner), before)
+    bandit.retire("left")
+    bandit.retire("right")
+    with pytest.raises(ValueError, match="arms: expected one or more that are not retired"):
+        bandit.decide(xs[0])
+    assert bandit.decide(xs[0], arms=["other"]).arm == "other"
+    bandit.learn(xs[0], "other", 1.0)
+    assert bandit.predict(xs[0]).keys() == {"other"}
+
+
+def test_rewards_of_several_arms():
+    several = GLNBandit(ARMS, **SMALL)
+    for x in contexts(50):
+        several.learn_all(x, {"left": 1.0, "right": 3.0})
+    values = several.predict(contexts(1, seed=3)[0])
+    assert values["left"] < 2 < values["right"]
+    with pytest.raises(ValueError, match="arm: expected one of"):
+        several.learn_all(contexts(1)[0], {"left": 1.0, "up": 3.0})
+
+
+def test_a_new_arm_changes_nothing_else():
+    bandit = GLNBandit(ARMS[:2], **SMALL)
+    played(bandit, contexts(200))
+    x = contexts(1, seed=3)[0]
+    values = bandit.predict(x)
+    assert bandit.decide(x, arms=[*ARMS]).arm == "right"  # about which nothing is known
+    after = bandit.predict(x)
+    assert {arm: after[arm] for arm in values} == values
+    assert after["right"] == pytest.approx(mean_of(bandit))
+    bandit.learn(x, "right", 4.0)
+    assert {arm: bandit.predict(contexts(1, seed=4)[0])[arm] for arm in values}.keys() == values.keys()
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_the_value_of_an_arm_without_a_reward_is_the_mean(explore):
+    bandit = GLNBandit(["left", "right", "never"], explore=explore, **SMALL)
+    for i, x in enumerate(contexts(60)):
+        if i == 30:
+            bandit.add_arm("late")
+        bandit.learn(x, "left" if i % 3 else "right", 4.0 + i % 5)
+    xs = contexts(20, seed=1)
+    mean = mean_of(bandit)
+    assert mean == pytest.approx(6, abs=0.3)
+    for x in xs:
+        values = bandit.predict(x)
+        assert values["never"] == values["late"] == mean
+        assert mean not in (values["left"], values["right"])
+        assert bandit.explain(x)[0].keys() == bandit.explain(x)[1].keys() == {"left", "right"}
+    bandit.learn(xs[0], "late", 9.0)
+    assert bandit.predict(xs[0])["late"] != mean
+    assert bandit.explain(xs[0])[0].keys() == {"left", "right", "late"}
+    bandit.retire("left")
+    values = bandit.predict(xs[0])
+    assert values["never"] == mean_of(bandit) != values["late"]
+
+
+def test_arms_that_appear_one_by_one_double_the_heads():
+    xs, one_by_one, known = contexts(120), GLNBandit(**SMALL), GLNBandit(range(40), **SMALL)
+    heads = []
+    for i, x in enumerate(xs):
+        one_by_one.add_arm(i % 40)
+        for bandit in (one_by_one, known):
+            bandit.learn(x, i % 40, float(i % 7))
+        heads.append(one_by_one._model.room)
+    assert sorted(set(heads)) == [1, 2, 4, 8, 16, 32, 64]
+    for x in contexts(10, seed=1):
+        assert one_by_one.predict(x) == pytest.approx(known.predict(x), rel=1e-5)
+        assert one_by_one.decide(x)[0] == known.decide(x)[0]
+    for arm in range(0, 40, 3):
+        one_by_one.retire(arm)
+        known.retire(arm)
+    one_by_one.add_arm("new")
+    one_by_one.learn(xs[0], "new", 3.0)
+    for x in contexts(10, seed=2):
+        assert one_by_one.predict(x).keys() - {"new"} == known.predict(x).keys()
+        assert one_by_one.predict(x)["new"] == pytest.approx(3.0, abs=3)
+
+
+def test_many_retired_arms_cost_nothing():
+    bandits = [GLNBandit(ARMS, **SMALL) for _ in range(2)]
+    for bandit in bandits:
+        bandit.learn_all(contexts(1)[0], dict.fromkeys(ARMS, 1.0))
+    for arm in range(20000):
+        bandits[1].add_arm(arm)
+        bandits[1].retire(arm)
+    seconds: list[list[float]] = [[], []]
+    for x in contexts(200):
+        for bandit, own in zip(bandits, seconds, strict=True):
+            start = time.perf_counter()
+            bandit.decide(x)
+            own.append(time.perf_counter() - start)
+    few, many = np.median(seconds, axis=1)
+    assert many < 2 * few
+
+
+def test_room_for_arms_and_arms_without_a_reward_are_saved(tmp_path):
+    bandit = GLNBandit(["a", "b", "c", "d", "e"], **SMALL)
+    for arm in "ca":
+        bandit.learn(contexts(1)[0], arm, 2.0)
+    bandit.save(tmp_path / "b", {"rewards": 7})
+    loaded = GLNBandit.load(tmp_path / "b")
+    assert loaded.extra == {"rewards": 7}
+    for x, arm in zip(contexts(8), ["f", "b", "g", "h", "i", "e", "d", "c"], strict=True):
+        for each in (bandit, loaded):
+            each.add_arm(arm)
+            each.learn(x, arm, float(ord(arm)))
+        assert loaded.predict(x) == bandit.predict(x)
+    assert loaded._model.arms == bandit._model.arms
+    assert len({*loaded._model.arms.values()}) == 9
+    assert loaded._model.room == 10
+
+
+def test_a_file_of_version_1_0_loads(tmp_path):
+    bandit = GLNBandit(["a", "b", "c"], **SMALL)
+    for x in contexts(20):
+        bandit.learn_all(x, {"a": 1.0, "c": 3.0 + x["a"]})
+    x, values = contexts(1, seed=1)[0], bandit.predict(contexts(1, seed=1)[0])
+    # There, each arm had a number, with or without a reward, and retired ones were in a list.
+    assert bandit._model.learner is not None
+    bandit._model._stream.learner = bandit._model.learner.with_outputs([0, 2, 1], 0)
+    bandit._model.arms = {"a": 0, "b": 1, "c": 2, "d": 3}
+    vars(bandit).update(_retired=["z"])
+    bandit.save(tmp_path / "old")
+    loaded = GLNBandit.load(tmp_path / "old")
+    assert loaded.predict(x) == {**values, "d": values["b"]}
+    loaded.learn(x, "b", 5.0)
+    loaded.learn(x, "d", 5.0)
+    assert len({*loaded._model.arms.values()}) == 4
+    after = loaded.predict(x)
+    assert after["b"] != after["a"]
+    with pytest.raises(ValueError, match="not retired"):
+        loaded.decide(x, arms=["z"])
+
+
+def test_dates_are_no_contexts():
+    bandit = GLNBandit(ARMS, **SMALL)
+    for context in (np.array(["2020-01-01"], "M8[ns]"), np.array([3, 4], "m8[s]")):
+        with pytest.raises(ValueError, match="context: expected a dictionary or a vector of numbers, got dtype"):
+            bandit.learn(context, "left", 1.0)
+    assert bandit._model.learner is None
+
+
+made: Any = GLNBandit
+BAD_CALLS: dict[str, tuple[Any, str]] = {
+    "arms in one text": (lambda bandit: bandit.decide({}, "left"), "arms: expected a list of arms"),
+    "arms that are lists": (lambda bandit: bandit.propensities({}, [["left"]]), "arms: expected a list of arms"),
+    "one number of arms": (lambda bandit: made(3), "arms: expected a list of arms"),
+    "an arm that is a list": (lambda bandit: bandit.learn({}, ["left"], 1.0), "arm: expected arms that can be keys"),
+    "a new arm that is a list": (lambda bandit: bandit.add_arm(["left"]), "arm: expected arms that can be keys"),
+    "a former arm that is a list": (lambda bandit: bandit.retire(["left"]), "arm: expected arms that can be keys"),
+    "an arm that is None": (lambda bandit: bandit.learn({}, None, 1.0), "arm: expected the name of an arm, got None"),
+    "None with features": (lambda bandit: bandit.learn({}, None, 1.0, {"a": 1}), "arm: expected the name of an arm"),
+    "a new arm that is None": (lambda bandit: bandit.learn_and_add({}, {None: 1.0}), "arm: expected the name of an"),
+    "None among the arms": (lambda bandit: bandit.decide({}, [None, "left"]), "arm: expected the name of an arm"),
+    "a bandit with the arm None": (lambda bandit: made([None]), "arm: expected the name of an arm, got None"),
+    "rewards without arms": (lambda bandit: bandit.learn_all({}, [1.0]), "rewards: expected a dictionary"),
+    "a reward without an arm": (lambda bandit: bandit.learn_and_add({}, 1.0), "rewards: expected a dictionary"),
+    "a reward for float64": (lambda bandit: bandit.learn({}, "left", 1e300), "reward: expected a finite number"),
+    "a context of text": (lambda bandit: bandit.decide("text"), "context: expected a dictionary or a vector"),
+    "a context of mixed types": (lambda bandit: bandit.predict([1, "a"]), "context: expected a dictionary or a vector"),
+    "a complex context": (lambda bandit: bandit.novelty([1j]), "context: expected a dictionary or a vector"),
+    "a strength in words": (lambda bandit: made(ARMS, strength="much"), "strength: expected a number"),
+    "two ways to explore": (lambda bandit: made(ARMS, explore=["counts"]), "explore: expected one of"),
+    "an arm that is unknown": (lambda bandit: bandit.learn({"a": 1.0}, "up", 1.0), "arm: expected one of .* got 'up'"),
+    "a reward of NaN": (lambda bandit: bandit.learn({"a": 1.0}, "left", math.nan), "reward: expected a finite number"),
+    "a reward in words": (lambda bandit: bandit.learn({"a": 1.0}, "left", "much"), "reward: expected a finite number"),
+    "infinity beside a new feature": (
+        lambda bandit: bandit.learn({"a": math.inf, "new": 1.0}, "left", 1.0),
+        r"x\['a'\]: expected a finite number",
+    ),
+    "text among numbers": (lambda bandit: bandit.learn({"a": "text"}, "left", 1.0), r"x\['a'\]: expected a finite"),
+    "a seed in words": (lambda bandit: made(ARMS, seed="seed"), "seed: expected None or an integer"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_calls_that_make_no_sense(case):
+    call, message = BAD_CALLS[case]
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn({"a": 1.0}, "left", 1.0)
+    before = pickle.dumps(bandit)
+    with pytest.raises(ValueError, match=message):
+        call(bandit)
+    assert pickle.dumps(bandit) == before
+
+
+def test_a_bad_rate_teaches_no_arm():
+    bandit = GLNBandit(ARMS, **SMALL, learning_rate=lambda step: 0.1 if step < 3 else -1.0)
+    for _ in range(3):
+        bandit.learn({"a": 1.0}, "left", 1.0)
+    before = learner_state(bandit._model.learner)
+    with pytest.raises(ValueError, match="learning_rate: expected "):
+        bandit.learn_and_add({"a": 1.0}, {"new": 1.0})
+    assert list(bandit.predict({})) == ARMS
+    assert_same_state(learner_state(bandit._model.learner), before)
+
+
+def test_a_reward_of_few_bits():
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn({"a": 1.0}, "left", np.float16(0.5))  # type: ignore[arg-type]
+    assert bandit.predict({"a": 1.0})["left"] == 0.5
+
+
+def test_actions_of_coba_that_make_no_sense():
+    learner: Any = CobaLearner(**SMALL)
+    with pytest.raises(ValueError, match="actions: expected a list of actions, got 3"):
+        learner.predict(None, 3)
+    for call in (lambda: learner.learn(None, {1}, 1.0, 1.0), lambda: learner.score(None, ["a"], {1})):
+        with pytest.raises(ValueError, match="action: expected actions that can be keys"):
+            call()
+    with pytest.raises(ValueError, match="action: expected one of"):
+        learner.score(None, ["a", "b"], pd.NA)
+    with pytest.raises(ValueError, match="action: expected one of"):
+        learner.score(None, ["a", "b"], {"a": 1.0})
+    with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number"):
+        learner.predict(object(), ["a", "b"])
+
+
+def test_propensities_estimate_the_reward_of_another_policy():
+    bandit = GLNBandit(ARMS, explore="inverse-gap", strength=0.5, **SMALL)
+    xs, estimates, truth, inverse = contexts(3000), [], [], dict.fromkeys(ARMS, 0.0)
+    for x in xs:
+        decision = bandit.decide(x)
+        reward = 10.0 if decision.arm == best(x) else 4.0
+        bandit.learn(x, decision.arm, reward)
+        other = ARMS[int(x["c"] > 0)]  # another policy
+        estimates.append(reward / decision.propensity * (decision.arm == other))
+        truth.append(10.0 if other == best(x) else 4.0)
+        inverse[decision.arm] += 1 / decision.propensity
+    error = np.std(estimates) / math.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - np.mean(truth)) < 2 * error
+    assert error < 0.5
+    for total in inverse.values():  # 1 for each sample on average
+        assert total / len(xs) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_propensities_add_up_to_one(explore):
+    bandit = GLNBandit(ARMS, explore=explore, **SMALL)
+    played(bandit, contexts(100))
+    model, _, values, counts = bandit._choice(contexts(1)[0], ARMS)
+    p = bandit._propensities(model, values, counts)
+    assert p.sum() == pytest.approx(1)
+    assert (p >= 0).all()
+    assert (p.min() > 0) == (explore in ("inverse-gap", "epsilon"))
+
+
+def test_contexts_with_categories_gaps_and_new_features():
+    bandit = GLNBandit(ARMS[:2], **SMALL)
+    rng, hits = np.random.default_rng(0), []
+    for step in range(800):
+        town = str(rng.choice(["rome", "oslo", "lima"]))
+        x = {"town": town, "noise": float(rng.normal()) if rng.random() < 0.5 else None}
+        if step > 300:
+            x["late"] = float(rng.normal())
+        arm = bandit.decide(x).arm
+        hits.append((arm == "left") == (town == "oslo"))
+        bandit.learn(x, arm, float(hits[-1]))
+    assert np.mean(hits[-200:]) > 0.9
+    assert set(bandit._model._stream.schema.places) == {"town", "noise", "late"}
+    assert bandit.decide({"town": "never seen"}).arm in ARMS
+
+
+def test_vectors_and_no_context():
+    bandit, plain = GLNBandit(ARMS[:2], **SMALL), GLNBandit(ARMS[:2], explore="epsilon", **SMALL)
+    for x in np.random.default_rng(0).normal(size=(600, 3)):
+        arm = bandit.decide(x).arm
+        bandit.learn(x, arm, float((arm == "left") == (x[0] > 0)))
+        arm = plain.decide(None).arm
+        plain.learn(None, arm, 1.0 if arm == "middle" else 0.0)
+    assert bandit.decide([2.0, 0, math.nan]).arm == "left"
+    assert bandit.decide([-2.0, 0, 0]).arm == "middle"
+    assert max(plain.predict(None).items(), key=lambda pair: pair[1])[0] == "middle"
+
+
+def test_rewards_that_are_probabilities():
+    bandit = GLNBandit(ARMS[:2], rewards="probabilities", **SMALL)
+    for x in contexts(200):
+        arm = bandit.decide(x).arm
+        bandit.learn(x, arm, float(arm == "left"))
+    assert all(0 <= value <= 1 for x in contexts(50) for value in bandit.predict(x).values())
+    with pytest.raises(ValueError, match="reward: expected a finite number from 0"):
+        bandit.learn(contexts(1)[0], "left", 2)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="explore: expected one of"):
+        GLNBandit(explore="thompson")
+    with pytest.raises(ValueError, match="rewards: expected one of"):
+        GLNBandit(rewards="euros")
+    for strength, explore in ((-1, "counts"), (math.nan, "counts"), (2, "epsilon")):
+        with pytest.raises(ValueError, match="strength: expected a number from 0 to"):
+            GLNBandit(strength=strength, explore=explore)
+    with pytest.raises(ValueError, match="arms: expected one or more"):
+        GLNBandit().decide({"a": 1.0})
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn([1.0, 2.0], "left", 1.0)
+    with pytest.raises(ValueError, match=r"a vector of 2 numbers, got shape \(3,\)"):
+        bandit.decide([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="arm: expected one of"):
+        bandit.retire("up")
+
+
+def test_in_an_experiment_of_coba():
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("coba")
+    import coba
+
+    learners = [CobaLearner(layer_sizes=(8, 4)), CobaLearner("epsilon", layer_sizes=(8, 4)), coba.RandomLearner()]
+    environments = coba.Environments.from_linear_synthetic(400, n_actions=3, n_action_features=0, seed=1)
+    result = coba.Experiment(environments, learners).run(quiet=True)
+    rewards = result.interactions.to_pandas().groupby("learner_id").reward.mean()
+    assert rewards[:2].min() > rewards[2] + 0.05
+    assert learners[1].score({"a": 1.0}, ["x", "y"], "y") == 0.5
+    for context in (None, 2.0, [1.0, "red"], {"a": 1.0}):
+        learner = CobaLearner(layer_sizes=(8, 4))
+        action, probability = learner.predict(context, ["x", "y"])
+        learner.learn(context, action, 1.0, probability)
+    assert learner.params["explore"] == "inverse-gap"
+
+
+def test_coba_evaluates_it_on_a_log_of_others_decisions():
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("coba")
+    from coba.evaluators import SequentialCB
+
+    rng, arms = np.random.default_rng(0), ["x", "y"]
+    contexts = [{"a": float(a)} for a in rng.normal(size=60)]
+    rows: list[dict[str, Any]] = [
+        {"context": each, "actions": arms, "action": arms[i % 2], "probability": 0.5} for i, each in enumerate(contexts)
+    ]
+    rows = [row | {"reward": float((row["action"] == "x") == (row["context"]["a"] > 0))} for row in rows]
+    environment = types.SimpleNamespace(read=lambda: iter(rows))
+    learner = CobaLearner("greedy", layer_sizes=(8, 4))
+    found = [row["reward"] for row in SequentialCB(["reward"], learn="off", eval="ips").evaluate(environment, learner)]
+    bandit, expected = GLNBandit(arms, explore="greedy", layer_sizes=(8, 4), seed=1), []
+    for row in rows:
+        p = bandit.propensities(row["context"])[row["action"]]
+        expected.append(row["reward"] / row["probability"] * p)
+        bandit.learn(row["context"], row["action"], row["reward"])
+    assert found == expected
+    assert np.mean(found) > 0.7
+
+
+def test_actions_of_coba_may_repeat():
+    actions = ["x", "x", "y", "z", "y"]
+    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
+    for action in ("x", "y", "z"):
+        learner.learn({"a": 1.0}, action, float(action == "z"), 0.5)
+    found = {each: learner.score({"a": 1.0}, actions, each) for each in actions}
+    assert found == {"x": pytest.approx(0.1), "y": pytest.approx(0.1), "z": pytest.approx(0.8)}
+    for _ in range(30):
+        action, probability = learner.predict({"a": 1.0}, actions)
+        assert probability == found[action]
+    features = [{"b": 1.0}, {"b": 1.0}, {"b": 2.0}]
+    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
+    learner.learn({"a": 1.0}, features[2], 1.0, 0.5)
+    learner.learn({"a": 1.0}, features[0], 0.0, 0.5)
+    assert learner.score({"a": 1.0}, features, {"b": 2.0}) == pytest.approx(0.8)
+    p = list(learner._bandit.propensities({"a": 1.0}, dict(enumerate(features))).values())
+    assert [learner.score({"a": 1.0}, features, each) for each in features] == [p[0], p[0], p[2]]
+    with pytest.raises(ValueError, match=r"action: expected one of \['x', 'y'\] \(2 arms\), got 'z'"):
+        learner.score(None, ["x", "y"], "z")
+
+
+def test_errors_name_a_few_of_many_arms():
+    bandit = GLNBandit(range(5000), **SMALL)
+    bandit.retire(4000)
+    some = r"\[0, 1, 2, 3, 4, \.\.\.\] \(4,999 arms\)"
+    for call in (lambda: bandit.learn(None, "no", 1.0), lambda: bandit.retire("no")):
+        with pytest.raises(ValueError, match=f"arm: expected one of {some}, got 'no'"):
+            call()
+    with pytest.raises(ValueError, match=r"arms: expected one or more that are not retired, got \[4000\] \(1 arms\)"):
+        bandit.decide(None, arms=range(5000))
+    bandit.learn(None, 7, 1.0)
+    with pytest.raises(ValueError, match=r"arms: expected none with features, .*, got features of") as raised:
+        bandit.decide(None, arms={arm: {"a": 1.0} for arm in range(3000)})
+    assert len(str(raised.value)) < 200
+
+
+def mixed(values: list[float], counts: list[float], t: int, strength: float = 50) -> list[float]:
+    """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
+
+    def largest(scores: list[float]) -> list[bool]:
+        best = max((score, -n) for score, n in zip(scores, counts, strict=True))
+        return [(score, -n) == best for score, n in zip(scores, counts, strict=True)]
+
+    p = [1 / (len(values) + strength * math.sqrt(t) * (max(values) - value)) for value in values]
+    best, rest = largest(values), 1 - sum(p)
+    p = [each + rest * is_best / sum(best) for each, is_best in zip(p, best, strict=True)]
+    scores = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
+    promising = largest(scores)
+    share = 1 / (2 + math.sqrt(len(counts)) * min(counts))
+    return [(1 - share) * each + share * has / sum(promising) for each, has in zip(p, promising, strict=True)]
+
+
+@pytest.mark.parametrize("lessons", [2, 80])
+def test_propensities_are_as_documented(lessons):
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(lessons))
+    unit = float(bandit._model.learner.targets.standardizer.scale[0]) or 1.0
+    rng = np.random.default_rng(3)
+    for i in range(50):
+        values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
+        bandit.strength = None if i % 2 else 1000.0
+        found = bandit._propensities(bandit._model, unit * values, counts)
+        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 50)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_by_default_each_arm_has_a_chance():
+    bandit, arms = GLNBandit(**SMALL), {f"a{i}": {"x": float(i)} for i in range(200)}
+    for i, x in enumerate(contexts(60)):
+        assert min(bandit.propensities(x, arms).values()) > 0
+        bandit.learn(x, bandit.decide(x, arms).arm, 1e9 * (i % 7 == 0))
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_equal_arms_share_decisions(explore):
+    arms = [f"a{i}" for i in range(20)]
+    bandit = GLNBandit(arms, explore=explore, **SMALL)
+    assert bandit.propensities({"a": 1.0}) == pytest.approx(dict.fromkeys(arms, 0.05))
+    chosen = [bandit.decide({"a": 1.0}).arm for _ in range(400)]  # no reward has come yet
+    counts = [chosen.count(arm) for arm in arms]
+    assert max(counts) <= (20 if explore in ("counts", "greedy") else 40)
+    again = GLNBandit(arms, explore=explore, **SMALL)
+    assert [again.decide({"a": 1.0}).arm for _ in range(400)] == chosen
+    others = GLNBandit(arms, explore=explore, **SMALL | {"seed": 9})
+    assert [others.decide({"a": 1.0}).arm for _ in range(400)] != chosen
+
+
+def test_pending_decisions_are_counted_until_their_rewards_are_learned(tmp_path):
+    bandit, x = GLNBandit(ARMS, explore="counts", **SMALL), {"a": 1.0}
+    decided = [bandit.decide(x).arm for _ in range(30)]
+    assert bandit._pending == dict.fromkeys(bandit._pending, 10)
+    before = bandit.propensities(x), bandit.predict(x)
+    assert (bandit.propensities(x), bandit.predict(x)) == before  # asking decides nothing
+    bandit.save(tmp_path / "bandit.gln")
+    loaded = GLNBandit.load(tmp_path / "bandit.gln")
+    assert loaded._pending == bandit._pending
+    for arm in decided:
+        bandit.learn(x, arm, 1.0)
+    assert bandit._pending == {}
+    for arm in decided:
+        loaded.learn(x, arm, 1.0)
+    assert [loaded.decide(x) for _ in range(9)] == [bandit.decide(x) for _ in range(9)]
+    bandit.retire("left")
+    assert "left" not in bandit._pending
+
+
+def test_pending_decisions_are_bounded():
+    bandit = GLNBandit(["only", "other"], explore="greedy", **SMALL)
+    for _ in range(2 * MOST_PENDING + 10):
+        bandit.decide(None)
+    assert 0 < max(bandit._pending.values()) <= MOST_PENDING
+
+
+def test_rewards_that_come_in_batches_find_the_best_arm_as_well():
+    rng = np.random.default_rng(5)
+    for explore in ("inverse-gap", "counts"):
+        bandit, earned = GLNBandit(range(10), explore=explore, **SMALL), 0.0
+        for _ in range(4):
+            xs = [{"a": float(a)} for a in rng.normal(size=100)]
+            arms = [bandit.decide(x).arm for x in xs]
+            rewards = [float(rng.random() < (0.8 if arm == 7 else 0.2)) for arm in arms]
+            earned = float(np.mean(rewards))
+            bandit.learn_log([(x, arm, r, 1.0) for x, arm, r in zip(xs, arms, rewards, strict=True)])
+        assert earned > 0.5
+
+
+@pytest.mark.parametrize("weight", [1.0, 50.0, 1e4, 1e6])
+@pytest.mark.parametrize("has_features", [False, True])
+def test_values_stay_near_the_rewards_whatever_the_weights(weight, has_features):
+    rng, bandit = np.random.default_rng(6), GLNBandit(**SMALL)
+    arms = {arm: {"x": float(i)} for i, arm in enumerate(ARMS)} if has_features else ARMS
+    for _ in range(25):
+        x = {"a": float(rng.normal())}
+        bandit.learn_log([(x, ARMS[rng.integers(3)], float(rng.random() < 0.5), 1.0, arms, weight)])
+        values = bandit.predict({"a": float(rng.normal())}, arms)
+        assert all(-0.1 <= value <= 1.1 for value in values.values())
+        assert 0 < bandit.decide(x, arms).propensity <= 1
+
+
+def test_decisions_have_the_frequencies_of_their_propensities():
+    bandit, x = GLNBandit(ARMS, strength=3, **SMALL), {"a": 1.0}
+    bandit.learn_all(x, {"left": 1.0, "middle": 0.9, "right": 0.7})
+    p = bandit.propensities(x)
+    chosen = []
+    for _ in range(4000):
+        chosen.append(bandit.decide(x).arm)
+        bandit._pending.clear()  # or propensities would change
+    for arm in ARMS:
+        assert p[arm] > 0.05
+        assert chosen.count(arm) / 4000 == pytest.approx(p[arm], abs=4 * math.sqrt(p[arm] * (1 - p[arm]) / 4000))

@@ -1,0 +1,824 @@
+"""Pictures show what they were given, and their text fits. Their looks were checked by eye."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import ROOT
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_wine
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, SGDRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from gln_numpy import GLN
+
+if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+    pytest.importorskip("matplotlib")
+
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from gln import plots
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarser grids, which are faster to draw."""
+    monkeypatch.setattr(plots, "SIDE", 60)
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[GLN, np.ndarray, np.ndarray]:
+    """A network that has learned two classes, the samples as columns (2, 40) and their labels."""
+    samples = np.random.default_rng(0).standard_normal((2, 40)).astype(np.float32)
+    labels = (samples[0] * samples[1] > 0).astype(int)
+    model = GLN([8, 1], 2, 2, context_bias=1.0, seed=0)
+    model.predict_online(samples, samples, labels)
+    return model, samples, labels
+
+
+@pytest.fixture(scope="module")
+def thirds() -> tuple[np.ndarray, np.ndarray]:
+    """Samples as rows (60, 2) in three clusters, and their class numbers."""
+    labels = np.arange(60) % 3
+    places = np.array([[-3, 0], [3, 0], [0, 4]])
+    return places[labels] + np.random.default_rng(0).standard_normal((60, 2)), labels
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_a_figure_once(monkeypatch):
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        for package in ("nbclient", "ipykernel"):
+            pytest.importorskip(package)
+    nbclient, v4 = importlib.import_module("nbclient"), importlib.import_module("nbformat.v4")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    plot = 'plots.plot_learning_curves({"one": [True, False]})'
+    sources = ["from gln import plots\n" + plot, "%matplotlib inline\n" + plot]  # without and with the inline backend
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
+    nbclient.NotebookClient(notebook, timeout=300).execute()
+    for cell in notebook.cells:
+        assert [sorted(output.get("data", output)) for output in cell.outputs] == [["image/png", "text/plain"]]
+
+
+def test_explanations_show_contributions():
+    rng = np.random.default_rng(0)
+    images, weights, inputs = rng.random((3, 16, 2))
+    figure = plots.plot_explanations(images, weights, inputs, ["a", "b"])
+    first, first_parts, second, second_parts = figure.axes[:4]
+    assert [axes.get_title() for axes in (first, second)] == ["a", "b"]
+    np.testing.assert_array_equal(first.images[0].get_array(), images[:, 0].reshape(4, 4))
+    np.testing.assert_allclose(second_parts.images[0].get_array(), (weights * inputs)[:, 1].reshape(4, 4))
+    assert first_parts.images[0].norm is second_parts.images[0].norm
+    (label,) = (axes.get_xlabel() for axes in figure.axes if axes.get_xlabel())
+    assert label == "contribution to the logit: red for, blue against"
+    for titles in (["a"], "ab"):
+        with pytest.raises(ValueError, match="titles: expected a sequence of 2 strings"):
+            plots.plot_explanations(images, weights, inputs, titles)
+    with pytest.raises(ValueError, match="images, weights, inputs: expected"):
+        plots.plot_explanations(images, weights, inputs[:, :1], ["a", "b"])
+    for bad in (images[:15], images[:, 0], images[:, :0]):
+        with pytest.raises(ValueError, match="images: expected"):
+            plots.plot_explanations(bad, bad, bad, ["a", "b"])
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5)])
+def test_explanations_stand_below_their_images_in_rows_of_up_to_five(count, columns):
+    images = np.random.default_rng(0).random((4, count))
+    titles = [f"true {b}\npredicted {b}" for b in range(count)]
+    figure = plots.plot_explanations(images, images, images, titles)
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() < 6
+    *drawn, bar = figure.axes
+    assert [axes.get_title() for axes in drawn[::2]] == titles
+    for b, (above, below) in enumerate(zip(drawn[::2], drawn[1::2], strict=True)):
+        np.testing.assert_array_equal(below.images[0].get_array().ravel(), images[:, b] ** 2)
+        box, upper, lower = above.title.get_window_extent(), above.get_window_extent(), below.get_window_extent()
+        assert lower.x0 == pytest.approx(upper.x0)
+        assert lower.y1 < upper.y0
+        assert box.x0 >= 0
+        assert box.y1 <= (figure.bbox.y1 if b < columns else drawn[2 * (b - columns) + 1].get_window_extent().y0)
+    assert bar.get_tightbbox().y0 >= 0
+    assert bar.get_tightbbox().y1 < lower.y0
+
+
+def test_halfspaces_show_the_images_far_on_either_side():
+    model = GLN([2, 1], 9, 9, context_map_size=2, seed=0)
+    images = np.eye(9)
+    plane = model.get_state()["hyperplanes.1"][1, 0]
+    axes = plots.plot_halfspaces(model, images, images, neuron=1, shown=2).axes
+    assert len(axes) == 2 * 5
+    order = plane.argsort()
+    shown = [axes[i].images[0].get_array().ravel().argmax() for i in (0, 1, 3, 4)]
+    assert shown == [order[0], order[1], order[-2], order[-1]]
+    np.testing.assert_allclose(axes[2].images[0].get_array().ravel(), plane)
+    for layer, neuron in ((0, 0), (3, 0), (1, 2), (1, -1)):
+        with pytest.raises(ValueError, match="layer, neuron"):
+            plots.plot_halfspaces(model, images, images, layer, neuron)
+    with pytest.raises(ValueError, match="context_inputs"):
+        plots.plot_halfspaces(model, images, images[:8])
+    with pytest.raises(ValueError, match="images: expected"):
+        plots.plot_halfspaces(model, images[:, 0], images[:, 0])
+    assert len(plots.plot_halfspaces(model, images, images, shown=9).axes) == 2 * 19
+    refused: list[Any] = [0, 10, -1, 1.5]
+    for count in refused:
+        with pytest.raises(ValueError, match="shown: expected an integer from 1 to 9"):
+            plots.plot_halfspaces(model, images, images, shown=count)
+    with pytest.raises(ValueError, match="model: expected halfspaces"):
+        plots.plot_halfspaces(GLN([2, 1], 9, 9, context_map_size=0), images, images, shown=2)
+
+
+def test_confusion_shows_every_count():
+    counts = pd.DataFrame([[5, 1], [2, 7]], index=["no", "yes"], columns=["no", "yes"])
+    axes = plots.plot_confusion(counts).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["5", "1", "2", "7"]
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1], [2, 0]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["no", "yes"]
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [0, 0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    of_array = plots.plot_confusion(counts.to_numpy()).axes[0]
+    assert [text.get_text() for text in of_array.texts] == ["5", "1", "2", "7"]
+    for bad in (counts[:1], [1, 2], np.ones((2, 3)), np.ones((0, 0))):
+        with pytest.raises(ValueError, match="counts: expected"):
+            plots.plot_confusion(bad)
+
+
+def test_confusion_shows_shares_and_long_names():
+    names = ["setosa", "versicolor", "virginica"]
+    shares = pd.DataFrame([[1, 0, 0], [0, 0.94, 0.06], [np.nan, np.nan, np.nan]], index=names, columns=names)
+    figure = plots.plot_confusion(shares)
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts[:6]] == ["1.00", "0.00", "0.00", "0.00", "0.94", "0.06"]
+    assert axes.images[0].get_clim() == pytest.approx((0, 0.06 * 1.3))
+    figure.draw_without_rendering()
+    assert axes.get_window_extent().width / 3 > 0.45 * figure.dpi  # inches per cell, despite long names
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [45, 45, 45]
+
+
+def test_learning_curves_are_means_since_the_point_before():
+    hits = np.ones(1000, bool)
+    hits[:10], hits[100:200] = False, False
+    axes = plots.plot_learning_curves({"one": hits, "short": [True]}, per_decade=1).axes[0]
+    one, short = axes.lines
+    assert one.get_xdata().tolist() == [10, 100, 1000]
+    np.testing.assert_allclose(one.get_ydata(), [100, 0, 100 / 9])
+    assert short.get_xdata().tolist() == [1]
+    with pytest.raises(ValueError, match=r"hits\['empty'\]"):
+        plots.plot_learning_curves({"empty": []})
+    with pytest.raises(ValueError, match="hits: expected at least one curve"):
+        plots.plot_learning_curves({})
+    for few in (0, -1):
+        with pytest.raises(ValueError, match="per_decade: expected at least 1"):
+            plots.plot_learning_curves({"one": hits}, few)
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(1, [1]), (9, [9]), (11, [11]), (1000, [562, 1000]), (1300, [562, 1300]), (2000, [1000, 2000])]
+)
+def test_learning_curves_do_not_end_with_a_point_of_few_samples(count, last):
+    (curve,) = plots.plot_learning_curves({"one": np.zeros(count, bool)}).axes[0].lines
+    assert curve.get_xdata()[-2:].tolist() == last
+
+
+def test_learning_curves_leave_out_zeros():
+    hits = np.ones(1000, bool)
+    hits[:10] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for curves in ({"reaches zero": hits, "none": ~np.zeros(50, bool)}, {"right": [True]}, {"wrong": [False]}):
+            figure = plots.plot_learning_curves(curves)
+            figure.draw_without_rendering()
+            low, high = figure.axes[0].get_ylim()
+            assert 0 < low < high <= 2000
+    first = plots.plot_learning_curves({"reaches zero": hits}).axes[0].lines[0]
+    path = first.get_transform().transform_path_non_affine(first.get_path())
+    assert np.isfinite(path.vertices).all(axis=1).tolist() == [True] + 8 * [False]
+
+
+@pytest.mark.parametrize(
+    ("count", "of_samples", "of_errors"),
+    [
+        pytest.param(2, "1 3", "30 100", id="one point"),
+        pytest.param(100, "10 30 100", "3 10 30 100", id="100 samples"),
+        pytest.param(2000, "10 30 100 300 1,000 3,000", "1 3 10 30 100", id="2,000 samples"),
+        pytest.param(60_000, "10 100 1,000 10,000 100,000", "1 3 10 30 100", id="60,000 samples"),
+        pytest.param(1_000_000, "10 100 1,000 10,000 100,000 1,000,000", "1 3 10 30 100", id="a million samples"),
+    ],
+)
+def test_learning_curves_have_plain_numbers_side_by_side(count, of_samples, of_errors):
+    hits = np.arange(count) % 50 > 0  # errors of 2 %, after those of the first ten
+    hits[: min(10, count - 1)] = False
+    figure = plots.plot_learning_curves({"one": hits})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for axis, expected, side in ((axes.xaxis, of_samples, "x"), (axes.yaxis, of_errors, "y")):
+        labels = axis.get_ticklabels()
+        assert [label.get_text() for label in labels] == expected.split()
+        assert not any(label.get_text() for label in axis.get_ticklabels(minor=True))
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(getattr(a, side + "1") < getattr(b, side + "0") for a, b in itertools.pairwise(boxes))
+        low, high = sorted(axis.get_view_interval())
+        data = axes.lines[0].get_data()[side == "y"]
+        assert low < min(data[data > 0]) <= max(data) < high
+
+
+def border_of(axes) -> np.ndarray:
+    """The line between two classes, (2, P)."""
+    (line,) = (artist for artist in axes.collections if artist.get_array() is not None)
+    return line.get_paths()[0].vertices.T
+
+
+def place_at(axes, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The centre (2,) and colour (3,) of the grid cell that contains a point (2,)."""
+    (image,) = axes.images
+    low, high = np.reshape(image.get_extent(), (2, 2)).T
+    colours = np.array(image.get_array())
+    size = (high - low) / colours.shape[1::-1]
+    column, row = ((point - low) / size).astype(int)
+    return low + (np.array([column, row]) + 0.5) * size, colours[row, column]
+
+
+def points_of(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By the name of each class, its samples (B, 2) and their colour (3,)."""
+    drawn = [artist for artist in axes.collections if artist.get_array() is None]
+    return {str(a.get_label()): (np.asarray(a.get_offsets()), np.array(a.get_facecolor())[0, :3]) for a in drawn}
+
+
+def test_regions_are_those_of_a_model_as_it_is(learned):
+    model, samples, labels = learned
+    before = model.get_state()
+    (axes,) = plots.plot_regions(model, samples, labels).axes
+    for name, array in model.get_state().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    border, step = border_of(axes), np.array([[0.05], [0.05]])
+    sides = [model.predict(border + sign * step, border + sign * step) > 0.5 for sign in (-1, 1)]
+    assert border.shape[1] > 10
+    assert (sides[0] != sides[1]).mean() > 0.5
+    for point in samples.T:
+        middle, colour = place_at(axes, point)
+        np.testing.assert_allclose(colour, colormaps["RdBu_r"](model.predict(middle, middle))[:3], atol=0.02)
+    for label, (points, colour) in points_of(axes).items():
+        np.testing.assert_array_equal(points, samples[:, labels == int(label)].T)
+        np.testing.assert_allclose(colour, colormaps["RdBu_r"](float(label))[:3])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(np.array(["no", "yes"]), id="strings"),
+        pytest.param(np.array([False, True]), id="bools"),
+        pytest.param(np.array([-1.0, 7.0]), id="floats"),
+        pytest.param(np.array(["no", "yes"], object), id="objects"),
+    ],
+)
+def test_regions_of_a_scikit_learn_classifier_have_its_rows_and_labels(thirds, names):
+    rows, labels = thirds[0], names[thirds[1] // 2]
+    classifier = LogisticRegression().fit(rows, labels)
+    before = classifier.coef_.copy()
+    (axes,) = plots.plot_regions(classifier, rows, pd.Series(labels)).axes
+    np.testing.assert_array_equal(classifier.coef_, before)
+    np.testing.assert_allclose(classifier.decision_function(border_of(axes).T), 0, atol=0.01)
+    points = points_of(axes)
+    assert list(points) == [text.get_text() for text in axes.get_legend().get_texts()] == list(map(str, names))
+    for name in names:
+        np.testing.assert_allclose(points[str(name)][0], rows[labels == name])
+
+
+@pytest.mark.parametrize("kind", ["GLN", "classifier"])
+def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
+    rows, labels = thirds
+    if kind == "GLN":
+        model = GLN([8, 1], 2, 2, num_classes=3, context_bias=1.0, seed=0)
+        model.predict_online(rows.T, rows.T, labels)
+        (axes,) = plots.plot_regions(model, rows.T, labels).axes
+    else:
+        classifier = LogisticRegression().fit(rows, labels)
+        (axes,) = plots.plot_regions(classifier, rows, labels).axes
+    points, sure = points_of(axes), []
+    assert list(points) == ["0", "1", "2"]
+    for label, (drawn, colour) in points.items():
+        np.testing.assert_allclose(drawn, rows[labels == int(label)])
+        np.testing.assert_allclose(colour, colormaps["tab10"](int(label))[:3])
+    for point in np.concatenate([rows, 0.3 * rows]):
+        middle, colour = place_at(axes, point)
+        if kind == "GLN":
+            p = model.predict(middle, middle)
+            p = p / p.sum()
+        else:
+            (p,) = classifier.predict_proba([middle])
+        sure.append((3 * p.max() - 1) / 2)
+        of_class = points[str(p.argmax())][1]
+        np.testing.assert_allclose(colour, 1 - sure[-1] * (1 - of_class), atol=1e-4)
+    assert min(sure) < 0.4 < 0.8 < max(sure)
+
+
+def test_regions_ask_a_classifier_by_the_names_of_a_table(thirds):
+    table = pd.DataFrame(thirds[0], columns=["width", "height"])
+    model = LogisticRegression().fit(table, thirds[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # scikit-learn warns if names are missing
+        (axes,) = plots.plot_regions(model, table, thirds[1]).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
+
+
+def test_regions_are_drawn_in_given_axes(learned):
+    figure = Figure()
+    left, right = figure.subfigures(1, 2)
+    other, axes = left.subplots(), right.subplots()
+    axes.set(title="mine", aspect="equal")
+    assert plots.plot_regions(*learned, ax=axes) is figure
+    assert axes.images
+    assert not other.has_data()
+    assert (axes.get_title(), axes.get_aspect()) == ("mine", 1)
+    given: Any = np.array([axes])
+    with pytest.raises(ValueError, match="ax: expected Axes or None, got ndarray"):
+        plots.plot_regions(*learned, ax=given)
+
+
+def test_regions_without_border_or_extent_are_drawn():
+    sure, same = GLN([2, 1], 2, 2, seed=0), np.ones((2, 3))
+    sure.predict_online(same, same, [1, 1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_regions(sure, same, [1, 1, 1]).draw_without_rendering()
+        plots.plot_learning(GLN([2, 1], 2, 2, num_classes=3), same, [1, 1, 1]).draw_without_rendering()
+
+
+def test_regions_raise_errors(learned, thirds):
+    network, (rows, labels) = learned[0], thirds
+    classifier = LogisticRegression().fit(rows, labels)
+    refused: list[Any] = [
+        (network, rows, labels, r"samples, labels: expected \(2, B\)"),
+        (network, rows[:0].T, [], r"samples, labels: expected \(2, B\)"),
+        (classifier, rows.T, labels, r"samples, labels: expected \(B, 2\)"),
+        (network, np.full((2, 60), np.nan), labels % 2, "samples: expected finite numbers"),
+        (classifier, rows.astype(str), labels, "samples: expected finite numbers"),
+        (network, rows.T, labels, r"labels: expected some of \[0, 1\], got 2"),
+        (classifier, rows, labels.astype(str), "labels: expected some of .*, got '0'"),
+        (GLN([2, 1], 3, 2), rows.T, labels, "model: expected a GLN with input_size"),
+        (GLN([2, 1], 2, 3), rows.T, labels, "model: expected a GLN with input_size"),
+        (LinearSVC(), rows, labels, "model: expected a GLN with input_size"),
+        (LogisticRegression(), rows, labels, "not fitted"),
+    ]
+    for model, samples, of_samples, message in refused:
+        with pytest.raises(ValueError, match=message):
+            plots.plot_regions(model, samples, of_samples)
+
+
+def test_learning_is_drawn_of_a_copy(learned):
+    model, samples, labels = learned
+    fresh = GLN([8, 1], 2, 2, context_bias=1.0, seed=0)
+    before = fresh.get_state()
+    first, last = plots.plot_learning(fresh, samples, labels, after=np.array([5, 40])).axes
+    for name, array in fresh.get_state().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert [axes.get_title() for axes in (first, last)] == ["5 samples", "40 samples"]
+    assert [sum(len(points) for points, _ in points_of(axes).values()) for axes in (first, last)] == [5, 40]
+    (whole,) = plots.plot_regions(model, samples, labels).axes
+    np.testing.assert_array_equal(last.images[0].get_array(), whole.images[0].get_array())
+    assert (first.images[0].get_array() != whole.images[0].get_array()).any()
+    with pytest.raises(ValueError, match="model: expected one that has learned nothing yet, got step 40"):
+        plots.plot_learning(model, samples, labels)
+
+
+@pytest.mark.parametrize(
+    ("count", "after"), [(3, ["3"]), (30, ["10", "30"]), (1000, ["10", "30", "100", "1,000"]), (40, ["10", "30", "40"])]
+)
+def test_learning_is_drawn_up_to_the_last_sample(count, after):
+    samples = np.random.default_rng(0).standard_normal((2, count))
+    figure = plots.plot_learning(GLN([1], 2, 2), samples, np.arange(count) % 2)
+    assert [axes.get_title() for axes in figure.axes] == [f"{end} samples" for end in after]
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "true class"
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1"]
+    assert figure.get_figwidth() < 6
+
+
+def test_learning_raises_errors():
+    samples, labels = np.zeros((2, 3)), [0, 1, 1]
+    with pytest.raises(ValueError, match="samples, labels"):
+        plots.plot_learning(GLN([1], 2, 2), samples.T, labels)
+    with pytest.raises(ValueError, match="labels: expected some of"):
+        plots.plot_learning(GLN([1], 2, 2), samples, [0, 1, 2])
+    with pytest.raises(ValueError, match="model: expected a GLN with input_size"):
+        plots.plot_learning(GLN([1], 3, 2), samples, labels)
+    refused: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
+    for after in refused:
+        with pytest.raises(ValueError, match="after: expected"):
+            plots.plot_learning(GLN([1], 2, 2), samples, labels, after)
+
+
+class SeenSoFar:
+    """An estimator with simple predictions: the mean of its targets plus x; as quantiles, their lowest, mean and
+    highest times |x|."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.names: list[Any] = []
+
+    def partial_fit(self, X, y):  # noqa: N803 - scikit-learn's name
+        self.seen, self.names = [*self.seen, *y], [*self.names, getattr(X, "columns", None)]
+
+    def predict(self, X):  # noqa: N803
+        return np.mean(self.seen) + np.asarray(X)[:, 0]
+
+    def predict_quantiles(self, X):  # noqa: N803
+        self.names.append(getattr(X, "columns", None))
+        return np.array([min(self.seen), np.mean(self.seen), max(self.seen)]) * np.abs(np.asarray(X))
+
+
+def interval_of(axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean (2, P), the corners of the band (V, 2) and the samples (B, 2) in a picture."""
+    band = next(artist for artist in axes.collections if artist.get_label() == "interval")
+    samples = next(artist for artist in axes.collections if artist.get_label() == "samples learned")
+    (mean,) = axes.lines
+    return np.array(mean.get_data()), band.get_paths()[0].vertices, np.asarray(samples.get_offsets())
+
+
+@pytest.fixture(scope="module")
+def waves() -> tuple[np.ndarray, np.ndarray]:
+    """Samples as rows (200, 1), and their targets (200,), whose noise grows with the distance from 0."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (200, 1))
+    return x, np.sin(3 * x[:, 0]) + (0.1 + 0.4 * np.abs(x[:, 0])) * rng.standard_normal(200)
+
+
+def test_intervals_are_those_of_a_copy_after_so_many_samples(waves):
+    X, y = waves  # noqa: N806
+    model = SeenSoFar()
+    figure = plots.plot_intervals(model, X, y, after=np.array([5, 50, 200]))
+    assert model.seen == []
+    for axes, end in zip(figure.axes, (5, 50, 200), strict=True):
+        mean, corners, samples = interval_of(axes)
+        np.testing.assert_array_equal(samples, np.column_stack([X, y])[:end])
+        np.testing.assert_allclose(mean[1], y[:end].mean() + mean[0])
+        low, high = y[:end].min() * abs(mean[0]), y[:end].max() * abs(mean[0])
+        for x, bottom, top in zip(mean[0], low, high, strict=True):
+            at = corners[corners[:, 0] == x, 1]
+            np.testing.assert_allclose([at.min(), at.max()], [bottom, top])
+        later = slice(end if end < 200 else 0, 200)
+        reach = abs(X[later, 0])
+        share = ((y[:end].min() * reach <= y[later]) & (y[later] <= y[:end].max() * reach)).mean()
+        which = f"the next {200 - end}" if end < 200 else "them"
+        assert axes.get_title() == f"{end} samples: the interval covers {share:.1%} of {which}"
+        assert mean[0].min() < X.min() < X.max() < mean[0].max()
+        assert axes.get_ylim()[0] < y.min() < y.max() < axes.get_ylim()[1]
+    assert len({axes.get_title().split()[5] for axes in figure.axes}) == 3
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == ["interval", "predicted mean", "samples learned"]
+
+
+def test_intervals_of_a_trained_regressor_continue_from_it(waves):
+    X, y = waves  # noqa: N806
+    model = GLNRegressor(quantiles=(0.1, 0.5, 0.9), backend="numpy", random_state=0).partial_fit(X[:50], y[:50])
+    before = model.predict(X)
+    (axes,) = plots.plot_intervals(model, X[50:], y[50:], after=[100]).axes
+    np.testing.assert_array_equal(model.predict(X), before)
+    model.partial_fit(X[50:150], y[50:150])
+    mean, corners, samples = interval_of(axes)
+    assert len(samples) == 100
+    np.testing.assert_array_equal(mean[1], model.predict(mean[0][:, None]))
+    quantiles = model.predict_quantiles(mean[0][:, None])
+    for x, bottom, top in zip(mean[0], quantiles[:, 0], quantiles[:, -1], strict=True):
+        at = corners[corners[:, 0] == x, 1]
+        np.testing.assert_allclose([at.min(), at.max()], [bottom, top])
+
+
+def test_intervals_have_the_names_of_a_table(waves):
+    table, target = pd.DataFrame(waves[0], columns=["width"]), pd.Series(waves[1], name="height")
+    model = SeenSoFar()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("copy.deepcopy", lambda model: model)  # so that its calls can be inspected
+        first, last = plots.plot_intervals(model, table, target, after=[7, 9]).axes
+    assert [axes.get_xlabel() for axes in (first, last)] == ["", "width"]
+    assert [axes.get_ylabel() for axes in (first, last)] == ["height", "height"]
+    assert [list(names) for names in model.names] == 6 * [["width"]]
+    (plain,) = plots.plot_intervals(SeenSoFar(), waves[0], waves[1], after=[9]).axes
+    assert (plain.get_xlabel(), plain.get_ylabel()) == ("", "")
+    for array, expected in zip(interval_of(plain), interval_of(last), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "after"), [(3, ["3"]), (40, ["10", "30", "40"]), (1000, ["10", "30", "100", "1,000"])]
+)
+def test_intervals_are_drawn_up_to_the_last_sample_without_overlap(count, after):
+    rng = np.random.default_rng(0)
+    figure = plots.plot_intervals(SeenSoFar(), rng.standard_normal((count, 1)), rng.standard_normal(count))
+    assert [axes.get_title().split()[0] for axes in figure.axes] == after
+    figure.draw_without_rendering()
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(figure.bbox.x0 <= title.x0 and title.x1 <= figure.bbox.x1 for title in titles)
+    assert all(a.get_tightbbox().y0 > b.get_tightbbox().y1 for a, b in itertools.pairwise(figure.axes))
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 > 0
+    assert legend.x1 < figure.bbox.x1
+    assert all(legend.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
+
+
+def test_intervals_without_extent_are_drawn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_intervals(SeenSoFar(), np.ones((3, 1), int), [True, True, True]).draw_without_rendering()
+
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def test_a_fan_shows_targets_and_bands_between_pairs_of_quantiles():
+    rng = np.random.default_rng(0)
+    y = pd.Series(rng.normal(size=30), name="price")
+    quantiles = np.sort(rng.normal(size=(30, 5)), axis=1)
+    (axes,) = plots.plot_fan(y, quantiles, LEVELS).axes
+    samples, line = axes.collections[-1].get_offsets(), axes.lines[0].get_xydata()
+    np.testing.assert_allclose(samples, np.column_stack([np.arange(1, 31), y]))
+    np.testing.assert_allclose(line, np.column_stack([np.arange(1, 31), quantiles[:, 2]]))
+    assert [each.get_label() for each in axes.collections] == ["90 % interval", "50 % interval", "target"]
+    for band, ends in zip(axes.collections, (quantiles[:, [0, 4]], quantiles[:, [1, 3]]), strict=False):
+        corners = band.get_paths()[0].vertices
+        for time, (low, high) in enumerate(ends, start=1):
+            at = corners[corners[:, 0] == time, 1]
+            np.testing.assert_allclose([at.min(), at.max()], [low, high])
+    assert axes.get_ylabel() == "price"
+    assert plots.plot_fan(y, quantiles[:, :2], LEVELS[:2]).axes[0].lines[:] == []
+
+
+def test_calibration_is_the_share_of_targets_below_each_quantile():
+    y, quantiles = np.arange(10.0), np.tile([0.5, 4.0, 99.0], (10, 1))
+    (axes,) = plots.plot_calibration(y, quantiles, (0.1, 0.6, 0.9)).axes
+    np.testing.assert_allclose(axes.lines[-1].get_xydata(), [[0.1, 0.1], [0.6, 0.5], [0.9, 1.0]])
+
+
+@pytest.mark.parametrize("draw", [plots.plot_fan, plots.plot_calibration])
+def test_fans_and_calibration_raise_errors(draw):
+    y, quantiles = np.zeros(3), np.zeros((3, 2))
+    refused: list[Any] = [
+        (y, quantiles, (0.5,), r"levels: expected two or more increasing numbers in \(0, 1\), got \(0.5,\)"),
+        (y, quantiles, (0.9, 0.1), "levels: expected"),
+        (y, quantiles, (0, 0.1), "levels: expected"),
+        (
+            y,
+            quantiles,
+            LEVELS,
+            r"y, quantiles: expected shapes \(B,\) and \(B, 5\), B at least 1, got \(3,\) and \(3, 2\)",
+        ),
+        (y[:0], quantiles[:0], (0.1, 0.9), "y, quantiles: expected shapes"),
+        (y + np.nan, quantiles, (0.1, 0.9), "y: expected finite numbers"),
+        (y, quantiles + np.inf, (0.1, 0.9), "quantiles: expected finite numbers"),
+    ]
+    for targets, predicted, levels, message in refused:
+        with pytest.raises(ValueError, match=message):
+            draw(targets, predicted, levels)
+
+
+def test_intervals_raise_errors():
+    X, y = np.zeros((3, 1)), np.zeros(3)  # noqa: N806
+    refused: list[Any] = [
+        (X[:, 0], y, r"X, y: expected \(B, 1\) and \(B,\), B at least 1, got \(3,\) and \(3,\)"),
+        (np.zeros((3, 2)), y, r"X, y: expected .* got \(3, 2\) and \(3,\)"),
+        (X, y[:2], r"X, y: expected .* got \(3, 1\) and \(2,\)"),
+        (X, y[:, None], r"X, y: expected .* got \(3, 1\) and \(3, 1\)"),
+        (X[:0], y[:0], r"X, y: expected .* got \(0, 1\) and \(0,\)"),
+        (X + np.nan, y, "X: expected finite numbers"),
+        (X, y - np.inf, "y: expected finite numbers"),
+        (X.astype(str), y, "X: expected finite numbers"),
+        (X, np.array(["a", "b", "c"]), "y: expected finite numbers"),
+    ]
+    for samples, targets, message in refused:
+        with pytest.raises(ValueError, match=message):
+            plots.plot_intervals(SeenSoFar(), samples, targets)
+    counts: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
+    for after in counts:
+        with pytest.raises(ValueError, match="after: expected increasing counts from 1 to 3"):
+            plots.plot_intervals(SeenSoFar(), X, y, after)
+    with pytest.raises(
+        ValueError, match=r"model: expected partial_fit, .* got SGDRegressor.*without predict_quantiles"
+    ):
+        plots.plot_intervals(SGDRegressor(), X, y)
+
+
+@pytest.mark.slow
+def test_missing_matplotlib_says_which_extra_to_install():
+    script = "import sys; sys.modules['matplotlib'] = None; import gln.plots"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 'ImportError: gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"' in done.stderr
+
+
+# ---- Contributions ---------------------------------------------------------------------------------------------------
+
+
+def bars_of(axes: Any) -> dict[str, float]:
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    return dict(zip(labels, [bar.get_width() for bar in axes.patches], strict=True))
+
+
+@pytest.mark.parametrize("classes", [*(pytest.param(count, marks=pytest.mark.slow) for count in (0, 2)), 3])
+def test_contributions_add_up_to_what_is_predicted(classes):
+    X, y = load_wine(return_X_y=True, as_frame=True)  # noqa: N806
+    options: dict[str, Any] = {"layer_sizes": [8, 4], "n_epochs": 2, "backend": "numpy", "random_state": 0}
+    if classes == 0:
+        model = GLNRegressor(**options).fit(X.drop(columns="hue"), X["hue"])
+        X = X.drop(columns="hue")  # noqa: N806
+    else:
+        model = GLNClassifier(**options).fit(X, np.array(["a", "b", "c"])[np.minimum(y, classes - 1)])
+    some = X.iloc[[0, 70, 150]]
+    truth = ["x", "y", "z"]
+    figure = plots.plot_contributions(model, some, most=4, y=truth)
+    assert len(figure.axes) == 3
+    for axes, before in zip(figure.axes, plots.plot_contributions(model, some, most=4).axes, strict=True):
+        assert before.get_title() == re.sub(r" \(true: .\)", "", axes.get_title())
+    expected, labels = model.predict(some), model.predict(some)
+    if classes:
+        logits = model.decision_function(some)
+        logits = np.stack([-logits, logits], axis=1) if classes == 2 else logits
+        expected = logits.max(axis=1)
+    for axes, number, label, true, (_, row) in zip(figure.axes, expected, labels, truth, some.iterrows(), strict=True):
+        bars, (title, equation) = bars_of(axes), axes.get_title().split("\n")
+        assert len(bars) == 5
+        assert list(bars)[-1] == f"{some.shape[1] - 4} other features"
+        assert all(f"{name} = {row[name]:.4g}" in bars for name in (bar.split(" = ")[0] for bar in list(bars)[:4]))
+        assert np.abs(list(bars.values())[:4]).tolist() == sorted(np.abs(list(bars.values())[:4]), reverse=True)
+        total, constant = equation.removeprefix("logit ").removesuffix(" + contributions").split(" = ")
+        assert sum(bars.values()) + float(constant) == pytest.approx(number, rel=1e-2, abs=0.02)
+        assert title == f"predicted {label if classes else f'{number:.4g}'} (true: {true})"
+        assert float(total) == pytest.approx(number, abs=0.02)
+
+
+def test_contributions_of_features_without_names():
+    X, y = load_wine(return_X_y=True)  # noqa: N806
+    model = GLNClassifier([2], n_epochs=1, backend="numpy").fit(X[:, :3], y)
+    (axes,) = plots.plot_contributions(model, X[:1, :3]).axes
+    assert sorted(name.split(" = ")[0] for name in bars_of(axes)) == ["feature 0", "feature 1", "feature 2"]
+    for bad, message in (
+        ({"most": 0}, "most: expected an integer of at least 1, got 0"),
+        ({"X": X}, "13 features"),
+        ({"y": [1, 2]}, r"y: expected shape \(1,\), got \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.plot_contributions(**{"model": model, "X": X[:1, :3], **bad})
+    two = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X, X[:, :2])
+    for other in (two, object()):
+        with pytest.raises(
+            ValueError, match="model: expected a GLNClassifier, a GLNRegressor of one target, or a fitted"
+        ):
+            plots.plot_contributions(other, X[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["{}", "{} of the household in the year before the last one", "WWWWWWWW {}"])
+@pytest.mark.parametrize("class_", [None, "more than a neighbour of the same age"])
+def test_contributions_of_features_with_long_names_are_whole(name, class_):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {name.format(f"marital-status {i}"): ["Married-civ-spouse", "Divorced"] * 20 for i in range(6)}
+    )
+    frame[name.format("$")] = rng.normal(size=40)
+    labels = np.where(rng.random(40) < 0.5, "more than a neighbour of the same age", "less")
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0).fit(frame, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Matplotlib's, if there is no room for axes
+        figure = plots.plot_contributions(model, frame[:2], y=labels[:2], class_=class_)
+        figure.draw_without_rendering()
+    everything = figure.get_tightbbox()  # inches
+    assert (everything.x0, everything.y0) >= (0, 0)
+    assert everything.x1 <= figure.get_figwidth()
+    assert everything.y1 <= figure.get_figheight()
+    assert min(axes.get_window_extent().width for axes in figure.axes) > 1.8 * figure.dpi
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 3])
+def test_contributions_to_the_logit_of_a_class(classes):
+    X, y = load_wine(return_X_y=True)  # noqa: N806
+    labels = np.array(["a", "b", "c"])[np.minimum(y, classes - 1)]
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0).fit(X[:, :3], labels)
+    some = X[[0, 70, 150], :3]
+    logits = model.decision_function(some)
+    logits = np.stack([-logits, logits], axis=1) if classes == 2 else logits
+    for name, expected in zip(model.classes_, logits.T, strict=True):
+        figure = plots.plot_contributions(model, some, class_=name)
+        assert figure.axes[-1].get_xlabel() == f"contribution to the logit of {name}"
+        for axes, number, predicted in zip(figure.axes, expected, model.predict(some), strict=True):
+            title, equation = axes.get_title().split("\n")
+            assert title == f"predicted {predicted}"
+            total, constant = equation.removeprefix(f"logit of {name}: ").removesuffix(" + contributions").split(" = ")
+            assert float(total) == pytest.approx(number, abs=0.02)
+            assert sum(bars_of(axes).values()) + float(constant) == pytest.approx(number, rel=1e-2, abs=0.02)
+    with pytest.raises(ValueError, match=r"class_: expected None or one of the classes \['a', 'b'.*\], got 'd'"):
+        plots.plot_contributions(model, some, class_="d")
+    regressor = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X[:, :3], X[:, 3])
+    with pytest.raises(ValueError, match=r"class_: expected None or one of the classes \[\], got 'a'"):
+        plots.plot_contributions(regressor, some, class_="a")
+
+
+def test_contributions_in_a_pipeline_are_those_of_what_its_last_step_gets():
+    frame = pd.DataFrame({"size": [1.0, 2.0, np.nan, 4.0] * 10, "colour": ["red", "blue", "red", "green"] * 10})
+    columns = ColumnTransformer([("one", OneHotEncoder(), ["colour"]), ("fill", SimpleImputer(), ["size"])])
+    model = make_pipeline(columns, GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0))
+    model.fit(frame, np.array(["a", "b"] * 20))
+    (axes,) = plots.plot_contributions(model, frame[1:2]).axes
+    expected, _ = model[-1].explain(columns.transform(frame[1:2]))
+    names = columns.get_feature_names_out()
+    found = {label.split(" = ")[0]: length for label, length in bars_of(axes).items()}
+    signed = expected[0] if model.predict(frame[1:2]) == "b" else -expected[0]
+    assert found == pytest.approx(dict(zip(names, signed, strict=True)), abs=1e-6)
+    assert {"one__colour_blue = 1", "fill__size = 2"} < set(bars_of(axes))
+    (alone,) = plots.plot_contributions(model[-1:], columns.transform(frame[1:2])).axes  # of one step
+    assert list(bars_of(alone).values()) == pytest.approx(list(bars_of(axes).values()))
+
+
+def test_contributions_in_a_pipeline_of_words_and_of_a_step_without_names():
+    texts, labels = ["good fine", "bad poor", "fine good", "poor bad"] * 5, [1, 0, 1, 0] * 5
+    classifier = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0)
+    model = make_pipeline(CountVectorizer(), classifier).fit(texts, labels)  # sparse
+    (axes,) = plots.plot_contributions(model, ["good"]).axes
+    assert sorted(bars_of(axes)) == ["bad = 0", "fine = 0", "good = 1", "poor = 0"]
+    model = make_pipeline(FunctionTransformer(np.log1p), classifier).fit(np.eye(4), [1, 0, 1, 0])
+    (axes,) = plots.plot_contributions(model, np.eye(4)[:1]).axes
+    assert sorted(bars_of(axes))[0] == "feature 0 = 0.6931"
+    with pytest.raises(ValueError, match="or a fitted Pipeline that ends in one, got Pipeline"):
+        plots.plot_contributions(make_pipeline(CountVectorizer(), LogisticRegression()), texts)
+
+
+def test_importances_have_the_names_of_features_largest_first():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
+    model = GLNRegressor([4], n_networks=2, random_state=0).fit(frame, 3 * frame["b"] + frame["d"])
+    (axes,) = plots.plot_importances(model, most=3).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:2] == ["b", "d"]
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths, np.sort(model.feature_importances_)[::-1][:3])
+    assert axes.get_xlabel() == "R² lost if the feature is shuffled"
+    pipeline = make_pipeline(StandardScaler(), GLNClassifier([4], n_networks=2, random_state=0))
+    (axes,) = plots.plot_importances(pipeline.fit(frame, frame["c"] > 0)).axes
+    assert axes.get_yticklabels()[0].get_text() == "c"
+    assert axes.get_xlabel() == "log-loss added if the feature is shuffled"
+
+
+def test_importances_of_what_has_none_raise_an_error():
+    with pytest.raises(ValueError, match="model: expected one with feature_importances_, got"):
+        plots.plot_importances(LogisticRegression())
+    with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):
+        plots.plot_importances(LogisticRegression(), most=0)
+
+
+# ---- Names -----------------------------------------------------------------------------------------------------------
+
+
+ODD = ["$_$ in $", "cost {$^$}", "red \x1b[31m", "\x07", "\\$_$"]  # no formulas, and codes for a terminal
+
+
+def shown_by(figure: Any) -> set[str]:
+    """The texts of a figure as they are drawn. It raises an error for a formula, or if a glyph is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for form in ("png", "svg"):
+            figure.savefig(io.BytesIO(), format=form)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert not any(text._preprocess_math(text.get_text())[1] for text in texts)
+    return {text._preprocess_math(text.get_text())[0] for text in texts}
+
+
+def test_names_are_shown_as_they_are():
+    names = [name.replace("\x1b", "\\x1b").replace("\x07", "\\x07") for name in ODD]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)), columns=ODD)
+    labels = np.array(ODD)[np.arange(60) % 5]
+    counts = pd.DataFrame(np.eye(5), index=ODD, columns=ODD)
+    assert shown_by(plots.plot_confusion(counts)) >= set(names)
+    assert shown_by(plots.plot_learning_curves({name: [True, False] for name in [*ODD, "\ud800"]})) >= {
+        *names,
+        "\\ud800",
+    }
+    image = np.ones((4, 5))
+    assert shown_by(plots.plot_explanations(image, image, image, ODD)) >= set(names)
+    for two in itertools.pairwise(range(5)):
+        table = frame.iloc[:, list(two)]
+        assert shown_by(plots.plot_regions(LogisticRegression().fit(table, labels), table, labels)) >= set(names)
+    classifier = GLNClassifier((2,), n_networks=1, n_epochs=1, random_state=0, backend="numpy").fit(frame, labels)
+    assert shown_by(plots.plot_importances(classifier)) >= set(names)
+    bars = {f"{name} = {value:.4g}" for name, value in zip(names, frame.iloc[0], strict=True)}
+    shown = shown_by(plots.plot_contributions(classifier, frame[:1], y=labels[:1], class_=ODD[0]))
+    assert shown >= {*bars, f"contribution to the logit of {names[0]}"}
+    for name, escaped in zip(ODD, names, strict=True):
+        y = pd.Series(np.random.default_rng(1).normal(size=20), name=name)
+        regressor = GLNRegressor((2,), quantiles=(0.1, 0.9), n_networks=1, random_state=0, backend="numpy")
+        x = frame[[name]][:20]
+        assert escaped in shown_by(plots.plot_intervals(regressor, x, y, after=[20]))
+        assert escaped in shown_by(plots.plot_fan(y, y.to_numpy()[:, None] + [-1, 1], [0.1, 0.9]))

@@ -1,0 +1,133 @@
+"""A GLN on top of PyTorch modules: samples as rows, gradients to the modules below, and learning outside autograd."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import load_backend
+from helpers import assert_same_state
+
+gln_torch = load_backend("torch")
+
+import torch  # noqa: E402 - after skipping without PyTorch
+from torch import nn  # noqa: E402
+
+from gln.torch_layer import GLNLayer  # noqa: E402
+
+KINDS: dict[str, dict[str, Any]] = {
+    "one head": {},
+    "three heads": {"num_classes": 3},
+    "means": {"loss": "squared_error", "num_outputs": 2},
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def layer(request: pytest.FixtureRequest) -> Any:
+    return GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, **KINDS[request.param]))
+
+
+def rows(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 20, generator=torch.Generator().manual_seed(seed))
+
+
+def targets_for(layer: Any, count: int) -> torch.Tensor:
+    values = rows(count, 1)[:, : layer.gln.num_heads]
+    if layer.gln.config.logits:
+        return values.argmax(dim=1) if layer.gln.num_heads > 1 else values[:, 0] > 0
+    return values
+
+
+def test_rows_go_in_and_come_out(layer):
+    x, context, plain = rows(30), rows(30, 2), copy.deepcopy(layer.gln)
+    targets = targets_for(layer, 30)
+    assert torch.equal(layer(x), plain.predict(x.t(), x.t()).t())
+    assert torch.equal(layer(x, context), plain.predict(x.t(), context.t()).t())
+    assert layer(x).shape == ((30,) if plain.num_heads == 1 else (30, plain.num_heads))
+    assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
+    assert torch.equal(layer.learn(x, targets), plain.predict_online(x.t(), x.t(), targets.t()).t())
+    assert torch.equal(layer.learn(x, targets, context), plain.predict_online(x.t(), context.t(), targets.t()).t())
+    assert_same_state(layer.gln, plain)
+    assert int(layer.gln.step) == 60
+
+
+def test_gradients_reach_what_is_below_and_learning_does_not(layer):
+    x, targets = rows(30), targets_for(layer, 30)
+    below = nn.Linear(20, 20)
+    model = nn.Sequential(below, layer)
+    assert {name for name, _ in model.named_parameters()} == {"0.weight", "0.bias"}
+    layer.learn(below(x), targets)
+    before = copy.deepcopy(layer.gln)
+    model(x).sum().backward()
+    assert below.weight.grad is not None
+    assert below.weight.grad.any()
+    assert_same_state(layer.gln, before)
+    gradient = below.weight.grad.clone()
+    assert not layer.learn(below(x), targets).requires_grad
+    assert torch.equal(below.weight.grad, gradient)
+
+
+def test_arrays_give_the_numbers_of_tensors(layer):
+    x, context, other = rows(20), rows(20, 2), copy.deepcopy(layer)  # no check finds that a square batch is transposed
+    targets = targets_for(layer, 20)
+    assert torch.equal(layer(x.numpy(), context.numpy()), other(x, context))
+    learned = layer.learn(x.numpy(), targets.numpy(), context.numpy())
+    assert torch.equal(learned, other.learn(x, targets, context))
+    assert_same_state(layer.gln, other.gln)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_learns_like_a_plain_one(layer):
+    x, other = rows(30), copy.deepcopy(layer)
+    targets, below = targets_for(layer, 30), nn.Linear(20, 20)
+
+    def step(layer: GLNLayer, x: torch.Tensor) -> torch.Tensor:
+        z = below(x)
+        layer(z).sum().backward()
+        return layer.learn(2 * z, targets)
+
+    learned = torch.compile(step, backend="eager")(layer, x)
+    gradient, below.weight.grad = below.weight.grad, None
+    torch.testing.assert_close(learned, step(other, x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(below.weight.grad, gradient, rtol=0, atol=1e-6)
+    for name, array in layer.gln.get_state().items():
+        np.testing.assert_allclose(array, other.gln.get_state()[name], atol=1e-6)
+
+
+def test_side_information_alone_passes_no_gradient(layer):
+    context = rows(30, 2).requires_grad_()
+    assert not layer(rows(30), context).requires_grad
+
+
+def test_a_layer_below_learns_what_the_network_needs():
+    """Four random projections of 20 values lose the informative ones; gradients find them as the GLN learns online."""
+    x = rows(1500)
+    labels = (x[:, 0] + x[:, 1] > 0).float()
+    right = {}
+    for rate in (0.0, 0.01):
+        torch.manual_seed(0)
+        below, layer = nn.Linear(20, 4), GLNLayer(gln_torch.GLN([4, 1], 4, 20, seed=0))
+        optimiser = torch.optim.Adam(below.parameters(), lr=rate)
+        for some, targets in zip(x[:1000].split(20), labels[:1000].split(20), strict=True):
+            features = below(some)
+            optimiser.zero_grad()
+            nn.functional.binary_cross_entropy(layer(features, some), targets).backward()
+            optimiser.step()
+            layer.learn(features, targets, some)
+        right[rate] = ((layer(below(x), x) > 0.5) == labels)[1000:].float().mean()
+    assert right[0.0] < 0.85
+    assert right[0.01] > 0.9
+
+
+def test_shapes_are_checked(layer):
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\)"):
+        layer(rows(30)[:, :19])
+    with pytest.raises(ValueError, match=r"^context_inputs: expected "):
+        layer(rows(30), rows(29))
+    sequences = rows(30).view(5, 6, 20)
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
+        layer(sequences)
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
+        layer.learn(sequences, rows(5))

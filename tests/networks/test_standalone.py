@@ -1,0 +1,119 @@
+"""Each backend is one file that needs only NumPy and its framework, and nothing else from this project."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from backends import FRAMEWORKS, OTHERS, load_backend
+from helpers import ROOT
+
+NAMES = ["gate", "mix", "output", "residual", "update", "decaying_rate", "paper_rate", "GLN", "__init__"]
+NAMES += ["_load_hyperplanes", "_load_weights", "_dump", "_tensor", "_numpy", "contexts", "_stream"]
+MARK = re.compile(r"^ *# ---- .* -+\n", re.MULTILINE)
+CONSTANTS = re.compile(r"^Rate = .*?^BLOCK_SAMPLES = .*?\n", re.MULTILINE | re.DOTALL)
+
+ALONE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {refused}:
+            raise ImportError(f"{{name}} is out of reach here")
+
+sys.meta_path.insert(0, Refuse())
+import os, random
+import numpy as np
+import {framework}
+
+def settings():
+    return dict(os.environ), np.random.get_state()[1].tolist(), random.getstate(), np.geterr()
+
+before = settings()
+from gln_{name} import GLN
+assert settings() == before, "importing it changes something global"
+
+images = np.random.default_rng(0).normal(size=(20, 200))
+targets = images[3] * images[5] > 0
+model = GLN([8, 1], 20, 20, seed=0)
+first = np.asarray(model.predict_online(images, images, targets))
+second = np.asarray(model.predict_online(images, images, targets))
+assert np.abs(second - targets).mean() < np.abs(first - targets).mean()
+fresh = GLN([8, 1], 20, 20)
+calls = [lambda: model.save("m"), lambda: GLN.load("m"), lambda: model.explain(images, images)]
+for method in (*calls, lambda: fresh.fit_hyperplanes(images)):
+    try:
+        method()
+    except ImportError as error:
+        assert "gln" in str(error), error
+    else:
+        raise AssertionError("what is not there did something")
+print(*sorted(set(sys.modules) & {refused}))
+"""
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_file_alone_in_an_empty_folder_learns_and_changes_nothing_global(name, tmp_path):
+    load_backend(name)
+    shutil.copy(ROOT / f"gln_{name}.py", tmp_path)
+    ours = {path.stem for path in ROOT.glob("*.py")} | {"gln"}
+    refused = ours | set(FRAMEWORKS.values()) | {"pandas", "safetensors", "sklearn", "tqdm"}
+    refused -= {f"gln_{name}", "numpy", FRAMEWORKS[name]}
+    script = ALONE.format(name=name, framework=FRAMEWORKS[name], refused=refused)
+    # What Numba compiles is the same in any folder, and takes ten seconds.
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_missing_framework_says_what_to_install(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, FRAMEWORKS[name], None)
+    monkeypatch.delitem(sys.modules, f"gln_{name}", raising=False)
+    with pytest.raises(ImportError, match=rf"^gln_{name} needs \w+: pip install {FRAMEWORKS[name]}$"):
+        importlib.import_module(f"gln_{name}")
+
+
+def source(name: str) -> str:
+    return (ROOT / f"gln_{name}.py").read_text(encoding="utf-8")
+
+
+def shared_text(name: str) -> str:
+    """The shared part of a file: constants, records, methods of the class and checks."""
+    text = source(name)
+    [constants] = CONSTANTS.findall(text)
+    marks = [mark.group().strip(" #-\n") for mark in MARK.finditer(text)]
+    same = "The same in every backend"
+    assert [marks[0], marks[1], marks[3]] == [same] * 3, marks
+    assert len(marks) == 4, marks
+    _, records, methods, _, checks = MARK.split(text)
+    return constants + records.partition("class GLN")[0] + methods + checks
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_shared_text_is_the_same(name):
+    assert shared_text(name) == shared_text("numpy")
+
+
+def test_the_whole_algorithm_comes_first_in_numpy():
+    """Whoever reads `gln_numpy` from the top has read all of the algorithm before any check or state."""
+    functions = {node.name: node for node in ast.parse(source("numpy")).body if isinstance(node, ast.FunctionDef)}
+    of_algorithm = ["gate", "mix", "output", "residual", "update", "add_bias", "learn_rows", "pass_sample"]
+    of_algorithm += ["learn_batch", "pass_block", "decaying_rate", "paper_rate"]
+    assert list(functions)[: len(of_algorithm)] == of_algorithm
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_same_names_in_the_same_order(name):
+    found = re.findall(r"^(?:def|class|    def) (\w+)", source(name), re.MULTILINE)
+    assert [each for each in found if each in NAMES] == NAMES

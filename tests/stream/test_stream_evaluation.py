@@ -1,0 +1,391 @@
+"""What `gln-stream` says of a model: AUC and calibration, `--test`, `--test-every`, `--metrics`, `--probabilities`."""
+
+# ruff: noqa: N803, N806 - X is a frame
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("river")
+
+from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, rows_of, samples, started, table
+
+from gln.engine.saving import read
+from gln.river import GLNClassifier, GLNRegressor
+from gln.stream.command import main
+from gln.stream.metrics.metrics import Metrics
+from gln.stream.metrics.progress import Progress
+
+pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
+
+
+@pytest.fixture
+def file(tmp_path) -> str:
+    """A file of 400 samples, of two classes."""
+    X = table(400)
+    X["kind"] = X["kind"].replace("middle", "high")
+    X.to_csv(tmp_path / "s.csv", index=False)
+    return str(tmp_path / "s.csv")
+
+
+# ---- Figures ---------------------------------------------------------------------------------------------------------
+
+
+def calibration_error(p: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> float:
+    """Equation 3 of Guo et al., with 15 bins."""
+    total = 0.0
+    for m in range(15):
+        inside = (m / 15 < p) & (p <= (m + 1) / 15)
+        if inside.any():
+            accuracy, confidence = (np.average(values[inside], weights=weights[inside]) for values in (hits, p))
+            total += weights[inside].sum() * abs(accuracy - confidence)
+    return total / weights.sum()
+
+
+def test_auc_and_calibration_error():
+    ranking = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.3, 0.5, 5000)
+    p[:10] = [0, 1] * 5
+    y, weights = rng.random(5000) < 0.5 + 0.7 * (p - 0.5), rng.choice([1.0, 0.25, 3.0], 5000)
+    figures = Metrics(True)
+    frame = pd.DataFrame({"no": 1 - p, "yes": p})
+    figures.count(frame, np.where(y, "yes", "no").tolist(), weights.tolist())
+    values: dict[str, Any] = figures.values()
+    assert values["auc"] == pytest.approx(ranking.roc_auc_score(y, p, sample_weight=weights), abs=2e-4)
+    assert values["auc"] < 0.9
+    most = np.maximum(p, 1 - p)
+    expected = calibration_error(most, (p > 0.5) == y, weights)
+    assert values["calibration_error"] == pytest.approx(expected, rel=1e-9)
+    assert values["calibration_error"] > 0.03
+
+
+def test_auc_is_of_two_classes():
+    figures = Metrics(True)
+    figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
+    assert figures.values()["auc"] is None  # no sample of the second class
+    figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)
+    assert figures.values()["auc"] == 1
+    figures.count(pd.DataFrame({"a": [0.5], "b": [0.5]}), ["c"], None)
+    assert figures.values()["auc"] is None
+
+
+@pytest.mark.parametrize("are_classes", [True, False])
+def test_figures_do_not_depend_on_chunks(are_classes):
+    rng = np.random.default_rng(0)
+    names = ["no", "yes"] if are_classes else ["mean", 0.1, 0.9]
+    predicted = np.sort(rng.dirichlet(np.ones(len(names)), 700), axis=1)
+    targets: list[Any] = (rng.choice(["no", "yes"], 700) if are_classes else rng.normal(size=700)).tolist()
+    for place in rng.choice(700, 50, replace=False).tolist():
+        targets[place] = None
+    weights = rng.choice([1.0, 0.3, 0.0], 700).tolist()
+    states = []
+    for size in (1, 3, 64, 700):
+        figures = Progress(are_classes, not are_classes)
+        for start in range(0, 700, size):
+            rows = slice(start, start + size)
+            figures.advance(pd.DataFrame(predicted[rows], columns=names), targets[rows], weights[rows])
+            again = Progress(are_classes, not are_classes)
+            again.resume(json.loads(json.dumps(figures.state())))
+            figures = again
+        states.append(figures.state())
+    assert states[0] == states[1] == states[2] == states[3]
+    assert states[0]["sums"][0] > 200
+
+
+# ---- Test files ------------------------------------------------------------------------------------------------------
+
+
+def events_in(path: Path, name: str) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    return [event for event in events if event["event"] == name]
+
+
+def test_a_test_file_is_predicted_by_the_frozen_model(file, tmp_path, capsys):
+    new = table(200, seed=1).assign(kind=lambda X: X["kind"].replace("middle", "high"))
+    new.loc[::7, "kind"] = None
+    new.to_csv(tmp_path / "new.csv", index=False)
+    options = [file, *KINDS, "--test", str(tmp_path / "new.csv"), "--metrics", str(tmp_path / "f.jsonl")]
+    assert main([*options, "--save", str(tmp_path / "m")]) == 0
+    assert main([file, *KINDS, "--save", str(tmp_path / "without")]) == 0
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "without")[1])
+    model, known = GLNClassifier.load(tmp_path / "m"), new[new["kind"].notna()]
+    p = [model.predict_proba_one(x) for x, _ in samples(known, "kind")]
+    loss = np.mean([-np.log(q[label]) for q, label in zip(p, known["kind"], strict=True)])
+    accuracy = np.mean([max(q, key=q.__getitem__) == label for q, label in zip(p, known["kind"], strict=True)])
+    (end,) = events_in(tmp_path / "f.jsonl", "end")
+    assert end["test"]["samples"] == 200
+    assert (end["test"]["accuracy"], end["test"]["log_loss"]) == pytest.approx((accuracy, loss), rel=1e-6)
+    assert f"\n{tmp_path / 'new.csv'}, 200 samples\n" in capsys.readouterr().err
+
+
+def test_a_test_file_of_numbers(tmp_path):
+    table(300).to_csv(tmp_path / "s.csv", index=False)
+    table(100, seed=1).to_csv(tmp_path / "new.csv", index=False)
+    options = [str(tmp_path / "s.csv"), *PRICES, "--quantiles", ".1,.9", "--save", str(tmp_path / "m")]
+    assert main([*options, "--test", str(tmp_path / "new.csv"), "--metrics", str(tmp_path / "f.jsonl")]) == 0
+    model, pairs = GLNRegressor.load(tmp_path / "m"), samples(table(100, seed=1), "price")
+    (end,) = events_in(tmp_path / "f.jsonl", "end")
+    assert end["test"]["absolute_error"] == pytest.approx(np.mean([abs(model.predict_one(x) - y) for x, y in pairs]))
+    intervals = [[*model.predict_quantiles_one(x).values()] for x, _ in pairs]
+    inside = [low <= y <= high for (low, high), (_, y) in zip(intervals, pairs, strict=True)]
+    assert end["test"]["in_interval"] == pytest.approx(np.mean(inside))
+    counts = {"samples", "bad_lines", "unknown_class"}
+    assert set(end["test"]) == {*counts, "absolute_error", "in_interval", "mean_so_far", "last_target"}
+
+
+def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
+    rows = Path(file).read_text().splitlines()
+    new = tmp_path / "new.csv"
+    new.write_text("\n".join([*rows[:300], "bad", *rows[300:]]) + "\n")
+    options = [file, *KINDS, "--test", str(new), "--save", str(tmp_path / "m")]
+    assert main(options) == 2
+    said = capsys.readouterr().err
+    assert f"--test: line 301: expected 7 fields, as in the header, got 1: {new}; saved" in said
+    assert f"\n{new}, 299 samples\n" in said
+    assert figures_in(tmp_path / "m").samples == 400
+    assert main([*options, "--skip-bad"]) == 0
+    assert f"\n{new}, 400 samples, 1 bad lines left out\n" in capsys.readouterr().err
+
+
+def test_samples_of_a_class_that_only_a_test_file_has_are_said(tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("a,y\n1,no\n2,yes\n3,no\n4,yes\n")
+    (tmp_path / "new.csv").write_text("a,y\n1,no\n2,yes\n3,perhaps\n")
+    assert main([str(tmp_path / "s.csv"), "--target", "y", "--test", str(tmp_path / "new.csv")]) == 0
+    said = capsys.readouterr().err
+    assert f"\n{tmp_path / 'new.csv'}, 3 samples, 1 of an unknown class (log-loss 0)\n" in said
+    assert said.count("AUC") == 1  # of the two classes of the input
+
+
+TEST_FILES = {  # what is in them, and what is wrong
+    "": "--test: line 1: expected a header",
+    "a,b\n1,2\n": "--test: line 1: target: expected one of the columns 'a', 'b', got 'kind'",
+    "a,kind\n1,\n": "--test: expected a target in at least one sample, got 1 samples without",
+    "a,kind\n": "--test: expected a target in at least one sample, got 0 samples without",
+}
+
+
+@pytest.mark.parametrize("content", TEST_FILES)
+def test_test_files_without_samples_are_refused(content, file, tmp_path, capsys):
+    (tmp_path / "new.csv").write_text(content)
+    assert main([file, "--target", "kind", "--test", str(tmp_path / "new.csv")]) == 2
+    assert TEST_FILES[content] in capsys.readouterr().err
+
+
+def test_a_test_file_that_is_absent_is_said_before_the_run(file, tmp_path, capsys):
+    assert main([file, *KINDS, "--test", str(tmp_path / "no.csv"), "--save", str(tmp_path / "m")]) == 2
+    said = capsys.readouterr().err
+    assert "No such file or directory" in said
+    assert "accuracy" not in said
+
+
+# ---- Samples that are held out ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [KINDS, PRICES])
+def test_every_nth_sample_with_a_target_is_held_out(options, tmp_path):
+    X = table(500)
+    X.loc[X.index % 4 == 1, ["kind", "price"]] = None
+    X.to_csv(tmp_path / "s.csv", index=False)
+    outputs = ["--save", str(tmp_path / "m"), "--metrics", str(tmp_path / "f.jsonl")]
+    outputs += ["--predictions", str(tmp_path / "p.csv"), "--test-every", "10"]
+    assert main([str(tmp_path / "s.csv"), *options, *outputs]) == 0
+    name, model = options[1], (GLNClassifier if options is KINDS else GLNRegressor)(seed=0)
+    held_out, targets = [], 0
+    for row, (x, y) in enumerate(samples(X, name)):
+        targets += (known := isinstance(y, str) or y == y)
+        if known and targets % 10 == 0:
+            held_out.append((row, y))
+        elif known:
+            model.learn_one(x, y)
+    assert len(held_out) == 37
+    model.save(tmp_path / "rivers")
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "rivers")[1])
+    (end,) = events_in(tmp_path / "f.jsonl", "end")
+    rows = rows_of(tmp_path / "p.csv")
+    assert len(rows) == 500
+    predicted = [(rows[row]["prediction"], y) for row, y in held_out]
+    assert (end["held_out"]["samples"], end["samples"]) == (37, 500)
+    if options is KINDS:
+        assert end["held_out"]["accuracy"] == pytest.approx(np.mean([p == y for p, y in predicted]))
+    else:
+        assert end["held_out"]["absolute_error"] == pytest.approx(np.mean([abs(float(p) - y) for p, y in predicted]))
+
+
+def test_other_samples_than_those_held_out_in_the_saved_run_are_refused(file, tmp_path, capsys):
+    options = [file, *KINDS, "--save", str(tmp_path / "m"), "--resume"]
+    assert main([*options, "--test-every", "5"]) == 0
+    for every, got in ((["--test-every", "6"], "6"), ([], "none")):
+        assert main([*options, *every]) == 2
+        assert f"--test-every: expected 5, as in the saved run, got {got}" in capsys.readouterr().err
+    assert main([file, *KINDS, "--save", str(tmp_path / "n")]) == 0
+    assert main([file, *KINDS, "--save", str(tmp_path / "n"), "--resume", "--test-every", "5"]) == 2
+    assert "--test-every: expected none, as in the saved run, got 5" in capsys.readouterr().err
+
+
+# ---- Metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_what_is_printed(file, tmp_path, capsys):
+    assert main([file, *KINDS, "--metrics", str(tmp_path / "f.jsonl")]) == 0
+    said = capsys.readouterr().err.splitlines()
+    lines = [line.split() for line in said if line.startswith("   ") and line.split()[0].isdigit()]
+    events = events_in(tmp_path / "f.jsonl", "progress")
+    assert len(events) == len(lines) == 8
+    for line, event in zip(lines, events, strict=True):
+        values = [*event["since_start"].values(), *event["since_last_line"].values()]
+        assert line[:5] == [str(event["samples"]), *(f"{value:.5g}" for value in values)]
+        assert [*event["since_start"]] == ["accuracy", "log_loss"]
+    (end,) = events_in(tmp_path / "f.jsonl", "end")
+    table = [line.split()[-4:] for line in said if line.startswith("GLN")]
+    assert table == [[f"{end['progressive'][name]:.5g}" for name in FIGURES]]
+    simple = {"best_constant", "last_label"}
+    assert end.keys() == {"event", "samples", "bad_lines", "seconds", "samples_per_second", "progressive"}
+    assert end["progressive"].keys() == {"samples", "unknown_class", *FIGURES, *simple}
+
+
+FIGURES = ["accuracy", "log_loss", "auc", "calibration_error"]
+
+
+def test_metrics_of_a_pipe_come_at_once():
+    process = started("--target", "y", "--metrics", "-", "--format", "jsonl", stderr=None)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for place in range(2):
+        process.stdin.write(json.dumps({"a": place, "y": str(place)}).encode() + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["samples"] == 2
+    process.stdin.close()
+    assert json.loads(process.stdout.read())["event"] == "end"
+    assert process.wait(60) == 0
+
+
+# ---- Probabilities ---------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_those_of_all_classes_known_so_far(tmp_path):
+    table(700).to_csv(tmp_path / "s.csv", index=False)  # "high" is late
+    assert main([str(tmp_path / "s.csv"), *KINDS, "--predictions", str(tmp_path / "p.jsonl"), "--probabilities"]) == 0
+    model, seen = GLNClassifier(seed=0), set[str]()
+    for line, (x, y) in zip((tmp_path / "p.jsonl").read_text().splitlines(), samples(table(700), "kind"), strict=True):
+        row = json.loads(line)
+        assert row["probabilities"] == {label: round(p, 6) for label, p in model.predict_proba_one(x).items()}
+        assert row["probabilities"].keys() == seen
+        model.learn_one(x, y)
+        seen.add(y)
+    assert len(seen) == 3
+
+
+def test_probabilities_of_a_frozen_model_are_columns(tmp_path, capfd):
+    table(300).to_csv(tmp_path / "s.csv", index=False)
+    assert main([str(tmp_path / "s.csv"), *KINDS, "--save", str(tmp_path / "m")]) == 0
+    capfd.readouterr()
+    options = ["--load", str(tmp_path / "m"), "--predict-only", "--probabilities"]
+    assert main([str(tmp_path / "s.csv"), *options]) == 0
+    rows = list(csv.DictReader(capfd.readouterr().out.splitlines()))
+    model = GLNClassifier.load(tmp_path / "m")
+    for row, (x, _) in zip(rows, samples(table(300), "kind"), strict=True):
+        p = {f"probability_{label}": round(p, 6) for label, p in model.predict_proba_one(x).items()}
+        assert {name: float(value) for name, value in row.items() if name.startswith("probability_")} == p
+    assert [*rows[0]] == ["prediction", "probability", "probability_low", "probability_middle", "probability_high"]
+
+
+PROBABILITIES = {
+    "--predictions p.csv": "--probabilities: expected JSON lines (a .jsonl file, or - with --format jsonl)",
+    "--predictions -": "--probabilities: expected JSON lines (a .jsonl file, or - with --format jsonl)",
+    "--predictions p.jsonl --target price": "--probabilities: expected classes as targets, got numbers",
+    "--load numbers --predict-only": "--probabilities: expected a model of classes, got one of numbers: numbers",
+}
+
+
+@pytest.mark.parametrize("options", PROBABILITIES)
+def test_probabilities_that_have_no_place_are_refused(options, file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    GLNRegressor(seed=0).save("numbers")
+    assert main([file, "--target", "kind", "--probabilities", *options.split()]) == 2
+    assert PROBABILITIES[options] in capsys.readouterr().err
+    assert not Path("p.csv").exists()
+
+
+# ---- The model -------------------------------------------------------------------------------------------------------
+
+
+def test_layers_and_learning_rate_are_the_estimators(file, tmp_path, capsys):
+    new = ["--layers", "9,5", "--learning-rate", ".2", "--save", str(tmp_path / "m")]
+    assert main([file, *KINDS, *new]) == 0
+    model = GLNClassifier(layer_sizes=(9, 5), learning_rate=0.2, seed=0)
+    for x, y in samples(pd.read_csv(file), "kind"):
+        model.learn_one(x, y)
+    model.save(tmp_path / "rivers")
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "rivers")[1])
+    again = [file, *KINDS, "--load", str(tmp_path / "m"), "--save", str(tmp_path / "n")]
+    assert main([*again, "--layers", "9,5"]) == 0
+    assert GLNClassifier.load(tmp_path / "n").learning_rate == 0.2
+    assert main([*again, "--learning-rate", "0.01"]) == 0
+    other = GLNClassifier.load(tmp_path / "m", learning_rate=0.01)
+    for x, y in samples(pd.read_csv(file), "kind"):
+        other.learn_one(x, y)
+    other.save(tmp_path / "rivers")
+    assert_same_arrays(read(tmp_path / "n")[1], read(tmp_path / "rivers")[1])
+    capsys.readouterr()
+    assert main([*again, "--layers", "9,6"]) == 2
+    assert "--layers: expected (9, 5), as in" in capsys.readouterr().err
+
+
+def test_a_model_knows_its_target(file, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    assert main([file, *KINDS, "--save", model]) == 0
+    ignored = KINDS[2:]
+    assert main([file, *ignored, "--save", model, "--resume"]) == 0
+    for options in ([], ["--target", "kind"]):
+        assert main([file, *ignored, *options, "--load", model, "--save", str(tmp_path / "n")]) == 0
+        assert figures_in(tmp_path / "n").sums[0] == 400
+    capsys.readouterr()
+    assert main([file, *ignored, "--save", model, "--resume", "--target", "price"]) == 2
+    assert "--target: expected 'kind', as in" in capsys.readouterr().err
+    assert main([file, *ignored, "--load", model, "--target", "colour"]) == 2
+    assert "--target: expected another name than the features of" in capsys.readouterr().err
+    pd.read_csv(file).rename(columns={"kind": "sort"}).to_csv(tmp_path / "t.csv", index=False)
+    assert main([str(tmp_path / "t.csv"), *ignored, "--load", model]) == 2
+    assert "target: expected one of the columns" in capsys.readouterr().err
+    assert main([str(tmp_path / "t.csv"), *ignored, "--load", model, "--target", "sort"]) == 0
+    predicted = ["--predict-only", "--predictions", str(tmp_path / "p.csv")]  # needs none
+    assert main([str(tmp_path / "t.csv"), *ignored, "--load", model, *predicted]) == 0
+
+
+USAGE = {
+    "--predict-only": "--predict-only",
+    "--resume": "--resume",
+    "--save-every 5": "--save-every",
+    "--quantiles 0,1": "--quantiles",
+    "--quantiles x": "--quantiles",
+    "--layers 3,x": "expected whole numbers from 1 on, separated by commas, got '3,x'",
+    "--layers 3,0": "expected whole numbers from 1 on, separated by commas, got '3,0'",
+    "--learning-rate 0": "expected a number above 0, got '0'",
+    "--learning-rate fast": "expected a number above 0, got 'fast'",
+    "--learning-rate inf": "expected a number above 0, got 'inf'",
+    "--passes 0": "expected a whole number of at least 1, got '0'",
+    "--test-every 1": "expected a whole number of at least 2, got '1'",
+    "--test -": "--test: expected a file, got -",
+    "--probabilities": "--probabilities needs --predictions",
+    "--predictions - --metrics -": "--metrics: expected another file than --predictions, got -",
+    "--load m --predict-only --passes 2": "--passes: expected a run that learns, got --predict-only",
+    "--load m --predict-only --test new.csv": "--test: expected a run that learns, got --predict-only",
+    "--load m --predict-only --test-every 5": "--test-every: expected a run that learns, got --predict-only",
+    "--load m --predict-only --learning-rate 1": "--learning-rate: expected a run that learns, got --predict-only",
+}
+
+
+@pytest.mark.parametrize("options", USAGE)
+def test_options_that_make_no_sense_print_the_usage(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["a.csv", *options.split()])
+    assert ended.value.code == 2
+    assert USAGE[options] in capsys.readouterr().err

@@ -1,0 +1,870 @@
+"""Formats of `gln-stream`: they are read as slow, obvious readers read them, and damaged lines are found."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import gzip
+import io
+import json
+import math
+import os
+import re
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gln.engine.saving import read as read_file
+from gln.stream.command import main
+from gln.stream.formats.reader import FORMS, BadLine, Chunk, form_of, opened, read
+from gln.stream.formats.vw import example_of
+
+pytest.importorskip("river")
+
+from gln.river import GLNClassifier
+
+
+def samples_of(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any], Any]]:
+    """Line, features and words, and target of each sample; missing values are left out."""
+    rows: list[dict[Any, Any]] = chunk.rows.frame.astype(object).to_dict("records")
+    if (words := chunk.rows.words) is not None:
+        for sample, place, value in zip(words.samples, words.places, words.values, strict=True):
+            assert words.names[place] not in rows[sample]
+            rows[sample][words.names[place]] = value
+    for line, x, target in zip(chunk.lines, rows, chunk.targets, strict=True):
+        yield line, known(x), target
+
+
+def known(x: dict[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in x.items() if value is not None and value == value}
+
+
+def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return [sample for chunk in read(io.BytesIO(data), form, **options) for sample in samples_of(chunk)]
+
+
+def table(count: int, seed: int = 0) -> list[list[str]]:
+    """Rows of two numbers, a text with commas, quotes and newlines, a category, and a target."""
+    rng = np.random.default_rng(seed)
+    texts = ["plain", "with, comma", 'with "quotes"', "two\nlines", "NA", "", "ü"]
+    return [
+        [
+            f"{rng.normal():.4f}",
+            str(rng.choice(["", "nan", "7", "-1e-3"])),
+            str(rng.choice(texts)),
+            f"c{i % 3}",
+            str(i % 2),
+        ]
+        for i in range(count)
+    ]
+
+
+HEADER = ["a", "b", "text", "c", "y"]
+
+
+def csv_text(rows: list[list[str]], **options: Any) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, **options).writerows(rows)
+    return stream.getvalue()
+
+
+def slowly(text: str, delimiter: str = ",") -> list[tuple[int, dict[str, Any], Any]]:
+    """What the file says, by the reader of the standard library and one row at a time."""
+    reader, line = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), 2
+    found: list[tuple[int, dict[str, Any], Any]] = []
+    for row in reader:
+        x: dict[str, Any] = {name: None if row[name] in ("", "NA", "nan") else row[name] for name in HEADER}
+        x |= {name: value if value is None else float(value) for name, value in x.items() if name in ("a", "b")}
+        target = int(x.pop("y"))
+        found.append((line, known(x), target))
+        line = reader.line_num + 1
+    return found
+
+
+@pytest.mark.parametrize("end", ["\n", pytest.param("\r\n", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), pytest.param("tsv", "\t", marks=pytest.mark.slow)])
+def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
+    text = csv_text([HEADER, *table(2500)], delimiter=delimiter, lineterminator=end)
+    expected = slowly(text, delimiter)
+    for start in ("", "\ufeff"):  # a byte order mark
+        for most in (1000, 7):
+            assert all_of(start + text, form, target="y", chunk=most) == expected
+    assert all_of(text.removesuffix(end), form, target="y") == expected
+    chunks = list(read(io.BytesIO(text.encode()), form, target="y"))
+    assert [len(chunk.lines) for chunk in chunks] == [1000, 1000, 500]
+    assert {str(name): dtype.kind for name, dtype in chunks[0].rows.frame.dtypes.items()} == dict(
+        zip(["a", "b", "text", "c"], "ffOO", strict=True)
+    )
+
+
+def test_files_are_opened_by_their_names(tmp_path):
+    text = csv_text([HEADER, *table(20)])
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("a.csv", "a.csv.gz"):
+        with opened(str(tmp_path / name)) as file:
+            [chunk] = read(file, form_of(name), target="y")
+        assert list(samples_of(chunk)) == slowly(text)
+    names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "x.svm": "libsvm", "-": "auto"}
+    assert {name: form_of(name) for name in names} == names
+    for name in ("x", "x.gz", "x.xlsx"):
+        with pytest.raises(ValueError, match=r"format: expected one of csv, tsv, .*got"):
+            form_of(name)
+
+
+def test_the_first_line_tells_the_format():
+    texts = {"jsonl": '{"a": 1}\n', "vw": "1 |n a\n", "tsv": "a\tb\n1\t2\n", "csv": "a,b\n1,2\n"}
+    for form, text in texts.items():
+        assert all_of(text, "auto") == all_of(text, form) != []
+    for text, message in {"a b\n": "format: expected one of", "": "line 1: expected samples, got nothing"}.items():
+        with pytest.raises(ValueError, match=message):
+            all_of(text, "auto")
+
+
+# ---- Columns ---------------------------------------------------------------------------------------------------------
+
+
+def test_types_of_columns_come_from_the_first_rows_that_have_values():
+    text = "n,code,late,mixed,y\n1,007,,1,0\n2,8,NA,x,1.5\n3,9,?,2,NA\n4,10,5,3,-2\n"
+    rows = [x for _, x, _ in all_of(text, "csv", target="y")]
+    assert rows[0] == {"n": 1.0, "code": 7.0, "mixed": "1"}
+    assert [x.get("late") for x in rows] == [None, None, None, 5.0]
+    assert [target for _, _, target in all_of(text, "csv", target="y")] == [0, 1.5, None, -2]  # None is predicted only
+    options: dict[str, Any] = {"strings": ["code", "y"], "numbers": ["n"], "ignore": ["mixed", "late"]}
+    found = all_of(text, "csv", target="y", **options)
+    assert [x for _, x, _ in found][:2] == [{"n": 1.0, "code": "007"}, {"n": 2.0, "code": "8"}]
+    assert [target for _, _, target in found] == ["0", "1.5", "NA", "-2"]
+    # row by row, as from a slow pipe, a text after numbers is a bad line
+    with pytest.raises(BadLine, match=r"line 3: mixed: expected a finite number, got 'x' \(--strings mixed reads"):
+        all_of(text, "csv", target="y", chunk=1)
+    # and what a model knows already is known
+    assert all_of(text, "csv", target="y", chunk=1, known={"mixed": True})[3][1]["mixed"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "line 1: expected a header with the names of the columns, got nothing"),
+        ("\n\n", {}, "line 1: expected a header with the names of the columns, got nothing"),
+        ("a,b,a\n1,2,3\n", {}, "line 1: expected a name of its own for each column, got 'a' twice"),
+        ("a,b\n1,2\n", {"target": "y"}, "line 1: target: expected one of the columns 'a', 'b', got 'y'"),
+        ("\na,b\n1,2\n", {"ignore": ["c"]}, "line 2: ignore: expected one of the columns 'a', 'b', got 'c'"),
+        ("a,b\n1,2\n", {"numbers": ["c"]}, "line 1: numbers: expected one of the columns 'a', 'b', got 'c'"),
+        ('a,"b\n1,2\n', {}, "line 1: expected the end of the quoted field that begins here, got none"),
+        (b"\xff\xfea\x00,\x00b\x00\n", {}, "line 1: expected UTF-8, got the byte 0xff"),
+    ],
+)
+def test_bad_headers_stop_at_once(text, options, message):
+    for skip_bad in (None, lambda bad: None):
+        with pytest.raises(BadLine, match=f"^{re.escape(message)}$"):
+            all_of(text, "csv", skip_bad=skip_bad, **options)
+
+
+def test_options_are_checked():
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, parquet, arrow, got 'xml'"),
+        ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
+        ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
+        ("vw", {"target": "a"}, "target: expected none, as vw has labels and marks numbers, got 'a'"),
+        ("vw", {"numbers": ["a"]}, "numbers: expected none, as vw has labels and marks numbers, got 'a'"),
+        ("csv", {"words": ["a"]}, "words: expected none, as csv has no words, got 'a'"),
+        ("jsonl", {"words": ["a"], "strings": ["a"]}, "strings, words: expected different names, got 'a' in both"),
+        ("libsvm", {"strings": ["a"]}, "strings: expected none, as libsvm has labels and numbers only, got 'a'"),
+    ]
+    for form, options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            all_of("1 |a b\n", form, **options)
+
+
+def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may_be_a_class():
+    text = "a,c,y\n1,NA,low\n2,None,None\n3,x,\n4,y,None\n"
+    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y")
+    assert chunk.targets == ["low", None, None, None]
+    of_pandas = pd.read_csv(io.StringIO(text))
+    assert of_pandas["y"].isna().tolist() == [False, True, True, True]
+    assert chunk.rows.frame["c"].isna().tolist() == of_pandas["c"].isna().tolist()
+    note = "line 3: y: 'None' is read as a missing value, so the sample is only predicted"
+    assert chunk.notes == (f"{note}\n    (--strings y reads it as a class)",)
+    # once, also if it is the first value of a pipe, and not where an empty field or a number says enough
+    slow = read(io.BytesIO(b"y,a\nNone,1\nNone,1\nlow,2\nNone,3\n"), "csv", target="y", chunk=1)
+    assert [[note[:6] for note in each.notes] for each in slow] == [["line 2"], [], [], []]
+    assert [each.notes for each in read(io.BytesIO(b"y,a\n1,1\nNA,1\n,2\n"), "csv", target="y")] == [()]
+    assert [each.notes for each in read(io.BytesIO(b"y,a\nlow,1\n,2\n"), "csv", target="y")] == [()]
+    # a column that is said to be text has all texts
+    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y", strings=["c", "y"])
+    assert (chunk.targets, chunk.notes) == (["low", "None", None, "None"], ())
+    assert chunk.rows.frame["c"].tolist() == ["NA", "None", "x", "y"]
+    # as have JSON's strings
+    assert all_of('{"y": "None"}\n{"y": null}\n', "jsonl", target="y") == [(1, {}, "None"), (2, {}, None)]
+
+
+def test_a_wide_header_takes_seconds():
+    names = [f"c{i}" for i in range(60_000)]
+    text = "\n".join([",".join(names), ",".join(["1"] * 60_000)])
+    start = time.process_time()
+    assert len(all_of(text, "csv", target="c5", ignore=names[10:59_000])[0][1]) == 1009
+    assert time.process_time() - start < 15  # looking each name up in a list would take a minute
+    with pytest.raises(BadLine, match="line 1: expected a name of its own for each column, got 'c7' twice"):
+        all_of(",".join([*names, "c7"]), "csv")
+
+
+# ---- JSON lines ------------------------------------------------------------------------------------------------------
+
+
+def test_objects_are_flattened():
+    x = {"a": 1, "b": "x", "c": True, "d": None, "e": {"f": 1.5, "g": {"h": "y"}}, "tags": ["new", "red", "new"]}
+    text = json.dumps(x | {"at": [0.5, None, 2], "none": [], "y": "yes"}) + "\r\n \n" + json.dumps({"y": None, "a": 2})
+    first = {"a": 1, "b": "x", "c": True, "e.f": 1.5, "e.g.h": "y", "tags=new": 2, "tags=red": 1}
+    first |= {"at.0": 0.5, "at.2": 2}
+    assert all_of(text, "jsonl", target="y") == [(1, first, "yes"), (3, {"a": 2}, None)]
+    [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore=["tags", "e.g.h", "at.1"])
+    assert set(ignored) == {"a", "b", "c", "at.0", "at.2", "y"}
+    assert target == 1.5
+
+
+def test_nan_is_a_missing_value_and_infinity_a_bad_line():
+    values = [{"a": 1.5, "at": [math.nan, 2], "y": 1}, {"a": math.nan, "at": [0, 1], "y": math.nan}, {"a": math.inf}]
+    bad: list[BadLine] = []
+    lines = "\n".join(map(json.dumps, values))
+    found = all_of(lines, "jsonl", target="y", skip_bad=bad.append)
+    first, second = {"a": 1.5, "at.1": 2}, {"at.0": 0, "at.1": 1}
+    assert found == all_of(lines.replace("NaN", "null"), "jsonl", target="y", skip_bad=bad.append)
+    assert found == [(1, first, 1), (2, second, None)]
+    assert [str(each) for each in bad] == 2 * ["line 3: expected a finite number, got Infinity"]
+
+
+def test_objects_have_values_of_one_kind_by_name():
+    text = '{"a": 1, "b": "x"}\n{"a": "2", "b": 3}\n'
+    with pytest.raises(BadLine, match=r"line 2: a: expected a number, like its first value, got '2' \(--strings a"):
+        all_of(text, "jsonl")
+    with pytest.raises(BadLine, match=r"line 2: b: expected a string, like its first value, got 3"):
+        all_of(text, "jsonl", numbers=["a"])
+    rows = [x for _, x, _ in all_of(text, "jsonl", numbers=["a"], strings=["b"])]
+    assert rows == [{"a": 1, "b": "x"}, {"a": 2.0, "b": "3"}]
+    with pytest.raises(BadLine, match="line 1: a: expected a string"):
+        all_of(text, "jsonl", known={"a": True})
+    # a bad line decides nothing
+    bad: list[BadLine] = []
+    kept = all_of('{"a": "x", "b": 1e400}\n{"a": 1}\n', "jsonl", skip_bad=bad.append)
+    assert (kept, [each.line for each in bad]) == ([(2, {"a": 1}, None)], [1])
+
+
+# ---- Vowpal Wabbit ---------------------------------------------------------------------------------------------------
+
+
+def chunk_of(text: str, **options: Any) -> Chunk:
+    [chunk] = read(io.BytesIO(text.encode()), "vw", **options)
+    return chunk
+
+
+@pytest.mark.parametrize(
+    ("line", "label", "importance", "tag", "features"),
+    [
+        ("1 |a x y:2.5", 1, 1.0, None, {"a^x": 1.0, "a^y": 2.5}),
+        ("-1 2.5 'first|a:2.0 x:1.5 y |b x |a x", -1, 2.5, "first", {"a^x": 4.0, "a^y": 2.0, "b^x": 1.0}),
+        ("0.5 1 0 tag|a x", 0.5, 1.0, "tag", {"a^x": 1.0}),
+        ("3 'tag |a x", 3, 1.0, "tag", {"a^x": 1.0}),
+        ("| x:2 7:3  x", None, 1.0, None, {"x": 3.0, "7": 3.0}),
+        ("1|a x", None, 1.0, "1", {"a^x": 1.0}),  # a tag, since it touches the |
+        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^x": 0.0, "a^y": 1e-3, "a^z": 1.0, "b^c": "red"}),
+        ("1 0 | ", 1, 0.0, None, {}),
+    ],
+)
+def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
+    assert example_of(line).start == (label, importance, tag)
+    text = line + "\n\n1 |a x\n"
+    chunk = chunk_of(text)
+    assert (chunk.targets, chunk.weights, chunk.tags, chunk.lines) == ([label, 1], [importance, 1], [tag, None], [1, 3])
+    options: dict[str, Any] = {"words": ["a", "b", ""], "strings": ["b^c"]}
+    assert next(iter(samples_of(chunk_of(text, **options))))[1] == features
+    ignored = {name: value for name, value in features.items() if not name.startswith("a^") and name != "x"}
+    assert next(iter(samples_of(chunk_of(text, ignore=["a", "x"], **options))))[1] == ignored
+
+
+# Lines of Vowpal Wabbit's text, as many objects in JSON, and what to tell the user.
+NAMES = {
+    "vw": ["1 |user u1 |tags new |b color:red x:2", "0 |user u2 |tags red new red |b color:blue | word"],
+    "jsonl": ['{"user": ["u1"], "tags": ["new"], "b": []}', '{"user": ["u2"], "tags": ["red", "new", "red"]}'],
+}
+
+
+def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, Any]], str]:
+    """Features of samples, and what is told."""
+    chunks = list(read(io.BytesIO(text.encode()), form, **options))
+    told = "".join(note.partition("\n")[0] for chunk in chunks for note in chunk.notes)
+    return [x for chunk in chunks for _, x, _ in samples_of(chunk)], told
+
+
+def test_namespaces_and_lists_with_one_name_are_categories():
+    found, told = features_in("\n".join(NAMES["vw"]), "vw")
+    assert found[0] == {"user": "u1", "tags^new": 1.0, "b^color": "red", "b^x": 2.0}
+    assert found[1] == {"user": "u2", "tags^red": 2.0, "tags^new": 1.0, "b^color": "blue", "b^x": 0.0, "word": 1.0}
+    assert told == "categories: user, b^color; words: tags, those without a namespace"
+    found, told = features_in("\n".join(NAMES["jsonl"]), "jsonl")
+    assert found == [{"user": "u1", "tags=new": 1.0}, {"user": "u2", "tags=red": 2.0, "tags=new": 1.0}]
+    assert told == "categories: user, b; words: tags"
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_options_and_known_names_decide_which_are_categories(form, mark):
+    text = "\n".join(NAMES[form])
+    words = [f"user{mark}u1", f"tags{mark}new", f"tags{mark}red"]
+    for options in ({"words": ["user"]}, {"known": {f"user{mark}u7": False}}):
+        found, told = features_in(text, form, **options)
+        assert found[0][words[0]] == 1.0
+        assert "user" not in found[0].keys() | {*told.replace(",", "").split()}
+    # An asked category has one name, and of one that a model knows, others are words.
+    found, told = features_in(text, form, known={"tags": True, "user": True})
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert {name: value for name, value in found[1].items() if name in words} == dict.fromkeys(words[1:], 1.0)
+    assert not {"tags", "user"} & {*told.replace(",", " ").split()}
+    with pytest.raises(BadLine, match="line 2: tags: expected one name, got 'red' and 'new'"):
+        features_in(text, form, strings=["tags"])
+    bad: list[BadLine] = []
+    found, _ = features_in(text, form, strings=["tags"], skip_bad=bad.append)
+    assert ([each.line for each in bad], found[0]["tags"], len(found)) == ([2], "new", 1)
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_the_first_chunk_with_a_namespace_decides_and_later_names_are_words(form, mark):
+    found, told = features_in("\n".join(NAMES[form]), form, chunk=1)
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert (found[1][f"tags{mark}new"], found[1][f"tags{mark}red"]) == (1.0, 1.0)
+    assert told.startswith("categories: user, tags, b")
+    assert told.endswith("words: those without a namespace" if form == "vw" else "b")
+    # A model that knows the category b^color knows nothing of others in b.
+    text = "1 |b x\n1 |b color:red y\n"
+    assert features_in(text, "vw")[0] == features_in(text, "vw", known={"b^color": True})[0]
+
+
+def test_a_run_tells_which_names_are_categories_and_a_loaded_model_keeps_to_them(tmp_path, capsys):
+    lines = [f"{i % 2} |user u{i % 7} |tags t{i % 3} t{i % 5}\n" for i in range(40)]
+    predictions("vw", "".join(lines), tmp_path, "--save", str(tmp_path / "m.gln"))
+    assert (
+        "gln-stream: categories: user; words: tags\n    (--words and --strings name others)" in capsys.readouterr().err
+    )
+    predictions(
+        "vw", "1 |user u1 u2 |tags t1\n", tmp_path, "--load", str(tmp_path / "m.gln"), "--save", str(tmp_path / "n.gln")
+    )
+    assert "categories" not in capsys.readouterr().err
+    names = GLNClassifier.load(tmp_path / "n.gln").known_names
+    assert (names["user"], names["user^u2"], names["tags^t1"]) == (True, False, False)
+    (tmp_path / "s.vw").write_text("1 |user u1 u2\n")
+    assert main([str(tmp_path / "s.vw"), "--strings", "user"]) == 2
+    assert "line 1: user: expected one name, got 'u1' and 'u2'" in capsys.readouterr().err
+    assert main([str(tmp_path / "s.vw"), "--words", "user", "--save", str(tmp_path / "w.gln")]) == 0
+    assert GLNClassifier.load(tmp_path / "w.gln").known_names == {"user^u1": False, "user^u2": False}
+
+
+def test_vowpal_wabbit_reads_the_same():
+    """Against the hashes of its own parser."""
+    vowpalwabbit = pytest.importorskip("vowpalwabbit")
+    workspace = vowpalwabbit.Workspace("--quiet --noconstant")
+
+    def hashed(name: str) -> int:
+        space, _, feature = name.rpartition("^")
+        return workspace.hash_feature(feature, workspace.hash_space(space or " ")) % 2**18
+
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        line = str(rng.choice(["1 ", "-0.5 2.0 ", "3 0.5 'tag", "1 1 0 tag", "1", "", " "]))
+        for _ in range(rng.integers(1, 4)):
+            values = rng.choice(["", ":0", ":1.5", ":-2e-3"], size=5)
+            features = [f"{name}{value}" for name, value in zip(rng.choice([*"xyz", "7"], size=5), values, strict=True)]
+            line += f"|{rng.choice(['', 'a', 'a:2.0', 'b:-.5'])} {rng.choice([' ', '  ', chr(9)]).join(features)} "
+        example, theirs = example_of(line), workspace.parse(line)
+        summed: dict[int, float] = {}
+        for key, value in theirs.iter_features():
+            summed[key] = summed.get(key, 0.0) + value
+        ours = {hashed(name): value for name, value in example.sample.values.items() if value}  # theirs have no zeros
+        for space, names in example.sample.names.items():
+            for name in names:
+                key = hashed(f"{space}^{name}" if space else name)
+                ours[key] = ours.get(key, 0.0) + 1
+        assert ours == pytest.approx(summed, rel=1e-6, abs=1e-9), line
+        label = theirs.get_simplelabel_label()
+        assert example.start.label == (None if label > 1e38 else label), line
+        assert (example.start.importance, example.start.tag or "") == (
+            theirs.get_simplelabel_weight(),
+            theirs.get_tag(),
+        ), line
+
+
+# ---- libsvm ----------------------------------------------------------------------------------------------------------
+
+
+def test_libsvm_is_read_as_by_scikit_learn():
+    from sklearn.datasets import dump_svmlight_file, load_svmlight_file
+
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(300, 8)).round(3) * (rng.random((300, 8)) < 0.7)
+    stream = io.BytesIO()
+    dump_svmlight_file(dense, rng.integers(3, size=300) - 0.5, stream, zero_based=False, query_id=np.arange(300))
+    text = "# a comment\n" + stream.getvalue().decode().replace(" qid:7 ", " qid:7 # ")
+    expected, labels = load_svmlight_file(io.BytesIO(text.encode()), n_features=9, zero_based=True)
+    found = all_of(text, "libsvm")
+    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]].fillna(0)
+    np.testing.assert_array_equal(rows, expected.toarray()[:, 1:])  # an absent feature is 0
+    assert [target for _, _, target in found] == labels.tolist()
+    comments = text.splitlines().index(next(line for line in text.splitlines() if line[0] != "#"))
+    assert [line for line, _, _ in found] == list(range(comments + 1, comments + 301))
+    assert all_of("+1 1:2\n", "libsvm") == [(1, {"1": 2.0}, 1)]
+
+
+# ---- The same samples in several formats -----------------------------------------------------------------------------
+
+
+def sparse_rows(count: int, features: int) -> tuple[np.ndarray, list[int]]:  # -> (N, F)
+    """Numbers of which half are 0, except in the first row, and labels that depend on some."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(count, features)).round(3) * (rng.random((count, features)) < 0.5)
+    values[0] = 1
+    return values, np.where(values[:, 0] + values[:, 1] * values[:, 2] > 0, 1, -1).tolist()
+
+
+def as_form(form: str, values: np.ndarray, labels: list[int]) -> str:  # (N, F)
+    """A file of these samples; zeros are left out of every other line of libsvm's text and Vowpal Wabbit's."""
+    rows = [{f"{i}": value for i, value in enumerate(row)} for row in values.tolist()]
+    if form == "csv":
+        return csv_text([[*rows[0], "y"], *([*map(str, [*x.values(), y])] for x, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(rows, labels, strict=True))
+    bar = " |" if form == "vw" else ""
+    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value or i % 2) for i, x in enumerate(rows))
+    return "".join(f"{y}{bar} {features}\n" for y, features in zip(labels, sparse, strict=True))
+
+
+def predictions(form: str, text: str, folder: Path, *options: str) -> str:
+    """What the command predicts of a file."""
+    target = ["--target", "y"] if form in ("csv", "jsonl") else []
+    (folder / f"s.{form}").write_text(text)
+    assert main([str(folder / f"s.{form}"), *target, *options, "--predictions", str(folder / "p.csv")]) == 0
+    return re.sub("(?m)^[^,]*,", "", (folder / "p.csv").read_text()) if form == "vw" else (folder / "p.csv").read_text()
+
+
+def test_a_value_that_is_written_is_a_value_and_an_absent_number_is_zero():
+    """Whichever sample has it first, and however few have it."""
+    lines = ["1 a:0", "1 a:0 b:2", *["1"] * 40]
+    for form, texts in {"vw": [line.replace("1", "1 |", 1) for line in lines], "libsvm": lines}.items():
+        text = "\n".join(texts).replace("a", "1").replace("b", "2") if form == "libsvm" else "\n".join(texts)
+        found = [x for _, x, _ in all_of(text, form)]
+        first, second = found[0].keys()
+        assert found == [{first: 0.0, second: 0.0}, {first: 0.0, second: 2.0}, *40 * [{first: 0.0, second: 0.0}]]
+        later = [x for _, x, _ in all_of(text, form, chunk=1)]  # as from a pipe
+        assert later == [{first: 0.0}, *found[1:]]
+
+
+@pytest.mark.parametrize("form", ["vw", "libsvm"])
+def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words(form, monkeypatch):
+    monkeypatch.setattr("gln.stream.formats.namespaces.MOST_FEATURES", 5)
+    names = [[f"{i}:1", f"{i + 1}:0.5"] for i in range(1, 11)]
+    lines = [
+        f"1 {'|text ' if form == 'vw' else ''}{' '.join(each)}{' |n age:3' if form == 'vw' else ''}" for each in names
+    ]
+    prefix, numbers = ("text^", {"n^age": 3.0}) if form == "vw" else ("", {})
+    expected = [{f"{prefix}{i}": 1.0, f"{prefix}{i + 1}": 0.5, **numbers} for i in range(1, 11)]
+    for order in (1, -1):  # which line comes first decides nothing
+        found, told = features_in("\n".join(lines[::order]), form)
+        assert found == expected[::order]
+        assert (
+            told == f"words, since more than 5 names have values: {'text' if prefix else 'those without a namespace'}"
+        )
+    found, told = features_in("\n".join([*lines, *lines]), form, chunk=10)
+    assert (len(found), told.count("words")) == (20, 1)
+    # those that come later, too; and --words says it first
+    found, told = features_in("\n".join(lines), form, chunk=3)
+    assert (len(found[2]), len(found[9]), told.count("words")) == (4 + len(numbers), 2 + len(numbers), 1)
+    if form == "vw":
+        assert features_in("\n".join(lines[:3]), form, words=["text"]) == (expected[:3], "")
+
+
+@pytest.mark.parametrize(("features", "options"), [(6, []), (6, ["--memory"]), (24, ["--no-negatives"])])
+def test_all_formats_predict_the_same(features, options, tmp_path):
+    values, labels = sparse_rows(150, features)
+    values[:, 1:3] *= np.arange(150)[:, None] % 8 == 3  # few have these, and the first one has not
+    values[:, 3:5] *= np.arange(150)[:, None] % 30 == 29
+    of_csv = predictions("csv", as_form("csv", values, labels), tmp_path, *options)
+    assert of_csv.count("\n") == 151
+    for form in ("jsonl", "vw", "libsvm"):
+        assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
+
+
+def named_samples(count: int, seed: int, has_tags: bool) -> tuple[list[dict[str, Any]], list[int]]:
+    """Numbers, of which some are 0, categories of few and many levels, of which one is late, and lists of words."""
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        x: dict[str, Any] = {"a": round(float(rng.normal()), 3), "b": float(rng.integers(-2, 3)) if i else 1.0}
+        x |= {"user": f"u{rng.integers(1 + i // 3)}", "colour": ["red", "green", "7"][rng.integers(3)]}
+        x = {name: value for name, value in x.items() if rng.random() < 0.9 or name in ("a", "b")}
+        if i > 140 and rng.random() < 0.8:
+            x["late"] = f"l{rng.integers(4)}"
+        if has_tags:
+            x["tags"] = [f"t{n}" for n in rng.integers(0, 30, rng.integers(0, 4)) ** 2 // 30]
+        samples.append(x)
+    levels = [hash_of(x.get("user", "")) + hash_of(x.get("colour", "")) for x in samples]
+    return samples, [int(x["a"] + level % 3 > 1) for x, level in zip(samples, levels, strict=True)]
+
+
+def hash_of(text: str) -> int:
+    return sum(text.encode())
+
+
+def named_text(form: str, samples: list[dict[str, Any]], labels: list[int]) -> str:
+    if form == "csv":
+        names = ["late", "user", "b", "a", "colour"]
+        rows = [[str(x.get(name, "")) for name in names] for x in samples]
+        return csv_text([[*names, "y"], *([*row, str(y)] for row, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(samples, labels, strict=True))
+    lines = []
+    for x, y in zip(samples, labels, strict=True):
+        numbers = " ".join(f"{name}:{x[name]}" for name in ("b", "a"))
+        categories = "".join(f"|{name} {x[name]} " for name in ("colour", "late", "user") if name in x)
+        lines.append(f"{2 * y - 1} | {numbers} {categories}|tags {' '.join(x.get('tags', ()))}\n")
+    return "".join(lines)
+
+
+def saved_arrays(form: str, text: str, folder: Path, *options: str) -> tuple[dict[str, np.ndarray], str]:
+    """What the command learned of a file, and what it predicted."""
+    predicted = predictions(form, text, folder, *options, "--save", str(folder / f"{form}.gln"))
+    return read_file(folder / f"{form}.gln")[1], predicted.replace("\n-1,", "\n0,")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("has_tags", "options"), [(False, []), (False, ["--memory"]), (True, []), (True, ["--memory"])]
+)
+def test_all_formats_give_the_same_model_of_names(has_tags, options, tmp_path):
+    samples, labels = named_samples(1150, 31, has_tags)
+    arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path, *options)
+    model = GLNClassifier.load(tmp_path / "vw.gln")
+    assert {name for name, is_text in model.known_names.items() if is_text} == {"user", "colour", "late"}
+    assert model._stream.schema.places.keys() >= {"user", "colour", "late"}
+    assert {"tags^t1", "tags^t28"} <= model.known_names.keys() or not has_tags
+    for form in ("jsonl",) if has_tags else ("csv", "jsonl"):
+        found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path, *options)
+        assert of_form == predicted
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+# ---- Damaged lines ---------------------------------------------------------------------------------------------------
+
+Damage = Callable[[str, Any], bytes]
+
+
+def _cut(line: str, rng: Any) -> bytes:
+    return line[: int(rng.integers(1, len(line) - 1))].encode()
+
+
+def _latin(line: str, rng: Any) -> bytes:
+    place = int(rng.integers(len(line)))
+    return line[:place].encode() + b"\xff" + line[place:].encode()
+
+
+def _csv_line(rng: Any) -> str:
+    text = rng.choice(["plain", '"with, comma"', '"with ""quotes"""', '"two\nlines"', ""])
+    return f"{rng.normal():.4f},{text},{rng.choice(['', '7'])},{rng.integers(2)}"
+
+
+def _json_line(rng: Any) -> str:
+    return json.dumps({"a": round(rng.normal(), 4), "text": str(rng.choice(["x", "y"])), "b": {"c": 1}, "y": "no"})
+
+
+def _vw_line(rng: Any) -> str:
+    return f"{rng.choice(['1', '-1'])} 2.0 'tag|a x:{rng.normal():.4f} y |b:0.5 z:{rng.normal():.4f}"
+
+
+def _libsvm_line(rng: Any) -> str:
+    return f"{rng.integers(3)} 1:{rng.normal():.4f} 3:{rng.normal():.4f} 4:1"
+
+
+def _replaced(old: str, new: str) -> Damage:
+    def damaged(line: str, rng: Any) -> bytes:
+        found = re.sub(old, lambda match: new, line, count=1, flags=re.DOTALL)
+        assert found != line
+        return found.encode()
+
+    return damaged
+
+
+FIRST = r"^[^,]*"
+DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = {
+    "csv": (
+        _csv_line,
+        {"target": "y", "numbers": ["a", "b", "y"]},
+        [
+            *(
+                _replaced(FIRST, new)
+                for new in ("x", "inf", "1e39", "-1e400", "1_0", "0x1F", "1.2.3", '"1"2', '"', "1,2")
+            ),
+            _replaced(r",[^,]*$", ""),
+            _replaced(r"$", ","),
+            _replaced(r"$", "?x"),
+            _replaced(r"^", '"'),
+            _replaced(r".*", "one field"),
+            _replaced(r".*", "1,\r2,3,4"),
+            lambda line, rng: _latin(line.replace("\n", " "), rng),
+        ],
+    ),
+    "jsonl": (
+        _json_line,
+        {"target": "y"},
+        [
+            _cut,
+            _latin,
+            *(
+                _replaced(r"-?\d+\.\d+", new)
+                for new in ("Infinity", "-Infinity", "1e39", "1e400", "'1'", "01", "[[1]]", '"1"')
+            ),
+            _replaced(r'"y":', '"a":'),
+            _replaced(r'"no"', '["no"]'),
+            _replaced(r'"[xy]"', "5"),
+            _replaced(r'"[xy]"', '"\\ud800"'),
+            *(_replaced(r".*", new) for new in ("[]", '"text"', "17", "null", "a,b", "{'a': 1}")),
+            _replaced(r"$", "}"),
+        ],
+    ),
+    "vw": (
+        _vw_line,
+        {},
+        [
+            _latin,
+            _replaced(r"\|.*", ""),
+            *(_replaced(r"^\S+", new) for new in ("one", "1:0.5", "nan", "1e39", "1,2", "1 2 3 4")),
+            *(_replaced(r" 2.0", new) for new in (" -1", " 1000001", " x", " 1 0.5", "\t2.0")),
+            *(_replaced(r"x:\S+", new) for new in ("x:nan", "x:inf", "x:1e39", "x:", ":1", "x:1:2")),
+            *(_replaced(r"b:0.5", new) for new in ("b:x", "b:", "b:inf")),
+            _replaced(r".*", "1 |a x:3e38 x:3e38"),
+        ],
+    ),
+    "libsvm": (
+        _libsvm_line,
+        {},
+        [
+            *(_replaced(r"^\S+", new) for new in ("one", "1,2", "nan", "1e39", "1_0", "")),
+            *(
+                _replaced(r" 3:\S+", new)
+                for new in (" 3:", " 3:x", " 3:inf", " 3:1e39", " :1", " 1:1", " -3:1", " x:1")
+            ),
+            *(_replaced(r" 3:\S+", new) for new in (" 3", " 99999999999:1", " 0:1")),
+            lambda line, rng: b"\xff" + line.encode(),
+        ],
+    ),
+}
+DAMAGES["tsv"] = DAMAGES["csv"]
+
+
+def written(form: str, line: str | bytes) -> bytes:
+    """A line of CSV as one of TSV."""
+    line = line if isinstance(line, bytes) else line.encode()
+    return line.replace(b", ", b"; ").replace(b",", b"\t").replace(b"; ", b", ") if form == "tsv" else line
+
+
+def laid_out(parts: list[bytes]) -> tuple[bytes, list[int]]:
+    """A file of these parts, and the line where each begins."""
+    return b"\n".join(parts), np.cumsum([1, *(part.count(b"\n") + 1 for part in parts[:-1])]).tolist()
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=() if form in ("csv", "vw") else pytest.mark.slow) for form in FORMS]
+)
+def test_damaged_lines_are_found_and_nothing_else_is_lost(form):
+    make, options, damages = DAMAGES[form]
+    rng = np.random.default_rng(0)
+    header = [written(form, "a,text,b,y")] if form in ("csv", "tsv") else []
+    good = [written(form, make(rng)) for _ in range(1800)]
+    broken = [written(form, damages[i % len(damages)](make(rng).replace("\n", " "), rng)) for i in range(200)]
+    expected = [(x, target) for _, x, target in all_of(b"\n".join([*header, *good]), form, **options)]
+    assert len(expected) == 1800
+    for line in broken:  # one in a file
+        text, starts = laid_out([*header, *good[:3], line, good[3]])
+        chunks = read(io.BytesIO(text), form, **options)
+        before: list[Any] = []
+        with pytest.raises(BadLine, match=f"^line {starts[-2]}: .*expected .*") as raised:
+            before.extend(samples_of(chunk) for chunk in chunks)
+        assert raised.value.line == starts[-2]
+        assert [(x, target) for samples in before for _, x, target in samples] == expected[:3]
+    # all in one file
+    are_good = [True, *rng.permutation([True] * 1799 + [False] * 199).tolist(), False]
+    of_good, of_broken = iter(good), iter(broken)
+    text, starts = laid_out([*header, *(next(of_good) if is_good else next(of_broken) for is_good in are_good)])
+    starts = starts[len(header) :]
+    for most in (1000, 17):
+        bad: list[BadLine] = []
+        found = all_of(text, form, skip_bad=bad.append, chunk=most, **options)
+        assert [each.line for each in bad] == [start for start, each in zip(starts, are_good, strict=True) if not each]
+        assert [line for line, _, _ in found] == [start for start, each in zip(starts, are_good, strict=True) if each]
+        assert [(x, target) for _, x, target in found] == expected
+
+
+def test_a_missing_quote_costs_one_line():
+    rows = "".join(f"{i},text {i},1\n" for i in range(20000))  # more than a quoted field may have
+    for text, place in ((f'a,b,y\n7,"open,0\n{rows}', 2), (f'a,b,y\n{rows}7,"open,0\n', 20002)):
+        bad: list[BadLine] = []
+        assert len(all_of(text, "csv", target="y", skip_bad=bad.append)) == 20000
+        assert [str(each) for each in bad] == [
+            f"line {place}: expected the end of the quoted field that begins here, got none"
+        ]
+    # a row with a field too many is one bad line
+    bad = []
+    found = all_of('a,b\n1,"x\ny",3\n4,z\n', "csv", skip_bad=bad.append)
+    assert (found, [each.line for each in bad]) == ([(4, {"a": 4.0, "b": "z"}, None)], [2])
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
+    rng = np.random.default_rng(0)
+    make, options, _ = DAMAGES[form]
+    header = "a,text,b,y\n" if form == "csv" else ""
+    text = header + "".join(make(rng).replace("\n", " ") + "\n" for _ in range(3000))
+    whole, expected = gzip.compress(text.encode()), all_of(text, form, **options)
+    for data in (whole[: len(whole) // 2], whole[:-6], whole[:-8] + b"wrong" + whole[-3:], b"no gzip"):
+        (tmp_path / "a.gz").write_bytes(data)
+        bad: list[BadLine] = []
+        with opened(str(tmp_path / "a.gz")) as file:
+            chunks = read(file, form, skip_bad=None if data == b"no gzip" else bad.append, **options)
+            found: list[Any] = []
+            if data == b"no gzip":
+                with pytest.raises(
+                    BadLine, match="line 1: the compressed file is damaged or incomplete: Not a gzipped"
+                ):
+                    next(chunks)
+                continue
+            found = [sample for chunk in chunks for sample in samples_of(chunk)]
+        assert found == expected[: len(found)]
+        assert len(found) == 3000 if len(data) > len(whole) / 2 else 500 < len(found) < 2500
+        assert [each.line for each in bad] == [found[-1][0] + 1]
+        assert "the compressed file is damaged or incomplete" in str(bad[0])
+
+
+def test_a_long_line_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("gln.stream.formats.lines.LONGEST", 1000)
+    monkeypatch.setattr("gln.stream.formats.lines.BLOCK", 100)
+    bad: list[BadLine] = []
+    text = '{"a": 1}\n' + " " * 100_000 + '{"a": 2}\n{"a": 3}\n'
+    assert [x["a"] for _, x, _ in all_of(text, "jsonl", skip_bad=bad.append)] == [1, 3]
+    assert [str(each) for each in bad] == ["line 2: expected at most 1,000 bytes, got more"]
+
+
+def test_a_line_that_never_ends_is_refused_at_the_limit(monkeypatch):
+    """Also where it is compressed to a thousandth: nothing after the limit is read."""
+    monkeypatch.setattr("gln.stream.formats.lines.LONGEST", 1000)
+    source: Any = Endless(b" ", 10**9)
+    chunks = read(source, "jsonl")
+    with pytest.raises(BadLine, match=r"^line 1: expected at most 1,000 bytes, got more$"):
+        next(chunks)
+    assert 10**9 - source.left < 1 << 19
+
+
+def test_the_time_for_a_line_that_is_left_out_is_linear():
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(8192)  # as of a .zst file
+
+    source = Slow(b" " * (48 << 20) + b'\n{"a": 1}\n')
+    bad: list[BadLine] = []
+    start = time.process_time()
+    assert [len(chunk.lines) for chunk in read(source, "jsonl", skip_bad=bad.append)] == [1]
+    assert (time.process_time() - start, len(bad)) < (3, 2)  # to copy the line at each block would take a minute
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("jsonl", '{"a": 1, "n": ' + "[" * 100_000),
+        ("jsonl", '{"y": ' + "[" * 900 + "]" * 900 + "}"),
+        ("jsonl", ('{"l": 1, "' + "n" * 2000 + '": ') * 200 + "1" + "}" * 200),
+        ("jsonl", json.dumps({"n" * 100_000: [str(i) for i in range(1000)]})),
+        ("vw", f"1 |{'n' * 100_000} {' '.join(map(str, range(1000)))}"),
+    ],
+)
+def test_lines_that_would_fill_the_memory_are_bad(form, line, monkeypatch):
+    good = {"jsonl": '{"a": 1}', "vw": "1 |a b"}[form]
+    bad: list[BadLine] = []
+    tracemalloc.start()
+    found = all_of(
+        "\n".join([good, line, good]), form, skip_bad=bad.append, **({"target": "y"} if form == "jsonl" else {})
+    )
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+    assert ([line for line, _, _ in found], [each.line for each in bad]) == ([1, 3], [2])
+
+
+def test_namespaces_that_are_always_new_take_linear_time():
+    text = "\n".join(f"1 |n{i} {i}" for i in range(4000))
+    start = time.process_time()
+    chunks = list(read(io.BytesIO(text.encode()), "vw", chunk=100))
+    assert sum(len(chunk.lines) for chunk in chunks) == 4000
+    assert time.process_time() - start < 5
+    part = chunks[-1].rows.of(slice(0, 2))
+    assert list(part.frame.columns) == ["n3900", "n3901"]  # and not the hundred of the chunk
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numbers are names here
+        names = [f"1 |user {i}\n" for i in range(40)]
+        [chunk] = read(io.BytesIO("".join(names).encode()), "vw")
+        GLNClassifier(layer_sizes=(2,), seed=0)._stream.schema.propose_rows(chunk.rows, chunk.targets)
+
+
+# ---- Pipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot tell whether a pipe has more")
+@pytest.mark.parametrize("form", [*FORMS])
+def test_chunks_of_a_pipe_wait_for_nothing(form):
+    rng = np.random.default_rng(0)
+    make, options, _ = DAMAGES[form]
+    header = [written(form, "a,text,b,y")] if form in ("csv", "tsv") else []
+    good = [written(form, make(rng).replace("\n", " ")) + b"\n" for _ in range(60)]
+    out, into = os.pipe()
+    with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
+        chunks = read(source, form, chunk=20, **options)
+        sink.write(b"".join([*(line + b"\n" for line in header), good[0]]))
+        counts = [len(next(chunks).lines)]  # would hang if it waited for another line
+        sink.write(good[1] + b"\n" + good[2][:5])  # with a blank line, and a part of one
+        counts.append(len(next(chunks).lines))
+        sink.write(good[2][5:])
+        counts.append(len(next(chunks).lines))
+        sink.write(b"".join(good[3:]))
+        sink.close()
+        counts += [len(chunk.lines) for chunk in chunks]
+    assert counts == [1, 1, 1, 20, 20, 17]
+
+
+class Endless:
+    """A source of equal lines."""
+
+    def __init__(self, line: bytes, total: int) -> None:
+        self.line, self.left = line, total
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+    def read1(self, size: int) -> bytes:
+        count = min(size // len(self.line), self.left)
+        self.left -= count
+        return self.line * count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "line"), [("csv", b"1,2.5,x\n"), ("jsonl", b'{"a": 1}\n'), ("vw", b"1 |a b:2\n")])
+def test_memory_does_not_grow(form, line, monkeypatch):
+    monkeypatch.setattr("gln.stream.formats.lines.BLOCK", 1 << 14)
+    peaks = []
+    for total in (5_000, 50_000):
+        gc.collect()
+        tracemalloc.start()
+        source: Any = Endless(line, total)
+        assert sum([len(chunk.lines) for chunk in read(source, form)]) >= total - 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] < 10e6  # when garbage is collected makes a difference of a fifth

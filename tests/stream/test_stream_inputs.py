@@ -1,0 +1,565 @@
+"""Inputs of `gln-stream` that are no plain text: Parquet, Arrow and .zst files; and dates and times in any input."""
+
+# ruff: noqa: N803, N806 - X is a frame
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("river")
+
+from helpers import assert_same_file
+from test_stream_command import figures_in, started
+
+from gln.river import GLNClassifier
+from gln.stream.command import main
+from gln.stream.formats.chunks import Wanted
+from gln.stream.formats.column_types import ColumnTypes
+from gln.stream.formats.reader import BadLine, form_of, opened, read
+
+COUNT = 300
+UTC = datetime.timezone.utc
+
+
+def table(count: int = COUNT, seed: int = 0) -> pd.DataFrame:
+    """A number, a category and a time, some of them missing, and a class that depends on the hour."""
+    rng = np.random.default_rng(seed)
+    times = pd.Series(pd.date_range("2024-05-01", periods=count, freq=pd.Timedelta("97min 11.123457s"), tz="UTC"))
+    X = pd.DataFrame({"a": rng.normal(size=count), "colour": rng.choice(["red", "blue"], count)})
+    X["time"] = times
+    X = X.mask(rng.random(X.shape) < 0.05)
+    return X.assign(kind=np.where((times.dt.hour > 11) ^ (rng.random(count) < 0.1), "late", "early"))
+
+
+def as_text(X: pd.DataFrame) -> pd.DataFrame:
+    return X.assign(time=X["time"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+
+def json_lines(X: pd.DataFrame) -> str:
+    rows = as_text(X).astype(object).where(X.notna(), None).to_dict("records")
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def written(path: Path, X: Any) -> str:
+    """Write a frame, or a table of Arrow, in the format that the name tells; returns the name."""
+    if path.suffix in (".csv", ".jsonl"):
+        path.write_text(as_text(X).to_csv(index=False) if path.suffix == ".csv" else json_lines(X))
+        return str(path)
+    pa = pytest.importorskip("pyarrow")
+    arrow = pa.Table.from_pandas(X, preserve_index=False) if isinstance(X, pd.DataFrame) else X
+    if path.suffix == ".parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(arrow, path, row_group_size=120)
+        return str(path)
+    new = pa.ipc.new_file if path.suffix == ".feather" else pa.ipc.new_stream
+    with new(str(path), arrow.schema) as file:
+        file.write_table(arrow, max_chunksize=70)
+    return str(path)
+
+
+def packed(path: Path, text: bytes) -> str:
+    """Write a .zst file, whose blocks end after each kilobyte."""
+    zstd = pytest.importorskip("gln.stream.formats.zstd").zstd
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
+    blocks = [compressor.compress(text[at : at + 1000], compressor.FLUSH_BLOCK) for at in range(0, len(text), 1000)]
+    path.write_bytes(b"".join(blocks) + compressor.flush())
+    return str(path)
+
+
+def all_of(file: str, target: str | None = "kind", **options: Any) -> list[dict[str, Any]]:
+    """The features of each sample, with its target; a missing value is None."""
+    with opened(file) as source:
+        chunks = list(read(source, form_of(file), target=target, **options))
+    found: list[dict[str, Any]] = []
+    for chunk in chunks:
+        frame = chunk.rows.frame.astype(object)
+        for row, y in zip(frame.where(frame.notna(), None).to_dict("records"), chunk.targets, strict=True):
+            found.append(
+                {**{str(name): value for name, value in row.items()}, **({} if target is None else {target: y})}
+            )
+    return found
+
+
+def learned(file: str, folder: Path, *options: str, target: str = "kind") -> Path:
+    """The model of a file."""
+    saved = folder / f"{Path(file).name}.gln"
+    assert main([file, "--target", target, "--save", str(saved), *options]) == 0
+    return saved
+
+
+# ---- The same data in all formats ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "feather", "arrow"])
+def test_all_formats_give_the_same_model(ending, tmp_path):
+    X = table(1200)
+    expected = learned(written(tmp_path / "s.csv", X), tmp_path, "--predictions", str(tmp_path / "expected.csv"))
+    found = learned(written(tmp_path / f"s.{ending}", X), tmp_path, "--predictions", str(tmp_path / "p.csv"))
+    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    one, other = (GLNClassifier.load(path) for path in (found, expected))
+    for model in (one, other):
+        model.save(tmp_path / f"{model is one}")
+    assert_same_file(tmp_path / "True", tmp_path / "False")
+
+
+def test_passes_and_test_files(tmp_path, capsys):
+    said = []
+    for ending in ("csv", "parquet"):
+        file, other = written(tmp_path / f"s.{ending}", table()), written(tmp_path / f"t.{ending}", table(seed=1))
+        capsys.readouterr()
+        learned(file, tmp_path, "--passes", "2", "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
+        printed = capsys.readouterr().err.splitlines()
+        said.append([line for line in printed if line.startswith(("GLN", "best constant", "last label"))])
+    assert said[0] == said[1] != []
+    assert (tmp_path / "csv.p").read_bytes() == (tmp_path / "parquet.p").read_bytes()
+
+
+def test_lists_and_structs_are_read_as_in_json(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(1)
+    rows = [
+        {
+            "user": {"age": int(rng.integers(20, 60)), "city": str(rng.choice(["x", "y"]))} if i % 7 else None,
+            "tags": [f"t{tag}" for tag in rng.choice(5, 1 + i % 3, replace=False)] if i % 5 else None,
+            "shop": [f"s{rng.integers(3)}"] if i % 4 else [],
+            "is_new": bool(i % 2),
+            "kind": str(rng.choice(["u", "v"])),
+        }
+        for i in range(COUNT)
+    ]
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = written(tmp_path / "s.parquet", pa.Table.from_pylist(rows))
+    predictions = []
+    for name in (str(tmp_path / "s.jsonl"), file):
+        learned(name, tmp_path, "--predictions", str(tmp_path / "p.csv"))
+        predictions.append((tmp_path / "p.csv").read_bytes())
+    assert predictions[0] == predictions[1]
+    found = all_of(file, ignore=["tags=t0", "user.age"], strings=["is_new"], words=["shop"])
+    for name in ("tags", "user"):
+        with pytest.raises(ValueError, match=f"^{name}: expected numbers, bools or strings as targets"):
+            all_of(file, target=name)
+    names = {name for row in found for name in row}
+    assert "user.city" in names
+    assert not {"user", "user.age", "tags=t0", "shop"} & names
+    assert found[1]["is_new"] == "true"
+
+
+def test_types_of_columns(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    columns = {
+        "whole": pa.array([2**53 + 1, None], pa.int64()),
+        "unsigned": pa.array([2**64 - 1, 0], pa.uint64()),
+        "half": pa.array(np.array([0.5, np.nan], np.float16)),
+        "decimal": pa.array([Decimal("1.25"), None]),
+        "bool": pa.array([True, None]),
+        "category": pa.array(["NA", None]).dictionary_encode(),
+        "large": pa.array(["", "1"], pa.large_string()),
+        "nothing": pa.nulls(2),
+        "digits": ["007", "8"],
+        "kind": [1.0, math.nan],
+    }
+    file = written(tmp_path / "s.arrow", pa.table(columns))
+    first, second = all_of(file, numbers=["digits"], strings=["whole"])
+    assert first == {
+        **{"whole": str(2**53 + 1), "unsigned": 2.0**64, "half": 0.5, "decimal": 1.25, "bool": 1.0, "category": "NA"},
+        **{"large": "", "nothing": None, "digits": 7.0, "kind": 1},
+    }
+    assert second == dict.fromkeys(columns, None) | {"unsigned": 0.0, "large": "1", "digits": 8.0}
+    assert [row["bool"] for row in all_of(file, target="bool")] == [True, None]
+    assert [row["bool"] for row in all_of(file, target="bool", strings=["bool"])] == ["true", None]
+
+
+def test_a_column_is_read_as_the_model_knows_it(tmp_path):
+    pytest.importorskip("pyarrow")
+    file = written(tmp_path / "s.parquet", table(20))
+    messages = {
+        "a: expected text, got numbers (--strings a converts the column)": {"a": True},
+        "colour: expected numbers, got text (--numbers colour converts the column)": {"colour": False},
+        "time: expected numbers, got timestamps (--strings time converts the column)": {"time": False},
+        "time: expected text, got timestamps (--strings time converts the column)": {"time": True},
+    }
+    for message, known in messages.items():
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            all_of(file, known=known)
+        assert str(error.value) == message
+    assert all_of(file, known={"time": True}, strings=["time"])[1]["time"].startswith("2024-05-01 01:37:11.123457")
+
+
+# ---- Files that cannot be read ---------------------------------------------------------------------------------------
+
+
+def test_columns_that_cannot_be_read_are_named(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    values = {"binary": b"x", "numbers": [1.0], "duration": datetime.timedelta(1), "clock": datetime.time(1)}
+    for name, value in values.items():
+        file = written(tmp_path / "s.parquet", pa.table({name: [value], "a": [1.0], "kind": [1]}))
+        with pytest.raises(ValueError, match=rf"^{name}: expected numbers, bools, .*, got .* \(--ignore {name} leaves"):
+            all_of(file)
+        assert all_of(file, ignore=[name]) == [{"a": 1.0, "kind": 1}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "no"}, "target: expected one of the columns 'a', 'colour', 'time', 'kind', got 'no'"),
+        ({"strings": ["no"]}, "strings: expected one of the columns"),
+        ({"ignore": ["colour", "no"]}, "ignore: expected one of the columns"),
+        ({"target": "time"}, r"time: expected numbers, bools or strings as targets, got timestamp\["),
+        ({"numbers": ["time"]}, "time: expected numbers, got timestamps"),
+    ],
+)
+def test_names_that_are_wrong(options, message, tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        all_of(written(tmp_path / "s.parquet", table(20)), **options)
+
+
+def test_columns_of_one_name(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    file = written(tmp_path / "s.parquet", pa.table([[1], [2]], ["a", "a"]))
+    with pytest.raises(ValueError, match="expected a name of its own for each column, got 'a' twice"):
+        all_of(file, target=None)
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.arrow"])
+def test_files_of_another_kind(name, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    expected = "a Parquet file" if name == "s.parquet" else "an Arrow file or stream"
+    other = Path(written(tmp_path / ("t.arrow" if name == "s.parquet" else "t.parquet"), table(20))).read_bytes()
+    for content in (as_text(table(20)).to_csv().encode(), b"", other):
+        (tmp_path / name).write_bytes(content)
+        assert main([str(tmp_path / name), "--target", "kind", "--save", str(tmp_path / "m")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"gln-stream: {form_of(name)}: expected {expected}, got one that cannot be read: ")
+        assert said.count("\n") == 1
+        assert not (tmp_path / "m").exists()
+
+
+def test_files_that_are_compressed_twice():
+    for name in ("s.parquet.gz", "s.feather.zst"):
+        with pytest.raises(ValueError, match=r"format: expected .* without .gz or .zst, as its columns are compressed"):
+            form_of(name)
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.feather", "s.arrow"])
+def test_a_file_without_rows(name, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    assert main([written(tmp_path / name, table(5).iloc[:0]), "--target", "kind"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_bad_rows_are_said_and_left_out(tmp_path, capsys):
+    pa = pytest.importorskip("pyarrow")
+    columns: dict[str, Any] = {"a": [1.0, math.inf, math.nan, 1e300, 2.0, 3.0], "tags": [["x"]] * 5 + [["x", None]]}
+    file = written(tmp_path / "s.parquet", pa.table({**columns, "kind": list("uvuvuv")}))
+    with pytest.raises(BadLine, match=r"^row 2: a: expected a finite number, got inf$"):
+        all_of(file)
+    bad: list[str] = []
+    found = all_of(file, skip_bad=lambda line: bad.append(str(line)))
+    assert [(row["a"], row["kind"]) for row in found] == [(1.0, "u"), (None, "u"), (2.0, "u")]
+    assert bad == [
+        "row 2: a: expected a finite number, got inf",
+        "row 4: a: expected a finite number, got 1e+300",
+        "row 6: tags: expected a list of strings, got ['x', None]",
+    ]
+    assert main([file, "--target", "kind", "--skip-bad"]) == 0
+    assert "3 samples, 3 bad lines left out" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_learned_up_to_the_damage(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    file = written(tmp_path / "s.arrow", table())
+    content = Path(file).read_bytes()
+    Path(file).write_bytes(content[: 9 * len(content) // 10])
+    assert main([file, "--target", "kind", "--save", str(tmp_path / "m")]) == 2
+    assert "gln-stream: row 211: the file is damaged or incomplete: " in capsys.readouterr().err
+    assert figures_in(tmp_path / "m").samples == 210
+    file = written(tmp_path / "s.parquet", table())
+    content = Path(file).read_bytes()
+    Path(file).write_bytes(content[:4] + bytes(len(content) // 4) + content[4 + len(content) // 4 :])
+    assert main([file, "--target", "kind", "--save", str(tmp_path / "m")]) == 2
+    assert "gln-stream: row 1: the file is damaged or incomplete: " in capsys.readouterr().err
+
+
+def test_text_that_is_not_utf8(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    file = written(tmp_path / "s.arrow", pa.table({"a": pa.array([b"x", b"\xff"]).view(pa.string()), "kind": [1, 2]}))
+    with pytest.raises(BadLine, match=r"^row 1: the file is damaged or incomplete: .*UTF8"):
+        all_of(file)
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "extra"), [("s.parquet", "pyarrow", "arrow"), ("s.csv.zst", "backports", "zstd")]
+)
+def test_what_is_not_installed_is_named(file, module, extra, tmp_path, monkeypatch, capsys):
+    if module == "backports" and sys.version_info >= (3, 14):
+        pytest.skip("a part of Python")
+    (tmp_path / file).write_bytes(b"")
+    for loaded in ("gln.stream.formats.arrow", "gln.stream.formats.zstd"):
+        monkeypatch.delitem(sys.modules, loaded, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main([str(tmp_path / file), "--target", "kind"]) == 2
+    assert f'pip install "gated-linear-networks[{extra}]"' in capsys.readouterr().err
+
+
+def test_memory_is_bounded(tmp_path):
+    """A row group of a million values is not read at once."""
+    pa = pytest.importorskip("pyarrow")
+    numbers = np.random.default_rng(2).normal(size=1_000_000)
+    pytest.importorskip("pyarrow.parquet").write_table(pa.table({"a": numbers}), tmp_path / "s.parquet")
+    assert (tmp_path / "s.parquet").stat().st_size > 8e6
+    before = pa.total_allocated_bytes()
+    with opened(str(tmp_path / "s.parquet")) as source:
+        chunks = read(source, "parquet")
+        sizes = [(len(next(chunks).lines), pa.total_allocated_bytes() - before) for _ in range(200)]
+    assert {rows for rows, _ in sizes} == {1000}
+    assert max(allocated for _, allocated in sizes) < 6e6
+
+
+# ---- Pipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
+    pytest.importorskip("pyarrow")
+    expected = learned(written(tmp_path / "s.csv", table()), tmp_path)
+    for name, status in (("s.arrow", 0), ("s.parquet", 2)):
+        process = started("--format", form_of(name), "--target", "kind", "--save", str(tmp_path / "m"))
+        _, said = process.communicate(Path(written(tmp_path / name, table())).read_bytes())
+        assert process.returncode == status, said
+    assert b"gln-stream: parquet: expected a file, as its end says where columns are, got a pipe" in said
+    assert figures_in(tmp_path / "m").sums == figures_in(expected).sums
+    with open(tmp_path / "s.arrow", "rb") as file:
+        process = started("--target", "kind", stdin=file)
+        assert b"expected text, got what begins like arrow (--format arrow reads it)" in process.communicate()[1]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_run_that_waits_for_a_batch(tmp_path):
+    pytest.importorskip("pyarrow")
+    content = Path(written(tmp_path / "s.arrow", table())).read_bytes()
+    process = started("--format", "arrow", "--target", "kind", "--save", str(tmp_path / "m"), "--predictions", "-")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(content[: len(content) // 2])
+    process.stdin.flush()
+    for _ in range(1 + 140):  # a header, and what is complete in half of the file
+        process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in said
+    assert figures_in(tmp_path / "m").samples == 140
+
+
+# ---- Runs that go on -------------------------------------------------------------------------------------------------
+
+
+def stop_after(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal comes after so many samples."""
+    learn, count = GLNClassifier.predict_learn_many, [0]
+
+    def stopped(model: Any, X: Any, *others: Any) -> Any:
+        count[0] += len(X)
+        if count[0] - len(X) < samples <= count[0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(model, X, *others)
+
+    monkeypatch.setattr(GLNClassifier, "predict_learn_many", stopped)
+
+
+def zst(path: Path, X: pd.DataFrame) -> str:
+    return packed(path, as_text(X).to_csv(index=False).encode())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "write"), [("s.parquet", written), ("s.feather", written), ("s.csv.zst", zst)])
+def test_a_stopped_run_goes_on_also_if_the_file_has_grown(
+    name, write: Callable[..., str], tmp_path, monkeypatch, capsys
+):
+    whole = learned(write(tmp_path / name, table(1300)), tmp_path, "--predictions", str(tmp_path / "whole.csv"))
+    options = ["--target", "kind", "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]
+    (tmp_path / "day").mkdir()
+    file = write(tmp_path / "day" / name, table(1300).iloc[:1200])
+    with monkeypatch.context() as patch:
+        stop_after(100, patch)
+        assert main([file, *options]) == 128 + signal.SIGTERM
+    assert 100 <= figures_in(tmp_path / "m").samples < 1200
+    assert main([write(tmp_path / "day" / name, table(1300)), *options]) == 0
+    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert_same_file(tmp_path / "m", whole)
+    before = (tmp_path / "m").read_bytes()
+    assert main([write(tmp_path / "day" / name, table(1300, seed=1)), *options]) == 2
+    assert (
+        "--resume: expected the file from which the saved run learned, got one that begins" in capsys.readouterr().err
+    )
+    assert main([write(tmp_path / "day" / name, table(1300).iloc[:1250]), *options]) == 2
+    message = "got one that begins differently" if "zst" in name else "at least 1,300 rows"
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "m").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_complete_lines_of_a_damaged_zst_file_are_read(damage, tmp_path, capsys):
+    file = zst(tmp_path / "s.csv.zst", table(2000))
+    content = bytearray(Path(file).read_bytes())
+    middle = len(content) // 2
+    content[middle:] = b"" if damage == "cut" else bytes(20) + content[middle + 20 :]
+    Path(file).write_bytes(content)
+    assert main([file, "--target", "kind", "--save", str(tmp_path / "m")]) == 2
+    assert "the compressed file is damaged or incomplete: " in capsys.readouterr().err
+    assert figures_in(tmp_path / "m").samples > 500
+    (tmp_path / "s.csv.zst").write_bytes(gzip.compress(b"a,kind\n1,2\n"))
+    assert main([file, "--target", "kind"]) == 2
+    assert "the compressed file is damaged or incomplete: " in capsys.readouterr().err
+
+
+# ---- Dates and times -------------------------------------------------------------------------------------------------
+
+
+def csv_of(tmp_path: Path, values: list[str], name: str = "s.csv") -> str:
+    (tmp_path / name).write_text(
+        "".join(f"{value},{i % 2}\n" for i, value in enumerate(["time", *values])).replace("time,0", "time,kind")
+    )
+    return str(tmp_path / name)
+
+
+def slowly(when: datetime.datetime, **cycles: float) -> dict[str, float]:
+    """The features of a time, by the calendar."""
+    when = when.astimezone(UTC)
+    fraction = (when.hour * 60 + when.minute) / 1440 + (when.second + when.microsecond / 1e6) / 86_400
+    parts = {"hour": fraction, "weekday": ((when.weekday() - 3) % 7 + fraction) / 7}  # weeks begin on Thursday, as 1970
+    found = {"time": when.timestamp() / 86_400}
+    for name, part in parts.items():
+        found |= {f"time.{name}_sin": math.sin(2 * math.pi * part), f"time.{name}_cos": math.cos(2 * math.pi * part)}
+    return found
+
+
+def test_times_are_days_and_cycles(tmp_path):
+    texts = {
+        "2024-05-01": datetime.datetime(2024, 5, 1, tzinfo=UTC),
+        "2024-05-01T12:30": datetime.datetime(2024, 5, 1, 12, 30, tzinfo=UTC),
+        "2024-05-01 12:30:45.25": datetime.datetime(2024, 5, 1, 12, 30, 45, 250_000, UTC),
+        "1969-12-31T23:30:00Z": datetime.datetime(1969, 12, 31, 23, 30, tzinfo=UTC),
+        "2024-03-01T00:30:00+05:30": datetime.datetime(2024, 2, 29, 19, 0, tzinfo=UTC),
+        "2024-05-01T12:30:00-0800": datetime.datetime(2024, 5, 1, 20, 30, tzinfo=UTC),
+    }
+    found = all_of(csv_of(tmp_path, [*texts, "", "NA", "NaT"]), target=None, ignore=["kind"])
+    assert [[*row] for row in found] == [[*slowly(texts["2024-05-01"])]] * 9
+    for row, when in zip(found, texts.values(), strict=False):
+        assert row == pytest.approx(slowly(when), abs=1e-8)
+    assert found[6:] == [dict.fromkeys(found[0])] * 3
+
+
+def test_dates_have_the_cycles_of_week_and_year(tmp_path):
+    days = [str(datetime.date(2023, 1, 1) + datetime.timedelta(i)) for i in range(0, 800, 7)]
+    found = all_of(csv_of(tmp_path, days), target=None, ignore=["kind"])
+    names = ["time", *(f"time.{cycle}_{part}" for cycle in ("weekday", "year") for part in ("sin", "cos"))]
+    assert [*found[0]] == names
+    assert np.ptp([row["time.weekday_sin"] for row in found]) < 1e-9
+    angles = np.unwrap([math.atan2(row["time.year_sin"], row["time.year_cos"]) for row in found])
+    np.testing.assert_allclose(np.diff(angles), 2 * math.pi * 7 / 365.2425)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["now", "2024", "20240501", "2024/05/01", "12:30", "2024-05-01T25:00", "2024-02-30", "2024-05-01 noon", "-1"],
+)
+def test_a_column_with_anything_else_stays_text(value, tmp_path):
+    found = all_of(csv_of(tmp_path, ["2024-05-01", value]), target=None, ignore=["kind"])
+    assert found == [{"time": "2024-05-01"}, {"time": value}]
+    file = csv_of(tmp_path, ["2024-05-01"] * 1000 + [value])
+    with pytest.raises(BadLine) as error:
+        all_of(file)
+    advice = "(--strings time reads the column as text)"
+    assert str(error.value) == f"line 1002: time: expected an ISO 8601 date or time, got {value!r} {advice}"
+    assert len(all_of(file, strings=["time"])) == 1001
+
+
+def test_bad_times_in_json_and_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    rows = [
+        {"time": time, "kind": i % 2} for i, time in enumerate(["2024-05-01"] * 1000 + ["May 2nd", None, "2024-05-03"])
+    ]
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = written(tmp_path / "s.parquet", pa.Table.from_pylist(rows))
+    for name, unit in ((str(tmp_path / "s.jsonl"), "line"), (file, "row")):
+        bad: list[BadLine] = []
+        found = all_of(name, skip_bad=bad.append)
+        message = "time: expected an ISO 8601 date or time, got 'May 2nd' (--strings time reads the column as text)"
+        assert [*map(str, bad)] == [f"{unit} 1001: {message}"]
+        assert [row["time"] for row in found[999:]] == [19844.0, None, 19846.0]
+
+
+def test_a_line_says_what_became_of_times(tmp_path, capsys):
+    for name in ("s.csv", "s.jsonl"):
+        learned(written(tmp_path / name, table(1500)), tmp_path)
+        said = capsys.readouterr().err
+        text = "gln-stream: time: a time, read as days since 1970, and as cycles of hour and weekday\n"
+        assert said.count(f"{text}    (--strings time reads it as text)\n") == 1
+    learned(written(tmp_path / "s.csv", table()), tmp_path, "--strings", "time")
+    assert "a time, read as" not in capsys.readouterr().err
+
+
+def test_a_model_goes_on_reading_times_as_it_knows_them(tmp_path, capsys):
+    first, rest = written(tmp_path / "first.csv", table()), written(tmp_path / "rest.csv", table(seed=1).iloc[::-1])
+    as_times = learned(first, tmp_path)
+    assert main([first, "--target", "kind", "--strings", "time", "--save", str(tmp_path / "text")]) == 0
+    for model, is_text in ((as_times, False), (tmp_path / "text", True)):
+        capsys.readouterr()
+        assert main([rest, "--target", "kind", "--load", str(model), "--save", str(tmp_path / "more")]) == 0
+        assert "a time" not in capsys.readouterr().err
+        names = GLNClassifier.load(tmp_path / "more").known_names
+        assert names["time"] is is_text
+        assert ("time.hour_sin" in names) is not is_text
+    whole = tmp_path / "whole.csv"
+    whole.write_text(Path(first).read_text() + "".join(Path(rest).read_text().splitlines(keepends=True)[1:]))
+    expected = learned(str(whole), tmp_path)
+    assert main([rest, "--target", "kind", "--load", str(as_times), "--save", str(tmp_path / "more")]) == 0
+    states = [GLNClassifier.load(path).predict_proba_one({"time": 19844.3}) for path in (expected, tmp_path / "more")]
+    assert states[0] == states[1]
+
+
+def test_a_time_that_is_the_target_is_a_class_and_a_column_of_that_name_stays(tmp_path):
+    (tmp_path / "s.csv").write_text("time.hour_sin,time\n5,2024-05-01T06:00\n6,2024-05-01T12:00\n")
+    assert [row["time"] for row in all_of(str(tmp_path / "s.csv"), target="time")] == [
+        "2024-05-01T06:00",
+        "2024-05-01T12:00",
+    ]
+    found = all_of(str(tmp_path / "s.csv"), target=None)
+    assert [row["time.hour_sin"] for row in found] == [5.0, 6.0]
+    assert [row["time.hour_cos"] for row in found] == pytest.approx([0, -1])
+
+
+def test_hours_help(tmp_path):
+    """The class depends on the hour, and is right in nine samples of ten."""
+    file = written(tmp_path / "s.csv", table(2000))
+    as_text = figures_in(learned(file, tmp_path, "--strings", "time"))
+    as_times = figures_in(learned(file, tmp_path))
+    assert as_times.sums[1] / as_times.sums[0] > 0.8
+    assert as_text.sums[1] / as_text.sums[0] < 0.6
+
+
+def test_names_that_are_always_new_are_not_all_remembered(monkeypatch):
+    monkeypatch.setattr("gln.stream.formats.column_types.MOST_WORDS", 3)
+    nothing: frozenset[str] = frozenset()
+    kinds = ColumnTypes(Wanted(None, nothing, nothing, nothing, nothing, {}))
+    for i in range(10):
+        assert kinds.values({f"k{i}": float(i)}) == {f"k{i}": float(i)}
+    assert [kinds.is_number(f"k{i}") for i in range(10)] == [True] * 3 + [False] * 7
+    with pytest.raises(ValueError, match="k1: expected a number"):
+        kinds.values({"k1": "text"})
