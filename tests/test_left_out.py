@@ -14,9 +14,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import cross_val_score
 
-from gln.engine.networks.schedules import RATES
 from gln.engine.tabular import training
 from gln.engine.tabular.folds import FOLDS, counted_folds
+from gln.rates import RATES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8,), "random_state": 0}

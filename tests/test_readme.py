@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 import test_mnist
-from gln.mnist import command as of_command
-from gln.mnist import load_mnist
+from gln.mnist import load_mnist, options
 from gln_numpy import GLN
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +71,7 @@ def compared(page: str, language: str) -> int:
 @pytest.fixture
 def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     once = functools.cache(load_mnist)  # loading and deskewing the digits takes seconds
-    for module in (test_mnist, of_command):
+    for module in (test_mnist, options):
         monkeypatch.setattr(module, "load_mnist", once)
 
 

@@ -19,7 +19,7 @@ from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, predict_all
-from gln.engine.networks.schedules import stream_rate_limits, stream_rates
+from gln.rates import stream_rate_limits, stream_rates
 
 
 class FeatureBlocks(NamedTuple):

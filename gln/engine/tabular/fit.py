@@ -21,7 +21,6 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import RATES
 from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
 from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, logits_of_rates
@@ -37,6 +36,7 @@ from gln.engine.tabular.training import (
     train,
     train_ensemble,
 )
+from gln.rates import RATES
 
 MOST_ROWS = 40_000  # enough for a few stacking weights
 
