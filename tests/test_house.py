@@ -50,8 +50,19 @@ def test_no_module_imports_from_a_higher_level():
 
 
 DOORS = {
-    *("backends", "bandits", "explaining", "features", "keras", "monitoring", "onnx", "plots", "rates", "river"),
-    *("river_pipelines", "river_policy", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
+    *("backends", "bandits", "coba", "explaining", "features", "keras", "monitoring", "off_policy", "onnx", "plots"),
+    *(
+        "rates",
+        "river",
+        "river_pipelines",
+        "river_policy",
+        "saving",
+        "sharding",
+        "sklearn",
+        "testing",
+        "torch_layer",
+        "warm_up",
+    ),
 }
 
 
