@@ -1,4 +1,4 @@
-"""The MNIST digits, halfspaces for them, and the command `gln-mnist`.
+"""The MNIST digits, features and halfspaces for images, and the command `gln-mnist`.
 
 Importing this package imports nothing else, so that the command can be interrupted from its first moment on.
 """
