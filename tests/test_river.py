@@ -103,7 +103,7 @@ def test_docstrings():
 @pytest.mark.parametrize("model", [GLNClassifier, GLNRegressor, sklearn.GLNClassifier, sklearn.GLNRegressor])
 def test_every_parameter_is_described(model):
     for name in inspect.signature(model).parameters:
-        assert re.search(rf"^{name}( : .+)?\n    \S", inspect.getdoc(model), re.MULTILINE), name
+        assert re.search(rf"^{name}( : .+)?\n    \S", inspect.getdoc(model) or "", re.MULTILINE), name
 
 
 # ---- Accuracy --------------------------------------------------------------------------------------------------------
