@@ -7,7 +7,7 @@ MODULES = ["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mni
 STUBS = {f"{name}-stubs": f"stubs/{name}" for name in MODULES}
 
 setup(
-    py_modules=[*MODULES, "gln_mnist"],
+    py_modules=MODULES,
     packages=[*find_packages(include=["gln", "gln.*"]), *STUBS],
     package_dir=STUBS,
 )

@@ -24,7 +24,8 @@ from gln.backends import load_backend
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer
-from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
+from gln.mnist import PIXELS, Digits, deskew, fit_windows, load_mnist
+from gln.mnist.options import check, compare, load_digits, make_network, parse, text_of_one, text_of_ten
 from gln.rates import linear_rate
 
 __all__ = ["TenDigits", "deskew", "get_mnist_metrics", "get_ten_digits_metrics", "load_mnist", "main"]
@@ -217,16 +218,16 @@ def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
 
 
 def _run(options: argparse.Namespace) -> None:
-    command.check(options)
+    check(options)
     if options.backend == "all":
-        print(command.compare(options, command.load_digits(options), _score))
+        print(compare(options, load_digits(options), _score))
         return
     backend = load_backend(options.backend)
-    model = command.make_network(backend, options)
-    digits = command.load_digits(options)
+    model = make_network(backend, options)
+    digits = load_digits(options)
     start = time.perf_counter()
     scores = _score(model, options, digits)
-    text = command.text_of_ten(scores) if options.digit is None else command.text_of_one(*scores)
+    text = text_of_ten(scores) if options.digit is None else text_of_one(*scores)
     print(f"\n{text}", flush=True)  # before the pictures, which may fail
     if options.digit is None:  # on stderr, because the output is reproducible without it
         print(f"Seconds, with {backend.__name__}: {time.perf_counter() - start:.1f}", file=sys.stderr)
@@ -238,7 +239,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = command.parse(arguments)
+    options = parse(arguments)
     try:
         _run(options)
         return 0

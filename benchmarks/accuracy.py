@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
-from gln.features import Standardizer, orientation_features
-from gln.mnist import Digits, deskew, load_mnist
+from gln.features import Standardizer
+from gln.mnist import Digits, deskew, load_mnist, orientation_features
 from gln.rates import linear_rate
 from test_mnist import TenDigits, get_ten_digits_metrics
 

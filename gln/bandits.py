@@ -1,4 +1,4 @@
-"""Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled; and their logs.
+"""Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
 
 Rewards are predicted by a head for each arm, or, if arms have features, by one model of contexts and arms together.
 Exploration is based on counts: how often the weight rows that a context picks were updated for an arm. Source of the
@@ -29,7 +29,7 @@ from gln.engine.streaming.model import stream_config
 from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_arm, check_key
 
-__all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision", "off_policy"]
+__all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 
 # Ways to explore and their default strengths: the factor of the gap, that of the bonus, and the share of random
 # decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
@@ -40,7 +40,6 @@ STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
 MOST_PENDING = 1000  # decisions for an arm that wait for a reward: of more, most will never get one
-LEAST_PROPENSITY = 1e-12  # others are mistakes, and a single row would outweigh all others
 
 
 class Decision(NamedTuple):
@@ -52,7 +51,7 @@ class Decision(NamedTuple):
 
 
 class LoggedDecision(NamedTuple):
-    """A row of a log, for `GLNBandit.learn_log` and `off_policy`; a plain tuple in this order will do."""
+    """A row of a log, for `GLNBandit.learn_log` and `gln.off_policy`; a plain tuple in this order will do."""
 
     context: Any
     arm: Any  # the chosen one
@@ -60,13 +59,6 @@ class LoggedDecision(NamedTuple):
     propensity: float  # the probability with which this arm was chosen
     arms: Any = None  # those that were offered: as for `decide`, or a list of features, of which `arm` is the index
     weight: float = 1.0  # how many decisions the row stands for: 1 / (1 - p), if a share p of them was not logged
-
-
-class Estimate(NamedTuple):
-    """A mean and its standard error."""
-
-    mean: float
-    standard_error: float
 
 
 class GLNBandit(Saveable):
@@ -300,7 +292,7 @@ class GLNBandit(Saveable):
         """
         for row in rows:
             context, arm, reward, _, arms, weight = checked(row)
-            named = _named(arms)
+            named = named_arms(arms)
             if not isinstance(named, Mapping):
                 self._learn(context, {arm: reward}, weight=weight)
             elif arm not in named:
@@ -475,114 +467,6 @@ def _offered(arms: Any) -> dict[Any, Any]:
 # ---- Logs ------------------------------------------------------------------------------------------------------------
 
 
-def off_policy(
-    rows: Iterable[Sequence[Any]], policy: Callable[..., Mapping[Any, float]], model: Any = None
-) -> dict[str, Any]:
-    """Estimate from a log how much reward per decision another policy would have earned.
-
-    Parameters
-    ----------
-    rows
-        `LoggedDecision`s or tuples like them.
-    policy
-        A function of a context, and of the arms if a row has them, that returns the probability of each arm, such as
-        the method `propensities` of a `GLNBandit`. It must not have learned the rewards of these rows.
-    model
-        A `GLNBandit` that predicts rewards, for the doubly robust estimate. It learns each row after its prediction. If
-        the policy is that of the model, the estimates are of what a bandit earns while it learns. None is a new one.
-
-    Returns
-    -------
-    "ips", "snips", "dr"
-        An `Estimate` by inverse propensity scoring (Horvitz and Thompson, 1952), self-normalised (Swaminathan and
-        Joachims, The Self-Normalized Estimator for Counterfactual Learning, NeurIPS 2015), and doubly robust (Dudík,
-        Langford and Li, Doubly Robust Policy Evaluation and Learning, ICML 2011). With a weight w, the probability of
-        the logged arm divided by its propensity, a reward r, a predicted one q, and the mean v of those of all arms,
-        these are the mean of w r, the sum of w r divided by that of w, and the mean of v + w (r - q). All means and
-        sums are over decisions, so a row counts with its `weight`.
-    "logged"
-        The `Estimate` for what was logged, the mean reward.
-    "weight"
-        An `Estimate` of the mean weight. It is about 1, unless propensities are wrong or the policy chooses arms that
-        the log does not have.
-    "largest_weight", "effective_rows"
-        The largest w, times that of its row, and to how many rows of equal ones the log amounts: (sum of w)^2 / sum of
-        w^2.
-    "rows", "impossible_rows"
-        The number of rows that count, and of those that no policy can have chosen, which are left out: their
-        propensity is 0, or their arm was not offered.
-
-    Raises
-    ------
-    ValueError
-        No row that counts, a propensity that is not from 0 to 1 or below 1e-12, but not 0, a weight that is not above
-        0 or above 10^6, or what `policy` or the model raises; the message names the row.
-    """
-    model, found = GLNBandit(explore="greedy", seed=0) if model is None else model, []
-    for number, row in enumerate(rows):
-        try:
-            found.append(evaluated(row, policy, model))
-        except ValueError as error:
-            raise ValueError(f"rows[{number}]: {error}") from error
-    return estimates(found)
-
-
-def evaluated(
-    row: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
-) -> tuple[float, float, float, float, float] | None:
-    """What `estimates` needs of a row, which the model then learns; None if no policy can have chosen its arm."""
-    context, arm, reward, propensity, arms, weight = logged = checked(row)
-    if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
-        raise ValueError(f"expected a propensity from 0 to 1, got {propensity!r}")
-    if 0 < propensity < LEAST_PROPENSITY:
-        raise ValueError(f"expected a propensity of 0, or at least {LEAST_PROPENSITY}, got {propensity!r}")
-    named = _named(arms)
-    if propensity == 0 or (named is not None and arm not in named):
-        return None
-    p = policy(context) if named is None else policy(context, named)
-    if named is not None and not p.keys() <= set(named):
-        raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
-    if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
-        raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
-    values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
-    model.learn_log([logged])
-    return p.get(arm, 0.0) / propensity, reward, values[arm], sum(p[other] * values[other] for other in p), weight
-
-
-def estimates(found: Sequence[tuple[float, float, float, float, float] | None]) -> dict[str, Any]:
-    """What `off_policy` returns for these rows, as `evaluated`."""
-    rows = [row for row in found if row is not None]
-    impossible = len(found) - len(rows)
-    if not rows:
-        raise ValueError(f"rows: expected one or more that a policy can have chosen, got {impossible} others")
-    w, r, q, v, of_rows = np.array(rows, float).T
-    weights = w * of_rows
-    return {
-        "ips": _estimate(w * r, of_rows),
-        "snips": _estimate(r, weights),
-        "dr": _estimate(v + w * (r - q), of_rows),
-        "logged": _estimate(r, of_rows),
-        "weight": _estimate(w, of_rows),
-        "largest_weight": float(weights.max()),
-        "effective_rows": float(weights.sum() ** 2 / (weights @ weights)) if weights.any() else 0.0,
-        "rows": len(w),
-        "impossible_rows": impossible,
-    }
-
-
-def _estimate(terms: np.ndarray, weights: np.ndarray) -> Estimate:  # (N,), (N,)
-    """The weighted mean of independent terms, and its standard error.
-
-    It is a ratio of two means, whose error W. Cochran, Sampling Techniques, 1977, section 2.11 has.
-    """
-    if not weights.any():
-        return Estimate(math.nan, math.nan)
-    mean = (weights @ terms) / weights.sum()
-    deviations = weights * (terms - mean) / weights.mean()
-    error = deviations.std(ddof=1) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
-    return Estimate(float(mean), float(error))
-
-
 def checked(row: Sequence[Any]) -> LoggedDecision:
     """A row of a log. Raises ValueError for one that cannot be learned."""
     logged = LoggedDecision(*row)
@@ -590,7 +474,7 @@ def checked(row: Sequence[Any]) -> LoggedDecision:
     _check_reward(logged.reward, *REWARDS["numbers"])
     if not (isinstance(logged.weight, (int, float, np.number)) and 0 < logged.weight <= STREAM_WEIGHT):
         raise ValueError(f"weight: expected a weight above 0, got {logged.weight!r} (the largest is {STREAM_WEIGHT:,})")
-    named = _named(logged.arms)
+    named = named_arms(logged.arms)
     return logged if named is None or isinstance(named, Mapping) else logged._replace(arms=[*_offered(named)])
 
 
@@ -600,72 +484,7 @@ def _check_reward(reward: Any, low: float, high: float) -> None:
         raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
 
 
-def _named(arms: Any) -> Any:
+def named_arms(arms: Any) -> Any:
     """The arms of a row as `decide` takes them; features without names are named by their indices."""
     is_list = isinstance(arms, (list, tuple)) and any(isinstance(features, Mapping) for features in arms)
     return dict(enumerate(arms)) if is_list else arms
-
-
-class CobaLearner:
-    """`GLNBandit` as a learner for coba's experiments.
-
-    The actions are the arms: dictionaries, lists and tuples are features of arms, anything else must be hashable.
-
-    Parameters
-    ----------
-    explore, strength, seed, **options
-        As in `GLNBandit`.
-    """
-
-    def __init__(
-        self, explore: str = "inverse-gap", strength: float | None = None, seed: int | None = 1, **options: Any
-    ) -> None:
-        self.params = {"family": "GLN", "explore": explore, "strength": strength, "seed": seed, **options}
-        self._bandit = GLNBandit(explore=explore, strength=strength, seed=seed, **options)
-
-    def predict(self, context: Any, actions: Sequence[Any]) -> tuple[Any, float]:
-        """The chosen action and its propensity."""
-        arms = _arms(actions)
-        decision = self._bandit.decide(_plain(context), arms)
-        self._bandit._pending.clear()  # rewards come at once, and may be those of other decisions
-        return actions[list(arms).index(decision.arm)], decision.propensity
-
-    def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
-        """The propensity of an action, of the first one if several are equal features."""
-        has_features, arms = _has_features(action), _arms(actions)
-        known = actions if isinstance(arms, Mapping) else [] if has_features else dict.fromkeys(actions)
-        if action not in known:
-            raise ValueError(f"action: expected one of {some_of(actions)}, got {action!r}")
-        p = self._bandit.propensities(_plain(context), arms)
-        return p[actions.index(action) if isinstance(arms, Mapping) else action]
-
-    def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
-        """Learn the reward of an action. Its propensity is ignored."""
-        if _has_features(action):
-            self._bandit.learn_log([LoggedDecision(_plain(context), 0, reward, 1.0, arms=[_plain(action)])])
-        else:
-            self._bandit.learn_and_add(_plain(context), {action: reward})
-
-
-def _has_features(action: Any) -> bool:
-    if isinstance(action, (Mapping, list, tuple)):
-        return True
-    check_arm("action", action, "actions")
-    return False
-
-
-def _arms(actions: Sequence[Any]) -> Any:
-    """The arms that coba's actions are; those that are features have no names."""
-    if not isinstance(actions, Sequence) or isinstance(actions, str):
-        raise ValueError(f"actions: expected a list of actions, got {actions!r}")
-    if any(map(_has_features, actions)):
-        return {place: _plain(action) for place, action in enumerate(actions)}
-    return actions
-
-
-def _plain(values: Any) -> Any:
-    """Convert a context or an action of coba for `GLNBandit`; a single value becomes a vector of length one."""
-    if values is None or isinstance(values, Mapping):
-        return values
-    is_single = isinstance(values, str) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0
-    return dict(enumerate([values] if is_single else values))

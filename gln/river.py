@@ -26,6 +26,7 @@ except ImportError as error:
 
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
+from gln.engine.docstrings import documented_like
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
@@ -277,6 +278,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         return sum_to_one(learner.predict(batch))
 
 
+@documented_like(GLNClassifier)
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
     """Gated Linear Network regressor.
 
@@ -287,29 +289,17 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     Parameters
     ----------
     layer_sizes
-        Neurons of each layer.
     quantiles
         Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90% of
         the targets. Two more networks learn them.
     density
         Whether two more networks learn the variance of the target around its mean, for `predict_one` with `with_dist`.
-    context_map_size
-        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
-    context_bias
-        Standard deviation of the halfspaces' distances from the mean of the features.
+    context_map_size, context_bias
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
         for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25
         (fast); see `gln.rates.stream_rate`.
-    backend
-        The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
-        is installed.
-    seed
-        Determines the halfspaces. Pass an int for reproducible results.
-    fast
-        Whether to leave out the slow networks; as in `GLNClassifier`.
-    novelty
-        Whether to learn also how novel samples are; as in `GLNClassifier`.
+    backend, seed, fast, novelty
 
     References
     ----------

@@ -7,19 +7,17 @@ Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils import check_array, check_random_state, column_or_1d
 
 from gln.engine.batches import check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
+from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
@@ -31,6 +29,7 @@ from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, st
 from gln.engine.tabular.estimator import OF_WIDE, Estimator, in_all_rows, numbered_groups, undone_after, with_weight
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
+from gln.engine.tabular.labels import check_labels, checked_classes, class_numbers, ignored_classes, with_class_weights
 from gln.engine.tabular.model import TableModel
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -227,13 +226,14 @@ class GLNClassifier(ClassifierMixin, Estimator):
         """
         with undone_after(BaseException, self):
             labels = y
-            X, y, weights, learned = with_weight(X, y, sample_weight, self._ignored)
+            X, y, weights, learned = with_weight(X, y, sample_weight, ignored_classes(self.class_weight))
             X, y = self._checked(X, y, reset=True)
             labels = column_or_1d(labels)
             check_labels(labels)
             classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
             numbers, groups = np.searchsorted(classes, y), numbered_groups(groups, learned, len(y))
-            indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+            weighted = with_class_weights(self.class_weight, numbers, classes, weights)
+            indices, step_sizes = indices_of_table(X, numbers, weighted, self.shuffle)
             if self.negatives:
                 samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes, groups)
                 p, weights = sum_to_one(predicted).T, np.ones(len(y)) if weights is None else weights
@@ -328,25 +328,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         networks, size = settings["n_networks"], X.shape[1]
         return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
 
-    @property
-    def _ignored(self):
-        """The classes of weight 0."""
-        weights = self.class_weight if isinstance(self.class_weight, Mapping) else {}
-        return [label for label, weight in weights.items() if weight == 0]
-
-    def _weights(self, targets, classes, weights):  # -> (N,), or None if all have the same weight
-        if self.class_weight is None:
-            return weights
-        if isinstance(given := self.class_weight, Mapping):  # scikit-learn would take 0 for the class "0"
-            names = classes.tolist()
-            if not (given.keys() <= set(names) or given.keys() >= set(names)):
-                raise ValueError(f"class_weight: expected keys among the classes {names}, got {list(given)}")
-            factors = np.array([given.get(name, 1) for name in names], float)
-        else:
-            known, factors = np.unique(targets), np.ones(len(classes))
-            factors[known] = compute_class_weight(given, classes=known, y=targets)
-        return factors[targets] if weights is None else weights * factors[targets]
-
     @uninterrupted
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
@@ -359,28 +340,22 @@ class GLNClassifier(ClassifierMixin, Estimator):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
                 )
-            X, y, weights, _ = with_weight(X, y, sample_weight, self._ignored, least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, ignored_classes(self.class_weight), least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first)
-            if y.dtype == object:  # text, or labels that cannot be sorted
-                check_labels(y)
-            alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
-            numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
-            if (known[np.minimum(numbers, len(known) - 1)] != y).any():
-                check_labels(y)
-                raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
+            numbers = class_numbers(y, known)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-            indices, step_sizes = indices_of_stream(
-                "sample_weight, class_weight", self._weights(numbers, known, weights)
-            )
+            weighted = with_class_weights(self.class_weight, numbers, known, weights)
+            indices, step_sizes = indices_of_stream("sample_weight, class_weight", weighted)
             learner = self._stream_learner(_losses(known), X) if first else self.learner_
             predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
             self.classes_ = known
             return predicted
 
 
+@documented_like(GLNClassifier)
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
@@ -392,8 +367,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     Parameters
     ----------
-    layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (16, 8) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
+    layer_sizes
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90% of the
         targets. Separate networks learn them.
@@ -406,57 +380,19 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
         None is 12 in `fit`, 16 with `density`, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
         sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
-    context_map_size : int or None, default=None
-        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
-        5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
-        tables it is 0: no halfspaces.
-    context_bias : float, default=1.0
-        In `partial_fit`, the standard deviation of the halfspaces' distances from the mean of the features. `fit`
-        places halfspaces between samples.
+    context_map_size, context_bias
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
         falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or from three times as much with
         encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
         fast ones; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25 (fast); see `gln.rates.stream_rate`. The
         steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
-    n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
-        for long tables it is about 300,000 / N, at least 1.
-    max_seconds : float or None, default=None
-        Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
-        depend on the machine.
-    early_stopping : bool, default=False
-        Whether `fit` goes on for as many passes again, while that raises the score of what networks left out by 0.001,
-        at most ten times. It helps where there is little noise.
-    batch_size : int, default=1
-        Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
-    shuffle : bool, default=True
-        Whether `fit` shuffles the samples before each pass. `partial_fit` keeps their order.
-    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
-        installed.
-    n_jobs : int or None, default=None
-        Number of joblib processes that share the networks in `fit`. None is 1, or the value set by
-        `joblib.parallel_config`; -1 is all processors. The result does not depend on it.
-    random_state : int, RandomState instance or None, default=None
-        Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
-    verbose : bool or int, default=False
-        Whether `fit` shows a progress bar, with the score of what networks left out after each pass.
-    categorical_features : "from_dtype", array-like or None, default="from_dtype"
-        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
-        an array-like holds a mask, column numbers or names. None takes all features as numbers.
+    n_epochs, max_seconds, early_stopping, batch_size, shuffle
+    backend, n_jobs, random_state, verbose, categorical_features
 
     Attributes
     ----------
-    n_features_in_ : int
-        Number of features seen.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, if all are strings.
-    categories_ : dict
-        For each category, by column number, the codes of its levels.
-    n_iter_ : int
-        Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` ran out first, or more with `early_stopping`.
+    n_features_in_, feature_names_in_, categories_, n_iter_
     oob_score_ : float
         R² of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's random
         forests, only those that left out a sample predict it.
@@ -465,8 +401,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         them.
     validation_scores_ : ndarray of shape (n_iter_,)
         R² of these samples after each pass, the mean of the targets that vary among them; NaN if none does.
-    learning_rate_ : float or callable
-        The rate at which `fit` began, without encodings.
+    learning_rate_
     feature_importances_ : ndarray of shape (n_features_in_,)
         By how much R² falls if a feature is shuffled among these samples; computed when it is first read.
     learner_ : gln.engine.model.learner.Learner
@@ -745,23 +680,6 @@ def checked_levels(levels):
 def _score_of(score, y, predicted, weights):
     """A score of scikit-learn; NaN for fewer than two samples."""
     return float(score(y, predicted, sample_weight=weights)) if len(y) > 1 else np.nan
-
-
-def check_labels(y):
-    """Raise ValueError for numbers that are no classes, and for labels that cannot be sorted, such as 1 and "a"."""
-    try:
-        check_classification_targets(y)
-    except TypeError as error:
-        raise ValueError(f"y: expected labels of one type, got several: {error}") from error
-
-
-def checked_classes(classes):
-    """All classes of a stream, (C,), sorted."""
-    labels = np.asarray(classes, object)
-    with contextlib.suppress(TypeError, ValueError):
-        if labels.ndim == 1 and labels.size and not pd.isna(labels).any():
-            return unique_labels(classes)
-    raise ValueError(f"classes: expected labels that are all text, all bools or all integers, got {classes!r}")
 
 
 def _losses(classes):

@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     # These take most of a second, which `--help` need not wait for.
     from gln.bandit_logs.formats import read_decisions
-    from gln.bandits import GLNBandit, estimates, evaluated
+    from gln.bandits import GLNBandit
+    from gln.off_policy import estimates, evaluated
     from gln.stream.formats.lines import BadLine
     from gln.stream.formats.reader import opened
 

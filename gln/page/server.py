@@ -26,6 +26,8 @@ from gln.page.words import chosen, filled, languages
 __all__ = ["application"]
 
 LOOPBACK = "127.0.0.1"
+# Of answers to requests that raise these; an `OSError` comes from the file of lessons.
+STATUSES = {BodyError: 413, ValueError: 400, ConflictError: 409, OSError: 503, FullError: 507}
 
 
 class OwnPages:
@@ -134,16 +136,9 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
         try:
             asked = _asked(await body(request)) if request.method == "POST" else dict(request.query_params)
             return JSONResponse(await run_in_threadpool(answer, pupil, asked), headers=HEADERS)
-        except BodyError as error:
-            return JSONResponse({"error": str(error)}, 413)
-        except ValueError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except ConflictError as error:
-            return JSONResponse({"error": str(error)}, 409)
-        except OSError as error:  # from the file of lessons
-            return JSONResponse({"error": str(error)}, 503)
-        except FullError as error:
-            return JSONResponse({"error": str(error)}, 507)
+        except tuple(STATUSES) as error:
+            status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
+            return JSONResponse({"error": str(error)}, status)
 
     return endpoint
 

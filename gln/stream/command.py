@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import os
@@ -159,43 +160,33 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-def _levels(text: str) -> tuple[float, ...]:
-    try:
-        levels = tuple(sorted(map(float, text.split(","))))
-    except ValueError:
-        levels = ()
-    if not levels or not 0 < levels[0] <= levels[-1] < 1:
-        raise argparse.ArgumentTypeError(f"expected numbers between 0 and 1, separated by commas, got {text!r}")
-    return levels
+def _option(convert: Callable[[str], Any], fits: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    """The type of an option: its text is converted, and what does not fit is an error of the command line."""
 
+    def parse(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            if fits(value := convert(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
-def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        sizes = tuple(map(int, text.split(",")))
-    except ValueError:
-        sizes = ()
-    if min(sizes, default=0) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 on, separated by commas, got {text!r}")
-    return sizes
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0
-    if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return rate
+    return parse
 
 
 def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isdecimal() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
-        return int(text)
+    return _option(int, lambda number: number >= least, f"a whole number of at least {least}")
 
-    return parse
+
+_levels = _option(
+    lambda text: tuple(sorted(map(float, text.split(",")))),
+    lambda levels: 0 < levels[0] <= levels[-1] < 1,
+    "numbers between 0 and 1, separated by commas",
+)
+_sizes = _option(
+    lambda text: tuple(map(int, text.split(","))),
+    lambda sizes: min(sizes) >= 1,
+    "whole numbers from 1 on, separated by commas",
+)
+_rate = _option(float, lambda rate: 0 < rate < math.inf, "a number above 0")
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -54,7 +54,7 @@ class Run:
         self._is_file = stat.S_ISREG(status.st_mode)
         self._start = source.tell() if self._is_file else 0
         self._check_options()
-        self._head = Head(source if self._is_file else None, form)
+        self._head = Head(source if self._is_file else None)
         self._signals = Signals()
         self._report = Report(options, self._signals, status.st_size if self._is_file else None)
         self._target: str | None = options.target
@@ -93,7 +93,7 @@ class Run:
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         self._check_input(state)
         if isinstance(written := state["predictions"], int):  # of an earlier version
-            state["predictions"] = {"bytes": written, "crc32": None}
+            state["predictions"] = {"bytes": written}
         self._report.resume(state)
         self._pass, self._length = state.get("pass", 1), state.get("length", 0)
         if self._pass > options.passes:
@@ -313,11 +313,8 @@ class Run:
         """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return None
-        line, head = (
-            self._line if self._is_file else 0,
-            self._head.state(self._line if self._pass == 1 else self._length),
-        )
-        place = {"pass": self._pass, "length": self._length, "line": line}
+        head = self._head.state(self._line if self._pass == 1 else self._length)
+        place = {"pass": self._pass, "length": self._length, "line": self._line if self._is_file else 0}
         state = {**place, "input": head, "target": self._target, **self._report.state()}
         self._model.save(self._options.save, state)
         return self._options.save

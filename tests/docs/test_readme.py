@@ -17,8 +17,7 @@ import pytest
 from helpers import ROOT, assert_shown, blocks
 
 import test_mnist
-from gln.mnist import command as of_command
-from gln.mnist import load_mnist
+from gln.mnist import load_mnist, options
 from gln_numpy import GLN
 
 [URL] = re.findall(r"^repo_url: (.*)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
@@ -48,7 +47,7 @@ def compared(page: str, language: str) -> int:
 @pytest.fixture
 def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     once = functools.cache(load_mnist)  # loading and deskewing the digits takes seconds
-    for module in (test_mnist, of_command):
+    for module in (test_mnist, options):
         monkeypatch.setattr(module, "load_mnist", once)
 
 

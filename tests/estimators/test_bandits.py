@@ -16,7 +16,8 @@ import pytest
 from helpers import assert_same_state, learner_state
 
 import gln.bandits
-from gln.bandits import MOST_PENDING, STRENGTHS, CobaLearner, GLNBandit
+from gln.bandits import MOST_PENDING, STRENGTHS, GLNBandit
+from gln.coba import CobaLearner
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]

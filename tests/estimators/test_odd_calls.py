@@ -52,7 +52,7 @@ from odd_arguments import (
 
 import gln_numba
 import gln_numpy
-from gln import bandits, features, onnx, river, sklearn
+from gln import bandits, coba, features, onnx, river, sklearn
 
 ROWS, TWO, THREE = array(None, 3), labels("no", "yes"), labels(0, 1, 2)
 # Faults that are known and not mended yet: a pattern of what is reported, and why it is here.
@@ -225,7 +225,7 @@ def subjects() -> dict[str, Subject]:
         "river.GLNNovelty": subject(novelty, OF_NOVELTY, OSError),
         "GLNBandit": subject(functools.partial(bandit, arms=["p", "q"], explore="inverse-gap"), OF_BANDITS, OSError),
         "GLNBandit of features": subject(of_features, OF_BANDITS, OSError, features=some({"g": "u"}, None)),
-        "CobaLearner": subject(lambda _: bandits.CobaLearner(**FEW), OF_COBA),
+        "CobaLearner": subject(lambda _: coba.CobaLearner(**FEW), OF_COBA),
         "GLNPolicy": subject(lambda _: river.GLNPolicy(**FEW), OF_POLICIES),
     }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import doctest
+import inspect
 import math
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +25,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import bandit, base, checks, datasets, evaluate, metrics, stats
 
 import gln.river
+from gln import sklearn
 from gln.river import GLNClassifier, GLNNovelty, GLNPolicy, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
@@ -94,6 +97,12 @@ def test_checks_of_river(model, check):
 
 def test_docstrings():
     assert doctest.testmod(gln.river).failed == 0
+
+
+@pytest.mark.parametrize("model", [GLNClassifier, GLNRegressor, sklearn.GLNClassifier, sklearn.GLNRegressor])
+def test_every_parameter_is_described(model):
+    for name in inspect.signature(model).parameters:
+        assert re.search(rf"^{name}( : .+)?\n    \S", inspect.getdoc(model) or "", re.MULTILINE), name
 
 
 # ---- Accuracy --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from sklearn.datasets import make_moons
 
 import test_mnist
 from gln.features import Standardizer
-from gln.mnist import Digits, command, fit_windows
+from gln.mnist import Digits, fit_windows
 from gln.rates import linear_rate
 from gln_numpy import GLN
 from test_mnist import TenDigits, calibration_error, deskew, get_mnist_metrics, get_ten_digits_metrics, load_mnist
@@ -466,7 +466,7 @@ def ten_options(empty_images) -> list[str]:
 
 
 def test_command_line_compares_backends(empty_images, monkeypatch, capsys):
-    monkeypatch.setattr(command, "BACKENDS", {"numpy": "numpy", "torch": "torch"})
+    monkeypatch.setattr("gln.mnist.options.BACKENDS", {"numpy": "numpy", "torch": "torch"})
     monkeypatch.setitem(sys.modules, "gln_torch", None)
     assert test_mnist.main([*empty_images, "--backend", "all"]) == 0
     shown, said = capsys.readouterr()
@@ -513,7 +513,7 @@ def _no_digits(monkeypatch) -> None:
     def load(*_: Any, **__: Any) -> None:
         pytest.fail("loaded the digits before reporting the error")
 
-    monkeypatch.setattr(command, "load_mnist", load)
+    monkeypatch.setattr("gln.mnist.options.load_mnist", load)
 
 
 WRONG = {
@@ -615,7 +615,8 @@ def test_an_interrupt_during_the_imports_is_reported_in_one_line(tmp_path):
     (tmp_path / "test_mnist.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     script = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
-        f"sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import gln_mnist; sys.exit(gln_mnist.main())"
+        f"sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from gln.mnist.command import main;"
+        "assert 'numpy' not in sys.modules; sys.exit(main())"
     )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from backends import FRAMEWORKS
 from helpers import ROOT
+
+import gln_numpy
 
 # By backend, the type of its predictions as mypy prints it, and an array as its users have it.
 KINDS = {
@@ -82,12 +85,24 @@ def installed_backends() -> list[str]:
     return [name for name, framework in FRAMEWORKS.items() if required or importlib.util.find_spec(framework)]
 
 
+def test_stubs_have_the_arguments_of_a_network():
+    """As `Config` and the class have them, which `stubtest` below compares, too, but takes a minute."""
+    stubs = ast.parse((ROOT / "stubs" / "gln_numpy" / "__init__.pyi").read_text(encoding="utf-8"))
+    classes: dict[str, Any] = {node.name: node.body for node in stubs.body if isinstance(node, ast.ClassDef)}
+    fields = [ast.unparse(node.target) for node in classes["_Settings"] if isinstance(node, ast.AnnAssign)]
+    assert fields == [*gln_numpy.Config.__dataclass_fields__]
+    [arguments] = [node.args for node in classes["_GLN"] if getattr(node, "name", "") == "__init__"]
+    defaults = zip(arguments.kwonlyargs, map(ast.literal_eval, arguments.kw_defaults), strict=True)
+    assert {argument.arg: default for argument, default in defaults} == gln_numpy.DEFAULTS
+
+
 @pytest.mark.slow
 def test_stubs_describe_the_modules(tmp_path):
     """In one process, which reads the types of NumPy and of the frameworks once."""
     pytest.importorskip("mypy")
     (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-tensorflow.*]\nignore_missing_imports = true\n")
-    (tmp_path / "allowed").write_text(r".*\._.*|gln_tf\.GLN\.(variables|trainable_variables|submodules|name.*)" + "\n")
+    allowed = r".*\._(?!_init__).*", r"gln_tf\.GLN\.(variables|trainable_variables|submodules|name.*)"
+    (tmp_path / "allowed").write_text("\n".join(allowed))
     settings = ["--mypy-config-file", tmp_path / "mypy.ini", "--allowlist", tmp_path / "allowed"]
     options: list[Any] = ["--concise", "--ignore-unused-allowlist", *settings]
     modules = ["test_mnist", *(f"gln_{name}" for name in installed_backends())]

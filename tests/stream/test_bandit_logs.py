@@ -14,7 +14,8 @@ import pytest
 
 from gln.bandit_logs.command import main
 from gln.bandit_logs.formats import BadLine, Logged, read_decisions
-from gln.bandits import GLNBandit, LoggedDecision, off_policy
+from gln.bandits import GLNBandit, LoggedDecision
+from gln.off_policy import off_policy
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context

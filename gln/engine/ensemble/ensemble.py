@@ -19,8 +19,8 @@ from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
-from gln.engine.networks.schedules import stream_rate_limits, stream_rates
 from gln.engine.saving import Number, saved
+from gln.rates import stream_rate_limits, stream_rates
 
 
 class FeatureBlocks(NamedTuple):

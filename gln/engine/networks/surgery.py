@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine.networks.protocol import arguments
-from gln.engine.networks.schedules import linear_rate
+from gln.rates import linear_rate
 
 REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 

@@ -21,7 +21,6 @@ from gln.engine.model.builders import Losses, NetworkConfig
 from gln.engine.model.targets import Classes, Numbers, Targets
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import RATES
 from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, logits_of_rates
 from gln.engine.tabular.importance import LeftOutRows
@@ -38,6 +37,7 @@ from gln.engine.tabular.training import (
     train,
     train_ensemble,
 )
+from gln.rates import RATES
 
 MOST_ROWS = 40_000  # enough for a few stacking weights
 

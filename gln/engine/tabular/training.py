@@ -19,10 +19,10 @@ from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member, Role
 from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
 from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
 from gln.engine.tabular.inputs import TableInputs
+from gln.rates import LAST_RATE, RATES, linear_rate
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time

@@ -5,13 +5,11 @@ Shapes: N rows.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -30,42 +28,25 @@ try:
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
 
-__all__ = ["TypedColumns", "first_rows"]
+__all__ = ["TypedColumns"]
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
 TICKS = {"s": 86_400, "ms": 86_400_000, "us": MICROSECONDS, "ns": MICROSECONDS}  # of a day, after rounding to "us"
 
 
-class Batches(NamedTuple):
-    """What is in a file."""
-
-    schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
-
-
-def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
-    """The first rows as lines of text; up to the first that cannot be read, which `TypedColumns` will meet again."""
-    lines = []
-    with contextlib.suppress(pa.ArrowException, OSError, ValueError, LookupError):
-        rows = (row for batch in _opened(source, form).batches for row in batch.slice(0, most).to_pylist())
-        for row in itertools.islice(rows, most):
-            lines.append(f"{row}\n".encode(errors="backslashreplace"))
-    return b"".join(lines)
-
-
-def _opened(source: BinaryIO, form: str) -> Batches:
-    """Raises ValueError if the file is of another kind."""
+def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """What is in a file. Raises ValueError if it is of another kind."""
     if form == "parquet" and not source.seekable():
         raise ValueError("parquet: expected a file, as its end says where columns are, got a pipe (Arrow can be piped)")
     try:
         if form == "parquet":
             table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
-            return Batches(table.schema_arrow, table.iter_batches(1000))
+            return table.schema_arrow, table.iter_batches(1000)
         if source.seekable() and _starts_with(source, b"ARROW1"):
             file = pa.ipc.open_file(source)
-            return Batches(file.schema, map(file.get_batch, range(file.num_record_batches)))
+            return file.schema, map(file.get_batch, range(file.num_record_batches))
         stream = pa.ipc.open_stream(source)
-        return Batches(stream.schema, iter(stream))
+        return stream.schema, iter(stream)
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the system
             raise
@@ -89,14 +70,14 @@ class TypedColumns:
 
     def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
         self._wanted, self._kinds, self._namespaces = wanted, ColumnTypes(wanted), Namespaces(wanted, "=")
-        self._file = _opened(source, form)
+        self._schema, self._batches = _opened(source, form)
         self._check_names()
         for name, kind in self._columns(wanted.ignore):
             self._check_type(name, kind)
 
     def _columns(self, ignore: Collection[str] = ()) -> list[tuple[str, pa.DataType]]:
         """The names and types of columns and structs."""
-        return [each for field in self._file.schema for each in _nested(field.name, field.type, ignore)]
+        return [each for field in self._schema for each in _nested(field.name, field.type, ignore)]
 
     def _check_names(self) -> None:
         """Raise ValueError for columns of one name, and for an option that names none."""
@@ -155,7 +136,7 @@ class TypedColumns:
             first += len(batch)
 
     def _slices(self, most: int) -> Iterator[pa.RecordBatch]:
-        for batch in self._file.batches:
+        for batch in self._batches:
             batch.validate(full=True)
             for start in range(0, len(batch), most):
                 yield batch.slice(start, most)

@@ -14,7 +14,6 @@ __all__ = ["BinnedMetrics"]
 STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
 LOGIT_BINS = 2 * LARGEST_LOGIT * STEPS
 CALIBRATION_BINS = 15  # as in Guo et al.
-TOGETHER = 1000  # samples that are put into bins at once
 
 
 class BinnedMetrics:
@@ -32,8 +31,6 @@ class BinnedMetrics:
         self.classes = 0  # that the model knows
         self.ranks = np.zeros((3, LOGIT_BINS))  # weights by class, the first, the second or another, and log-odds
         self.confidence = np.zeros((3, CALIBRATION_BINS))  # by p: sums of weights, of p and of hits times weights
-        self._waiting: list[tuple[np.ndarray, ...]] = []  # samples that are in no bin yet
-        self._size = 0  # how many
 
     def count(
         self, p: np.ndarray, places: np.ndarray, most: np.ndarray, hits: np.ndarray, weights: np.ndarray
@@ -49,17 +46,6 @@ class BinnedMetrics:
         """
         self.classes = p.shape[1]
         second = p[:, 1] if self.classes > 1 else np.zeros(len(p))
-        self._waiting.append((second, most, hits, places, weights))
-        self._size += len(weights)
-        if self._size >= TOGETHER:
-            self._count_waiting()
-
-    def _count_waiting(self) -> None:
-        """Put samples into bins, many at once, because a call takes as long as many samples."""
-        if not self._waiting:
-            return
-        second, most, hits, places, weights = map(np.concatenate, zip(*self._waiting, strict=True))
-        self._waiting, self._size = [], 0
         bins = np.clip(np.ceil(most * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
         for row, values in zip(self.confidence, (1.0, most, hits), strict=True):
             np.add.at(row, bins, weights * values)
@@ -70,7 +56,6 @@ class BinnedMetrics:
 
     def auc(self) -> float | None:
         """None unless the model knows two classes, and there are samples of both and of no other."""
-        self._count_waiting()
         first, second, others = self.ranks
         if self.classes != 2 or others.any() or not (first.any() and second.any()):
             return None
@@ -79,13 +64,11 @@ class BinnedMetrics:
 
     def calibration_error(self) -> float | None:
         """None before the first sample."""
-        self._count_waiting()
         weights, p, hits = self.confidence
         return float(np.abs(p - hits).sum() / weights.sum()) if weights.any() else None
 
     def state(self) -> dict[str, Any]:
         """The weights that are not 0, to be saved in a file."""
-        self._count_waiting()
         rows, bins = np.nonzero(self.ranks)
         ranks = [rows.tolist(), bins.tolist(), self.ranks[rows, bins].tolist()]
         return {"classes": self.classes, "ranks": ranks, "confidence": self.confidence.tolist()}
@@ -93,7 +76,6 @@ class BinnedMetrics:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
         self.classes, (rows, bins, weights) = state["classes"], state["ranks"]
-        self._waiting, self._size = [], 0
         self.ranks[:] = 0
         self.ranks[rows, bins] = weights
         self.confidence = np.array(state["confidence"])

@@ -14,7 +14,8 @@ from scipy import sparse
 import gln.engine.preprocessing.basis_expansion
 import gln.engine.preprocessing.scaling
 from gln.engine.preprocessing.scaling import OF_FEATURES, STATISTICS, Moments, divisor, wide_limit
-from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
+from gln.features import Standardizer, piecewise_linear, quantile_pieces, with_distances
+from gln.mnist import orientation_features
 
 
 def stream(count: int = 50) -> np.ndarray:

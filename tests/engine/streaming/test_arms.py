@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from helpers import assert_same_state, backend_name, learner_state
 
-from gln.bandits import STRENGTHS, CobaLearner, Decision, GLNBandit
+from gln.bandits import STRENGTHS, Decision, GLNBandit
+from gln.coba import CobaLearner
 from gln.engine.streaming.arms import ARM, ArmHeads, JointArms
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}

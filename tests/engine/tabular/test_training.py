@@ -19,9 +19,9 @@ from sklearn.model_selection import cross_val_score
 import gln.engine.tabular.fit
 import gln.engine.tabular.inputs
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.networks.schedules import RATES
 from gln.engine.tabular import training
 from gln.engine.tabular.estimator import of_table
+from gln.rates import RATES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8,), "random_state": 0}

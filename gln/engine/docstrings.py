@@ -1,0 +1,33 @@
+"""Parameters that several classes have, documented once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import TypeVar
+
+__all__ = ["documented_like"]
+
+Class = TypeVar("Class", bound=type)
+
+
+def documented_like(other: type) -> Callable[[Class], Class]:
+    """A decorator for a class that shares parameters and attributes with another one.
+
+    In its docstring, these are a line of names, such as `backend, seed`, in place of which the other's text is put.
+    """
+    entries = {entry[1]: entry[0] for entry in re.finditer(r"(?m)^(\w+)\b.*\n(?:    .*\n)+", _text(other))}
+
+    def document(own: Class) -> Class:
+        def text(names: re.Match[str]) -> str:
+            return "".join(entries[name] for name in names[0].split(", ")).removesuffix("\n")
+
+        own.__doc__ = re.sub(rf"(?m)^(?:(?:{'|'.join(entries)})(?:, |$))+$(?!\n    )", text, _text(own))
+        return own
+
+    return document
+
+
+def _text(of: type) -> str:
+    return cleandoc(of.__doc__ or "")
