@@ -26,10 +26,20 @@ from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
-from gln.engine.tabular.estimator import OF_WIDE, Estimator, in_all_rows, numbered_groups, undone_after, with_weight
+from gln.engine.tabular.checks import (
+    check_labels,
+    checked_classes,
+    class_numbers,
+    ignored_classes,
+    in_all_rows,
+    numbered_groups,
+    undone_after,
+    with_class_weights,
+    with_weight,
+)
+from gln.engine.tabular.estimator import OF_WIDE, Estimator
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
-from gln.engine.tabular.labels import check_labels, checked_classes, class_numbers, ignored_classes, with_class_weights
 from gln.engine.tabular.model import TableModel
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -145,7 +155,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         The rate at which `fit` began, without encodings.
     feature_importances_ : ndarray of shape (n_features_in_,)
         By how much the log-loss rises if a feature is shuffled among these samples; computed when it is first read.
-    learner_ : gln.engine.model.learner.Learner
+    learner_ : gln.engine.tabular.model.TableModel or gln.engine.streaming.model.StreamModel
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
     References
@@ -404,7 +414,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     learning_rate_
     feature_importances_ : ndarray of shape (n_features_in_,)
         By how much R² falls if a feature is shuffled among these samples; computed when it is first read.
-    learner_ : gln.engine.model.learner.Learner
+    learner_ : gln.engine.tabular.model.TableModel or gln.engine.streaming.model.StreamModel
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
         per level) and `variance_glns_` (one head per target).

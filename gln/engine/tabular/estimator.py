@@ -7,11 +7,8 @@ takes columns.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import reprlib
 import warnings
-from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -19,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar, column_or_1d
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
@@ -36,12 +33,12 @@ from gln.engine.preprocessing.category_codes import (
     codes_of,
     column_of,
     new_levels,
-    reads_as_number,
     small_as_numbers,
     warn_of_numbers,
     with_codes,
 )
 from gln.engine.saving import ENTRIES, Number, bad
+from gln.engine.tabular.checks import check_targets, first_other
 from gln.engine.tabular.fit import fit_table
 from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
 from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
@@ -160,7 +157,7 @@ class Estimator(Saveable, BaseEstimator):
             self._check_parameters()
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
-            _check_targets(y)
+            check_targets(y)
             X, y = self._numbers(X, y, reset=reset, **checks)
         self._check_magnitude(X)
         return X, y
@@ -171,7 +168,7 @@ class Estimator(Saveable, BaseEstimator):
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except (TypeError, ValueError) as error:
-            found = _first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
+            found = first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
             if found is None:
                 raise
             reason = f" ({error})" if isinstance(error, TypeError) else ""
@@ -387,110 +384,3 @@ class Estimator(Saveable, BaseEstimator):
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted
-
-
-# ---- Errors, weights and targets -------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
-    """After an error of this kind, all attributes of the estimator are again those of before."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except kind:
-        estimator.__dict__ = before
-        raise
-
-
-def with_weight(
-    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
-) -> tuple[Any, Any, np.ndarray | None, np.ndarray | None]:
-    """A table, its targets and its weights without samples of weight 0, which are as if they were not there, and the
-    mask of the others, (N,), None if these are all.
-
-    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
-    for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
-    are missing, whatever their weight.
-    """
-    if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
-        return X, y, None, None
-    check_consistent_length(X, y)
-    _check_targets(y)
-    X = as_pandas(X)
-    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
-    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-    weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
-    if weights.shape != (X.shape[0],):
-        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
-    if (weights < 0).any():
-        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
-    learned = (weights > 0) & ~pd.Series(column_or_1d(y)).isin(ignored).to_numpy() if ignored else weights > 0
-    if learned.sum() < least:
-        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
-    if learned.all():
-        return X, y, weights, None
-    rows = np.flatnonzero(learned)
-    return _rows(X, rows), _rows(y, rows), weights[rows], learned
-
-
-def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
-    """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
-
-    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
-    """
-    if groups is None:
-        return None
-    learned = np.ones(count, bool) if learned is None else learned
-    try:
-        numbers, _ = pd.factorize(pd.Series(list(groups), dtype=object))
-    except TypeError as error:  # from what is no list, and from labels without a hash
-        raise ValueError(f"groups: expected a label for each row, got {error}") from error
-    if len(numbers) != len(learned) or (numbers < 0).any():
-        came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
-        raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
-    if len(np.unique(numbers[learned])) < 2:
-        raise ValueError("groups: expected at least two, of which one can be left out, got one")
-    return numbers[learned]
-
-
-def in_all_rows(
-    values: np.ndarray, samples: np.ndarray, learned: np.ndarray | None, count: int
-) -> np.ndarray:  # (n, ...), (n,), (N,) or None -> (N, ...)
-    """Values of some of the `count` samples that were learned, with NaN for all other rows of the table."""
-    learned = np.ones(count, bool) if learned is None else learned
-    found = np.full((len(learned), *values.shape[1:]), np.nan)
-    found[np.flatnonzero(learned)[samples]] = values
-    return found
-
-
-def _rows(values: Any, indices: np.ndarray) -> Any:
-    """The rows of a table or of targets with these indices."""
-    if isinstance(values, (pd.DataFrame, pd.Series)):
-        return values.iloc[indices]
-    return (values.tocsr() if issparse(values) else values)[indices]
-
-
-def _check_targets(y: Any) -> None:
-    """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
-    numbers = np.asarray(y)
-    if numbers.dtype.kind == "V":
-        raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
-    too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
-    kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
-    for kind, wrong in kinds.items():
-        if wrong.ndim > 0 and wrong.any():
-            where = f"{wrong.sum()} of {wrong.size} values, the first in row {wrong.nonzero()[0][0]}"
-            raise ValueError(f"Input y contains {kind}: {where}.")
-
-
-def _first_other(X: Any) -> str | None:
-    """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
-    if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
-        return None
-    for name, column in pd.DataFrame(X).items():
-        for value in column if column.dtype.kind not in "biuf" else ():
-            if value is not None and not reads_as_number(value):
-                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
-                return f"{reprlib.repr(value)} in column {name!r}{advice}"
-    return None

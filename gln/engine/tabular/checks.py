@@ -1,0 +1,180 @@
+"""Checks of tables, weights, groups, targets and labels, with errors that say where.
+
+Shapes: N samples, F features, C classes, T targets.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import contextlib
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+
+from gln.engine.batches import MAX_FLOAT
+from gln.engine.preprocessing.category_codes import as_pandas, reads_as_number
+
+
+def check_labels(y: np.ndarray) -> None:
+    """Raise ValueError for numbers that are no classes, and for labels that cannot be sorted, such as 1 and "a"."""
+    try:
+        check_classification_targets(y)
+    except TypeError as error:
+        raise ValueError(f"y: expected labels of one type, got several: {error}") from error
+
+
+def checked_classes(classes: Any) -> np.ndarray:
+    """All classes of a stream, (C,), sorted."""
+    labels = np.asarray(classes, object)
+    with contextlib.suppress(TypeError, ValueError):
+        if labels.ndim == 1 and labels.size and not pd.isna(labels).any():
+            return unique_labels(classes)
+    raise ValueError(f"classes: expected labels that are all text, all bools or all integers, got {classes!r}")
+
+
+def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (N,), (C,) -> (N,)
+    """The number of each label's class. Raises ValueError for a label that is none of these classes."""
+    if y.dtype == object:  # text, or labels that cannot be sorted
+        check_labels(y)
+    alike = (classes.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
+    numbers = np.searchsorted(classes, y) if alike else np.zeros(len(y), int)
+    if (classes[np.minimum(numbers, len(classes) - 1)] != y).any():
+        check_labels(y)
+        raise ValueError(f"y contains labels that are not in classes {classes!r}: {sorted(set(y) - set(classes))}")
+    return numbers
+
+
+def ignored_classes(class_weight: Any) -> list[Any]:
+    """The classes of weight 0."""
+    weights = class_weight if isinstance(class_weight, Mapping) else {}
+    return [label for label, weight in weights.items() if weight == 0]
+
+
+def with_class_weights(
+    class_weight: Any,
+    targets: np.ndarray,  # (N,), numbers of classes
+    classes: np.ndarray,  # (C,)
+    weights: np.ndarray | None,  # (N,)
+) -> np.ndarray | None:
+    """The weights of samples times those of their classes, (N,), or None if all have the same weight."""
+    if class_weight is None:
+        return weights
+    if isinstance(class_weight, Mapping):  # scikit-learn would take 0 for the class "0"
+        names = classes.tolist()
+        if not (class_weight.keys() <= set(names) or class_weight.keys() >= set(names)):
+            raise ValueError(f"class_weight: expected keys among the classes {names}, got {list(class_weight)}")
+        factors = np.array([class_weight.get(name, 1) for name in names], float)
+    else:
+        known, factors = np.unique(targets), np.ones(len(classes))
+        factors[known] = compute_class_weight(class_weight, classes=known, y=targets)
+    return factors[targets] if weights is None else weights * factors[targets]
+
+
+@contextlib.contextmanager
+def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
+    """After an error of this kind, all attributes of the estimator are again those of before."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except kind:
+        estimator.__dict__ = before
+        raise
+
+
+def with_weight(
+    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
+) -> tuple[Any, Any, np.ndarray | None, np.ndarray | None]:
+    """A table, its targets and its weights without samples of weight 0, which are as if they were not there, and the
+    mask of the others, (N,), None if these are all.
+
+    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
+    for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
+    are missing, whatever their weight.
+    """
+    if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
+        return X, y, None, None
+    check_consistent_length(X, y)
+    check_targets(y)
+    X = as_pandas(X)
+    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
+    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (X.shape[0],):
+        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
+    learned = (weights > 0) & ~pd.Series(column_or_1d(y)).isin(ignored).to_numpy() if ignored else weights > 0
+    if learned.sum() < least:
+        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
+    if learned.all():
+        return X, y, weights, None
+    rows = np.flatnonzero(learned)
+    return _rows(X, rows), _rows(y, rows), weights[rows], learned
+
+
+def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
+    """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
+
+    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
+    """
+    if groups is None:
+        return None
+    learned = np.ones(count, bool) if learned is None else learned
+    try:
+        numbers, _ = pd.factorize(pd.Series(list(groups), dtype=object))
+    except TypeError as error:  # from what is no list, and from labels without a hash
+        raise ValueError(f"groups: expected a label for each row, got {error}") from error
+    if len(numbers) != len(learned) or (numbers < 0).any():
+        came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
+        raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
+    if len(np.unique(numbers[learned])) < 2:
+        raise ValueError("groups: expected at least two, of which one can be left out, got one")
+    return numbers[learned]
+
+
+def in_all_rows(
+    values: np.ndarray, samples: np.ndarray, learned: np.ndarray | None, count: int
+) -> np.ndarray:  # (n, ...), (n,), (N,) or None -> (N, ...)
+    """Values of some of the `count` samples that were learned, with NaN for all other rows of the table."""
+    learned = np.ones(count, bool) if learned is None else learned
+    found = np.full((len(learned), *values.shape[1:]), np.nan)
+    found[np.flatnonzero(learned)[samples]] = values
+    return found
+
+
+def _rows(values: Any, indices: np.ndarray) -> Any:
+    """The rows of a table or of targets with these indices."""
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return values.iloc[indices]
+    return (values.tocsr() if issparse(values) else values)[indices]
+
+
+def check_targets(y: Any) -> None:
+    """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
+    numbers = np.asarray(y)
+    if numbers.dtype.kind == "V":
+        raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
+    too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
+    kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
+    for kind, wrong in kinds.items():
+        if wrong.ndim > 0 and wrong.any():
+            where = f"{wrong.sum()} of {wrong.size} values, the first in row {wrong.nonzero()[0][0]}"
+            raise ValueError(f"Input y contains {kind}: {where}.")
+
+
+def first_other(X: Any) -> str | None:
+    """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
+    if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
+        return None
+    for name, column in pd.DataFrame(X).items():
+        for value in column if column.dtype.kind not in "biuf" else ():
+            if value is not None and not reads_as_number(value):
+                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
+                return f"{reprlib.repr(value)} in column {name!r}{advice}"
+    return None
