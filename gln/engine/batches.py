@@ -18,10 +18,12 @@ from gln.engine.jit import compiled, plain
 CHUNK = 1000  # samples that are standardised at a time, to save memory
 FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, and Python's loop bearable
 MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
+Matrix: TypeAlias = Any  # np.ndarray or a sparse array of SciPy, (n, m)
+Samples: TypeAlias = Any  # a Matrix or a SampleBatch: (F, B)
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 
-def check_samples(samples: Any, size: int) -> Any:
+def check_samples(samples: Matrix, size: int) -> Matrix:
     """Samples as a dense or sparse array; raises ValueError unless they are numbers of shape (size, B)."""
     samples = samples if issparse(samples) else np.asarray(samples)
     if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
@@ -33,7 +35,7 @@ def check_samples(samples: Any, size: int) -> Any:
     return samples
 
 
-def magnitude(samples: Any) -> float:
+def magnitude(samples: Matrix) -> float:
     """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
     numbers = samples.data if issparse(samples) else samples
     if numbers.size == 0:
@@ -50,13 +52,13 @@ def _magnitude(numbers: np.ndarray) -> float:  # (n,)
     return largest
 
 
-def check_magnitude(name: str, numbers: Any) -> None:
+def check_magnitude(name: str, numbers: Samples) -> None:
     """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
     if not isinstance(numbers, SampleBatch) and magnitude(numbers) > float(MAX_FLOAT):  # those have been checked
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 
-def check_integer(name: str, value: Any, least: int) -> None:
+def check_integer(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
 
@@ -83,7 +85,7 @@ def steps_of(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (B,) -> (
     return repeats, sizes
 
 
-def dense(samples: Any) -> np.ndarray:
+def dense(samples: Matrix) -> np.ndarray:
     return samples.toarray() if issparse(samples) else samples
 
 
@@ -138,17 +140,14 @@ class SampleBatch:
     def shape(self) -> tuple[int, ...]:
         return self.features.shape
 
-    def __getitem__(self, place: tuple[slice, Any]) -> SampleBatch:
+    def __getitem__(self, place: tuple[slice, slice | np.ndarray]) -> SampleBatch:
         rows = place[1]
         if isinstance(rows, slice) and rows.start in (None, 0) and rows.stop >= self.shape[1]:
             return self  # fast, for single samples
         return SampleBatch(self.features[place], self.words.take(rows))
 
 
-Samples: TypeAlias = Any  # np.ndarray, a sparse array of SciPy, or SampleBatch: (F, B)
-
-
-def features_and_words(samples: Samples) -> tuple[Any, Words]:
+def features_and_words(samples: Samples) -> tuple[Matrix, Words]:
     if isinstance(samples, SampleBatch):
         return samples.features, samples.words
     return samples, no_words(samples.shape[1])

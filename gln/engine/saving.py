@@ -21,13 +21,17 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 T = TypeVar("T", bound=type)
+Json: TypeAlias = Any  # of JSON types
+Kind: TypeAlias = Any  # see above
+Value: TypeAlias = Any  # which is to be checked, or was
+Backend: TypeAlias = Any  # the class of its networks
 FORMATS = ("1", "2", "3")  # that can be read
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
 LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
@@ -56,11 +60,11 @@ class Number(NamedTuple):
     most: float | str = LARGEST  # as for `Array`
 
 
-SAVED: dict[type, dict[str, Any]] = {}  # the declared fields of each class
+SAVED: dict[type, dict[str, Kind]] = {}  # the declared fields of each class
 CLASSES: dict[str, type] = {}  # by name
 
 
-def saved(**fields: Any) -> Callable[[T], T]:
+def saved(**fields: Kind) -> Callable[[T], T]:
     """Declare the fields that a file has of a class, and their kinds.
 
     They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is; an
@@ -78,16 +82,18 @@ def saved(**fields: Any) -> Callable[[T], T]:
 class Part:
     """An object that its owner makes, and to which a file only gives its fields."""
 
-    def restore(self, fields: Mapping[str, Any]) -> None:
+    def restore(self, fields: Mapping[str, Value]) -> None:
         vars(self).update(fields)
 
 
 class Codec(NamedTuple):
     """How objects without a common class, such as networks, become JSON and arrays, and back."""
 
-    takes: Callable[[Any], bool]
-    encode: Callable[[str, Any, dict[str, np.ndarray]], dict[str, Any]]  # of a place, an object and arrays, to fill
-    decode: Callable[[Mapping[str, Any], Mapping[str, np.ndarray], Any], Any]  # of that, arrays, and a backend's class
+    takes: Callable[[Value], bool]
+    encode: Callable[[str, Value, dict[str, np.ndarray]], Json]  # of a place, an object and arrays, to fill
+    decode: Callable[
+        [Json, Mapping[str, np.ndarray], Callable[..., Value]], Value
+    ]  # of that, arrays, and a backend's class
 
 
 CODECS: dict[str, Codec] = {}  # by the first key of what each encodes
@@ -107,7 +113,7 @@ def printable(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
-def checked(name: str, made: Any, **sizes: int) -> Any:
+def checked(name: str, made: Value, **sizes: int) -> Value:
     """An object with the fields that are declared, where these sizes are known; else raises ValueError.
 
     `name` is of the part of the model, for the message.
@@ -116,12 +122,13 @@ def checked(name: str, made: Any, **sizes: int) -> Any:
     found = {field: value_of(kind, name, field, getattr(made, field), sizes) for field, kind in kinds.items()}
     if hasattr(made, "_replace"):
         return made._replace(**found)
-    vars(made).update(found)
+    for field, value in found.items():
+        setattr(made, field, value)
     return made
 
 
 @functools.singledispatch
-def value_of(kind: Any, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     """A value that is of this kind, with arrays of the declared dtypes; `sizes` gets those that are new."""
     if kind is object or type(value) is kind:
         return value
@@ -129,14 +136,14 @@ def value_of(kind: Any, name: str, field: str, value: Any, sizes: dict[str, int]
 
 
 @value_of.register
-def _(kind: types.FunctionType, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def _(kind: types.FunctionType, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     if kind(value):
         return value
     raise bad(name, f"{field} for which {kind.__name__}", repr(value)[:100])
 
 
 @value_of.register
-def _(kind: Number, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def _(kind: Number, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     most = _most(kind, sizes)
     if type(value) in (int, kind.kind) and kind.least <= value <= most:
         return value
@@ -144,7 +151,7 @@ def _(kind: Number, name: str, field: str, value: Any, sizes: dict[str, int]) ->
 
 
 @value_of.register
-def _(kind: tuple, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def _(kind: tuple, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     if value is None and None in kind:
         return None
     alike = [one for one in kind if type(value) is one]
@@ -152,14 +159,14 @@ def _(kind: tuple, name: str, field: str, value: Any, sizes: dict[str, int]) -> 
 
 
 @value_of.register
-def _(kind: list, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def _(kind: list, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     if type(value) is list:
         return [value_of(kind[0], name, field, item, sizes) for item in value]
     raise bad(name, f"a list of {field}", repr(value)[:100])
 
 
 @value_of.register
-def _(kind: dict, name: str, field: str, value: Any, sizes: dict[str, int]) -> Any:
+def _(kind: dict, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     if type(value) is not dict:
         raise bad(name, f"a mapping of {field}", repr(value)[:100])
     [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
@@ -168,7 +175,7 @@ def _(kind: dict, name: str, field: str, value: Any, sizes: dict[str, int]) -> A
 
 
 @value_of.register
-def _(kind: Array, name: str, field: str, value: Any, sizes: dict[str, int]) -> np.ndarray:
+def _(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
     dtype, names, came = np.dtype(kind.dtype), kind.shape.split(), type(value).__name__
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
@@ -190,7 +197,7 @@ def _most(kind: Array | Number, sizes: Mapping[str, int]) -> float:
 # ---- Objects as JSON and arrays --------------------------------------------------------------------------------------
 
 
-def encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
     """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
     if (kinds := SAVED.get(type(value))) is not None:
         fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
@@ -216,7 +223,7 @@ def encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise bad(place, "numbers, text or sequences of them", repr(value))
 
 
-def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> Json:
     if array.dtype.kind not in "biufUO" or (array.dtype == object and {*map(type, array.ravel())} - {str}):
         raise bad(place, "numbers or text", f"dtype {array.dtype}, {array.tolist()}")
     if array.size > LARGE and array.dtype.kind in "biuf":
@@ -225,8 +232,8 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
     return {"array": array.ravel().tolist(), "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], backend: Any, into: Any = None) -> Any:
-    """Undo `encoded`: networks are of a backend's class, and an object that is a `Part` is `into`, with new fields."""
+def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object = None) -> Value:
+    """Undo `encoded`: networks are of this backend, and an object that is a `Part` is `into`, with new fields."""
     if type(value) is list:
         return [decoded(f"{place}.{i}", item, arrays, backend) for i, item in enumerate(value)]
     if type(value) is not dict:
@@ -248,8 +255,8 @@ def decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], backend: A
 
 
 def _decoded_object(
-    place: str, cls: Any, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], backend: Any, into: Any
-) -> Any:
+    place: str, cls: type, fields: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object
+) -> Value:
     kinds, sizes, found = SAVED[cls], dict[str, int](), {}
     if unknown := sorted(fields.keys() - kinds):
         raise bad(place, f"some of {[*kinds]}", unknown)
@@ -262,7 +269,7 @@ def _decoded_object(
     return getattr(cls, "of_saved", cls)(**found)
 
 
-def _decoded_array(content: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
+def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
     """An array from its numbers or texts; `shape` is missing in older files."""
     if dtype.kind not in "biufUO" or type(content) is not list:
         raise bad("array", "numbers or texts", f"dtype {dtype}")
@@ -279,9 +286,7 @@ def _decoded_array(content: Any, dtype: np.dtype, shape: Any) -> np.ndarray:
 # ---- Files: safetensors with a checksum ------------------------------------------------------------------------------
 
 
-def write(
-    path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray], format: str = "2"
-) -> None:
+def write(path: str | os.PathLike[str], config: Json, arrays: dict[str, np.ndarray], format: str = "2") -> None:
     text = json.dumps(config)
     if len(text) > LONGEST_HEADER:
         arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
@@ -298,7 +303,7 @@ def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Json], dict[str, np.ndarray]]:
     """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
     try:
         with safe_open(path, framework="numpy") as file:
@@ -351,7 +356,7 @@ def usable(path: str | os.PathLike[str]) -> Iterator[None]:
         raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from None
 
 
-def fits(value: Any, annotation: Any) -> bool:
+def fits(value: Value, annotation: object) -> bool:
     """Whether an argument that was saved is of the annotated type."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):

@@ -12,11 +12,11 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Hashable, Sequence, Set
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from gln.engine.batches import Samples, features_and_words
+from gln.engine.batches import Matrix, Samples, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
 from gln.engine.jit import WritableArrays
 from gln.engine.model.targets import TargetBatch
@@ -37,8 +37,8 @@ class Scaler(Protocol):
 
     size: int
 
-    def transform(self, samples: Samples) -> Any: ...
-    def learn_checked(self, samples: Any) -> Any: ...
+    def transform(self, samples: Samples) -> Matrix: ...
+    def learn_checked(self, samples: Matrix) -> Matrix: ...
     def grow(self, size: int) -> None: ...
 
 
@@ -50,7 +50,9 @@ class Inputs(NamedTuple):
     at_mean: np.ndarray  # (K, 1), their values for a sample whose columns are all 0, the mean
 
     @classmethod
-    def of(cls, names: Sequence[Hashable], features: np.ndarray, at_mean: Any = 0) -> Inputs:  # (K,) or (K, 2)
+    def of(
+        cls, names: Sequence[Hashable], features: np.ndarray, at_mean: np.ndarray | float = 0
+    ) -> Inputs:  # (K,) or (K, 2)
         pairs = features if features.ndim == 2 else np.stack([features, features], axis=1)
         return cls(list(names), pairs, np.zeros((len(pairs), 1), np.float32) + at_mean)
 
@@ -103,12 +105,12 @@ class Featurizer(WritableArrays):
         """
         return self.blocks(self.standardised(samples), samples)
 
-    def standardised(self, samples: Samples) -> Any:  # (F, B) -> (D, B)
+    def standardised(self, samples: Samples) -> Matrix:  # (F, B) -> (D, B)
         features, _ = features_and_words(samples)
         return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
 
     def blocks(
-        self, columns: Any, samples: Samples, batch: TargetBatch | None = None
+        self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None
     ) -> FeatureBlocks:  # (D, B), (F, B)
         """What networks read of standardised samples. Base models also learn them if there are targets."""
         return FeatureBlocks(columns, with_distances(columns), columns[:0])

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from gln.engine.saving import Json
 
 REMOVED = {  # parameters of earlier versions
     "gln.river.GLNNovelty": ("neurons", "context_map_size", "context_bias", "backend"),
@@ -33,7 +34,7 @@ OF_SCHEMA = {
 }
 
 
-def converted(config: dict[str, Any]) -> dict[str, Any]:
+def converted(config: dict[str, Json]) -> dict[str, Json]:
     """The configuration with today's names."""
     kind, learned = config["estimator"], {}
     for name, value in config["learned"].items():
@@ -54,14 +55,14 @@ def converted(config: dict[str, Any]) -> dict[str, Any]:
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
-def _of_table(learned: dict[str, Any]) -> dict[str, Any]:
+def _of_table(learned: dict[str, Json]) -> dict[str, Json]:
     histograms, model = learned.pop("_novelty", None), _model(learned["learner_"])
     if model["object"] == "TableModel" and histograms is not None:
         model["fields"]["histograms"] = _object("PairHistograms", histograms["fields"])
     return learned | {"learner_": model}
 
 
-def _stream(learned: Mapping[str, Any]) -> dict[str, Any]:
+def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
     model, novelty, schema = learned.get("_learner"), learned.get("_novelty"), _schema(learned)
     fields = {"schema": schema, "learner": None if model is None else _model(model)}
     if novelty is not None:
@@ -69,13 +70,13 @@ def _stream(learned: Mapping[str, Any]) -> dict[str, Any]:
     return _object("StreamEstimator", fields)
 
 
-def _schema(learned: Mapping[str, Any]) -> dict[str, Any]:
+def _schema(learned: Mapping[str, Json]) -> dict[str, Json]:
     fields = {new: learned[old] for old, new in OF_SCHEMA.items() if old in learned}
     labels = enumerate(learned.get("_labels", ()))
     return _object("StreamSchema", fields | {"classes": {"pairs": [[label, number] for number, label in labels]}})
 
 
-def _of_novelty(learned: Mapping[str, Any]) -> dict[str, Any]:
+def _of_novelty(learned: Mapping[str, Json]) -> dict[str, Json]:
     fields = {"schema": _schema(learned)}
     if learned.get("_learner") is not None:
         warnings.warn("GLNNovelty: a file of an earlier version; what is usual is learned anew", stacklevel=4)
@@ -84,7 +85,7 @@ def _of_novelty(learned: Mapping[str, Any]) -> dict[str, Any]:
     return _with_extra(learned, {"_stream": _object("StreamNovelty", fields)})
 
 
-def _of_bandit(learned: Mapping[str, Any]) -> dict[str, Any]:
+def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:
     own = {name: learned[name] for name in ("_pending", "_size", "_draws", "_key") if name in learned}
     retired = learned["_retired"]
     if type(retired) is list:
@@ -101,14 +102,14 @@ def _of_bandit(learned: Mapping[str, Any]) -> dict[str, Any]:
     return _with_extra(learned, {**own, "_model": model})
 
 
-def _with_extra(learned: Mapping[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+def _with_extra(learned: Mapping[str, Json], others: dict[str, Json]) -> dict[str, Json]:
     return others | ({"extra": learned["extra"]} if "extra" in learned else {})
 
 
 # ---- Models ----------------------------------------------------------------------------------------------------------
 
 
-def _model(learner: Mapping[str, Any]) -> dict[str, Any]:
+def _model(learner: Mapping[str, Json]) -> dict[str, Json]:
     state = learner["fields"]
     if "classes" in state:
         classes = [_object("ClassDensity", _named(density)) for density in state["classes"]]
@@ -125,7 +126,7 @@ def _model(learner: Mapping[str, Any]) -> dict[str, Any]:
     means["fields"]["mixes_linear"] = featurizer["fields"].get("base_models") is not None
     standardizer = state.get("target_standardizer")
     targets = _object("Classes", {}) if standardizer is None else _object("Numbers", {"standardizer": standardizer})
-    fields: dict[str, Any] = {"featurizer": featurizer, "targets": targets, "means": means}
+    fields: dict[str, Json] = {"featurizer": featurizer, "targets": targets, "means": means}
     fields |= {"quantiles": quantiles, "variances": variances}
     if featurizer["object"] != "StreamFeaturizer":
         return _object("TableModel", fields)
@@ -134,9 +135,9 @@ def _model(learner: Mapping[str, Any]) -> dict[str, Any]:
     return _object("StreamModel", fields)
 
 
-def _featurizer(state: Mapping[str, Any]) -> dict[str, Any]:
+def _featurizer(state: Mapping[str, Json]) -> dict[str, Json]:
     encoding, cells, base_models = (state.get(name) for name in ("categories", "cells", "bases"))
-    fields: dict[str, Any] = {"standardizer": state["standardizer"]}
+    fields: dict[str, Json] = {"standardizer": state["standardizer"]}
     fields["encoding"] = None if encoding is None else _object("TargetEncoding", _named(encoding))
     if not state.get("distances", True):
         return _object("PlainFeaturizer", fields)
@@ -156,7 +157,7 @@ def _featurizer(state: Mapping[str, Any]) -> dict[str, Any]:
     return _object("StreamFeaturizer", fields | {"memory": state.get("memory")})
 
 
-def _ensemble(state: Mapping[str, Any], place: int, featurizer: Mapping[str, Any]) -> dict[str, Any]:
+def _ensemble(state: Mapping[str, Json], place: int, featurizer: Mapping[str, Json]) -> dict[str, Json]:
     networks, stacking, hedges = state["groups"][place], state.get("blends"), state.get("mixtures")
     roles = state["roles"][place] if "roles" in state else _roles(state, place)
     pairs = zip(networks, roles, strict=True)
@@ -172,14 +173,14 @@ def _ensemble(state: Mapping[str, Any], place: int, featurizer: Mapping[str, Any
     return _object("Ensemble", {"members": members, "combination": combination})
 
 
-def _without_recent(losses: Mapping[str, Any]) -> dict[str, Any]:
+def _without_recent(losses: Mapping[str, Json]) -> dict[str, Json]:
     """A hedge of variances of 1.0, which did not know recent deviations: with a large loss, they count little yet."""
     models, targets = losses["shape"]
     more = {**losses, "array": losses["array"] + targets * [LARGE_LOSS], "shape": [models + 1, targets]}
     return {"losses": more, "recent": {**losses, "array": targets * [1.0], "shape": [targets]}}
 
 
-def _roles(state: Mapping[str, Any], place: int) -> list[str]:
+def _roles(state: Mapping[str, Json], place: int) -> list[str]:
     """The roles of networks in a file that has none: of what they read, by their sizes and order."""
     configs = [network["network"] for network in state["groups"][place]]
     if state.get("mixtures") is None:
@@ -197,7 +198,7 @@ def _roles(state: Mapping[str, Any], place: int) -> list[str]:
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _located(place: str, value: Any) -> Any:
+def _located(place: str, value: Json) -> Json:
     """A value in which networks and standardizers tell where their arrays are: that was their own place."""
     if type(value) is list:
         return [_located(f"{place}.{i}", item) for i, item in enumerate(value)]
@@ -219,18 +220,18 @@ def _located(place: str, value: Any) -> Any:
     return value
 
 
-def _object(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _object(name: str, fields: Mapping[str, Json]) -> dict[str, Json]:
     return {"object": name, "fields": dict(fields)}
 
 
-def _named(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def _named(mapping: Mapping[str, Json]) -> dict[str, Json]:
     """The entries of a mapping, by their names; in 1.0 objects were "fields"."""
     return dict(mapping["pairs"]) if "pairs" in mapping else dict(mapping["fields"])
 
 
-def _zipped(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+def _zipped(names: Iterable[str], values: Mapping[str, Json]) -> dict[str, Json]:
     return dict(zip(names, values["tuple"], strict=True))
 
 
-def _networks(ensemble: Mapping[str, Any]) -> list[Any]:
+def _networks(ensemble: Mapping[str, Json]) -> list[Json]:
     return [member["fields"]["network"] for member in ensemble["fields"]["members"]]

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from gln.engine.batches import Matrix
+
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 1_000_000  # bounds of the mean weight in a table, and largest weight in a stream
 MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 
 
-def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
+def indices_of_table(
+    X: Matrix, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool
+) -> tuple[np.ndarray, Any]:
     """The samples that a pass of `fit` learns, and the fraction of a step of each, None if all steps are whole.
 
     If a pass shuffles, the order of the samples makes no difference. Raises ValueError for weights whose mean may
@@ -65,7 +69,7 @@ def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
     return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
 
 
-def projected(X: Any) -> np.ndarray:  # (N, F) -> (N,)
+def projected(X: Matrix) -> np.ndarray:  # (N, F) -> (N,)
     """A random projection of the samples, summed feature by feature, so that dense and sparse arrays give equal
     results."""
     direction = np.random.default_rng(0).normal(size=X.shape[1])

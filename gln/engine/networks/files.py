@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from gln.engine.networks.protocol import arguments, is_network
-from gln.engine.saving import CODECS, Codec, bad
+from gln.engine.networks.protocol import Network, arguments, is_network
+from gln.engine.saving import CODECS, Codec, Json, bad
 from gln_numpy import Config
 
 CALLABLE = "callable"
 FEW = 1 << 20  # numbers of a network that need not be in a file for it to be made
 
 
-def _encode(place: str, network: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _encode(place: str, network: Network, arrays: dict[str, np.ndarray]) -> Json:
     arrays |= {f"{place}.{name}": array for name, array in packed(network).items()}
     return {"network": configuration(network), "arrays": place}
 
 
-def _decode(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray], backend: Any) -> Any:
+def _decode(value: Json, arrays: Mapping[str, np.ndarray], backend: Callable[..., Network]) -> Network:
     config, prefix = value["network"], f"{value['arrays']}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     check_sizes(config, state)
@@ -33,12 +32,12 @@ def _decode(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray], backend:
 CODECS["network"] = Codec(is_network, _encode, _decode)
 
 
-def configuration(network: Any) -> dict[str, Any]:
+def configuration(network: Network) -> Json:
     """The constructor arguments of a network in JSON types; a callable becomes CALLABLE."""
     return {name: CALLABLE if callable(value) else value for name, value in arguments(network).items()}
 
 
-def packed(model: Any) -> dict[str, np.ndarray]:
+def packed(model: Network) -> dict[str, np.ndarray]:
     """The state of a model, with each distinct weight row stored once, (m, d), and indices into these, (n, 2^k, C).
 
     Rows that no sample has picked are all equal, and so are the rows of classes without a sample in a context.
@@ -56,7 +55,7 @@ def packed(model: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def check_sizes(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def check_sizes(config: Json, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError unless large layers of this configuration are in the file: making them takes memory and time."""
     of_network, missing = Config(**{name: config[name] for name in Config.__dataclass_fields__ if name in config}), 0
     halfspaces, bias, below = of_network.context_map_size, of_network.bias, of_network.input_size
@@ -73,7 +72,7 @@ def check_sizes(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         below = neurons
 
 
-def unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def unpacked(model: Network, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The state of a network of the same shape as `model` from the result of `packed`; format 1 stores the state."""
     state = dict(arrays)
     for name, array in model.get_state(copy=False).items():

@@ -6,26 +6,28 @@ Shapes: B samples, C heads, D values of side information, K base values, M netwo
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from gln.engine.batches import steps_of
 
 Rate = float | Callable[[int], float]
+Tensor: TypeAlias = Any  # an array, or the framework's own tensor
 
 
 class Network(Protocol):
     """`gln_numpy.GLN` documents these names."""
 
     takes_sparse: bool  # whether inputs and side information may be SciPy sparse arrays
-    step: Any
+    step: Tensor
     extra: Mapping[str, np.ndarray]
-    learning_rate: Any
+    learning_rate: Rate
     has_default_rate: bool
     config: Any
-    base_predictor: Callable[[Any], Any] | None
+    base_predictor: Callable[[Tensor], Tensor] | None
     base_size: int  # K
     input_size: int
     context_size: int  # D
@@ -38,32 +40,34 @@ class Network(Protocol):
     bias: bool
     seed: int | None
 
-    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any: ...
+    def predict_online(
+        self, inputs: Tensor, context_inputs: Tensor, targets: Tensor, batch_size: int = 1
+    ) -> Tensor: ...
     def predict_arrays(
-        self, base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
+        self, base: Tensor, context: Tensor, targets: Tensor = None, rates: Tensor = None, batch_size: int = 1
     ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
     @property
     def predict_sample(self) -> Callable[..., np.ndarray] | None: ...  # `predict_all` of a single sample in one call
 
     of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it, to predict and to learn
 
-    def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple: ...
-    def contexts(self, context: Any) -> np.ndarray: ...  # (D, B) -> (B, N)
+    def prepare(self, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> tuple: ...
+    def contexts(self, context: Tensor) -> np.ndarray: ...  # (D, B) -> (B, N)
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
     def set_learning_rate(self, rate: Rate | None) -> None: ...
-    def fit_hyperplanes(self, context_inputs: Any) -> None: ...
+    def fit_hyperplanes(self, context_inputs: Tensor) -> None: ...
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]: ...
-    def set_state(self, state: Mapping[str, Any]) -> None: ...
-    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None: ...
-    def explain(self, inputs: Any, context_inputs: Any) -> Any: ...
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None: ...
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, np.ndarray] | None = None) -> None: ...
+    def explain(self, inputs: Tensor, context_inputs: Tensor) -> Tensor: ...
 
 
 def predict_all(
     networks: Sequence[Network],
-    base: Any,
-    context: Any,
-    targets: Any = None,
-    rates: Any = None,
+    base: Tensor,
+    context: Tensor,
+    targets: Tensor = None,
+    rates: Tensor = None,
     batch_size: int = 1,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -85,7 +89,13 @@ def predict_all(
 
 
 def _in_steps(
-    networks: Sequence[Network], base: Any, context: Any, targets: Any, rates: Any, batch_size: int, weights: np.ndarray
+    networks: Sequence[Network],
+    base: Tensor,
+    context: Tensor,
+    targets: Tensor,
+    rates: Tensor,
+    batch_size: int,
+    weights: np.ndarray,
 ) -> np.ndarray:
     """`predict_all` of samples of which one or more have weights above 1: each batch is learned as often as needed."""
     (repeats, _), predicted = steps_of(weights), []
@@ -108,12 +118,12 @@ def count_samples(network: Network, count: int) -> None:
         network.step += count
 
 
-def is_network(value: Any) -> bool:
+def is_network(value: object) -> bool:
     """Whether a value is a `GLN` of any backend; these have no common base class."""
     return hasattr(value, "predict_arrays")
 
 
-def arguments(network: Any) -> dict[str, Any]:
+def arguments(network: Network) -> dict[str, Any]:
     """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
     return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence, Set
-from typing import Any
 
 import numpy as np
 
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import Samples, features_and_words
+from gln.engine.batches import Matrix, Samples, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Role
 from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
 from gln.engine.model.targets import TargetBatch
@@ -54,7 +53,7 @@ class StreamFeaturizer(Featurizer):
         if self.memory is not None and self.memory not in np.flatnonzero(self.numbers < 0):
             raise bad("memory", "a category", self.memory)
 
-    def blocks(self, columns: Any, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
         base_models = self.base_models
         if base_models is None:
             inputs, linear = with_distances(columns), columns[:0]

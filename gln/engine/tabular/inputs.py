@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
-from gln.engine.batches import Samples, chunks, dense, spread
+from gln.engine.batches import Matrix, Samples, chunks, dense, spread
 from gln.engine.ensemble.ensemble import FeatureBlocks, Role
 from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
 from gln.engine.model.targets import TargetBatch
@@ -46,10 +46,10 @@ FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
 class PlainFeaturizer(Featurizer):
     """Columns alone: for wide sparse samples, and for single networks."""
 
-    def blocks(self, columns: Any, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
         return FeatureBlocks(columns, columns, columns[:0])
 
-    def blocks_of(self, columns: Any, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
+    def blocks_of(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
         return FeatureBlocks(columns.T, columns.T, columns.T[:0])
 
     def inputs_of(self, role: Role) -> Inputs:
@@ -74,7 +74,7 @@ class TableFeaturizer(Featurizer):
         if not (pieces.high > pieces.low).all() or binned != size:
             raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
 
-    def blocks(self, columns: Any, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
         bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples)).T
         return self.blocks_of(columns.T, bin_means)
 
@@ -100,7 +100,7 @@ class TableFeaturizer(Featurizer):
 class TrainingTable(NamedTuple):
     """What there is to learn."""
 
-    X: Any  # (N, F), dense or sparse, with codes for categories
+    X: Matrix  # (N, F), dense or sparse, with codes for categories
     indices: np.ndarray  # (V,), the sample of each row
     targets: np.ndarray  # (V,) class numbers, or (T, V) numbers
     step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
@@ -117,7 +117,7 @@ class TrainingTable(NamedTuple):
 class TableInputs(NamedTuple):
     """What networks read of all samples."""
 
-    columns: Any  # (N, D), standardised if they `are_standardised`; sparse if the table is wide
+    columns: Matrix  # (N, D), standardised if they `are_standardised`; sparse if the table is wide
     bin_means: np.ndarray | None  # (N, E)
     indices: np.ndarray  # (V,), the sample of each row
     step_sizes: np.ndarray  # (V,)
@@ -125,7 +125,7 @@ class TableInputs(NamedTuple):
     featurizer: TableFeaturizer | PlainFeaturizer  # the latter of a wide table
     are_standardised: bool = False  # False if the table is too large to keep its standardised columns
 
-    def columns_of(self, rows: np.ndarray) -> Any:  # (n,) -> (D, n)
+    def columns_of(self, rows: np.ndarray) -> Matrix:  # (n,) -> (D, n)
         """Standardised columns."""
         columns = rows_of(self.columns, self.indices[rows]).T
         return columns if self.are_standardised else self.featurizer.standardizer.transform(columns)
@@ -147,11 +147,11 @@ class TableInputs(NamedTuple):
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
 
 
-def rows_of(table: Any, indices: np.ndarray) -> Any:  # (N, D), (n,) -> (n, D)
+def rows_of(table: Matrix, indices: np.ndarray) -> Matrix:  # (N, D), (n,) -> (n, D)
     return table[indices] if issparse(table) else table.take(indices, axis=0)  # half as fast again as indexing
 
 
-def is_wide(X: Any) -> bool:  # (N, F)
+def is_wide(X: Matrix) -> bool:  # (N, F)
     return issparse(X) and X.shape[1] > WIDE
 
 
@@ -189,7 +189,7 @@ def table_inputs(
     return inputs._replace(featurizer=dataclasses.replace(featurizer, pieces=pieces))
 
 
-def standardised(columns: Any, standardizer: Standardizer) -> np.ndarray:  # (N, D) -> (N, D)
+def standardised(columns: Matrix, standardizer: Standardizer) -> np.ndarray:  # (N, D) -> (N, D)
     found = np.empty(columns.shape, np.float32)
     for chunk in chunks(len(found)):
         found[chunk] = standardizer.transform(columns[chunk].T).T

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Set
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from gln.engine.batches import Samples, spread
+from gln.engine.batches import Matrix, Samples, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
@@ -97,7 +96,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             self.histograms.learn(_compared(samples), categorical)
         return predicted
 
-    def learn_novelty(self, X: Any, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
+    def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""
         rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
         columns = _compared(rows_of(X, np.random.default_rng(0).permutation(rows)).T)
