@@ -197,10 +197,11 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def grow(self, featurizer: StreamFeaturizer) -> None:
         """As of a `NetworkModel`; combinations and counts grow, too."""
-        before, networks = self.featurizer, self.means.networks
-        super().grow(featurizer)
+        before = self.featurizer
         if featurizer is before:
             return
+        networks = self.means.networks
+        super().grow(featurizer)
         if self.means.mixes_linear and (new := featurizer.linear_models - before.linear_models):
             self.means.combination = self.means.combination.with_models(new)
         if self.counts is not None:
