@@ -19,6 +19,7 @@ from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
+from gln.engine.merging import check_equal
 from gln.engine.saving import Array, bad, checked, saved
 
 NONE = -1  # in place of a second feature
@@ -189,8 +190,8 @@ def fit_bin_means(
         block = slice(start, start + GRIDS_AT_ONCE)
         columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
         for grid, kind, column in zip(grids[block], kinds[block], columns, strict=True):
-            used = [occurring[kind][feature][0] for feature in grid]
-            values.append(_values_of(binned, grid, depths[kind, grid[0]], used, column))
+            bins = [binnings[feature] for feature in grid]
+            values.append(_values_of(binned, grid, bins, depths[kind, grid[0]], column))
         predictions[:, block] = columns.swapaxes(0, 1)
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
@@ -308,6 +309,12 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
+    def sums_of(self, grid: np.ndarray, bins: list[Binning], depth: int) -> tuple[CellSums, np.ndarray]:  # -> (N,)
+        """The sums of the cells of a grid, whose features have these bins; and the place of each sample's cell."""
+        cells, places = compiled(occupied_cells)(self, grid, depth)
+        sums = compiled(sums_of_cells)(self, places, len(cells))
+        return CellSums(np.concatenate([binning.ends for binning in bins]), depth, cells, sums), places
+
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
         loop = compiled(_scores)
@@ -331,27 +338,66 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
     return np.concatenate(found)
 
 
-class GridCells(NamedTuple):
-    """The cells of a grid, of all depths, that have samples: an empty one predicts what the wider one around it does.
+class CellSums(NamedTuple):
+    """What the samples of a table, or of a part of it, add up to in the narrow cells of a grid, by fold."""
 
-    Narrow cells are first, and the one of all samples is last.
-    """
+    ends: np.ndarray  # of the bins of the grid's features
+    depth: int
+    cells: np.ndarray  # (n,), the narrow cells that have samples, ascending
+    sums: np.ndarray  # (n, R, 1 + C), weights, and sums of the heads' targets
 
-    places: np.ndarray  # (N,), the narrowest cell of each sample
-    numbers: np.ndarray  # (cells of all depths,), of these cells among those that have samples; NONE without samples
-    wider: np.ndarray  # (cells with samples - 1,), the one around each
+    def merge(self, other: CellSums) -> CellSums:
+        """The sums of the samples of both, of a grid with the same bins."""
+        check_equal(ends=(self.ends, other.ends), depths=(self.depth, other.depth))
+        check_equal(shapes=(self.sums.shape[1:], other.sums.shape[1:]))
+        cells = np.union1d(self.cells, other.cells)
+        sums = np.zeros((len(cells), *self.sums.shape[1:]))
+        for part in (self, other):
+            sums[np.searchsorted(cells, part.cells)] += part.sums
+        return CellSums(self.ends, self.depth, cells, sums)
 
 
-def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
-    """The cells of a grid, (2,), of all those that `wider_cells` lists."""
-    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int32)
+def occupied_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The narrow cells of a grid, (2,), that have samples, ascending; and the place of each sample's among them."""
+    side, features = (1 << depth) + 1, 2 if grid[1] != NONE else 1
+    numbers, places = np.full(side**features, NONE), np.empty(len(samples.folds), np.int32)
     for i in range(len(places)):
         cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
-        if grid[1] != NONE:
-            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+        if features == 2:
+            cell = cell * side + (int(samples.cells[grid[1], i]) >> (BITS - depth))
         if samples.weights[i] > 0:
             numbers[cell] = 0
         places[i] = cell
+    cells = np.flatnonzero(numbers != NONE)
+    for i in range(len(cells)):
+        numbers[cells[i]] = i
+    for i in range(len(places)):
+        places[i] = numbers[places[i]]
+    return cells, places
+
+
+def sums_of_cells(samples: BinnedSamples, places: np.ndarray, count: int) -> np.ndarray:  # -> (count, R, 1 + C)
+    """The weight of the samples in each of the occupied cells and each fold, and the sums of the heads' targets."""
+    heads = len(samples.targets)
+    sums = np.zeros((count, len(samples.counted), 1 + heads))
+    for i in range(len(places)):
+        cell, fold, weight = places[i], samples.folds[i], samples.weights[i]
+        sums[cell, fold, 0] += weight
+        for head in range(heads):
+            sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
+    return sums
+
+
+def cells_around(cells: np.ndarray, wider: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of all depths that have samples: an empty one predicts what the wider one around it does.
+
+    Shapes: occupied narrow cells, (all cells - 1,) as `wider_cells` -> the number of each among the occupied ones of
+    all depths, of which narrow cells are first and the one of all samples is last, NONE for an empty cell (all cells,);
+    the occupied cell around each but this (occupied - 1,).
+    """
+    numbers = np.full(len(wider) + 1, NONE)
+    for cell in cells:
+        numbers[cell] = 0
     for cell in range(len(wider)):
         if numbers[cell] != NONE:
             numbers[wider[cell]] = 0
@@ -364,21 +410,7 @@ def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.nda
     for cell in range(len(wider)):
         if numbers[cell] != NONE:
             around[numbers[cell]] = numbers[wider[cell]]
-    for i in range(len(places)):
-        places[i] = numbers[places[i]]
-    return GridCells(places, numbers, around)
-
-
-def sums_of_cells(samples: BinnedSamples, cells: GridCells) -> np.ndarray:  # (narrow cells, R, 1 + C)
-    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets."""
-    heads = len(samples.targets)
-    sums = np.zeros((cells.places.max() + 1, len(samples.counted), 1 + heads))
-    for i in range(len(samples.folds)):
-        cell, fold, weight = cells.places[i], samples.folds[i], samples.weights[i]
-        sums[cell, fold, 0] += weight
-        for head in range(heads):
-            sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
-    return sums
+    return numbers, around
 
 
 def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
@@ -433,54 +465,52 @@ def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float
     return total
 
 
-def _fill_predictions(
-    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
+def means_of_cells(
+    cells: np.ndarray, sums: np.ndarray, counted: np.ndarray, wider: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold means of samples, (N, C), are filled. Returns the means of all cells by all folds, and which of them
-    have samples: (2,), (cells of all depths - 1,) -> (cells of all depths, C), (cells of all depths,)."""
-    cells = cells_of(samples, grid, depth, wider)
-    sums = sums_of_cells(samples, cells)
-    around, most = sums_around(sums, samples.counted, cells.wider), -np.inf
+    """Means of the occupied narrow cells by what is counted for each fold, (n, R, C), and of all narrow cells, the
+    empty ones too, by all folds, (cells, C); of the one of STRENGTHS that predicts best out of fold."""
+    numbers, wider_ones = cells_around(cells, wider)
+    around, most = sums_around(sums, counted, wider_ones), -np.inf
     means = around[:, :, 1:]
     for strength in STRENGTHS:
-        tried = shrunken_means(around, cells.wider, strength)
-        score = explained(sums, samples.counted, tried)
+        tried = shrunken_means(around, wider_ones, strength)
+        score = explained(sums, counted, tried)
         if score > most:
             means, most = tried, score
-    for i in range(len(samples.folds)):
-        for head in range(predictions.shape[1]):
-            predictions[i, head] = means[cells.places[i], samples.folds[i], head]
-    all_means = np.empty((len(cells.numbers), predictions.shape[1]))
-    for cell in range(len(all_means) - 1, -1, -1):
-        for head in range(predictions.shape[1]):
-            if cells.numbers[cell] == NONE:
+    all_means = np.empty((len(numbers), means.shape[2]))
+    for cell in range(len(numbers) - 1, -1, -1):
+        for head in range(means.shape[2]):
+            if numbers[cell] == NONE:
                 all_means[cell, head] = all_means[wider[cell], head]
             else:
-                all_means[cell, head] = means[cells.numbers[cell], -1, head]
-    return all_means, cells.numbers != NONE
+                all_means[cell, head] = means[numbers[cell], -1, head]
+    return means, all_means
 
 
 def _values_of(
-    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
+    binned: BinnedSamples, grid: np.ndarray, bins: list[Binning], depth: int, predictions: np.ndarray
 ) -> np.ndarray:
     """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; what they
     predict for samples, out of fold, is filled.
 
-    Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
+    Shapes: (2,), how its features are cut, (N, C) -> (cells that occur, C).
     """
     side, features = (1 << depth) + 1, int((grid != NONE).sum())
-    loop = compiled(_fill_predictions)
-    means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
-    means = means[: side**features].reshape(side, -1, binned.heads)
-    has_samples = has_samples[: side**features].reshape(side, -1)
-    if not has_samples[-1].any():
+    total, places = binned.sums_of(grid, bins, depth)
+    means, all_means = compiled(means_of_cells)(total.cells, total.sums, binned.counted, wider_cells(depth, features))
+    predictions[:] = means[places, binned.folds]
+    means = all_means[: side**features].reshape(side, -1, binned.heads)
+    first, second = np.divmod(total.cells, side ** (features - 1))
+    if side - 1 not in first:
         means[-1] = np.nan
-    if features == 2 and not has_samples[:, -1].any():
+    if features == 2 and side - 1 not in second:
         means[:, -1] = np.nan
     predictions[:] = _logits(predictions, binned)
     average = binned.weights @ predictions / binned.weights.sum()
     predictions -= average
-    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average
+    occurring = np.ix_(*(binning.at(depth)[0] for binning in bins))
+    return _logits(means[occurring].reshape(-1, binned.heads), binned) - average
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
@@ -549,8 +579,8 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
     """What is `explained` by each grid: (G, 2) -> (G,)."""
     scores = np.empty(len(grids))
     for g in range(len(grids)):
-        cells = cells_of(samples, grids[g], depth, wider)
-        sums = sums_of_cells(samples, cells)
-        means = shrunken_means(sums_around(sums, samples.counted, cells.wider), cells.wider, STRENGTH)
+        cells, places = occupied_cells(samples, grids[g], depth)
+        sums, (_, around) = sums_of_cells(samples, places, len(cells)), cells_around(cells, wider)
+        means = shrunken_means(sums_around(sums, samples.counted, around), around, STRENGTH)
         scores[g] = explained(sums, samples.counted, means)
     return scores

@@ -1,7 +1,7 @@
 """Means of bins in a stream: the mean target in a bin of a standardised column, or of two, as base predictions.
 
-Counts fade, so that means follow a stream that drifts. Grids and cells are those of `bin_means`, where the means of a
-table's bins are.
+Counts fade, so that means follow a stream that drifts: they are no sums of all samples, and cannot be merged. Grids and
+cells are those of `bin_means`, where the means of a table's bins are.
 
 Shapes: B samples, D columns, C heads, G grids (single columns and pairs of them), E values (grids times heads).
 """
