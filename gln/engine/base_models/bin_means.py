@@ -70,7 +70,6 @@ class BinMeans(WritableArrays):
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
             raise bad("cells", f"pairs of {features} features", self.grids.tolist())
         self.first_bins = np.cumsum(self.sizes) - self.sizes
-        self.first_ends = self.first_bins - np.arange(features)
         padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
         counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
         self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
@@ -92,10 +91,8 @@ class BinMeans(WritableArrays):
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
-        bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
-        grids = self.grids, self.kinds, self.widths, self.starts
-        samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up)(samples, *bins, *grids, self.values, predictions)
+        bins = np.ascontiguousarray(samples, np.float64), self.sizes, self.ends
+        compiled(_look_up)(*bins, self.cells, self.grids, self.widths, self.starts, self.values, predictions)
         return predictions
 
 
@@ -103,25 +100,21 @@ def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2
     return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 
-def find_bins(
-    samples: np.ndarray,  # (F, B)
-    sizes: np.ndarray,
-    ends: np.ndarray,
-    first_ends: np.ndarray,
-    first_bins: np.ndarray,
-) -> np.ndarray:  # (F, B)
+def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
     """The bin of each value, among those of all features."""
-    count = samples.shape[1]
+    count, first = samples.shape[1], 0
     bins = np.zeros((len(sizes), count), np.int64)
     for feature in range(len(sizes)):
-        first, left = first_ends[feature], sizes[feature] - 1
+        left = sizes[feature] - 1
         while left > 0:  # binary search, each step for all samples, which is six times as fast
             half = (left + 1) // 2
-            for b in range(count):  # NaN is above all ends
-                bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
+            for b in range(count):  # NaN is above all ends, of which each feature has one less than bins
+                place = first - feature + bins[feature, b] + half - 1
+                bins[feature, b] += half * (not samples[feature, b] <= ends[place])
             left -= half
         for b in range(count):  # as arrays, it takes two seconds to compile
-            bins[feature, b] += first_bins[feature]
+            bins[feature, b] += first
+        first += sizes[feature]
     return bins
 
 
@@ -129,25 +122,21 @@ def _look_up(
     samples: np.ndarray,  # (F, B)
     sizes: np.ndarray,
     ends: np.ndarray,
-    first_ends: np.ndarray,
-    first_bins: np.ndarray,
     cells: np.ndarray,
     grids: np.ndarray,
-    kinds: np.ndarray,
     widths: np.ndarray,
     starts: np.ndarray,
     values: np.ndarray,  # (cells, C)
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads = values.shape[1]
-    bins = find_bins(samples, sizes, ends, first_ends, first_bins)
+    heads, bins = values.shape[1], find_bins(samples, sizes, ends)
     for grid in range(len(grids)):
-        start, width, kind = starts[grid], widths[grid], kinds[grid]
-        first, second = grids[grid]
+        start, width, (first, second) = starts[grid], widths[grid], grids[grid]
+        of_two = int(second != NONE)
         for b in range(samples.shape[1]):
-            place = start + cells[kind, bins[first, b]] * width
-            if kind == 1:
+            place = start + cells[of_two, bins[first, b]] * width
+            if of_two:
                 place += cells[1, bins[second, b]]
             for head in range(heads):
                 predictions[grid * heads + head, b] = values[place, head]
@@ -175,7 +164,7 @@ def fit_bin_means(
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
-    grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
+    grids = np.concatenate([singles, pairs])
     if len(grids) == 0:
         return None, None
     depths = _depths(binned, indices, singles, pairs, binnings)
@@ -183,19 +172,18 @@ def fit_bin_means(
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
-    # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
-    occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
     values, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
     for start in range(0, len(grids), GRIDS_AT_ONCE):
-        block = slice(start, start + GRIDS_AT_ONCE)
-        columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
-        for grid, kind, column in zip(grids[block], kinds[block], columns, strict=True):
-            bins = [binnings[feature] for feature in grid]
-            values.append(_values_of(binned, grid, bins, depths[kind, grid[0]], column))
-        predictions[:, block] = columns.swapaxes(0, 1)
+        together = grids[start : start + GRIDS_AT_ONCE]
+        columns = np.empty((len(together), len(predictions), binned.heads), np.float32)
+        for grid, column in zip(together, columns, strict=True):
+            bins, depth = [binnings[feature] for feature in grid], depths[int(grid[1] != NONE), grid[0]]
+            values.append(_values_of(binned, grid, bins, depth, column))
+        predictions[:, start : start + len(together)] = columns.swapaxes(0, 1)
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])
+    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)] for row in depths]
+    cells = np.stack([np.concatenate(of_features[:-1]) for of_features in places])
     all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
     return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
@@ -226,13 +214,11 @@ def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tup
         seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
     sizes = np.array([len(binning.cells) for binning in binnings])
-    first_bins = np.cumsum(sizes) - sizes
     ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
     cells = np.zeros((size + 1, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
         values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        bins = compiled(find_bins)(values, sizes, ends, first_bins - np.arange(size), first_bins)
-        cells[:-1, chunk] = cells_of[bins]
+        cells[:-1, chunk] = cells_of[compiled(find_bins)(values, sizes, ends)]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 

@@ -50,14 +50,9 @@ class FadingBinMeans(NamedTuple):
     def checked(self, columns: int, heads: int) -> FadingBinMeans:
         """These means, if they are of so many columns and heads; else raises ValueError."""
         found = checked("cells", self, D=columns, C=heads)
-        if (
-            (found.grids[:, 0] < 0).any()
-            or len(found.counts) != _sizes(found.grids).sum()
-            or (found.totals[0] < 0).any()
-        ):
-            raise bad(
-                "cells", "grids of columns from 0, with counts and sums", f"{len(found.counts)} of {len(found.grids)}"
-            )
+        cells, least = _sizes(found.grids).sum(), min(found.grids[:, 0].min(initial=0), found.totals[0].min(initial=0))
+        if len(found.counts) != cells or least < 0:
+            raise bad("cells", f"grids of columns from 0, and {cells} counts", f"{len(found.counts)}, from {least}")
         return found
 
     @property
@@ -172,6 +167,5 @@ def predict_bin_means(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                predicted[grid * heads + head, b] = (
-                    LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
-                )
+                value = LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
+                predicted[grid * heads + head, b] = value

@@ -380,9 +380,7 @@ class PooledDensities:
         self.means = means / units  # (C, D)
         self.factors = np.linalg.cholesky(covariances)  # (C, D, D)
         self.factors[:, ~varies, ~varies] = np.inf
-        self.limits = np.array(
-            [(means - far).min(axis=0), (means + far).max(axis=0)]
-        )  # (2, D), within which none is far
+        self.limits = np.array([(means - far).min(axis=0), (means + far).max(axis=0)])  # (2, D), of values that count
         self.freedom = degrees_of_freedom(scores[0])  # of the t-distributions
         self.inverse_temperature = inverse_temperature(scores[1])
         features = sorted({feature for density in classes for feature in density.levels})

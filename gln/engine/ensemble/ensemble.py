@@ -118,11 +118,8 @@ class Ensemble:
 
     def stacking_weights(self) -> tuple[StackingWeights, str]:
         """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
-        if isinstance(self.combination, StackingWeights):
-            return self.combination, self.link
-        if self.combination is None:
-            return equal_weights(len(self.members), self.offset), self.link
-        return self.combination.stacking_weights(self.offset, self.link)
+        combination = self.combination or equal_weights(len(self.members), self.offset)
+        return combination.stacking_weights(self.offset, self.link)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 

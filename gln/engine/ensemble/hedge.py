@@ -48,14 +48,12 @@ class Hedge(WritableArrays):
         return Hedge(np.zeros((experts, targets)), np.ones(targets) if link == "itself" else None)
 
     def learn(
-        self,
-        config: Any,  # of the networks
-        predicted: np.ndarray,  # (M, C, n)
-        targets: np.ndarray,  # (C, n)
-        step_sizes: np.ndarray | None = None,  # (n,)
-        batch_size: int = 1,
-    ) -> np.ndarray:  # (M, T, n)
-        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch."""
+        self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1
+    ) -> np.ndarray:
+        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch.
+
+        Shapes: configuration of the networks, (M, C, n), (C, n), (n,), () -> (M, T, n).
+        """
         return self.add(expert_losses(config, predicted, targets), step_sizes, batch_size)
 
     def add(self, losses: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:

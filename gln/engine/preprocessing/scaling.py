@@ -17,15 +17,20 @@ from scipy.sparse import csc_array, issparse
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.merging import check_equal
+from gln.engine.saving import LARGEST, Array, bad, value_of
 
-# The state of a Standardizer: its options, the statistics of features, and the first samples.
-OPTIONS, STATISTICS = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
-STATE = (*OPTIONS, *STATISTICS, "first")
+# The states of a Standardizer, its options, the statistics of features and the first samples, and of a SparseScaler.
+OPTIONS = {"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_missing": Array("f8", "", 0, 1)}
+STATISTICS = {name: Array("f8", "D", least) for name, least in (("count", 0), ("mean", -LARGEST), ("squares", 0))}
+STATISTICS |= {"low": Array("f8", "D"), "high": Array("f8", "D")}
+STATE = {**OPTIONS, **STATISTICS, "first": Array("f8", "* D")}
+SPARSE_STATE = {"squares": Array("f8", "D", 0), "count": Array("f8", "", 0), "stored": Array("f8", "", 0)}
+SPARSE_STATE |= {"logs": Array("f8", "")}
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
 # Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
 OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
-BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
+CHUNK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
@@ -44,6 +49,9 @@ class Standardizer(WritableArrays):
     becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
     mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
     are only clipped.
+
+    Samples of a wrong shape or with infinity, and a state of another size or with an invalid number, are a ValueError,
+    and nothing has changed then. So is a standardizer with other arguments, to be merged.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
@@ -58,12 +66,12 @@ class Standardizer(WritableArrays):
             ValueError: an argument is outside its range.
         """
         check_integer("size", size, 1)
-        for name, value, least in (("floor", floor, "of at least 0"), ("limit", limit, "above 0")):
-            fits = isinstance(value, (int, float, np.number)) and 0 <= value < np.inf
-            if not fits or (name == "limit" and value == 0):
-                raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
-        if not isinstance(far_is_missing, (bool, np.bool_)):
-            raise ValueError(f"far_is_missing: expected True or False, got {far_is_missing!r}")
+        if not (np.asarray(floor).dtype.kind in "biuf" and 0 <= floor < np.inf):
+            raise bad("floor", "a finite number of at least 0", repr(floor))
+        if not (np.asarray(limit).dtype.kind in "biuf" and 0 < limit < np.inf):
+            raise bad("limit", "a finite number above 0", repr(limit))
+        if np.asarray(far_is_missing).dtype != bool:
+            raise bad("far_is_missing", "True or False", repr(far_is_missing))
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
         # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
@@ -83,17 +91,13 @@ class Standardizer(WritableArrays):
         """Standardise samples one after another by those before, and count each: (D, B) -> (D, B) float32.
 
         The first ten are counted before they are standardised, since they have none before them that show a scale.
-
         Several calls give the same numbers as one.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
         return self.learn_checked(self._checked(samples))
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
-        return self._by_blocks(lambda block: self._learn(block, self.limit, 0.0, False), samples)
+        return self._by_chunks(lambda chunk: self._learn(chunk, self.limit, 0.0, False), samples)
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
@@ -135,22 +139,19 @@ class Standardizer(WritableArrays):
         far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
         return self._features, self.floor, self.limit, far
 
-    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+    def fit(self, samples: Any, indices: np.ndarray | None = None) -> None:
         """Count a table, replacing earlier counts.
 
         Args:
             samples: (D, B), in any order.
-            visits: (V,), the indices of the samples to count, with repetitions. None counts each sample once.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has changed then.
+            indices: (V,), of the samples to count, with repetitions. None counts each sample once.
         """
-        self._count_table(self._checked(samples), visits)
+        self._count_table(self._checked(samples), indices)
         self.first = self.first[:0]
         self._rescale()
 
     def _count_table(self, samples: Any, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
-        rows = max(1, BLOCK // max(1, samples.shape[1]))
+        rows = max(1, CHUNK // max(1, samples.shape[1]))
         for start in range(0, self.size, rows):
             chunk = slice(start, start + rows)
             x = dense(samples[chunk]).astype(np.float64)
@@ -167,11 +168,7 @@ class Standardizer(WritableArrays):
             self._features[:5, chunk] = moments_of(clipped)
 
     def merge(self, other: Standardizer) -> Standardizer:
-        """The statistics of the samples of both. A value far off was clipped by those that counted it.
-
-        Raises:
-            ValueError: the other one has other arguments.
-        """
+        """The statistics of the samples of both. A value far off was clipped by those that counted it."""
         check_equal(**{name: (getattr(self, name), getattr(other, name)) for name in ("size", *OPTIONS)})
         merged = Standardizer(self.size, **{name: getattr(self, name) for name in OPTIONS})
         first = np.concatenate([self.first, other.first])
@@ -182,16 +179,12 @@ class Standardizer(WritableArrays):
         return merged
 
     def transform(self, samples: Any) -> np.ndarray:
-        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
+        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32."""
+        return self._by_chunks(lambda chunk: self._standardise(chunk, False, self.limit, 0.0), self._checked(samples))
 
-        Raises:
-            ValueError: a wrong shape, or infinity.
-        """
-        return self._by_blocks(lambda block: self._standardise(block, False, self.limit, 0.0), self._checked(samples))
-
-    def _by_blocks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
-        """What a function returns first for samples (D, B), block by block, because it returns more than is needed."""
-        size = max(1, BLOCK // self.size)
+    def _by_chunks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
+        """What a function returns first for samples (D, B), chunk by chunk, because it returns more than is needed."""
+        size = max(1, CHUNK // self.size)
         if samples.shape[1] <= size:
             return function(samples)[0]
         standardised = np.empty(samples.shape, np.float32)
@@ -222,34 +215,14 @@ class Standardizer(WritableArrays):
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from the state of another `Standardizer` of the same size.
-
-        Raises:
-            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
-        """
-        if not isinstance(state, Mapping) or set(state) != set(STATE):
-            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
-        arrays = {name: self._state_array(name, value) for name, value in state.items()}
+        """Continue from the state of another `Standardizer` of the same size."""
+        arrays = checked_state(state, STATE, self.size)
+        if len(arrays["first"]) >= FEW_VALUES or (arrays["count"] % 1).any():
+            raise bad("state", f"integer counts, and fewer than {FEW_VALUES} first samples", arrays["count"])
         self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
         self.far_is_missing = bool(arrays["far_is_missing"])
         self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
         self._rescale()
-
-    def _state_array(self, name: str, value: Any) -> np.ndarray:
-        array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
-        if name == "first" and array.ndim == 2 and len(array) < FEW_VALUES and array.shape[1] == self.size:
-            if not np.isinf(array).any():
-                return array  # it may contain NaN
-            raise ValueError("state['first']: expected finite numbers or NaN, got infinity")
-        if array.shape != shape:
-            raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
-        if (name not in ("mean", "low", "high") and (array < 0).any()) or (name == "count" and (array % 1).any()):
-            expected = "integers" if name == "count" else "numbers"
-            raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
-        return array
 
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
@@ -266,7 +239,8 @@ class SparseScaler(WritableArrays):
 
     A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
     geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
-    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen.
+    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen. Errors
+    are those of `Standardizer`.
     """
 
     def __init__(self, size: int) -> None:
@@ -281,23 +255,15 @@ class SparseScaler(WritableArrays):
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
 
-    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
-        """Count a table, (D, B), replacing earlier counts; with `visits`, (V,), the samples with these indices.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has changed then.
-        """
+    def fit(self, samples: Any, indices: np.ndarray | None = None) -> None:
+        """Count a table, (D, B), replacing earlier counts; or of the samples with these indices, (V,)."""
         columns = _columns(check_samples(samples, self.size))
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
-        times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
+        times = np.ones(columns.shape[1]) if indices is None else np.bincount(indices, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
 
     def learn(self, samples: Any) -> Any:
-        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has been counted then.
-        """
+        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32."""
         return self.learn_checked(check_samples(samples, self.size))
 
     def learn_checked(self, samples: Any) -> Any:
@@ -310,22 +276,14 @@ class SparseScaler(WritableArrays):
         return columns.astype(np.float32)
 
     def merge(self, other: SparseScaler) -> SparseScaler:
-        """The statistics of the samples of both.
-
-        Raises:
-            ValueError: the other one is of another size.
-        """
+        """The statistics of the samples of both."""
         check_equal(size=(self.size, other.size))
         merged, state = SparseScaler(self.size), other.get_state()
         merged.set_state({name: array + state[name] for name, array in self.get_state().items()})
         return merged
 
     def transform(self, samples: Any) -> Any:
-        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns.
-
-        Raises:
-            ValueError: a wrong shape, or infinity.
-        """
+        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns."""
         columns = _columns(check_samples(samples, self.size))
         columns.data = self._scaled(columns.indices, columns.data)
         return columns.astype(np.float32)
@@ -337,23 +295,14 @@ class SparseScaler(WritableArrays):
 
     def get_state(self) -> dict[str, np.ndarray]:
         """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
-        return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
+        return {name: np.array(getattr(self, name)) for name in SPARSE_STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from the state of another `SparseScaler` of the same size.
-
-        Raises:
-            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
-        """
-        shapes = {name: array.shape for name, array in self.get_state().items()}
-        arrays = {name: np.array(value, np.float64) for name, value in state.items()}
-        if {name: array.shape for name, array in arrays.items()} != shapes:
-            raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
-        if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
-            raise ValueError("state: expected finite numbers, and counts of at least 0")
+        """Continue from the state of another `SparseScaler` of the same size."""
+        arrays = checked_state(state, SPARSE_STATE, self.size)
         if arrays["logs"] > LARGEST_LOG * max(1.0, float(arrays["stored"])):
-            raise ValueError(f"state['logs']: expected at most {LARGEST_LOG} per value, got {arrays['logs']}")
-        self.squares = arrays.pop("squares")
+            raise bad("state", f"logs of at most {LARGEST_LOG} per value", arrays["logs"])
+        self.squares = arrays["squares"]
         self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
 
     def _count(self, words: np.ndarray, values: np.ndarray, times: np.ndarray, samples: float) -> None:  # 3 of (S,)
@@ -382,6 +331,17 @@ class Unscaled:
 
     def grow(self, size: int) -> None:
         raise ValueError(f"samples: expected {self.size} features, got {size}")
+
+
+def checked_state(state: Mapping[str, Any], declared: Mapping[str, Array], size: int) -> dict[str, np.ndarray]:
+    """Copies of the arrays of a state; raises ValueError unless they are as declared, for so many features."""
+    if set(state) != set(declared):
+        raise bad("state", f"a mapping of the names {list(declared)}", sorted(map(str, state)))
+    arrays, sizes = {name: np.array(state[name], np.float64) for name in declared}, {"D": size}
+    for name, array in arrays.items():  # only the first samples may lack values
+        known = np.where(np.isnan(array), 0, array) if name == "first" else array
+        value_of("state", name, known, declared[name], sizes)
+    return arrays
 
 
 # ---- Moments and loops ----------------------------------------------------------------------------------------------

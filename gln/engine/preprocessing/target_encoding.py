@@ -236,24 +236,6 @@ def needs_columns(
     return False
 
 
-def count_levels(
-    table: np.ndarray,  # (R, 1 + K), changed
-    places: np.ndarray,  # (F + 1,), the rows in which a sample counts, -1 for none
-    learned: np.ndarray,  # (1, B) class numbers, or (K, B)
-    b: int,  # the sample
-    weight: float,
-    are_classes: bool,
-) -> None:
-    for place in places:
-        if place >= 0:
-            table[place, 0] += weight
-            if are_classes:
-                table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
-            else:
-                for k in range(len(learned)):
-                    table[place, 1 + k] += weight * learned[k, b]
-
-
 def encode(
     samples: np.ndarray,  # (F, B)
     rows: np.ndarray,  # (F, 2)
@@ -293,6 +275,13 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
-        if learns:
-            count_levels(table, places, learned, b, weights[b % len(weights)], are_classes)
+        weight = weights[b % len(weights)]
+        for place in places:
+            if learns and place >= 0:
+                table[place, 0] += weight
+                if are_classes:
+                    table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
+                else:
+                    for k in range(len(learned)):
+                        table[place, 1 + k] += weight * learned[k, b]
     return columns, overall
