@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_array, issparse
@@ -26,7 +26,7 @@ NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
 # best out of fold: a low one where there is little noise.
 STRENGTH = 4.0
-STRENGTHS = 1.0, STRENGTH, 16.0
+STRENGTHS = 1.0, STRENGTH, 16.0  # powers of 2, so that an empty cell has exactly the mean of the wider one
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
@@ -146,7 +146,7 @@ def _look_up(
 
 
 def fit_bin_means(
-    samples: Any,  # (N, F), with categories as codes
+    samples: np.ndarray,  # (N, F), perhaps sparse, with categories as codes
     indices: np.ndarray,  # (V,), of the samples to count
     targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     weights: np.ndarray,  # (V,)
@@ -204,7 +204,7 @@ class Binning(NamedTuple):
         return Binning(self.ends[is_last[:-1]], self.cells[is_last])
 
 
-def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
+def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
     """How features are cut, and the cells of samples, (F + 1, N); the last of both stands for no feature."""
     count, size = samples.shape
     binned_on = indices[spread(len(indices), BINNED_ON)]
@@ -296,17 +296,20 @@ class BinnedSamples(NamedTuple):
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
     def sums_of(self, grid: np.ndarray, bins: list[Binning], depth: int) -> tuple[CellSums, np.ndarray]:  # -> (N,)
-        """The sums of the cells of a grid, whose features have these bins; and the place of each sample's cell."""
-        cells, places = compiled(occupied_cells)(self, grid, depth)
-        sums = compiled(sums_of_cells)(self, places, len(cells))
-        return CellSums(np.concatenate([binning.ends for binning in bins]), depth, cells, sums), places
+        """The sums of the cells of a grid, whose features have these bins; and the narrow cell of each sample."""
+        sums, cells = compiled(sums_of_cells)(self, grid, depth, wider_cells(depth, features_in(grid)))
+        return CellSums(np.concatenate([binning.ends for binning in bins]), depth, sums), cells
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
         loop = compiled(_scores)
-        scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        scores = loop(self, grids, depth, wider_cells(depth, features_in(grids[0])))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
+
+
+def features_in(grid: np.ndarray) -> int:  # (2,)
+    return 1 if grid[1] == NONE else 2
 
 
 @functools.cache
@@ -329,74 +332,31 @@ class CellSums(NamedTuple):
 
     ends: np.ndarray  # of the bins of the grid's features
     depth: int
-    cells: np.ndarray  # (n,), the narrow cells that have samples, ascending
-    sums: np.ndarray  # (n, R, 1 + C), weights, and sums of the heads' targets
+    sums: np.ndarray  # (narrow cells, R, 1 + C), weights, and sums of the heads' targets
 
     def merge(self, other: CellSums) -> CellSums:
         """The sums of the samples of both, of a grid with the same bins."""
         check_equal(ends=(self.ends, other.ends), depths=(self.depth, other.depth))
-        check_equal(shapes=(self.sums.shape[1:], other.sums.shape[1:]))
-        cells = np.union1d(self.cells, other.cells)
-        sums = np.zeros((len(cells), *self.sums.shape[1:]))
-        for part in (self, other):
-            sums[np.searchsorted(cells, part.cells)] += part.sums
-        return CellSums(self.ends, self.depth, cells, sums)
+        check_equal(shapes=(self.sums.shape, other.sums.shape))
+        return self._replace(sums=self.sums + other.sums)
 
 
-def occupied_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The narrow cells of a grid, (2,), that have samples, ascending; and the place of each sample's among them."""
-    side, features = (1 << depth) + 1, 2 if grid[1] != NONE else 1
-    numbers, places = np.full(side**features, NONE), np.empty(len(samples.folds), np.int32)
-    for i in range(len(places)):
-        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
-        if features == 2:
-            cell = cell * side + (int(samples.cells[grid[1], i]) >> (BITS - depth))
-        if samples.weights[i] > 0:
-            numbers[cell] = 0
-        places[i] = cell
-    cells = np.flatnonzero(numbers != NONE)
+def sums_of_cells(
+    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets; and the cell of each
+    sample. Shapes: grid (2,), (all cells - 1,) -> (narrow cells, R, 1 + C), (N,)."""
+    heads, cells = len(samples.targets), np.empty(len(samples.folds), np.int32)
+    sums = np.zeros((wider[0], len(samples.counted), 1 + heads))  # the first wider cell follows the narrow ones
     for i in range(len(cells)):
-        numbers[cells[i]] = i
-    for i in range(len(places)):
-        places[i] = numbers[places[i]]
-    return cells, places
-
-
-def sums_of_cells(samples: BinnedSamples, places: np.ndarray, count: int) -> np.ndarray:  # -> (count, R, 1 + C)
-    """The weight of the samples in each of the occupied cells and each fold, and the sums of the heads' targets."""
-    heads = len(samples.targets)
-    sums = np.zeros((count, len(samples.counted), 1 + heads))
-    for i in range(len(places)):
-        cell, fold, weight = places[i], samples.folds[i], samples.weights[i]
+        cell, fold, weight = int(samples.cells[grid[0], i]) >> (BITS - depth), samples.folds[i], samples.weights[i]
+        if grid[1] != NONE:
+            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+        cells[i] = cell
         sums[cell, fold, 0] += weight
         for head in range(heads):
             sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
-    return sums
-
-
-def cells_around(cells: np.ndarray, wider: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of all depths that have samples: an empty one predicts what the wider one around it does.
-
-    Shapes: occupied narrow cells, (all cells - 1,) as `wider_cells` -> the number of each among the occupied ones of
-    all depths, of which narrow cells are first and the one of all samples is last, NONE for an empty cell (all cells,);
-    the occupied cell around each but this (occupied - 1,).
-    """
-    numbers = np.full(len(wider) + 1, NONE)
-    for cell in cells:
-        numbers[cell] = 0
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            numbers[wider[cell]] = 0
-    count = 0
-    for cell in range(len(numbers)):
-        if numbers[cell] != NONE:
-            numbers[cell] = count
-            count += 1
-    around = np.empty(count - 1, np.int64)
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            around[numbers[cell]] = numbers[wider[cell]]
-    return numbers, around
+    return sums, cells
 
 
 def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
@@ -451,27 +411,17 @@ def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float
     return total
 
 
-def means_of_cells(
-    cells: np.ndarray, sums: np.ndarray, counted: np.ndarray, wider: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the occupied narrow cells by what is counted for each fold, (n, R, C), and of all narrow cells, the
-    empty ones too, by all folds, (cells, C); of the one of STRENGTHS that predicts best out of fold."""
-    numbers, wider_ones = cells_around(cells, wider)
-    around, most = sums_around(sums, counted, wider_ones), -np.inf
+def means_of_cells(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Means of the cells of all depths, of what is counted for each fold and then of all folds, (all, R + 1, C), of the
+    one of STRENGTHS that predicts best out of fold. An empty cell has the mean of the wider one around it."""
+    around, most = sums_around(sums, counted, wider), -np.inf
     means = around[:, :, 1:]
     for strength in STRENGTHS:
-        tried = shrunken_means(around, wider_ones, strength)
+        tried = shrunken_means(around, wider, strength)
         score = explained(sums, counted, tried)
         if score > most:
             means, most = tried, score
-    all_means = np.empty((len(numbers), means.shape[2]))
-    for cell in range(len(numbers) - 1, -1, -1):
-        for head in range(means.shape[2]):
-            if numbers[cell] == NONE:
-                all_means[cell, head] = all_means[wider[cell], head]
-            else:
-                all_means[cell, head] = means[numbers[cell], -1, head]
-    return means, all_means
+    return means
 
 
 def _values_of(
@@ -482,15 +432,15 @@ def _values_of(
 
     Shapes: (2,), how its features are cut, (N, C) -> (cells that occur, C).
     """
-    side, features = (1 << depth) + 1, int((grid != NONE).sum())
-    total, places = binned.sums_of(grid, bins, depth)
-    means, all_means = compiled(means_of_cells)(total.cells, total.sums, binned.counted, wider_cells(depth, features))
-    predictions[:] = means[places, binned.folds]
-    means = all_means[: side**features].reshape(side, -1, binned.heads)
-    first, second = np.divmod(total.cells, side ** (features - 1))
-    if side - 1 not in first:
+    side, features = (1 << depth) + 1, features_in(grid)
+    total, cells = binned.sums_of(grid, bins, depth)
+    all_means = compiled(means_of_cells)(total.sums, binned.counted, wider_cells(depth, features))
+    predictions[:] = all_means[cells, binned.folds]
+    means = all_means[: len(total.sums), -1].reshape(side, -1, binned.heads)
+    is_empty = ~total.sums[..., 0].any(axis=1).reshape(side, -1)
+    if is_empty[-1].all():
         means[-1] = np.nan
-    if features == 2 and side - 1 not in second:
+    if features == 2 and is_empty[:, -1].all():
         means[:, -1] = np.nan
     predictions[:] = _logits(predictions, binned)
     average = binned.weights @ predictions / binned.weights.sum()
@@ -565,8 +515,7 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
     """What is `explained` by each grid: (G, 2) -> (G,)."""
     scores = np.empty(len(grids))
     for g in range(len(grids)):
-        cells, places = occupied_cells(samples, grids[g], depth)
-        sums, (_, around) = sums_of_cells(samples, places, len(cells)), cells_around(cells, wider)
-        means = shrunken_means(sums_around(sums, samples.counted, around), around, STRENGTH)
+        sums, _ = sums_of_cells(samples, grids[g], depth, wider)
+        means = shrunken_means(sums_around(sums, samples.counted, wider), wider, STRENGTH)
         scores[g] = explained(sums, samples.counted, means)
     return scores

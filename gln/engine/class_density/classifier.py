@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import fdtr, softmax
 
-from gln.engine.batches import check_magnitude, check_steps, dense, features_and_words
+from gln.engine.batches import SampleBatch, check_magnitude, check_steps, dense, features_and_words
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
 from gln.engine.model.builders import NetworkConfig
@@ -28,6 +28,7 @@ from gln.engine.preprocessing.scaling import Unscaled
 
 CHUNK_VALUES = 4_000_000  # of features times classes that are compared at a time, to save memory
 MAX_FEATURES = 1000  # a class has a number for each pair of them
+Samples = np.ndarray | SampleBatch  # or sparse; words are left out
 
 
 @dataclasses.dataclass
@@ -68,7 +69,7 @@ class ClassDensityClassifier:
 
     def learn(
         self,
-        samples: Any,
+        samples: Samples,
         targets: np.ndarray,
         step_sizes: np.ndarray | None = None,
         batch_size: int = 1,
@@ -118,15 +119,15 @@ class ClassDensityClassifier:
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: Any) -> np.ndarray:
+    def predict(self, samples: Samples) -> np.ndarray:
         """Probabilities of the classes: (F, B) -> (C, B)."""
         return softmax(self._scores(samples), axis=0)
 
-    def decision(self, samples: Any) -> np.ndarray:
+    def decision(self, samples: Samples) -> np.ndarray:
         """Logarithms of the probabilities but for what all classes share, (C, B); of two classes the logit, (1, B)."""
         return _logit_of_two(self._scores(samples))
 
-    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and a constant (C, B), which add up to `decision`.
 
         A number contributes by how far it is from what the features before it let expect.
@@ -142,7 +143,7 @@ class ClassDensityClassifier:
         factor, constants = self.pooled.inverse_temperature, constants + likelihood.constant
         return factor * _logit_of_two(contributions), factor * _logit_of_two(constants)
 
-    def novelty(self, samples: Any) -> np.ndarray:
+    def novelty(self, samples: Samples) -> np.ndarray:
         """The fraction of the most similar class that is expected closer to its mean than a sample: (F, B) -> (B,)."""
         nearest = np.empty(samples.shape[1])
         for chunk in self._chunks(samples):
@@ -152,7 +153,7 @@ class ClassDensityClassifier:
             nearest[chunk] = fdtr(known, self.pooled.freedom, distances / known)
         return nearest
 
-    def _scores(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
+    def _scores(self, samples: Samples) -> np.ndarray:  # (F, B) -> (C, B)
         scores = np.empty((len(self.classes), samples.shape[1]))
         for chunk in self._chunks(samples):
             likelihood = self._likelihood(samples[:, chunk])
@@ -160,11 +161,11 @@ class ClassDensityClassifier:
             scores[:, chunk] = self.pooled.inverse_temperature * (likelihood.total + logits)
         return scores
 
-    def _chunks(self, samples: Any) -> Iterator[slice]:
+    def _chunks(self, samples: Samples) -> Iterator[slice]:
         size = 1 + CHUNK_VALUES // (1 + len(self.classes) * self.size)
         return (slice(start, start + size) for start in range(0, samples.shape[1], size))
 
-    def _likelihood(self, samples: Any, far_is_missing: bool = True) -> LogLikelihood:  # (F, B)
+    def _likelihood(self, samples: Samples, far_is_missing: bool = True) -> LogLikelihood:  # (F, B)
         features = dense(features_and_words(samples)[0])
         if len(features) != self.size:
             raise ValueError(f"samples: expected {self.size} features, got {len(features)}")

@@ -20,6 +20,7 @@ from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, predict_all
 from gln.engine.networks.schedules import stream_rate_limits, stream_rates
+from gln_numpy import Config
 
 
 class FeatureBlocks(NamedTuple):
@@ -29,12 +30,14 @@ class FeatureBlocks(NamedTuple):
     column with its distance from the mean. A network mixes all of them, or the last ones.
     """
 
-    columns: Any  # (D, B), standardised: what halfspaces see. Sparse for wide tables
-    inputs: Any  # (K, B), what networks mix
-    linear: Any  # (L, B), the inputs that are predictions of linear models
-    memory: tuple[Any, Any] | None = None  # inputs and columns of networks that also see the previous label
+    columns: np.ndarray  # (D, B), standardised: what halfspaces see. Sparse for wide tables
+    inputs: np.ndarray  # (K, B), what networks mix
+    linear: np.ndarray  # (L, B), the inputs that are predictions of linear models
+    memory: tuple[np.ndarray, np.ndarray] | None = (
+        None  # inputs and columns of networks that also see the previous label
+    )
 
-    def of(self, member: Member) -> tuple[Any, Any]:  # -> (K, B), (D, B)
+    def of(self, member: Member) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (D, B)
         """The inputs and the side information of a network."""
         network, (inputs, columns) = member.network, (self.inputs, self.columns)
         if member.role.sees_memory and self.memory is not None:
@@ -99,7 +102,7 @@ class Ensemble:
         return [member.network for member in self.members]
 
     @property
-    def config(self) -> Any:
+    def config(self) -> Config:
         return self.members[0].network.config
 
     @property

@@ -10,12 +10,13 @@ neurons, P candidates, L leaves.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gln.engine.jit import compiled
 from gln.engine.networks.sample_halfspaces import layer_between_samples
+from gln_numpy import Config
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
@@ -45,7 +46,7 @@ def max_samples(halfspaces: int) -> int:
     return min(MAX_SAMPLES, SAMPLES << max(0, halfspaces - 3))
 
 
-def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
+def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
     """Halfspaces for a network with this `config` that has not learned yet.
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
@@ -89,7 +90,7 @@ def _random_range(length: int, count: int, rng: np.random.Generator) -> slice:
     return slice(start, start + length)
 
 
-def _tree_targets(config: Any, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
+def _tree_targets(config: Config, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
     """What the trees predict: 0 or 1 of each class, or numbers; for variances the logs of squared deviations."""
     if config.logits:
         return (targets[:, None] == np.arange(config.num_classes)[-config.num_heads :]).astype(np.float64)

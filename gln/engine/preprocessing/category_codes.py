@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-Levels = dict[Any, int]  # the code of each level: text, numbers and bools
+Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
 MOST_LEVELS = 1 << 17  # of a category of a stream that have codes of their own
@@ -148,7 +148,7 @@ def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tup
     return np.array([*codes, np.nan])[places], new
 
 
-def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
+def code_of(level: Hashable, levels: Levels, new: Levels | None) -> float:
     """The code of a level. An unknown one is added to `new`, or without it is missing, unless it shares a code."""
     code = levels.get(level, -1)
     if code < 0 and new is not None:
@@ -163,7 +163,7 @@ def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
     return count
 
 
-def shared_number(name: Any, most: int) -> int:
+def shared_number(name: Hashable, most: int) -> int:
     """A number below `most` for a name, which others share: the same in every process, unlike Python's hash."""
     return zlib.crc32(repr(name).encode()) % most
 
@@ -193,7 +193,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def _level(value: Any) -> Any:
+def _level(value: Hashable) -> Hashable:
     """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
     value = getattr(value, "item", lambda: value)()  # of NumPy's scalars
     return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
@@ -28,8 +29,8 @@ SPARSE_STATE = {"squares": Array("f8", "D", 0), "count": Array("f8", "", 0), "st
 SPARSE_STATE |= {"logs": Array("f8", "")}
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
 # Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
-OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
-OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
+OF_FEATURES: Any = {"floor": 0.05, "limit": 5.0}
+OF_TARGETS: Any = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 CHUNK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
@@ -87,7 +88,7 @@ class Standardizer(WritableArrays):
     low = property(lambda self: self._features[3])
     high = property(lambda self: self._features[4])
 
-    def learn(self, samples: Any) -> np.ndarray:
+    def learn(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples one after another by those before, and count each: (D, B) -> (D, B) float32.
 
         The first ten are counted before they are standardised, since they have none before them that show a scale.
@@ -95,7 +96,7 @@ class Standardizer(WritableArrays):
         """
         return self.learn_checked(self._checked(samples))
 
-    def learn_checked(self, samples: Any) -> np.ndarray:
+    def learn_checked(self, samples: np.ndarray) -> np.ndarray:
         """`learn` without checks."""
         return self._by_chunks(lambda chunk: self._learn(chunk, self.limit, 0.0, False), samples)
 
@@ -106,7 +107,9 @@ class Standardizer(WritableArrays):
         """
         return self._learn(targets, min(bound, self.limit), missing, True)
 
-    def _learn(self, samples: Any, bound: float, missing: float, counts_first: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _learn(
+        self, samples: np.ndarray, bound: float, missing: float, counts_first: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         options = bound, missing, counts_first
         if not self.is_warming_up:  # fast
             return self._standardise(samples, True, *options)
@@ -120,7 +123,7 @@ class Standardizer(WritableArrays):
         # In NumPy's order: for another, Numba would compile once more what takes these.
         return np.ascontiguousarray(np.concatenate(standardised, axis=1)), np.concatenate(moments, axis=2)
 
-    def count_first(self, sample: Any) -> None:
+    def count_first(self, sample: np.ndarray) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
         first = np.concatenate([self.first, dense(sample).T])
         self._count_table(first.T)
@@ -128,7 +131,7 @@ class Standardizer(WritableArrays):
         self._rescale()
 
     def _standardise(
-        self, samples: Any, learns: bool, bound: float, missing: float, counts_first: bool = False
+        self, samples: np.ndarray, learns: bool, bound: float, missing: float, counts_first: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
         return compiled(standardise)(plain(dense(samples)), features, learns, counts_first, *options, bound, missing)
@@ -139,7 +142,7 @@ class Standardizer(WritableArrays):
         far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
         return self._features, self.floor, self.limit, far
 
-    def fit(self, samples: Any, indices: np.ndarray | None = None) -> None:
+    def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
         """Count a table, replacing earlier counts.
 
         Args:
@@ -150,7 +153,7 @@ class Standardizer(WritableArrays):
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_table(self, samples: Any, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
+    def _count_table(self, samples: np.ndarray, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
         rows = max(1, CHUNK // max(1, samples.shape[1]))
         for start in range(0, self.size, rows):
             chunk = slice(start, start + rows)
@@ -178,11 +181,13 @@ class Standardizer(WritableArrays):
         merged._rescale()
         return merged
 
-    def transform(self, samples: Any) -> np.ndarray:
+    def transform(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32."""
         return self._by_chunks(lambda chunk: self._standardise(chunk, False, self.limit, 0.0), self._checked(samples))
 
-    def _by_chunks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
+    def _by_chunks(
+        self, function: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], samples: np.ndarray
+    ) -> np.ndarray:
         """What a function returns first for samples (D, B), chunk by chunk, because it returns more than is needed."""
         size = max(1, CHUNK // self.size)
         if samples.shape[1] <= size:
@@ -192,7 +197,7 @@ class Standardizer(WritableArrays):
             standardised[:, start : start + size], _ = function(samples[:, start : start + size])
         return standardised
 
-    def inverse_transform(self, standardised: Any) -> np.ndarray:
+    def inverse_transform(self, standardised: ArrayLike) -> np.ndarray:
         """Undo `transform`: (D, B) -> (D, B) float64. A feature that never varied gets its mean."""
         return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
 
@@ -229,9 +234,9 @@ class Standardizer(WritableArrays):
         self._features[5:] = scales, wide_limit(self.limit, self.count) * scales
         self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
-    def _checked(self, samples: Any) -> Any:
-        samples = check_samples(samples, self.size)
-        return samples.tocsr() if issparse(samples) else samples
+    def _checked(self, samples: ArrayLike) -> Any:
+        checked = check_samples(samples, self.size)
+        return checked.tocsr() if issparse(checked) else checked
 
 
 class SparseScaler(WritableArrays):
@@ -255,18 +260,18 @@ class SparseScaler(WritableArrays):
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
 
-    def fit(self, samples: Any, indices: np.ndarray | None = None) -> None:
+    def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
         """Count a table, (D, B), replacing earlier counts; or of the samples with these indices, (V,)."""
         columns = _columns(check_samples(samples, self.size))
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
         times = np.ones(columns.shape[1]) if indices is None else np.bincount(indices, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
 
-    def learn(self, samples: Any) -> Any:
+    def learn(self, samples: ArrayLike) -> csc_array:
         """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32."""
         return self.learn_checked(check_samples(samples, self.size))
 
-    def learn_checked(self, samples: Any) -> Any:
+    def learn_checked(self, samples: np.ndarray) -> csc_array:
         """`learn` without checks."""
         columns = _columns(samples)
         for start, end in itertools.pairwise(columns.indptr):
@@ -282,7 +287,7 @@ class SparseScaler(WritableArrays):
         merged.set_state({name: array + state[name] for name, array in self.get_state().items()})
         return merged
 
-    def transform(self, samples: Any) -> Any:
+    def transform(self, samples: ArrayLike) -> csc_array:
         """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns."""
         columns = _columns(check_samples(samples, self.size))
         columns.data = self._scaled(columns.indices, columns.data)
@@ -324,7 +329,7 @@ class Unscaled:
 
     size: int
 
-    def transform(self, samples: Any) -> np.ndarray:
+    def transform(self, samples: ArrayLike) -> np.ndarray:
         return np.asarray(samples, np.float32)
 
     learn_checked = transform
@@ -454,7 +459,7 @@ def standardise(
     return standardised, before
 
 
-def _columns(samples: Any) -> csc_array:
+def _columns(samples: np.ndarray) -> csc_array:
     """A copy as float64 columns that store only known, nonzero values."""
     columns = csc_array(samples, dtype=np.float64, copy=True)
     columns.sum_duplicates()
