@@ -451,7 +451,7 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
 
 def _bin_means(g: Graph, x: str, bin_means: BinMeans, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
     """The values of each sample's cells: the bin of a feature is the number of ends that its value is above."""
-    bins, ends_of, size = [], np.split(bin_means.ends, bin_means.first_ends[1:]), len(bin_means.sizes)
+    bins, ends_of, size = [], np.split(bin_means.ends, np.cumsum(bin_means.sizes - 1)[:-1]), len(bin_means.sizes)
     for feature, (ends, first) in enumerate(zip(ends_of, bin_means.first_bins, strict=True)):
         value = g("Gather", x, [feature], axis=1)
         known = g("Not", g("IsNaN", value)) if feature not in levels else g("GreaterOrEqual", value, 0.0)

@@ -229,7 +229,7 @@ def test_sparse_scaler():
     assert not z[2].any()
     assert not scaler.transform(np.array([[0.0], [0], [7]])).toarray().any()  # never seen before
     scaler.fit(1e-30 * x)
-    np.testing.assert_allclose(scaler.transform([[3e38], [0], [0]]).toarray()[0], np.finfo(np.float32).max)
+    np.testing.assert_allclose(scaler.transform(np.array([[3e38], [0], [0]])).toarray()[0], np.finfo(np.float32).max)
 
 
 def test_sparse_scaler_of_streams():

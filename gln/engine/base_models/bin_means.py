@@ -12,20 +12,21 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
+from gln.engine.merging import check_equal
 from gln.engine.saving import Array, bad, checked, saved
 
 NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
 # best out of fold: a low one where there is little noise.
 STRENGTH = 4.0
-STRENGTHS = 1.0, STRENGTH, 16.0
+STRENGTHS = 1.0, STRENGTH, 16.0  # powers of 2, so that an empty cell has exactly the mean of the wider one
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
@@ -62,21 +63,20 @@ class BinMeans(WritableArrays):
 
     def __post_init__(self) -> None:
         features, bins = len(self.sizes), self.cells.shape[-1]
-        checked("cells", self)
+        checked("bin_means", self)
         self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if self.sizes.sum() != bins or len(self.ends) != bins - features:
-            raise bad("cells", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends")
+            raise bad("bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends")
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
-            raise bad("cells", f"pairs of {features} features", self.grids.tolist())
+            raise bad("bin_means", f"pairs of {features} features", self.grids.tolist())
         self.first_bins = np.cumsum(self.sizes) - self.sizes
-        self.first_ends = self.first_bins - np.arange(features)
         padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
         counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
         self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
         heights, self.widths = counts[self.kinds, self.grids.T]
         self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
         if len(self.values) != (heights * self.widths).sum():
-            raise bad("cells", f"{(heights * self.widths).sum()} values", len(self.values))
+            raise bad("bin_means", f"{(heights * self.widths).sum()} values", len(self.values))
 
     @property
     def columns(self) -> int:
@@ -91,10 +91,8 @@ class BinMeans(WritableArrays):
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
-        bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
-        grids = self.grids, self.kinds, self.widths, self.starts
-        samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up)(samples, *bins, *grids, self.values, predictions)
+        bins = np.ascontiguousarray(samples, np.float64), self.sizes, self.ends
+        compiled(_look_up)(*bins, self.cells, self.grids, self.widths, self.starts, self.values, predictions)
         return predictions
 
 
@@ -102,25 +100,21 @@ def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2
     return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 
-def find_bins(
-    samples: np.ndarray,  # (F, B)
-    sizes: np.ndarray,
-    ends: np.ndarray,
-    first_ends: np.ndarray,
-    first_bins: np.ndarray,
-) -> np.ndarray:  # (F, B)
+def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
     """The bin of each value, among those of all features."""
-    count = samples.shape[1]
+    count, first = samples.shape[1], 0
     bins = np.zeros((len(sizes), count), np.int64)
     for feature in range(len(sizes)):
-        first, left = first_ends[feature], sizes[feature] - 1
+        left = sizes[feature] - 1
         while left > 0:  # binary search, each step for all samples, which is six times as fast
             half = (left + 1) // 2
-            for b in range(count):  # NaN is above all ends
-                bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
+            for b in range(count):  # NaN is above all ends, of which each feature has one less than bins
+                place = first - feature + bins[feature, b] + half - 1
+                bins[feature, b] += half * (not samples[feature, b] <= ends[place])
             left -= half
         for b in range(count):  # as arrays, it takes two seconds to compile
-            bins[feature, b] += first_bins[feature]
+            bins[feature, b] += first
+        first += sizes[feature]
     return bins
 
 
@@ -128,25 +122,21 @@ def _look_up(
     samples: np.ndarray,  # (F, B)
     sizes: np.ndarray,
     ends: np.ndarray,
-    first_ends: np.ndarray,
-    first_bins: np.ndarray,
     cells: np.ndarray,
     grids: np.ndarray,
-    kinds: np.ndarray,
     widths: np.ndarray,
     starts: np.ndarray,
     values: np.ndarray,  # (cells, C)
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads = values.shape[1]
-    bins = find_bins(samples, sizes, ends, first_ends, first_bins)
+    heads, bins = values.shape[1], find_bins(samples, sizes, ends)
     for grid in range(len(grids)):
-        start, width, kind = starts[grid], widths[grid], kinds[grid]
-        first, second = grids[grid]
+        start, width, (first, second) = starts[grid], widths[grid], grids[grid]
+        of_two = int(second != NONE)
         for b in range(samples.shape[1]):
-            place = start + cells[kind, bins[first, b]] * width
-            if kind == 1:
+            place = start + cells[of_two, bins[first, b]] * width
+            if of_two:
                 place += cells[1, bins[second, b]]
             for head in range(heads):
                 predictions[grid * heads + head, b] = values[place, head]
@@ -156,7 +146,7 @@ def _look_up(
 
 
 def fit_bin_means(
-    samples: Any,  # (N, F), with categories as codes
+    samples: np.ndarray,  # (N, F), perhaps sparse, with categories as codes
     indices: np.ndarray,  # (V,), of the samples to count
     targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     weights: np.ndarray,  # (V,)
@@ -174,7 +164,7 @@ def fit_bin_means(
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
-    grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
+    grids = np.concatenate([singles, pairs])
     if len(grids) == 0:
         return None, None
     depths = _depths(binned, indices, singles, pairs, binnings)
@@ -182,19 +172,18 @@ def fit_bin_means(
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
-    # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
-    occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
     values, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
     for start in range(0, len(grids), GRIDS_AT_ONCE):
-        block = slice(start, start + GRIDS_AT_ONCE)
-        columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
-        for grid, kind, column in zip(grids[block], kinds[block], columns, strict=True):
-            used = [occurring[kind][feature][0] for feature in grid]
-            values.append(_values_of(binned, grid, depths[kind, grid[0]], used, column))
-        predictions[:, block] = columns.swapaxes(0, 1)
+        together = grids[start : start + GRIDS_AT_ONCE]
+        columns = np.empty((len(together), len(predictions), binned.heads), np.float32)
+        for grid, column in zip(together, columns, strict=True):
+            bins, depth = [binnings[feature] for feature in grid], depths[int(grid[1] != NONE), grid[0]]
+            values.append(_values_of(binned, grid, bins, depth, column))
+        predictions[:, start : start + len(together)] = columns.swapaxes(0, 1)
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])
+    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)] for row in depths]
+    cells = np.stack([np.concatenate(of_features[:-1]) for of_features in places])
     all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
     return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
@@ -215,7 +204,7 @@ class Binning(NamedTuple):
         return Binning(self.ends[is_last[:-1]], self.cells[is_last])
 
 
-def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
+def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
     """How features are cut, and the cells of samples, (F + 1, N); the last of both stands for no feature."""
     count, size = samples.shape
     binned_on = indices[spread(len(indices), BINNED_ON)]
@@ -225,13 +214,11 @@ def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tup
         seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
     sizes = np.array([len(binning.cells) for binning in binnings])
-    first_bins = np.cumsum(sizes) - sizes
     ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
     cells = np.zeros((size + 1, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
         values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        bins = compiled(find_bins)(values, sizes, ends, first_bins - np.arange(size), first_bins)
-        cells[:-1, chunk] = cells_of[bins]
+        cells[:-1, chunk] = cells_of[compiled(find_bins)(values, sizes, ends)]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
@@ -308,12 +295,21 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
+    def sums_of(self, grid: np.ndarray, bins: list[Binning], depth: int) -> tuple[CellSums, np.ndarray]:  # -> (N,)
+        """The sums of the cells of a grid, whose features have these bins; and the narrow cell of each sample."""
+        sums, cells = compiled(sums_of_cells)(self, grid, depth, wider_cells(depth, features_in(grid)))
+        return CellSums(np.concatenate([binning.ends for binning in bins]), depth, sums), cells
+
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
         loop = compiled(_scores)
-        scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        scores = loop(self, grids, depth, wider_cells(depth, features_in(grids[0])))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
+
+
+def features_in(grid: np.ndarray) -> int:  # (2,)
+    return 1 if grid[1] == NONE else 2
 
 
 @functools.cache
@@ -331,54 +327,36 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
     return np.concatenate(found)
 
 
-class GridCells(NamedTuple):
-    """The cells of a grid, of all depths, that have samples: an empty one predicts what the wider one around it does.
+class CellSums(NamedTuple):
+    """What the samples of a table, or of a part of it, add up to in the narrow cells of a grid, by fold."""
 
-    Narrow cells are first, and the one of all samples is last.
-    """
+    ends: np.ndarray  # of the bins of the grid's features
+    depth: int
+    sums: np.ndarray  # (narrow cells, R, 1 + C), weights, and sums of the heads' targets
 
-    places: np.ndarray  # (N,), the narrowest cell of each sample
-    numbers: np.ndarray  # (cells of all depths,), of these cells among those that have samples; NONE without samples
-    wider: np.ndarray  # (cells with samples - 1,), the one around each
+    def merge(self, other: CellSums) -> CellSums:
+        """The sums of the samples of both, of a grid with the same bins."""
+        check_equal(ends=(self.ends, other.ends), depths=(self.depth, other.depth))
+        check_equal(shapes=(self.sums.shape, other.sums.shape))
+        return self._replace(sums=self.sums + other.sums)
 
 
-def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
-    """The cells of a grid, (2,), of all those that `wider_cells` lists."""
-    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int32)
-    for i in range(len(places)):
-        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
+def sums_of_cells(
+    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets; and the cell of each
+    sample. Shapes: grid (2,), (all cells - 1,) -> (narrow cells, R, 1 + C), (N,)."""
+    heads, cells = len(samples.targets), np.empty(len(samples.folds), np.int32)
+    sums = np.zeros((wider[0], len(samples.counted), 1 + heads))  # the first wider cell follows the narrow ones
+    for i in range(len(cells)):
+        cell, fold, weight = int(samples.cells[grid[0], i]) >> (BITS - depth), samples.folds[i], samples.weights[i]
         if grid[1] != NONE:
             cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
-        if samples.weights[i] > 0:
-            numbers[cell] = 0
-        places[i] = cell
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            numbers[wider[cell]] = 0
-    count = 0
-    for cell in range(len(numbers)):
-        if numbers[cell] != NONE:
-            numbers[cell] = count
-            count += 1
-    around = np.empty(count - 1, np.int64)
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            around[numbers[cell]] = numbers[wider[cell]]
-    for i in range(len(places)):
-        places[i] = numbers[places[i]]
-    return GridCells(places, numbers, around)
-
-
-def sums_of_cells(samples: BinnedSamples, cells: GridCells) -> np.ndarray:  # (narrow cells, R, 1 + C)
-    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets."""
-    heads = len(samples.targets)
-    sums = np.zeros((cells.places.max() + 1, len(samples.counted), 1 + heads))
-    for i in range(len(samples.folds)):
-        cell, fold, weight = cells.places[i], samples.folds[i], samples.weights[i]
+        cells[i] = cell
         sums[cell, fold, 0] += weight
         for head in range(heads):
             sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
-    return sums
+    return sums, cells
 
 
 def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
@@ -433,54 +411,42 @@ def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float
     return total
 
 
-def _fill_predictions(
-    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold means of samples, (N, C), are filled. Returns the means of all cells by all folds, and which of them
-    have samples: (2,), (cells of all depths - 1,) -> (cells of all depths, C), (cells of all depths,)."""
-    cells = cells_of(samples, grid, depth, wider)
-    sums = sums_of_cells(samples, cells)
-    around, most = sums_around(sums, samples.counted, cells.wider), -np.inf
+def means_of_cells(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Means of the cells of all depths, of what is counted for each fold and then of all folds, (all, R + 1, C), of the
+    one of STRENGTHS that predicts best out of fold. An empty cell has the mean of the wider one around it."""
+    around, most = sums_around(sums, counted, wider), -np.inf
     means = around[:, :, 1:]
     for strength in STRENGTHS:
-        tried = shrunken_means(around, cells.wider, strength)
-        score = explained(sums, samples.counted, tried)
+        tried = shrunken_means(around, wider, strength)
+        score = explained(sums, counted, tried)
         if score > most:
             means, most = tried, score
-    for i in range(len(samples.folds)):
-        for head in range(predictions.shape[1]):
-            predictions[i, head] = means[cells.places[i], samples.folds[i], head]
-    all_means = np.empty((len(cells.numbers), predictions.shape[1]))
-    for cell in range(len(all_means) - 1, -1, -1):
-        for head in range(predictions.shape[1]):
-            if cells.numbers[cell] == NONE:
-                all_means[cell, head] = all_means[wider[cell], head]
-            else:
-                all_means[cell, head] = means[cells.numbers[cell], -1, head]
-    return all_means, cells.numbers != NONE
+    return means
 
 
 def _values_of(
-    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
+    binned: BinnedSamples, grid: np.ndarray, bins: list[Binning], depth: int, predictions: np.ndarray
 ) -> np.ndarray:
     """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; what they
     predict for samples, out of fold, is filled.
 
-    Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
+    Shapes: (2,), how its features are cut, (N, C) -> (cells that occur, C).
     """
-    side, features = (1 << depth) + 1, int((grid != NONE).sum())
-    loop = compiled(_fill_predictions)
-    means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
-    means = means[: side**features].reshape(side, -1, binned.heads)
-    has_samples = has_samples[: side**features].reshape(side, -1)
-    if not has_samples[-1].any():
+    side, features = (1 << depth) + 1, features_in(grid)
+    total, cells = binned.sums_of(grid, bins, depth)
+    all_means = compiled(means_of_cells)(total.sums, binned.counted, wider_cells(depth, features))
+    predictions[:] = all_means[cells, binned.folds]
+    means = all_means[: len(total.sums), -1].reshape(side, -1, binned.heads)
+    is_empty = ~total.sums[..., 0].any(axis=1).reshape(side, -1)
+    if is_empty[-1].all():
         means[-1] = np.nan
-    if features == 2 and not has_samples[:, -1].any():
+    if features == 2 and is_empty[:, -1].all():
         means[:, -1] = np.nan
     predictions[:] = _logits(predictions, binned)
     average = binned.weights @ predictions / binned.weights.sum()
     predictions -= average
-    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average
+    occurring = np.ix_(*(binning.at(depth)[0] for binning in bins))
+    return _logits(means[occurring].reshape(-1, binned.heads), binned) - average
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
@@ -549,8 +515,7 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
     """What is `explained` by each grid: (G, 2) -> (G,)."""
     scores = np.empty(len(grids))
     for g in range(len(grids)):
-        cells = cells_of(samples, grids[g], depth, wider)
-        sums = sums_of_cells(samples, cells)
-        means = shrunken_means(sums_around(sums, samples.counted, cells.wider), cells.wider, STRENGTH)
+        sums, _ = sums_of_cells(samples, grids[g], depth, wider)
+        means = shrunken_means(sums_around(sums, samples.counted, wider), wider, STRENGTH)
         scores[g] = explained(sums, samples.counted, means)
     return scores

@@ -1,7 +1,7 @@
 """Means of bins in a stream: the mean target in a bin of a standardised column, or of two, as base predictions.
 
-Counts fade, so that means follow a stream that drifts. Grids and cells are those of `bin_means`, where the means of a
-table's bins are.
+Counts fade, so that means follow a stream that drifts: they are no sums of all samples, and cannot be merged. Grids and
+cells are those of `bin_means`, where the means of a table's bins are.
 
 Shapes: B samples, D columns, C heads, G grids (single columns and pairs of them), E values (grids times heads).
 """
@@ -49,15 +49,10 @@ class FadingBinMeans(NamedTuple):
 
     def checked(self, columns: int, heads: int) -> FadingBinMeans:
         """These means, if they are of so many columns and heads; else raises ValueError."""
-        found = checked("cells", self, D=columns, C=heads)
-        if (
-            (found.grids[:, 0] < 0).any()
-            or len(found.counts) != _sizes(found.grids).sum()
-            or (found.totals[0] < 0).any()
-        ):
-            raise bad(
-                "cells", "grids of columns from 0, with counts and sums", f"{len(found.counts)} of {len(found.grids)}"
-            )
+        found = checked("bin_means", self, D=columns, C=heads)
+        cells, least = _sizes(found.grids).sum(), min(found.grids[:, 0].min(initial=0), found.totals[0].min(initial=0))
+        if len(found.counts) != cells or least < 0:
+            raise bad("bin_means", f"grids of columns from 0, and {cells} counts", f"{len(found.counts)}, from {least}")
         return found
 
     @property
@@ -172,6 +167,5 @@ def predict_bin_means(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                predicted[grid * heads + head, b] = (
-                    LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
-                )
+                value = LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
+                predicted[grid * heads + head, b] = value

@@ -205,19 +205,6 @@ def key_of(one: int, other: int) -> int:
     return (key ^ (key >> 29)) | 2
 
 
-def cross_levels(
-    start: int, end_of_levels: int, end: int, keys: np.ndarray, values: np.ndarray, features: np.ndarray
-) -> int:
-    """Cross each level with all terms of its sample after it, and return where these crosses end."""
-    t = end
-    for i in range(start, end_of_levels):
-        for j in range(i + 1, end):
-            keys[t], values[t] = key_of(keys[i], keys[j]), values[j]
-            features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
-            t += 1
-    return t
-
-
 def most_terms(words: Words, b: int, columns: np.ndarray, crosses: bool) -> int:
     """How many terms sample b has at most; arguments as for `terms_of`."""
     levels = 0
@@ -262,8 +249,12 @@ def terms_of(
             features[t, 0] = features[t, 1] = len(columns) + number
             t += values[t] != 0.0
         first_crosses[b] = t
-        if crosses:
-            t = cross_levels(starts[b] + 1, end_of_levels, t, keys, values, features)
+        if crosses:  # of each level with all terms after it
+            for i in range(starts[b] + 1, end_of_levels):
+                for j in range(i + 1, first_crosses[b]):
+                    keys[t], values[t] = key_of(keys[i], keys[j]), values[j]
+                    features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
+                    t += 1
     starts[count] = t
     return Terms(starts, first_crosses, most, keys[:t], values[:t], features[:t])
 
@@ -347,13 +338,8 @@ def predict_linear(
                         continue
                     error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
                     for i in range(start, end):
-                        update_term(leaders, squares, (places[i], model, head), size * error * scaled[i], weights[i])
+                        place, gradient = (places[i], model, head), size * error * scaled[i]
+                        root = math.sqrt(squares[place])
+                        squares[place] += gradient * gradient
+                        leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[model] * weights[i]
     return targets.shape[1]
-
-
-def update_term(
-    leaders: np.ndarray, squares: np.ndarray, place: tuple[int, int, int], gradient: float, weight: float
-) -> None:
-    root = math.sqrt(squares[place])
-    squares[place] += gradient * gradient
-    leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[place[1]] * weight

@@ -8,6 +8,7 @@ Shapes: B samples, F features, C classes, L levels of a category.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
@@ -15,13 +16,7 @@ import numpy as np
 from scipy.special import fdtr, softmax
 
 from gln.engine.batches import SampleBatch, Samples, check_magnitude, check_steps, dense, features_and_words
-from gln.engine.class_density.density import (
-    ClassDensity,
-    LogLikelihood,
-    PooledDensities,
-    split,
-    with_features,
-)
+from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
 from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.featurizer import Featurizer
@@ -41,11 +36,9 @@ class ClassDensityClassifier:
     networks: list[Network]  # untrained ones, with which each class starts
     classes: list[ClassDensity] = dataclasses.field(default_factory=list)
     learning_rate: Rate | None = None
-    # What `pooled` returns, until a class learns more.
-    _pooled: PooledDensities | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_pooled": None}  # large, and soon made again
+        return {name: value for name, value in vars(self).items() if name != "pooled"}  # large, and soon made again
 
     @classmethod
     def start(cls, config: NetworkConfig, networks: int, size: int, loss: Mapping[str, Any]) -> ClassDensityClassifier:
@@ -99,7 +92,7 @@ class ClassDensityClassifier:
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
                 predicted.append(self.predict(features[:, rows]))
-            self._pooled = None
+            vars(self).pop("pooled", None)
             for number in np.unique(targets[rows]).tolist():
                 of_class = rows[targets[rows] == number]
                 numbers, levels = split(features[:, of_class], categorical)
@@ -149,7 +142,7 @@ class ClassDensityClassifier:
         while len(self.classes) < classes:
             networks = [copied(network, network.get_state()) for network in self.networks]
             self.classes.append(ClassDensity.start(networks))
-        self._pooled = None
+        vars(self).pop("pooled", None)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -207,12 +200,10 @@ class ClassDensityClassifier:
             raise ValueError(f"samples: expected {self.size} features, got {len(features)}")
         return self.pooled.log_likelihood(features, far_is_missing)
 
-    @property
+    @functools.cached_property
     def pooled(self) -> PooledDensities:
-        """The densities of all classes."""
-        if self._pooled is None:
-            self._pooled = PooledDensities(self.classes)
-        return self._pooled
+        """The densities of all classes, until one learns more."""
+        return PooledDensities(self.classes)
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
@@ -226,7 +217,7 @@ class ClassDensityClassifier:
 
 def check_negatives(value: object) -> None:
     """Raise ValueError if an argument `negatives` is no bool."""
-    if not isinstance(value, (bool, np.bool_)):
+    if np.asarray(value).dtype != bool:
         raise ValueError(f"negatives: expected True or False, got {value!r}")
 
 

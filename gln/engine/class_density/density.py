@@ -34,6 +34,7 @@ FAR = 20.0  # standard deviations from the mean of every class, beyond which a v
 CLIP = 5.0  # standard deviations from the mean, beyond which networks see no difference
 SCORE_FADING = 0.9  # at each renewal, because scores of few samples are low
 LEARNING_RATE = 1.0  # of the networks; 0.3 to 3 are about as good
+Codes = Mapping[int, np.ndarray]  # of categories, by feature, (B,)
 
 
 @saved(
@@ -88,7 +89,7 @@ class ClassDensity(WritableArrays):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate | None) -> None:
+    def learn(self, numbers: np.ndarray, levels: Codes, step_sizes: np.ndarray, rate: Rate | None) -> None:
         """Learn samples of the class, one after another; several calls give the same as one.
 
         Shapes: (D, B), by feature codes of categories (B,), (B,). NaN is unknown. The rate is that of the networks;
@@ -103,7 +104,7 @@ class ClassDensity(WritableArrays):
             if self.visits == self.renewal:
                 self._renew()
 
-    def _learn_chunk(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate) -> None:
+    def _learn_chunk(self, numbers: np.ndarray, levels: Codes, step_sizes: np.ndarray, rate: Rate) -> None:
         z = self._whitened(numbers)
         known = ~np.isnan(numbers) & np.isfinite(np.diag(self.factor))[:, None]
         distances, sizes = np.square(z).sum(axis=0), known.sum(axis=0)
@@ -195,7 +196,7 @@ class ClassDensity(WritableArrays):
     def _whitened(self, numbers: np.ndarray) -> np.ndarray:  # (D, B) -> (D, B)
         return whitened(numbers, self.center[None], plain(self.factor)[None])[0].T
 
-    def _logits(self, z: np.ndarray, targets: Any = None, rates: Any = None) -> np.ndarray:  # (D, B) -> (B,)
+    def _logits(self, z: np.ndarray, targets: np.ndarray | None = None, rates: np.ndarray | None = None) -> np.ndarray:
         [p] = predict_all(self.networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
         return LINKS["logit"].of(p).mean(axis=0)
 
@@ -380,9 +381,7 @@ class PooledDensities:
         self.means = means / units  # (C, D)
         self.factors = np.linalg.cholesky(covariances)  # (C, D, D)
         self.factors[:, ~varies, ~varies] = np.inf
-        self.limits = np.array(
-            [(means - far).min(axis=0), (means + far).max(axis=0)]
-        )  # (2, D), within which none is far
+        self.limits = np.array([(means - far).min(axis=0), (means + far).max(axis=0)])  # (2, D), of values that count
         self.freedom = degrees_of_freedom(scores[0])  # of the t-distributions
         self.inverse_temperature = inverse_temperature(scores[1])
         features = sorted({feature for density in classes for feature in density.levels})

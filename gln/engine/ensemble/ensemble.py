@@ -21,6 +21,7 @@ from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
 from gln.engine.saving import Number, saved
 from gln.rates import stream_rate_limits, stream_rates
+from gln_numpy import Config
 
 
 class FeatureBlocks(NamedTuple):
@@ -30,12 +31,14 @@ class FeatureBlocks(NamedTuple):
     column with its distance from the mean. A network mixes all of them, or the last ones.
     """
 
-    columns: Any  # (D, B), standardised: what halfspaces see. Sparse for wide tables
-    inputs: Any  # (K, B), what networks mix
-    linear: Any  # (L, B), the inputs that are predictions of linear models
-    memory: tuple[Any, Any] | None = None  # inputs and columns of networks that also see the previous label
+    columns: np.ndarray  # (D, B), standardised: what halfspaces see. Sparse for wide tables
+    inputs: np.ndarray  # (K, B), what networks mix
+    linear: np.ndarray  # (L, B), the inputs that are predictions of linear models
+    memory: tuple[np.ndarray, np.ndarray] | None = (
+        None  # inputs and columns of networks that also see the previous label
+    )
 
-    def of(self, member: Member) -> tuple[Any, Any]:  # -> (K, B), (D, B)
+    def of(self, member: Member) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (D, B)
         """The inputs and the side information of a network."""
         network, (inputs, columns) = member.network, (self.inputs, self.columns)
         if member.role.sees_memory and self.memory is not None:
@@ -112,7 +115,7 @@ class Ensemble:
         return [member.network for member in self.members]
 
     @property
-    def config(self) -> Any:
+    def config(self) -> Config:
         return self.members[0].network.config
 
     @property
@@ -131,11 +134,8 @@ class Ensemble:
 
     def stacking_weights(self) -> tuple[StackingWeights, str]:
         """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
-        if isinstance(self.combination, StackingWeights):
-            return self.combination, self.link
-        if self.combination is None:
-            return equal_weights(len(self.members), self.offset), self.link
-        return self.combination.stacking_weights(self.offset, self.link)
+        combination = self.combination or equal_weights(len(self.members), self.offset)
+        return combination.stacking_weights(self.offset, self.link)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.saving import SAVED, Array, saved
+from gln_numpy import Config
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -30,6 +30,7 @@ SCALE_FADING, MAX_RATIO = 0.997, 100.0
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 TINY = 1e-12
 UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
+Steps = np.ndarray | None  # how long a step each sample makes, (n,); None is a whole one
 
 
 @saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0), None)})
@@ -48,17 +49,15 @@ class Hedge(WritableArrays):
         return Hedge(np.zeros((experts, targets)), np.ones(targets) if link == "itself" else None)
 
     def learn(
-        self,
-        config: Any,  # of the networks
-        predicted: np.ndarray,  # (M, C, n)
-        targets: np.ndarray,  # (C, n)
-        step_sizes: np.ndarray | None = None,  # (n,)
-        batch_size: int = 1,
-    ) -> np.ndarray:  # (M, T, n)
-        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch."""
+        self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
+    ) -> np.ndarray:
+        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch.
+
+        Shapes: configuration of the networks, (M, C, n), (C, n), (n,), () -> (M, T, n).
+        """
         return self.add(expert_losses(config, predicted, targets), step_sizes, batch_size)
 
-    def add(self, losses: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+    def add(self, losses: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
         """`learn` from losses, (M, T, n); those of unknown targets are not finite, and are left out."""
         spread = np.zeros(0) if self.spread is None else self.spread
         steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
@@ -92,20 +91,20 @@ class VarianceHedge(Hedge):
     recent: np.ndarray
 
     def learn(
-        self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1
+        self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
     ) -> np.ndarray:
         predicted = np.concatenate([predicted, self.learn_recent(targets, step_sizes, batch_size)[None]])
         sums = super().learn(config, predicted, targets, step_sizes, batch_size)
         self.learn_scale(targets, (expert_weights(sums) * predicted).sum(axis=0), step_sizes)
         return sums
 
-    def learn_scale(self, deviations: np.ndarray, variances: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+    def learn_scale(self, deviations: np.ndarray, variances: np.ndarray, step_sizes: Steps = None) -> None:
         """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
         ratios = np.minimum(np.square(deviations) / variances, MAX_RATIO)
         ratios[~np.isfinite(deviations)] = np.nan
         self.scale = _fading_means(self.scale, ratios, 1 - SCALE_FADING, step_sizes)[:, -1]
 
-    def learn_recent(self, deviations: np.ndarray, step_sizes: Any = None, batch_size: int = 1) -> np.ndarray:
+    def learn_recent(self, deviations: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
         """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
         squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
         means = _fading_means(self.recent, squares, 1 - RECENT_FADING, step_sizes)
@@ -123,7 +122,7 @@ def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
     return weights / np.add.reduce(weights)
 
 
-def expert_losses(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def expert_losses(config: Config, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Losses of networks with this `config`: -log p of the class, squared errors, the quantiles' loss, or for variances
     -log p of the deviation, capped: (M, C, n), (C, n) -> (M, T, n)."""
     if config.record.link == "log":
@@ -136,7 +135,7 @@ def expert_losses(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np
     return compiled(log_or_squared_losses)(*arrays, config.record.heads == "num_classes")
 
 
-def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes: np.ndarray | None) -> np.ndarray:
+def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes: Steps) -> np.ndarray:
     """`fading_means` for samples that move a mean by this step, or by a fraction of it."""
     steps = np.array([step])
     if step_sizes is not None:

@@ -11,7 +11,7 @@ Shapes: T targets, G input sets (see `stacking`), n samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -50,14 +50,14 @@ class JohnsonSU(NamedTuple):
         return -_negative_log_density(e, *(parameter[:, None] for parameter in self))
 
 
-def _loc_and_size(skew: Any, tails: Any) -> tuple[Any, Any]:
+def _loc_and_size(skew: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Those that give mean 0 and variance 1."""
     w = np.exp(np.square(tails))
     size = 1 / np.sqrt(0.5 * np.expm1(np.square(tails)) * (w * np.cosh(2 * skew * tails) + 1))
     return size * np.sqrt(w) * np.sinh(skew * tails), size
 
 
-def _negative_log_density(e: Any, skew: Any, tails: Any) -> Any:
+def _negative_log_density(e: np.ndarray, skew: np.ndarray, tails: np.ndarray) -> np.ndarray:
     loc, size = _loc_and_size(skew, tails)
     u = (e - loc) / size
     z = skew + np.arcsinh(u) / tails

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_expit, logsumexp, softmax
 
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.saving import Array, saved
+from gln_numpy import Config
 
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little. On 19 tables of KEEL, factors of 4 to 32 for classes are about as good.
@@ -34,13 +35,17 @@ class StackingWeights(NamedTuple):
     def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
         return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 
+    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
+        """These, and the link of what is summed; as a `Hedge` has it for an ensemble with this offset and link."""
+        return self, link
+
 
 def equal_weights(networks: int, offset: float = 0.0) -> StackingWeights:
     return StackingWeights(np.full((networks, 1), 1 / networks), np.array([offset]))
 
 
 def fit_stacking(
-    config: Any,  # of the networks
+    config: Config,  # of the networks
     input_sets: Sequence[np.ndarray],  # for each input set, the indices of the networks that read it
     values: np.ndarray,  # (G, C, n), out-of-fold logits or values, averaged over the networks of each input set
     targets: np.ndarray,  # (n,), or (C, n)
@@ -53,7 +58,7 @@ def fit_stacking(
     """
     heads, networks, offset = config.record.heads, sum(map(len, input_sets)), log_sampling_rate(config.num_heads)
     if heads == "quantiles":
-        residuals = zip(targets - values.mean(axis=0), config.quantiles, strict=True)
+        residuals = zip(targets - values.mean(axis=0), config.quantiles or (), strict=True)
         offsets = [_quantile_offset(residual, level, sample_weights) for residual, level in residuals]
         return equal_weights(networks)._replace(offsets=np.array(offsets))
     if heads == "num_classes":
@@ -65,7 +70,7 @@ def fit_stacking(
     return divide_among_networks(found, input_sets)
 
 
-def score(config: Any, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
+def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
     """How good predictions are, higher is better: minus the log-loss of classes, R² of means that vary; NaN for others.
 
     Shapes: logits or values (C, n), targets (n,) or (C, n), (n,).

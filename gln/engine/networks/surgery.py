@@ -12,20 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.networks.protocol import arguments
+from gln.engine.networks.protocol import Network, arguments
 from gln.rates import linear_rate
 
 REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 
 
-def copied(network: Any, state: Mapping[str, np.ndarray], **changes: Any) -> Any:
+def untrained(network: Any, **changes: Any) -> Any:
+    """A new network with the same arguments, but for `changes`."""
+    return type(network)(**arguments(network) | changes)
+
+
+def copied(network: Network, state: Mapping[str, np.ndarray], **changes: Any) -> Any:
     """A network with the same arguments, but for `changes`, and with this state; what is missing in it is initial."""
-    copy = type(network)(**arguments(network) | changes)
+    copy = untrained(network, **changes)
     copy.set_state(copy.get_state() | state)
     return copy
 
 
-def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
+def add_class(network: Network, inputs: Any = None, context_inputs: Any = None) -> Any:
     """The network with a head for one more class, the last one. The others predict what they predicted before.
 
     A network of two classes has one head. When a third is added, each of the two gets its own head. The new head learns
@@ -49,7 +54,7 @@ def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
     return copied(network, network.get_state(copy=False) | joined, num_classes=1 + max(2, network.num_heads))
 
 
-def set_initial_logits(network: Any, logits: np.ndarray) -> None:  # (C,)
+def set_initial_logits(network: Network, logits: np.ndarray) -> None:  # (C,)
     """Make the heads of an untrained network with a bias predict these logits for any input."""
     state = network.get_state()
     for name in _arrays(network, "weights"):
@@ -59,7 +64,7 @@ def set_initial_logits(network: Any, logits: np.ndarray) -> None:  # (C,)
     network.set_state(state)
 
 
-def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
+def with_inputs(network: Network, places: Sequence[int], context_size: int) -> Any:
     """The network with other inputs, and perhaps more side information, of which existing values come first.
 
     `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
@@ -67,7 +72,7 @@ def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
     its seed; with `context_features`, some are replaced by ones that see the new side information instead, which
     changes predictions a little.
     """
-    grown = type(network)(**arguments(network) | {"input_size": len(places), "context_size": context_size})
+    grown = untrained(network, input_size=len(places), context_size=context_size)
     state, old_places = grown.get_state(), np.array(places)
     is_replaced = _replaced_halfspaces(state, network) if network.context_features is not None else {}
     for name, old in network.get_state(copy=False).items():
@@ -83,9 +88,9 @@ def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
     return grown
 
 
-def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
+def with_outputs(network: Network, kept: Sequence[int], new: int) -> Any:
     """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
-    changed = type(network)(**arguments(network) | {"num_outputs": len(kept) + new})
+    changed = untrained(network, num_outputs=len(kept) + new)
     state = changed.get_state()
     for name, old in network.get_state(copy=False).items():
         if name.startswith("weights"):
@@ -96,7 +101,7 @@ def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
     return changed
 
 
-def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Any) -> dict[str, np.ndarray]:
+def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
     """Which halfspaces of a network are replaced by those `drawn` for more side information: by name, (n, k).
 
     They are those that would see a new value, in every REPLACED-th neuron, different neurons each time. Replacing them
@@ -112,12 +117,12 @@ def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Any) -> dict[
     return is_replaced
 
 
-def _arrays(network: Any, kind: str) -> dict[str, np.ndarray]:
+def _arrays(network: Network, kind: str) -> dict[str, np.ndarray]:
     """The state's "weights" or "hyperplane" arrays."""
     return {name: array for name, array in network.get_state(copy=False).items() if name.startswith(kind)}
 
 
-def _mirrored(network: Any) -> Any:
+def _mirrored(network: Network) -> Any:
     """A network of one head that predicts the other class. Above the first layer, the inputs are already mirrored."""
     state = network.get_state()
     for name in _arrays(network, "weights"):

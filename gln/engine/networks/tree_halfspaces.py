@@ -10,12 +10,13 @@ neurons, P candidates, L leaves.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gln.engine.jit import compiled
 from gln.engine.networks.sample_halfspaces import layer_between_samples
+from gln_numpy import Config
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
@@ -45,7 +46,7 @@ def max_samples(halfspaces: int) -> int:
     return min(MAX_SAMPLES, SAMPLES << max(0, halfspaces - 3))
 
 
-def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
+def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
     """Halfspaces for a network with this `config` that has not learned yet.
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
@@ -59,8 +60,12 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
-    sides = np.ascontiguousarray(compiled(sides_of)(z, *candidates[1:]).T)
-    predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
+    triples = zip(candidates.seen, candidates.coefficients, candidates.offsets, strict=True)
+    sides = np.array([compiled(project)(z, seen, slopes) > offset for seen, slopes, offset in triples])
+    sides = np.ascontiguousarray(sides.T)
+    mean, neurons = (weights * y).sum(axis=0) / weights.sum(), []
+    start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
+    predicted = np.zeros_like(y) + start
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
         p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
@@ -68,7 +73,8 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
         sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
         chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
-        sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
+        both = np.concatenate([gradient, curvature], axis=1).T
+        sums = np.stack([np.bincount(leaves[rows], summands, 1 << depth) for summands in both], axis=1)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
         unused = [i for i in range(columns.start, columns.stop) if i not in chosen][:further] if further else []
@@ -84,7 +90,7 @@ def _random_range(length: int, count: int, rng: np.random.Generator) -> slice:
     return slice(start, start + length)
 
 
-def _tree_targets(config: Any, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
+def _tree_targets(config: Config, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
     """What the trees predict: 0 or 1 of each class, or numbers; for variances the logs of squared deviations."""
     if config.logits:
         return (targets[:, None] == np.arange(config.num_classes)[-config.num_heads :]).astype(np.float64)
@@ -92,18 +98,9 @@ def _tree_targets(config: Any, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
     return np.log(np.square(y) + 0.01) if config.record.link == "log" else y
 
 
-def _best_constant(logits: bool, y: np.ndarray, weights: np.ndarray) -> np.ndarray:  # (n, C), (n, 1) -> (C,)
-    mean = (weights * y).sum(axis=0) / weights.sum()
-    return np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if logits else mean
-
-
 def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (r, C) -> (r, at most MAX_HEADS)
     heads = gradient.shape[1]
     return gradient if heads <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (heads, MAX_HEADS))
-
-
-def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (r,), (r, c) -> (count, c)
-    return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
 
 
 def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Candidates:  # (D, n)
@@ -159,16 +156,6 @@ def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.nda
         for b in range(len(column)):
             projection[b] += coefficient * column[b]
     return projection
-
-
-def sides_of(z: np.ndarray, offsets: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """On which side of the candidates samples are: (D, n), (P,), (P, m), (P, m) -> (P, n) of bools."""
-    sides = np.empty((len(seen), z.shape[1]), np.bool_)
-    for p in range(len(seen)):
-        projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
-        for b in range(len(projection)):
-            side[b] = projection[b] > offset
-    return sides
 
 
 def gains_of_candidates(

@@ -92,7 +92,7 @@ class PairHistograms(WritableArrays):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, features: Any, categorical: Set[int], words: np.ndarray | None = None) -> None:
+    def learn(self, features: np.ndarray, categorical: Set[int], words: np.ndarray | None = None) -> None:
         """Learn samples (F, B) one after another; several calls give the same as one.
 
         `categorical` are the features that are categories, as codes of levels. `words`, (2, B), are of the keys of each
@@ -119,7 +119,9 @@ class PairHistograms(WritableArrays):
 
     # ---- Scoring -----------------------------------------------------------------------------------------------------
 
-    def novelty(self, features: Any, categorical: Set[int], words: np.ndarray | None = None) -> np.ndarray:  # -> (B,)
+    def novelty(
+        self, features: np.ndarray, categorical: Set[int], words: np.ndarray | None = None
+    ) -> np.ndarray:  # -> (B,)
         """The share of recent samples that were less novel than each of these; arguments as for `learn`.
 
         It rises further above the highest of their scores, and is 0 before the first sample.
@@ -132,7 +134,7 @@ class PairHistograms(WritableArrays):
         places = np.arange(self.count - latest, self.count) % self.window
         return compiled(_shares)(scores, np.sort(self.scores[places]))
 
-    def surprises(self, features: Any, categorical: Set[int]) -> np.ndarray:  # (F, B) -> (F, B)
+    def surprises(self, features: np.ndarray, categorical: Set[int]) -> np.ndarray:  # (F, B) -> (F, B)
         """1 / sqrt(p) of each value. A feature that is not known yet was missing in all samples so far."""
         model = self if len(features) == self.size else self.grown(len(features))
         weight = _next_total(self.total, self.count, self.window) - self.total

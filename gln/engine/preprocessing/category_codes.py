@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-Levels = dict[Any, int]  # the code of each level: text, numbers and bools
+Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
 MOST_LEVELS = 1 << 17  # of a category of a stream that have codes of their own
@@ -36,11 +36,15 @@ def as_pandas(X: Any) -> Any:
     return pd.DataFrame(columns)
 
 
+def is_frame(X: Any) -> bool:
+    return isinstance(X, pd.DataFrame)
+
+
 def check_no_dates(X: Any) -> None:
     """Raise ValueError, naming the column, if one column of a table holds dates or times."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OmM":
+    if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "OmM":
         X = pd.DataFrame(X)
-    for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
+    for place, dtype in enumerate(X.dtypes if is_frame(X) else ()):
         if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
             raise ValueError(
                 f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
@@ -57,7 +61,7 @@ def check_different_names(X: pd.DataFrame) -> None:
 
 def column_of(X: Any, place: int) -> pd.Series:
     """A column of a frame or of an array, under its name or number."""
-    return X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place], name=place)
+    return X.iloc[:, place] if is_frame(X) else pd.Series(X[:, place], name=place)
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
@@ -68,12 +72,12 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
     """
     if chosen is None:
         return []
-    if isinstance(chosen, str) and chosen == "from_dtype":
-        return [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
+    if np.array_equal(chosen, "from_dtype"):
+        return [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if is_frame(X) else []
     names, wanted, count = list(getattr(X, "columns", ())), np.asarray(chosen), X.shape[1]
     if wanted.dtype.kind == "b" and wanted.shape == (count,):
         return np.flatnonzero(wanted).tolist()
-    if wanted.ndim == 1 and all(isinstance(name, str) and name in names for name in wanted.tolist()):
+    if wanted.ndim == 1 and all(type(name) is str and name in names for name in wanted.tolist()):
         return [names.index(name) for name in wanted.tolist()]
     if wanted.ndim == 1 and wanted.dtype.kind in "iu" and ((wanted >= 0) & (wanted < count)).all():
         return wanted.tolist()
@@ -89,11 +93,10 @@ def _is_text(column: pd.Series) -> bool:
 
 def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     """A copy of a frame or array with codes in the categorical columns."""
-    is_frame = isinstance(X, pd.DataFrame)
-    coded: Any = X.copy(deep=False) if is_frame else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    coded: Any = X.copy(deep=False) if is_frame(X) else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, known in levels.items():
         codes = codes_of(column_of(X, column), known)
-        if is_frame:
+        if is_frame(X):
             coded.isetitem(column, codes)
         else:
             coded[:, column] = codes
@@ -108,7 +111,7 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
     if not 0 < X.size <= SMALL:
         return None
     for place, dtype in enumerate(X.dtypes):
-        if place not in levels and not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
+        if place not in levels and (pd.api.types.is_extension_array_dtype(dtype) or dtype.kind not in "biuf"):
             return None
     table = X.to_numpy(object, copy=True)  # of objects alone it would be a view
     for column, known in levels.items():
@@ -119,13 +122,12 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
     return table.astype(np.float64)
 
 
-def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
-    """New levels in a column (N,), with the next codes, in order of appearance or sorted."""
-    found = dict.fromkeys(_level(value) for value in _distinct(column)[1])
-    new = [level for level in found if level not in levels]
-    if not in_order:
-        new.sort(key=lambda level: (isinstance(level, str), level))
-    return {level: len(levels) + i for i, level in enumerate(new)}
+def new_levels(levels: Levels, column: pd.Series) -> Levels:
+    """New levels in a column (N,), with the next codes, sorted."""
+    new = {_level(value) for value in _distinct(column)[1]} - levels.keys()
+    return {
+        level: len(levels) + i for i, level in enumerate(sorted(new, key=lambda level: (type(level) is str, level)))
+    }
 
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
@@ -146,7 +148,7 @@ def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tup
     return np.array([*codes, np.nan])[places], new
 
 
-def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
+def code_of(level: Hashable, levels: Levels, new: Levels | None) -> float:
     """The code of a level. An unknown one is added to `new`, or without it is missing, unless it shares a code."""
     code = levels.get(level, -1)
     if code < 0 and new is not None:
@@ -161,7 +163,7 @@ def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
     return count
 
 
-def shared_number(name: Any, most: int) -> int:
+def shared_number(name: Hashable, most: int) -> int:
     """A number below `most` for a name, which others share: the same in every process, unlike Python's hash."""
     return zlib.crc32(repr(name).encode()) % most
 
@@ -191,7 +193,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def _level(value: Any) -> Any:
+def _level(value: Hashable) -> Hashable:
     """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = getattr(value, "item", lambda: value)()  # of NumPy's scalars
     return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -12,20 +12,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, saved
+from gln.engine.merging import check_equal
+from gln.engine.saving import LARGEST, Array, bad, saved, value_of
 
-# The state of a Standardizer: its options, the statistics of features, and the first samples.
-OPTIONS, STATISTICS = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
-STATE = (*OPTIONS, *STATISTICS, "first")
+# The states of a Standardizer, its options, the statistics of features and the first samples, and of a SparseScaler.
+OPTIONS = {"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_missing": Array("f8", "", 0, 1)}
+STATISTICS = {name: Array("f8", "D", least) for name, least in (("count", 0), ("mean", -LARGEST), ("squares", 0))}
+STATISTICS |= {"low": Array("f8", "D"), "high": Array("f8", "D")}
+STATE = {**OPTIONS, **STATISTICS, "first": Array("f8", "* D")}
+SPARSE_STATE = {"squares": Array("f8", "D", 0), "count": Array("f8", "", 0), "stored": Array("f8", "", 0)}
+SPARSE_STATE |= {"logs": Array("f8", "")}
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
 # Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
-OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
-OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
-BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
+OF_FEATURES: Any = {"floor": 0.05, "limit": 5.0}
+OF_TARGETS: Any = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
+CHUNK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
@@ -33,11 +39,7 @@ LARGEST_LOG = 89.0  # of values, which float32 can hold
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
-@saved(
-    **{"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_missing": Array("?", "")},
-    **{"count": Array("f8", "D"), "mean": Array("f8", "D"), "squares": Array("f8", "D"), "low": Array("f8", "D")},
-    **{"high": Array("f8", "D"), "first": np.ndarray},
-)
+@saved(**dict.fromkeys(STATE, np.ndarray))  # which `set_state` checks
 class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
@@ -49,6 +51,9 @@ class Standardizer(WritableArrays):
     becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
     mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
     are only clipped.
+
+    Samples of a wrong shape or with infinity, and a state of another size or with an invalid number, are a ValueError,
+    and nothing has changed then. So is a standardizer with other arguments, to be merged.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
@@ -63,12 +68,12 @@ class Standardizer(WritableArrays):
             ValueError: an argument is outside its range.
         """
         check_integer("size", size, 1)
-        for name, value, least in (("floor", floor, "of at least 0"), ("limit", limit, "above 0")):
-            fits = isinstance(value, (int, float, np.number)) and 0 <= value < np.inf
-            if not fits or (name == "limit" and value == 0):
-                raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
-        if not isinstance(far_is_missing, (bool, np.bool_)):
-            raise ValueError(f"far_is_missing: expected True or False, got {far_is_missing!r}")
+        if not (np.asarray(floor).dtype.kind in "biuf" and 0 <= floor < np.inf):
+            raise bad("floor", "a finite number of at least 0", repr(floor))
+        if not (np.asarray(limit).dtype.kind in "biuf" and 0 < limit < np.inf):
+            raise bad("limit", "a finite number above 0", repr(limit))
+        if np.asarray(far_is_missing).dtype != bool:
+            raise bad("far_is_missing", "True or False", repr(far_is_missing))
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
         # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
@@ -84,21 +89,17 @@ class Standardizer(WritableArrays):
     low = property(lambda self: self._features[3])
     high = property(lambda self: self._features[4])
 
-    def learn(self, samples: Any) -> np.ndarray:
+    def learn(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples one after another by those before, and count each: (D, B) -> (D, B) float32.
 
         The first ten are counted before they are standardised, since they have none before them that show a scale.
-
         Several calls give the same numbers as one.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
         return self.learn_checked(self._checked(samples))
 
-    def learn_checked(self, samples: Any) -> np.ndarray:
+    def learn_checked(self, samples: np.ndarray) -> np.ndarray:
         """`learn` without checks."""
-        return self._by_blocks(lambda block: self._learn(block, self.limit, 0.0, False), samples)
+        return self._by_chunks(lambda chunk: self._learn(chunk, self.limit, 0.0, False), samples)
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
@@ -107,7 +108,9 @@ class Standardizer(WritableArrays):
         """
         return self._learn(targets, min(bound, self.limit), missing, True)
 
-    def _learn(self, samples: Any, bound: float, missing: float, counts_first: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _learn(
+        self, samples: np.ndarray, bound: float, missing: float, counts_first: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         options = bound, missing, counts_first
         if not self.is_warming_up:  # fast
             return self._standardise(samples, True, *options)
@@ -121,7 +124,7 @@ class Standardizer(WritableArrays):
         # In NumPy's order: for another, Numba would compile once more what takes these.
         return np.ascontiguousarray(np.concatenate(standardised, axis=1)), np.concatenate(moments, axis=2)
 
-    def count_first(self, sample: Any) -> None:
+    def count_first(self, sample: np.ndarray) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
         first = np.concatenate([self.first, dense(sample).T])
         self._count_table(first.T)
@@ -129,7 +132,7 @@ class Standardizer(WritableArrays):
         self._rescale()
 
     def _standardise(
-        self, samples: Any, learns: bool, bound: float, missing: float, counts_first: bool = False
+        self, samples: np.ndarray, learns: bool, bound: float, missing: float, counts_first: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
         return compiled(standardise)(plain(dense(samples)), features, learns, counts_first, *options, bound, missing)
@@ -140,22 +143,19 @@ class Standardizer(WritableArrays):
         far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
         return self._features, self.floor, self.limit, far
 
-    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+    def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
         """Count a table, replacing earlier counts.
 
         Args:
             samples: (D, B), in any order.
-            visits: (V,), the indices of the samples to count, with repetitions. None counts each sample once.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has changed then.
+            indices: (V,), of the samples to count, with repetitions. None counts each sample once.
         """
-        self._count_table(self._checked(samples), visits)
+        self._count_table(self._checked(samples), indices)
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_table(self, samples: Any, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
-        rows = max(1, BLOCK // max(1, samples.shape[1]))
+    def _count_table(self, samples: np.ndarray, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
+        rows = max(1, CHUNK // max(1, samples.shape[1]))
         for start in range(0, self.size, rows):
             chunk = slice(start, start + rows)
             x = dense(samples[chunk]).astype(np.float64)
@@ -171,17 +171,26 @@ class Standardizer(WritableArrays):
             clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
             self._features[:5, chunk] = moments_of(clipped)
 
-    def transform(self, samples: Any) -> np.ndarray:
-        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
+    def merge(self, other: Standardizer) -> Standardizer:
+        """The statistics of the samples of both. A value far off was clipped by those that counted it."""
+        check_equal(**{name: (getattr(self, name), getattr(other, name)) for name in ("size", *OPTIONS)})
+        merged = Standardizer(self.size, **{name: getattr(self, name) for name in OPTIONS})
+        first = np.concatenate([self.first, other.first])
+        are_few = self.is_warming_up and other.is_warming_up and len(first) < FEW_VALUES
+        merged.first = first if are_few else first[:0]
+        merged._features[:5] = Moments(*self._features[:5]).merge(Moments(*other._features[:5]))
+        merged._rescale()
+        return merged
 
-        Raises:
-            ValueError: a wrong shape, or infinity.
-        """
-        return self._by_blocks(lambda block: self._standardise(block, False, self.limit, 0.0), self._checked(samples))
+    def transform(self, samples: ArrayLike) -> np.ndarray:
+        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32."""
+        return self._by_chunks(lambda chunk: self._standardise(chunk, False, self.limit, 0.0), self._checked(samples))
 
-    def _by_blocks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
-        """What a function returns first for samples (D, B), block by block, because it returns more than is needed."""
-        size = max(1, BLOCK // self.size)
+    def _by_chunks(
+        self, function: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], samples: np.ndarray
+    ) -> np.ndarray:
+        """What a function returns first for samples (D, B), chunk by chunk, because it returns more than is needed."""
+        size = max(1, CHUNK // self.size)
         if samples.shape[1] <= size:
             return function(samples)[0]
         standardised = np.empty(samples.shape, np.float32)
@@ -189,7 +198,7 @@ class Standardizer(WritableArrays):
             standardised[:, start : start + size], _ = function(samples[:, start : start + size])
         return standardised
 
-    def inverse_transform(self, standardised: Any) -> np.ndarray:
+    def inverse_transform(self, standardised: ArrayLike) -> np.ndarray:
         """Undo `transform`: (D, B) -> (D, B) float64. A feature that never varied gets its mean."""
         return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
 
@@ -225,47 +234,32 @@ class Standardizer(WritableArrays):
         Raises:
             ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
         """
-        if not isinstance(state, Mapping) or set(state) != set(STATE):
-            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
-        arrays = {name: self._state_array(name, value) for name, value in state.items()}
+        arrays = checked_state(state, STATE, self.size)
+        if len(arrays["first"]) >= FEW_VALUES or (arrays["count"] % 1).any():
+            raise bad("state", f"integer counts, and fewer than {FEW_VALUES} first samples", arrays["count"])
         self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
         self.far_is_missing = bool(arrays["far_is_missing"])
         self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
         self._rescale()
-
-    def _state_array(self, name: str, value: Any) -> np.ndarray:
-        array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
-        if name == "first" and array.ndim == 2 and len(array) < FEW_VALUES and array.shape[1] == self.size:
-            if not np.isinf(array).any():
-                return array  # it may contain NaN
-            raise ValueError("state['first']: expected finite numbers or NaN, got infinity")
-        if array.shape != shape:
-            raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
-        if (name not in ("mean", "low", "high") and (array < 0).any()) or (name == "count" and (array % 1).any()):
-            expected = "integers" if name == "count" else "numbers"
-            raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
-        return array
 
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
         self._features[5:] = scales, wide_limit(self.limit, self.count) * scales
         self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
-    def _checked(self, samples: Any) -> Any:
-        samples = check_samples(samples, self.size)
-        return samples.tocsr() if issparse(samples) else samples
+    def _checked(self, samples: ArrayLike) -> Any:
+        checked = check_samples(samples, self.size)
+        return checked.tocsr() if issparse(checked) else checked
 
 
-@saved(**{"squares": Array("f8", "D", 0)}, **dict.fromkeys(("count", "stored", "logs"), Array("f8", "")))
+@saved(**dict.fromkeys(SPARSE_STATE, np.ndarray))
 class SparseScaler(WritableArrays):
     """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
 
     A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
     geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
-    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen.
+    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen. Errors
+    are those of `Standardizer`.
     """
 
     def __init__(self, size: int) -> None:
@@ -280,26 +274,18 @@ class SparseScaler(WritableArrays):
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
 
-    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
-        """Count a table, (D, B), replacing earlier counts; with `visits`, (V,), the samples with these indices.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has changed then.
-        """
+    def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
+        """Count a table, (D, B), replacing earlier counts; or of the samples with these indices, (V,)."""
         columns = _columns(check_samples(samples, self.size))
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
-        times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
+        times = np.ones(columns.shape[1]) if indices is None else np.bincount(indices, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
 
-    def learn(self, samples: Any) -> Any:
-        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32.
-
-        Raises:
-            ValueError: a wrong shape, or infinity; nothing has been counted then.
-        """
+    def learn(self, samples: ArrayLike) -> csc_array:
+        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32."""
         return self.learn_checked(check_samples(samples, self.size))
 
-    def learn_checked(self, samples: Any) -> Any:
+    def learn_checked(self, samples: np.ndarray) -> csc_array:
         """`learn` without checks."""
         columns = _columns(samples)
         for start, end in itertools.pairwise(columns.indptr):
@@ -308,12 +294,15 @@ class SparseScaler(WritableArrays):
             columns.data[start:end] = self._scaled(words, values)
         return columns.astype(np.float32)
 
-    def transform(self, samples: Any) -> Any:
-        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns.
+    def merge(self, other: SparseScaler) -> SparseScaler:
+        """The statistics of the samples of both."""
+        check_equal(size=(self.size, other.size))
+        merged, state = SparseScaler(self.size), other.get_state()
+        merged.set_state({name: array + state[name] for name, array in self.get_state().items()})
+        return merged
 
-        Raises:
-            ValueError: a wrong shape, or infinity.
-        """
+    def transform(self, samples: ArrayLike) -> csc_array:
+        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns."""
         columns = _columns(check_samples(samples, self.size))
         columns.data = self._scaled(columns.indices, columns.data)
         return columns.astype(np.float32)
@@ -325,7 +314,7 @@ class SparseScaler(WritableArrays):
 
     def get_state(self) -> dict[str, np.ndarray]:
         """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
-        return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
+        return {name: np.array(getattr(self, name)) for name in SPARSE_STATE}
 
     to_save = get_state
 
@@ -336,20 +325,11 @@ class SparseScaler(WritableArrays):
         return made
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from the state of another `SparseScaler` of the same size.
-
-        Raises:
-            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
-        """
-        shapes = {name: array.shape for name, array in self.get_state().items()}
-        arrays = {name: np.array(value, np.float64) for name, value in state.items()}
-        if {name: array.shape for name, array in arrays.items()} != shapes:
-            raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
-        if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
-            raise ValueError("state: expected finite numbers, and counts of at least 0")
+        """Continue from the state of another `SparseScaler` of the same size."""
+        arrays = checked_state(state, SPARSE_STATE, self.size)
         if arrays["logs"] > LARGEST_LOG * max(1.0, float(arrays["stored"])):
-            raise ValueError(f"state['logs']: expected at most {LARGEST_LOG} per value, got {arrays['logs']}")
-        self.squares = arrays.pop("squares")
+            raise bad("state", f"logs of at most {LARGEST_LOG} per value", arrays["logs"])
+        self.squares = arrays["squares"]
         self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
 
     def _count(self, words: np.ndarray, values: np.ndarray, times: np.ndarray, samples: float) -> None:  # 3 of (S,)
@@ -371,13 +351,24 @@ class Unscaled:
 
     size: int
 
-    def transform(self, samples: Any) -> np.ndarray:
+    def transform(self, samples: ArrayLike) -> np.ndarray:
         return np.asarray(samples, np.float32)
 
     learn_checked = transform
 
     def grow(self, size: int) -> None:
         raise ValueError(f"samples: expected {self.size} features, got {size}")
+
+
+def checked_state(state: Mapping[str, Any], declared: Mapping[str, Array], size: int) -> dict[str, np.ndarray]:
+    """Copies of the arrays of a state; raises ValueError unless they are as declared, for so many features."""
+    if set(state) != set(declared):
+        raise bad("state", f"a mapping of the names {list(declared)}", sorted(map(str, state)))
+    arrays, sizes = {name: np.array(state[name], np.float64) for name in declared}, {"D": size}
+    for name, array in arrays.items():  # only the first samples may lack values
+        known = np.where(np.isnan(array), 0, array) if name == "first" else array
+        value_of(declared[name], "state", name, known, sizes)
+    return arrays
 
 
 # ---- Moments and loops ----------------------------------------------------------------------------------------------
@@ -391,6 +382,20 @@ class Moments(NamedTuple):
     squares: np.ndarray  # sum of squared deviations
     low: np.ndarray
     high: np.ndarray
+
+    def merge(self, other: Moments) -> Moments:
+        """The statistics of the values of both.
+
+        Source: Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, The American Statistician 1983.
+        """
+        known = self.known + other.known
+        shares = self.known / np.maximum(known, 1), other.known / np.maximum(known, 1)
+        mean = shares[0] * self.mean + shares[1] * other.mean
+        squares = self.squares + other.squares + shares[0] * other.known * np.square(self.mean - other.mean)
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        for one, two in ((self, other), (other, self)):  # the ends of one that knows no value are 0
+            low, high = np.where(one.known > 0, [low, high], [two.low, two.high])
+        return Moments(known, mean, squares, low, high)
 
 
 def moments_of(x: np.ndarray) -> Moments:  # (d, B)
@@ -476,7 +481,7 @@ def standardise(
     return standardised, before
 
 
-def _columns(samples: Any) -> csc_array:
+def _columns(samples: np.ndarray) -> csc_array:
     """A copy as float64 columns that store only known, nonzero values."""
     columns = csc_array(samples, dtype=np.float64, copy=True)
     columns.sum_duplicates()

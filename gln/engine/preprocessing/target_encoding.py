@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.merging import check_equal
 from gln.engine.saving import Array, Number, bad, checked, saved
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
@@ -53,7 +54,7 @@ class TargetEncoding(WritableArrays):
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
-        checked("categories", self)
+        checked("encoding", self)
         # A file holds plain tuples, and what grows names known columns again.
         self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
@@ -69,14 +70,14 @@ class TargetEncoding(WritableArrays):
         """Raise ValueError unless the fields fit together."""
         features, targets = {*self.features.tolist(), *self.counts}, len(self.totals) - 1
         if max(features, default=-1) >= self.size or min(features, default=0) < 0:
-            raise bad("categories", f"features below {self.size}", sorted(features))
+            raise bad("encoding", f"features below {self.size}", sorted(features))
         numbers = [-1 if number is None else number for column in self.columns for number in column]
         if {*map(type, numbers)} - {int} or min(numbers, default=0) < -1:
-            raise bad("categories", "columns of features, levels and targets", self.columns)
+            raise bad("encoding", "columns of features, levels and targets", self.columns)
         tables = [self.totals[None], *self.counts.values()]
         least = min(table[:, : None if self.are_classes else 1].min(initial=0) for table in tables)
         if self._targets.max(initial=-1) >= targets or targets < 1 or least < 0:
-            raise bad("categories", f"columns and counts of {targets} targets or classes", f"counts from {least}")
+            raise bad("encoding", f"columns and counts of {targets} targets or classes", f"counts from {least}")
 
     def _join_tables(self) -> None:
         """Make the totals and the counts of all features views of one array, which compiled loops read and change."""
@@ -159,6 +160,18 @@ class TargetEncoding(WritableArrays):
         targets = targets[None] if targets.ndim == 1 else targets
         return self._columns(samples, True, plain(targets), ONE if weights is None else plain(weights))
 
+    def merge(self, other: TargetEncoding) -> TargetEncoding:
+        """The counts of the samples of both. Columns that only the other one has come last."""
+        check_equal(size=(self.size, other.size), targets=(len(self.totals), len(other.totals)))
+        check_equal(are_classes=(self.are_classes, other.are_classes))
+        check_equal(categories=(sorted(self.counts), sorted(other.counts)))
+        counts = {}
+        for feature, table in self.counts.items():
+            few, many = sorted([table, other.counts[feature]], key=len)  # which may have room for more levels
+            counts[feature] = many + np.pad(few, [(0, len(many) - len(few)), (0, 0)])
+        columns, totals = self.columns + other.columns, self.totals + other.totals
+        return TargetEncoding(self.size, columns, self.are_classes, totals, counts)
+
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
         return self._columns(samples, False, NOTHING, ONE)
@@ -223,24 +236,6 @@ def needs_columns(
     return False
 
 
-def count_levels(
-    table: np.ndarray,  # (R, 1 + K), changed
-    places: np.ndarray,  # (F + 1,), the rows in which a sample counts, -1 for none
-    learned: np.ndarray,  # (1, B) class numbers, or (K, B)
-    b: int,  # the sample
-    weight: float,
-    are_classes: bool,
-) -> None:
-    for place in places:
-        if place >= 0:
-            table[place, 0] += weight
-            if are_classes:
-                table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
-            else:
-                for k in range(len(learned)):
-                    table[place, 1 + k] += weight * learned[k, b]
-
-
 def encode(
     samples: np.ndarray,  # (F, B)
     rows: np.ndarray,  # (F, 2)
@@ -280,6 +275,13 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
-        if learns:
-            count_levels(table, places, learned, b, weights[b % len(weights)], are_classes)
+        weight = weights[b % len(weights)]
+        for place in places:
+            if learns and place >= 0:
+                table[place, 0] += weight
+                if are_classes:
+                    table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
+                else:
+                    for k in range(len(learned)):
+                        table[place, 1 + k] += weight * learned[k, b]
     return columns, overall
