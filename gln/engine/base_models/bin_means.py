@@ -66,7 +66,9 @@ class BinMeans(WritableArrays):
         checked("bin_means", self)
         self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if self.sizes.sum() != bins or len(self.ends) != bins - features:
-            raise bad("bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends")
+            raise bad(
+                "bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends"
+            )
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
             raise bad("bin_means", f"pairs of {features} features", self.grids.tolist())
         self.first_bins = np.cumsum(self.sizes) - self.sizes

@@ -24,7 +24,7 @@ from gln.rates import stream_rate_limits, stream_rates
 from gln_numpy import Config
 
 
-class FeatureBlocks(NamedTuple):
+class NetworkInputs(NamedTuple):
     """What networks read of samples.
 
     The inputs are, in this order: predictions of linear models, piecewise-linear expansions, means of bins, and each
@@ -52,7 +52,7 @@ class Role(NamedTuple):
     """What a network mixes besides columns and their distances from the mean, and how it learns a stream."""
 
     name: str
-    blocks: tuple[str, ...] = ()
+    mixes: tuple[str, ...] = ()
     pace: str = "slow"  # at which it learns a stream, one of `PACES`
     sees_memory: bool = False  # also sees the previous label
 
@@ -164,7 +164,7 @@ class Ensemble:
 
     def learn(
         self,
-        blocks: FeatureBlocks,
+        read: NetworkInputs,
         y: np.ndarray,  # (C, B)
         rates: np.ndarray,  # (M, B)
         step_sizes: np.ndarray | None,  # (B,)
@@ -172,7 +172,7 @@ class Ensemble:
         combines: bool,
     ) -> np.ndarray | None:
         """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
-        predicted, losses = self.run(blocks, y, rates, batch_size, step_sizes), None
+        predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
         if isinstance(self.combination, Hedge):
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
         if not combines:
@@ -183,23 +183,23 @@ class Ensemble:
 
     def run(
         self,
-        blocks: FeatureBlocks,
+        read: NetworkInputs,
         targets: np.ndarray | None = None,  # (C, B)
         rates: np.ndarray | None = None,  # (M, B)
         batch_size: int = 1,
         step_sizes: np.ndarray | None = None,  # (B,)
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
-        linear_models = blocks.linear.shape[0] // self.heads if self.mixes_linear else 0
-        predicted = np.empty((len(self.members) + linear_models, self.heads, blocks.columns.shape[1]), np.float32)
+        linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
+        predicted = np.empty((len(self.members) + linear_models, self.heads, read.columns.shape[1]), np.float32)
         for sees_memory in {member.role.sees_memory for member in self.members}:  # all that see the same take one call
             places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
             networks = [self.members[i].network for i in places]
             widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
-            (inputs, columns), of_networks = blocks.of(widest), None if rates is None else rates[places]
+            (inputs, columns), of_networks = read.of(widest), None if rates is None else rates[places]
             predicted[places] = predict_all(networks, inputs, columns, targets, of_networks, batch_size, step_sizes)
         if linear_models:
-            compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
+            compiled(add_linear_predictions)(predicted, read.linear, self.link == "logit")
         return predicted
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
@@ -217,6 +217,6 @@ class Ensemble:
         weights = stacking.weights[:, :, None] if weights is None else weights
         return LINKS[link].inverse((weights * LINKS[link].of(predicted)).sum(axis=0) + stacking.offsets[:, None])
 
-    def predict(self, blocks: FeatureBlocks) -> np.ndarray:  # -> (C, B)
+    def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
         """The combined predictions."""
-        return self.combined(self.run(blocks).astype(np.float64))
+        return self.combined(self.run(read).astype(np.float64))

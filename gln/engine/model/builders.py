@@ -33,7 +33,7 @@ class NetworkConfig:
         members = []
         for role, seed in zip(roles, self.seeds(len(roles)), strict=True):
             network = load_backend(self.backend).GLN(
-                SHALLOW_LAYERS if "linear" in role.blocks else self.layer_sizes,
+                SHALLOW_LAYERS if "linear" in role.mixes else self.layer_sizes,
                 len(featurizer.inputs_of(role).names),
                 len(featurizer.columns_of(role)),
                 context_map_size=self.context_map_size,

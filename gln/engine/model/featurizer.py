@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from gln.engine.batches import Matrix, Samples, features_and_words
-from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
+from gln.engine.ensemble.ensemble import Member, NetworkInputs, Role
 from gln.engine.jit import WritableArrays
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.surgery import with_inputs
@@ -43,7 +43,7 @@ class Scaler(Protocol):
 
 
 class Inputs(NamedTuple):
-    """What is known of the inputs of a network, or of a block of them."""
+    """What is known of the inputs of a network, or of some of them."""
 
     names: list[Hashable]  # K, which stay the same when the featurizer grows
     features: np.ndarray  # (K, 2), the two features of each, or the only one twice; -1 for predictions of linear models
@@ -90,30 +90,30 @@ class Featurizer(WritableArrays):
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def learn(self, samples: Samples, batch: TargetBatch) -> FeatureBlocks:  # (F, B)
+    def learn(self, samples: Samples, batch: TargetBatch) -> NetworkInputs:  # (F, B)
         """Count samples, which have been checked, one by one, and standardise each by those up to it."""
         columns, _ = features_and_words(samples)
         if self.encoding is not None:
             assert batch.counted is not None
             columns = self.encoding.learn(columns, batch.counted, batch.step_sizes)
-        return self.blocks(self.standardizer.learn_checked(columns), samples, batch)
+        return self.inputs(self.standardizer.learn_checked(columns), samples, batch)
 
-    def transform(self, samples: Samples) -> FeatureBlocks:  # (F, B)
+    def transform(self, samples: Samples) -> NetworkInputs:  # (F, B)
         """Standardise samples by those counted before.
 
         Raises ValueError for the wrong number of features, or infinity.
         """
-        return self.blocks(self.standardised(samples), samples)
+        return self.inputs(self.standardised(samples), samples)
 
     def standardised(self, samples: Samples) -> Matrix:  # (F, B) -> (D, B)
         features, _ = features_and_words(samples)
         return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
 
-    def blocks(
+    def inputs(
         self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None
-    ) -> FeatureBlocks:  # (D, B), (F, B)
+    ) -> NetworkInputs:  # (D, B), (F, B)
         """What networks read of standardised samples. Base models also learn them if there are targets."""
-        return FeatureBlocks(columns, with_distances(columns), columns[:0])
+        return NetworkInputs(columns, with_distances(columns), columns[:0])
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
@@ -123,13 +123,13 @@ class Featurizer(WritableArrays):
 
     def inputs_of(self, role: Role) -> Inputs:
         """The inputs that a network of this role mixes."""
-        blocks, columns = self._blocks(), self.columns_of(role)
+        more, columns = self._more_inputs(), self.columns_of(role)
         pairs = Inputs.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
-        names, features, at_mean = zip(*(blocks[name] for name in role.blocks), pairs, strict=True)
+        names, features, at_mean = zip(*(more[name] for name in role.mixes), pairs, strict=True)
         return Inputs([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
 
-    def _blocks(self) -> dict[str, Inputs]:
-        """Blocks of inputs besides columns and distances."""
+    def _more_inputs(self) -> dict[str, Inputs]:
+        """Inputs besides columns and distances, by what roles call them."""
         return {}
 
     def widened(self, member: Member, before: Featurizer) -> Member:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from gln.engine.batches import CHUNK, Samples, check_magnitude, check_steps, chunks, dense, features_and_words, steps_of
-from gln.engine.ensemble.ensemble import Ensemble, FeatureBlocks
+from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
@@ -166,10 +166,10 @@ class NetworkModel(Generic[F]):
         self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # (F, B) -> (C, B)
         """Learn samples of which none brings anything new. Returns the standardised means before each, if needed."""
-        return self.learn_blocks(self.featurizer.learn(samples, batch), batch, batch_size, predicts)
+        return self.learn_inputs(self.featurizer.learn(samples, batch), batch, batch_size, predicts)
 
-    def learn_blocks(
-        self, blocks: FeatureBlocks, batch: TargetBatch, batch_size: int, predicts: bool
+    def learn_inputs(
+        self, read: NetworkInputs, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
         """`learn_segment` after the featurizer."""
         means = None
@@ -177,7 +177,7 @@ class NetworkModel(Generic[F]):
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(batch.targets, means), rates
-            combined = ensemble.learn(blocks, *learned, batch.step_sizes, batch_size, combines)
+            combined = ensemble.learn(read, *learned, batch.step_sizes, batch_size, combines)
             means = combined if ensemble is self.means else means
         return means
 
@@ -238,8 +238,8 @@ class NetworkModel(Generic[F]):
         ensembles = self.means, self.variances
 
         def predict(chunk: Samples) -> np.ndarray:
-            blocks = self.featurizer.transform(chunk)
-            return np.stack([self.targets.in_units(ensemble.predict(blocks), ensemble) for ensemble in ensembles])
+            read = self.featurizer.transform(chunk)
+            return np.stack([self.targets.in_units(ensemble.predict(read), ensemble) for ensemble in ensembles])
 
         mean, variance = by_chunks(predict, samples)
         return mean, np.maximum(np.sqrt(variance), LEAST_STD)
@@ -263,13 +263,13 @@ class NetworkModel(Generic[F]):
         linear models are explained by themselves.
         """
         (features, words), heads = features_and_words(samples), self.means.heads
-        blocks, (weights, _) = self.featurizer.transform(samples), self.means.stacking_weights()
+        read, (weights, _) = self.featurizer.transform(samples), self.means.stacking_weights()
         known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
         contributions = np.zeros((len(known), heads, features.shape[1]))
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
-        linear_slopes = np.zeros((heads, blocks.linear.shape[0], features.shape[1]))
+        linear_slopes = np.zeros((heads, read.linear.shape[0], features.shape[1]))
         for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
-            inputs, columns = map(dense, blocks.of(member))
+            inputs, columns = map(dense, read.of(member))
             slopes, constants, _ = member.network.explain(inputs, columns)
             slopes = weight[:, None] * slopes.reshape(heads, *inputs.shape)  # (C, K, B)
             _, input_features, at_mean = self.featurizer.inputs_of(member.role)
@@ -280,13 +280,13 @@ class NetworkModel(Generic[F]):
                 np.add.at(contributions, input_features[linear:, place], halves)
             constant += weight * constants + (slopes * at_mean).sum(axis=1)
         contributions = contributions.transpose(1, 2, 0)
-        of_linear = self.explain_linear(samples, blocks, linear_slopes, weights.weights, known)
+        of_linear = self.explain_linear(samples, read, linear_slopes, weights.weights, known)
         if of_linear is not None:
             contributions, constant = contributions + of_linear[0], constant + of_linear[1]
         return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
 
     def explain_linear(
-        self, samples: Samples, blocks: FeatureBlocks, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+        self, samples: Samples, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:  # (F, B), -, (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B)
         """What linear models add to an explanation, if there are any: predictions change by `slopes` with theirs."""
         return None

@@ -100,18 +100,20 @@ def run(
     Returns the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
-    apart = bool(np.isinf(batch.targets).any())  # these heads see no lesson: a pass of its own predicts all of them
+    separately = bool(
+        np.isinf(batch.targets).any()
+    )  # these heads see no lesson: a pass of its own predicts all of them
     for b in range(begin, count if learns else 1):
-        alone = batch
+        single = batch
         if learns:
             needed = most_terms(batch.words, b, state.numbers, state.crosses)
             if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
                 return b
             if count > 1:
-                alone = sample(batch, b)
-        for is_lesson in range(0 if apart or not learns else 1, 2 if learns else 1):
+                single = sample(batch, b)
+        for is_lesson in range(0 if separately or not learns else 1, 2 if learns else 1):
             networks = state.learners if is_lesson else state.predictors
-            step(alone, b, predicted, counted, number, is_lesson, apart, counts, networks, state)
+            step(single, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
     return count
 
 
@@ -127,10 +129,10 @@ def sample(batch: Batch, b: int) -> Batch:
 
 @compiled
 def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
-    alone = np.empty((len(array), 1), array.dtype)
+    single = np.empty((len(array), 1), array.dtype)
     for i in range(len(array)):
-        alone[i, 0] = array[i, b]
-    return alone
+        single[i, 0] = array[i, b]
+    return single
 
 
 @inlined
@@ -141,7 +143,7 @@ def step(
     counted: np.ndarray,
     number: int,
     is_lesson: int,
-    apart: bool,
+    separately: bool,
     counts: bool,
     networks: Any,
     state: State,
@@ -201,7 +203,7 @@ def step(
                 add_counts(state.counts[first + m], contexts, counted)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
-        if not (learns and apart):
+        if not (learns and separately):
             combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):

@@ -12,7 +12,7 @@ import numpy as np
 
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Matrix, Samples, features_and_words
-from gln.engine.ensemble.ensemble import FeatureBlocks, Role
+from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
 from gln.engine.model.targets import TargetBatch
 from gln.engine.preprocessing.basis_expansion import with_distances
@@ -53,7 +53,7 @@ class StreamFeaturizer(Featurizer):
         if self.memory is not None and self.memory not in np.flatnonzero(self.numbers < 0):
             raise bad("memory", "a category", self.memory)
 
-    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
         base_models = self.base_models
         if base_models is None:
             inputs, linear = with_distances(columns), columns[:0]
@@ -62,10 +62,10 @@ class StreamFeaturizer(Featurizer):
             inputs = base_models.predict(columns, *features_and_words(samples), self.numbers, *learned)[self.size :]
             linear = inputs[: base_models.linear_size]
         if self.memory is None:
-            return FeatureBlocks(columns, inputs, linear)
+            return NetworkInputs(columns, inputs, linear)
         without, first = columns[self._columns_without_memory()], len(inputs) - 2 * len(columns)
         inputs_without = np.concatenate([inputs[:first], with_distances(without)])
-        return FeatureBlocks(without, inputs_without, linear, (inputs[first:], columns))
+        return NetworkInputs(without, inputs_without, linear, (inputs[first:], columns))
 
     @property
     def linear_models(self) -> int:
@@ -78,14 +78,17 @@ class StreamFeaturizer(Featurizer):
     def _columns_without_memory(self) -> np.ndarray:
         return np.flatnonzero(self.feature_of_columns != self.memory)
 
-    def _blocks(self) -> dict[str, Inputs]:
+    def _more_inputs(self) -> dict[str, Inputs]:
         if self.base_models is None:
             nothing = Inputs.of([], np.zeros(0, int))
             return {"linear": nothing, "bin_means": nothing}
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []
         features = self.feature_of_columns[self.base_models.bin_means.features]
-        return {"linear": Inputs.of(linear, np.full(len(linear), -1)), "bin_means": Inputs.of(bin_means, features)}
+        return {
+            "linear": Inputs.of(linear, np.full(len(linear), -1)),
+            "bin_means": Inputs.of(bin_means, features),
+        }
 
     def with_class(self, count: int) -> StreamFeaturizer:
         grown = super().with_class(count)

@@ -17,7 +17,7 @@ import numpy as np
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, Samples, dense, features_and_words
-from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, FeatureBlocks, Role
+from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
@@ -97,12 +97,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
-    def learn_blocks(
-        self, blocks: FeatureBlocks, batch: TargetBatch, batch_size: int, predicts: bool
+    def learn_inputs(
+        self, read: NetworkInputs, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
         if self.counts is not None:
-            self.counts.learn(self.contexts(blocks.columns), batch.targets)
-        return super().learn_blocks(blocks, batch, batch_size, predicts)
+            self.counts.learn(self.contexts(read.columns), batch.targets)
+        return super().learn_inputs(read, batch, batch_size, predicts)
 
     def progressive(
         self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
@@ -253,14 +253,14 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         return np.concatenate(rows)
 
     def explain_linear(
-        self, samples: Samples, blocks: FeatureBlocks, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+        self, samples: Samples, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
         featurizer, heads = self.featurizer, np.arange(self.means.heads)
         if featurizer.base_models is None:
             return None
         for model, weight in enumerate(weights[len(self.means.members) :]):
             slopes[heads, model * len(heads) + heads] += weight[:, None]
-        columns = blocks.columns if blocks.memory is None else blocks.memory[1]
+        columns = read.columns if read.memory is None else read.memory[1]
         arguments = columns, *features_and_words(samples), featurizer.numbers, featurizer.feature_of_columns, known
         of_linear, constant = featurizer.base_models.explain(*arguments)
         return np.einsum("clb,lbn->cbn", slopes, of_linear), np.einsum("clb,lb->cb", slopes, constant)

@@ -19,7 +19,7 @@ from scipy.sparse import issparse
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, Samples, chunks, dense, spread
-from gln.engine.ensemble.ensemble import FeatureBlocks, Role
+from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.head_sampling import MANY_CLASSES
@@ -46,11 +46,11 @@ FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
 class PlainFeaturizer(Featurizer):
     """Columns alone: for wide sparse samples, and for single networks."""
 
-    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
-        return FeatureBlocks(columns, columns, columns[:0])
+    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
+        return NetworkInputs(columns, columns, columns[:0])
 
-    def blocks_of(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
-        return FeatureBlocks(columns.T, columns.T, columns.T[:0])
+    def from_columns(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
+        return NetworkInputs(columns.T, columns.T, columns.T[:0])
 
     def inputs_of(self, role: Role) -> Inputs:
         return Inputs.of(range(self.size), self.feature_of_columns)
@@ -74,20 +74,20 @@ class TableFeaturizer(Featurizer):
         if not (pieces.high > pieces.low).all() or binned != size:
             raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
 
-    def blocks(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> FeatureBlocks:
+    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
         bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples)).T
-        return self.blocks_of(columns.T, bin_means)
+        return self.from_columns(columns.T, bin_means)
 
-    def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
-        """The blocks of samples with these columns (B, D) and means of bins (B, E); without `expands`, of columns and
-        distances alone."""
+    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
+        """What networks read of samples with these columns (B, D) and means of bins (B, E); without `expands`, columns
+        and distances alone."""
         if bin_means is None or not expands:
             bin_means = columns[:, :0]
         arrays = np.ascontiguousarray(columns), np.ascontiguousarray(bin_means)
         inputs = with_expansions(*arrays, self.pieces if expands else NO_PIECES).T
-        return FeatureBlocks(columns.T, inputs, inputs[:0])
+        return NetworkInputs(columns.T, inputs, inputs[:0])
 
-    def _blocks(self) -> dict[str, Inputs]:
+    def _more_inputs(self) -> dict[str, Inputs]:
         features = self.feature_of_columns[self.pieces.features]
         at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
         of_means = np.zeros(0, int) if self.bin_means is None else self.bin_means.features
@@ -130,11 +130,11 @@ class TableInputs(NamedTuple):
         columns = rows_of(self.columns, self.indices[rows]).T
         return columns if self.are_standardised else self.featurizer.standardizer.transform(columns)
 
-    def read(self, rows: np.ndarray, expands: bool = True) -> FeatureBlocks:  # (n,)
+    def read(self, rows: np.ndarray, expands: bool = True) -> NetworkInputs:  # (n,)
         """What networks mix and see; without `expands`, no expansions and bin means."""
         columns = self.columns_of(rows)
         bin_means = rows_of(self.bin_means, self.indices[rows]) if expands and self.bin_means is not None else None
-        return self.featurizer.blocks_of(columns.T, bin_means, expands)
+        return self.featurizer.from_columns(columns.T, bin_means, expands)
 
     def only(self, rows: np.ndarray) -> TableInputs:  # (n,)
         """These rows without the others, each as a sample."""

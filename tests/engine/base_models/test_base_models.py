@@ -534,5 +534,5 @@ def test_states_that_do_not_fit_are_refused():
             HashedLinear(**state | {name: changed})
     cells = trained(3, True, True).bin_means
     for name in ("counts", "sums", "grids", "totals"):
-        with pytest.raises(ValueError, match="cells: expected"):
+        with pytest.raises(ValueError, match="bin_means: expected"):
             cells._replace(**{name: getattr(cells, name)[1:]}).checked(2, 3)

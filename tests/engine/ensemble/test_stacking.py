@@ -151,9 +151,9 @@ def test_a_class_of_one_sample_is_learned_by_all():
     X, y = np.arange(40.0)[:, None], np.zeros(40, int)
     y[-1] = 1
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
-    blocks = model.learner_.featurizer.transform(X.T)
+    read = model.learner_.featurizer.transform(X.T)
     for member in model.learner_.means.members:
-        p = member.network.predict(*blocks.of(member))
+        p = member.network.predict(*read.of(member))
         # In training, the bin of the sample could say nothing about its class.
         assert p[-1] > 2 * np.median(p) if member.role == EXPANDED else p[-1] == p.max()
 
