@@ -172,10 +172,10 @@ def as_rows(samples: Samples) -> NamedRows:
     is_word = [[(name, v) for name, v in x.items() if name != "number" and isinstance(v, float)] for x in samples]
     names = sorted({name for words in is_word for name, _ in words})
     others = [{name: v for name, v in x.items() if name not in names} for x in samples]
-    starts = np.cumsum([0, *map(len, is_word)])
+    owners = np.arange(len(samples)).repeat([*map(len, is_word)])
     places = np.array([names.index(name) for words in is_word for name, _ in words], int)
     values = np.array([value for words in is_word for _, value in words], float)
-    return NamedRows(pd.DataFrame(others), NamedWords(starts, places, names, values))
+    return NamedRows(pd.DataFrame(others), NamedWords(owners, places, names, values))
 
 
 GROUPED: dict[str, tuple[type, dict[str, Any]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
 
 def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
     """New levels in a column (N,), with the next codes, in order of appearance or sorted."""
-    found = dict.fromkeys(_level(value) for value in _distinct(column)[1])
+    found = dict.fromkeys(level_of(value) for value in distinct(column)[1])
     new = [level for level in found if level not in levels]
     if not in_order:
         new.sort(key=lambda level: (isinstance(level, str), level))
@@ -130,34 +130,27 @@ def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Leve
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
-    places, found = _distinct(column)
-    codes = [levels.get(_level(value), np.nan) for value in found]
+    places, found = distinct(column)
+    codes = [levels.get(level_of(value), np.nan) for value in found]
     return np.array([*codes, np.nan])[places]  # place -1 is a missing value
 
 
-def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tuple[np.ndarray, Levels]:  # (N,) -> (N,)
-    """The code of each value, NaN if it is missing, and new levels if this `learns`; else unknown ones are missing.
+def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
+    """The code of a level, or the number of a name, of which `count` are known.
 
-    From MOST_LEVELS on, new levels share the codes of others.
+    An unknown one is added to `new`, or without it is NaN. From `most` on, further ones share numbers.
     """
-    places, found = _distinct(column)
-    new: Levels = {}
-    codes = [code_of(_level(value), levels, new if learns else None) for value in found]
-    return np.array([*codes, np.nan])[places], new
-
-
-def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
-    """The code of a level. An unknown one is added to `new`, or without it is missing, unless it shares a code."""
-    code = levels.get(level, -1)
-    if code < 0 and new is not None:
-        code = new.get(level, -1)
-    if code >= 0:
-        return code
-    if (count := len(levels) + (0 if new is None else len(new))) >= MOST_LEVELS:
-        return shared_number(level, MOST_LEVELS)
+    if key in known:
+        return known[key]
+    if new is not None:
+        if key in new:
+            return new[key]
+        count += len(new)
+    if count >= most:
+        return shared_number(key, most)
     if new is None:
         return np.nan
-    new[level] = count
+    new[key] = count
     return count
 
 
@@ -166,7 +159,7 @@ def shared_number(name: Any, most: int) -> int:
     return zlib.crc32(repr(name).encode()) % most
 
 
-def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
+def distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
     """The place of each value among the distinct ones, -1 if it is missing, and these, in order of appearance."""
     try:
         return pd.factorize(column)
@@ -191,7 +184,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def _level(value: Any) -> Any:
+def level_of(value: Any) -> Any:
     """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.values import check_dictionary, check_frame, number_of
+from gln.engine.streaming.values import check_dictionary, check_frame, has_values, number_of
 
 # Kinds of values that NumPy converts to floats as they are.
 NUMBERS = frozenset([float, int, bool, type(None), np.float64, np.float32, np.int64, np.int32, np.bool_])
@@ -31,25 +31,33 @@ def always(name: Hashable) -> bool:
 class NamedWords(NamedTuple):
     """Numbers with names, of samples one after another; NaN for a missing one."""
 
-    starts: np.ndarray  # (N + 1,), where those of each sample begin
+    samples: np.ndarray  # (T,)
     places: np.ndarray  # (T,), of their names
     names: Sequence[Hashable]  # V
     values: np.ndarray  # (T,)
-
-    @property
-    def samples(self) -> np.ndarray:  # (T,)
-        """The sample of each word."""
-        return np.arange(len(self.starts) - 1).repeat(np.diff(self.starts))
 
     @property
     def used(self) -> list[Hashable]:
         """The names of the words."""
         return [self.names[place] for place in dict.fromkeys(self.places[self.values == self.values].tolist())]
 
+    def where(self, chosen: np.ndarray) -> NamedWords:  # (T,)
+        return NamedWords(self.samples[chosen], self.places[chosen], self.names, self.values[chosen])
+
     def of(self, rows: slice) -> NamedWords:
-        starts = self.starts[rows.start : rows.stop + 1]
-        words = slice(starts[0], starts[-1])
-        return NamedWords(starts - starts[0], self.places[words], self.names, self.values[words])
+        first, last = np.searchsorted(self.samples, [rows.start, rows.stop])
+        words = slice(first, last)
+        return NamedWords(self.samples[words] - rows.start, self.places[words], self.names, self.values[words])
+
+
+def joined(words: Sequence[NamedWords]) -> NamedWords:
+    """Words of different names."""
+    if len(words) == 1:
+        return words[0]
+    firsts = np.cumsum([0, *(len(each.names) for each in words)])
+    places = np.concatenate([each.places + first for each, first in zip(words, firsts, strict=False)])
+    samples, values = (np.concatenate([getattr(each, kind) for each in words]) for kind in ("samples", "values"))
+    return NamedWords(samples, places, [name for each in words for name in each.names], values)
 
 
 @dataclasses.dataclass
@@ -63,6 +71,13 @@ class NamedRows:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def names(self) -> Iterator[Hashable]:
+        """The names that some of the samples have."""
+        yield from (name for name, column in self.frame.items() if has_values(column).any())
+        if self.words is not None:
+            yield from self.words.used
 
     def of(self, rows: slice) -> NamedRows:
         if rows.stop - rows.start == len(self):
@@ -103,9 +118,9 @@ def _of_dictionaries(samples: Sequence[Mapping[Hashable, Any]]) -> NamedRows:
         return NamedRows(rows)
     numbers = {name: i for i, name in enumerate(names)}
     found = [[(numbers[name], value) for name, value in x.items() if name in numbers] for x in samples]
-    starts = np.cumsum([0, *map(len, found)])
+    owners = np.arange(len(samples)).repeat([*map(len, found)])
     places, values = zip(*itertools.chain(*found), strict=True)
-    return NamedRows(rows, NamedWords(starts, np.array(places), names, _floats(values, names, places)))
+    return NamedRows(rows, NamedWords(owners, np.array(places), names, _floats(values, names, places)))
 
 
 def _column(values: list[Any]) -> pd.Series:  # N -> (N,)
