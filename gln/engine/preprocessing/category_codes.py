@@ -17,7 +17,6 @@ import pandas as pd
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
-MOST_LEVELS = 1 << 17  # of a category of a stream that have codes of their own
 SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
@@ -119,18 +118,16 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
     return table.astype(np.float64)
 
 
-def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
-    """New levels in a column (N,), with the next codes, in order of appearance or sorted."""
-    found = dict.fromkeys(level_of(value) for value in distinct(column)[1])
-    new = [level for level in found if level not in levels]
-    if not in_order:
-        new.sort(key=lambda level: (isinstance(level, str), level))
-    return {level: len(levels) + i for i, level in enumerate(new)}
+def new_levels(levels: Levels, column: pd.Series) -> Levels:
+    """New levels in a column (N,), sorted, with the next codes."""
+    new = {level_of(value) for value in _distinct(column)[1]} - levels.keys()
+    in_order = sorted(new, key=lambda level: (isinstance(level, str), level))
+    return {level: code for code, level in enumerate(in_order, len(levels))}
 
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
-    places, found = distinct(column)
+    places, found = _distinct(column)
     codes = [levels.get(level_of(value), np.nan) for value in found]
     return np.array([*codes, np.nan])[places]  # place -1 is a missing value
 
@@ -159,7 +156,7 @@ def shared_number(name: Any, most: int) -> int:
     return zlib.crc32(repr(name).encode()) % most
 
 
-def distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
+def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
     """The place of each value among the distinct ones, -1 if it is missing, and these, in order of appearance."""
     try:
         return pd.factorize(column)

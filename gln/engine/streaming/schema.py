@@ -24,18 +24,10 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.jit import compiled
-from gln.engine.preprocessing import category_codes
-from gln.engine.preprocessing.category_codes import (
-    Levels,
-    code_of,
-    distinct,
-    level_of,
-    warn_of_numbers,
-)
+from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import bad
-from gln.engine.streaming.named_rows import NamedRows, NamedWords, joined, named_rows
+from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
@@ -44,6 +36,7 @@ AT_ONCE = 20  # keys of the first sample that become features at once; of more, 
 ENOUGH, SHARE = 10, 20
 MOST_FEATURES = 1000  # with more, words stay words
 MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
+MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 PREVIOUS = ("previous", "label")  # name of the feature that is the label of the previous sample
@@ -140,7 +133,11 @@ class StreamSchema:
     @property
     def categorical(self) -> Set[int]:
         """Places of the features that are categories."""
-        return {place for name, place in self.places.items() if name in self.levels or name in self.always}
+        return self._categorical(self.places, ())
+
+    def _categorical(self, places: Mapping[Hashable, int], new: Iterable[Hashable]) -> Set[int]:
+        names = itertools.chain(places.keys() & self.levels.keys(), new, self.always)
+        return {places[name] for name in names if name in places}
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
@@ -190,21 +187,18 @@ class StreamSchema:
             numbers, index = np.unique(words.numbers[new], return_index=True)
             self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
             self.words.update(change.words)
-        if len(words.numbers):
-            compiled(_count)(words.numbers, self.occurrences[1])
+        np.add.at(self.occurrences[1], words.numbers, 1)
         self.sample_count += change.batch.shape[1]
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
     def encode(self, x: Mapping[Hashable, Any]) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        batch = self._sample(self._values(x, None), self.places, None)
-        return self._with_previous(batch) if self.memory else batch
+        return self._with_previous(self._sample(self._values(x, None), self.places, None), self.places, self.previous)
 
     def encode_rows(self, samples: Any) -> SampleBatch:
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
-        batch = self._samples(named_rows(samples), self.places, None)
-        return self._with_previous(batch) if self.memory else batch
+        return self._with_previous(self._samples(named_rows(samples), self.places, None), self.places, self.previous)
 
     def propose(
         self, x: Mapping[Hashable, Any], labels: Sequence[Hashable] | None = None, at_once: float | None = None
@@ -221,7 +215,7 @@ class StreamSchema:
 
     def propose_rows(self, rows: NamedRows, labels: Sequence[Hashable] | None = None) -> SchemaChange:
         """Convert samples for learning, as `propose`; where it brings features, a single one."""
-        new, places = NewNames({}, {}), self._places_with(rows.names)
+        new, places = NewNames({}, {}), self._places_with(rows.used_names())
         return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
 
     def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
@@ -255,35 +249,46 @@ class StreamSchema:
 
         New levels and words are added to `new`. Without it, unknown ones are left out.
         """
-        features, found = features_of({}, places).repeat(len(rows), axis=1), []
+        features = features_of({}, places).repeat(len(rows), axis=1)
         for name, place in places.items():
             if name not in self.levels and name not in ADDED and rows.is_zero(name):
                 features[place] = 0.0
+        names, samples, values = list[Hashable](), [np.zeros(0, int)], [np.zeros(0)]
         for name, column in rows.frame.items():
-            values = self._column(name, column, new)
+            of_column = self._column(name, column, new)
             if name in places:
-                np.copyto(features[places[name]], values, where=values == values)
-            elif len(samples := np.flatnonzero(values == values)):
-                found.append(NamedWords(samples, np.zeros(len(samples), int), [name], values[samples]))
-        if rows.words is not None and len(rows.words.places):
-            self._check_words(rows.words, rows.frame)
-            feature = np.array([places.get(name, -1) for name in rows.words.names])[rows.words.places]
-            is_feature = feature >= 0
-            features[feature[is_feature], rows.words.samples[is_feature]] = rows.words.values[is_feature]
-            found.append(rows.words.where(~is_feature & (rows.words.values == rows.words.values)))
-        return SampleBatch(features, self._words_of(joined(found), len(rows), new) if found else no_words(len(rows)))
-
-    def _words_of(self, words: NamedWords, count: int, new: NewNames | None) -> Words:
-        """Words of `count` samples, those of each in the order of their numbers."""
-        samples, places, names, values = words
-        backwards = zip(places[::-1].tolist(), samples[::-1].tolist(), strict=True)
-        known, levels = (
-            self._numbers_of({names[place]: sample for place, sample in backwards}, new),
-            {} if new is None else new.levels,
+                np.copyto(features[places[name]], of_column, where=of_column == of_column)
+            elif len(has := np.flatnonzero(of_column == of_column)):
+                names += [name] * len(has)
+                samples.append(has)
+                values.append(of_column[has])
+        found = [self._values(x, new) for x in rows.dictionaries]
+        for name in () if new is None else new.levels.keys() - self.levels.keys():
+            self._is_category(name, rows.values_of(name))
+        names += itertools.chain(*found)
+        samples.append(np.arange(len(found)).repeat([*map(len, found)]))
+        values.append(np.array([value for of_sample in found for value in of_sample.values()], np.float64))
+        of_samples, of_values = np.concatenate(samples), np.concatenate(values)
+        feature, has = np.array([places.get(name, -1) for name in names], int), of_values == of_values
+        known, others = has & (feature >= 0), np.flatnonzero(has & (feature < 0))
+        features[feature[known], of_samples[known]] = of_values[known]
+        words = self._words_of(
+            [names[i] for i in others.tolist()], of_samples[others], of_values[others], len(rows), new
         )
-        numbers = np.array([known.get(name, -1) for name in names])[places]
-        are_codes = np.array([name in self.levels or name in levels for name in names])[places]
+        return SampleBatch(features, words)
+
+    def _words_of(
+        self, names: Sequence[Hashable], samples: np.ndarray, values: np.ndarray, count: int, new: NewNames | None
+    ) -> Words:  # T, (T,), (T,)
+        """Words of `count` samples, those of each in the order of their numbers."""
+        if not names:
+            return no_words(count)
+        firsts = dict(zip(reversed(names), samples[::-1].tolist(), strict=True))
+        of_names, levels = self._numbers_of(firsts, new), {} if new is None else new.levels
+        texts = {name for name in firsts if name in self.levels or name in levels}
+        are_codes = np.array([name in texts for name in names])
         codes, values = np.where(are_codes, values, -1).astype(np.int64), np.where(are_codes, 1.0, values)
+        numbers = np.array([of_names.get(name, -1) for name in names])
         keys = (samples << 32) | numbers  # below 0 without a number
         order = keys.argsort()
         if (np.diff(keys[order]) == 0).any():  # numbers that words share
@@ -291,14 +296,6 @@ class StreamSchema:
         starts = np.searchsorted(keys[order], np.arange(count + 1) << 32)
         order = order[starts[0] :]
         return Words(starts - starts[0], numbers[order], codes[order], values[order])
-
-    def _check_words(self, words: NamedWords, frame: pd.DataFrame) -> None:
-        """Raise ValueError for words that should be text, and for those too large."""
-        for name in words.names:
-            if name in self.levels or name in frame:
-                self._is_category(name, [0.0, "text"])
-        for place in np.flatnonzero(np.abs(words.values) > MOST)[:1].tolist():
-            number_of(words.names[words.places[place]], float(words.values[place]))
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
@@ -319,7 +316,12 @@ class StreamSchema:
     def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
         """The values of a column as `_numbers`, NaN where they are missing."""
         if column.dtype.kind not in "biuf" or name in self.levels:
-            places, found = distinct(column)
+            found: Iterable[Any]
+            try:
+                places, found = pd.factorize(column)
+            except TypeError:  # lists, for example, have no hash
+                found, has = column.dropna(), column.notna().to_numpy()
+                places = np.where(has, has.cumsum() - 1, -1)
             return np.array([*self._numbers(name, found, new), np.nan])[places]  # place -1 is a missing value
         values = column.to_numpy(np.float64, na_value=np.nan)
         if isinstance(column.dtype, pd.SparseDtype):
@@ -334,8 +336,8 @@ class StreamSchema:
         """
         if not self._is_category(name, values):
             return [number_of(name, value) for value in values]
-        known, found = self.levels.get(name, {}), None if new is None else dict[Any, int]()
-        codes = [code_of(level_of(value), known, found, len(known), category_codes.MOST_LEVELS) for value in values]
+        known, found = self.levels.get(name, {}), None if new is None else new.levels.get(name, {})
+        codes = [code_of(level_of(value), known, found, len(known), MOST_LEVELS) for value in values]
         if new is not None and found:
             new.levels[name] = found
         return codes
@@ -381,23 +383,20 @@ class StreamSchema:
         levels, words = new
         for name in levels.keys() - texts:
             warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
-        categorical: Set[int] = frozenset()
-        if self.levels or levels or self.always:
-            names = (places.keys() & self.levels.keys()) | levels.keys() | self.always
-            categorical = {places[name] for name in names if name in places}
+        categorical = self._categorical(places, levels)
         if labels is None:
             return SchemaChange(batch, places, categorical, levels, words)
         numbers, classes = self.classes, [label for label in dict.fromkeys(labels) if label not in self.classes]
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        if self.memory and places:
-            batch.features[places[PREVIOUS]] = previous_codes([self.previous, *targets[:-1]])
+        batch = self._with_previous(batch, places, [self.previous, *targets[:-1]])
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
 
-    def _with_previous(self, batch: SampleBatch) -> SampleBatch:
-        if self.places:
-            batch.features[self.places[PREVIOUS]] = previous_codes(self.previous)
+    def _with_previous(self, batch: SampleBatch, places: Mapping[Hashable, int], numbers: Any) -> SampleBatch:
+        """Fill in previous labels as codes from MOST_ONE_HOT on, where levels have statistics and add no columns."""
+        if self.memory and places:
+            batch.features[places[PREVIOUS]] = np.add(numbers, MOST_ONE_HOT)
         return batch
 
     def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
@@ -425,19 +424,9 @@ def _order(name: Hashable) -> tuple[str, str]:
     return str(type(name)), str(name)
 
 
-def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
-    for number in numbers:
-        occurrences[number] += 1
-
-
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
     """The features of a sample with these values."""
     features = np.array([*map(values.get, places)], np.float64)[:, None]  # None, of a missing value, becomes NaN
     if CONSTANT in places:
         features[places[CONSTANT]] = 0
     return features
-
-
-def previous_codes(numbers: Any) -> np.ndarray:
-    """Codes of previous labels, from MOST_ONE_HOT on, where levels have statistics and add no columns."""
-    return np.add(numbers, MOST_ONE_HOT)

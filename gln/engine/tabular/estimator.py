@@ -213,7 +213,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _with_new(self, levels, column):
         """The levels of a category, and the new ones in a column."""
-        new = new_levels(levels, column, False)
+        new = new_levels(levels, column)
         if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
             warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
         return levels | new
@@ -318,7 +318,7 @@ class Estimator(Saveable, BaseEstimator):
         X = X if hasattr(X, "shape") else np.asarray(X, object)
         for i, levels in self._levels.items():
             column = column_of(X, i)
-            samples[i] = codes_of(column, levels | new_levels(levels, column, False))
+            samples[i] = codes_of(column, levels | new_levels(levels, column))
         return samples
 
     @property
