@@ -128,27 +128,23 @@ def new_levels(levels: Levels, column: pd.Series) -> Levels:
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
     places, found = _distinct(column)
-    codes = [levels.get(level_of(value), np.nan) for value in found]
-    return np.array([*codes, np.nan])[places]  # place -1 is a missing value
+    return np.array([*(levels.get(level_of(value), np.nan) for value in found), np.nan])[places]  # -1: a missing value
 
 
 def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
     """The code of a level, or the number of a name, of which `count` are known.
 
-    An unknown one is added to `new`, or without it is NaN. From `most` on, further ones share numbers.
+    An unknown one is added to `new`, or without it is NaN. From `most` on, further ones share codes.
     """
-    if key in known:
-        return known[key]
-    if new is not None:
-        if key in new:
-            return new[key]
-        count += len(new)
-    if count >= most:
+    for codes in (known, new or {}):
+        if key in codes:
+            return codes[key]
+    if (code := count + len(new or {})) >= most:
         return shared_number(key, most)
     if new is None:
         return np.nan
-    new[key] = count
-    return count
+    new[key] = code
+    return code
 
 
 def shared_number(name: Any, most: int) -> int:

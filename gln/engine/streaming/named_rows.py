@@ -16,10 +16,6 @@ from gln.engine.streaming.values import check_dictionary, check_frame, has_value
 NO_COLUMNS = pd.DataFrame()
 
 
-def never(name: Hashable) -> bool:
-    return False
-
-
 def always(name: Hashable) -> bool:
     return True
 
@@ -30,7 +26,8 @@ class NamedRows:
 
     frame: pd.DataFrame
     dictionaries: Sequence[Mapping[Any, Any]] = ()  # whose keys are no columns
-    is_zero: Callable[[Any], bool] = never  # whether a feature of this name that is absent is 0, as in sparse formats
+    # Whether a feature of this name that is absent is 0, as in sparse formats.
+    is_zero: Callable[[Any], bool] = lambda name: False
     texts: Set[Any] = frozenset()  # names of text on purpose, of which there is no warning if it reads as numbers
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ import copy
 import itertools
 import math
 import sys
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, w
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import bad
 from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
+from gln.engine.streaming.values import MOST, check_dictionary, has_values, is_missing, number_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
@@ -135,7 +135,9 @@ class StreamSchema:
         """Places of the features that are categories."""
         return self._categorical(self.places, ())
 
-    def _categorical(self, places: Mapping[Hashable, int], new: Iterable[Hashable]) -> Set[int]:
+    def _categorical(self, places: Mapping[Hashable, int], new: Collection[Hashable]) -> Set[int]:
+        if not (self.levels or new or self.always):
+            return frozenset()  # fast, for single samples
         names = itertools.chain(places.keys() & self.levels.keys(), new, self.always)
         return {places[name] for name in names if name in places}
 
@@ -187,7 +189,8 @@ class StreamSchema:
             numbers, index = np.unique(words.numbers[new], return_index=True)
             self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
             self.words.update(change.words)
-        np.add.at(self.occurrences[1], words.numbers, 1)
+        if len(words.numbers):
+            np.add.at(self.occurrences[1], words.numbers, 1)
         self.sample_count += change.batch.shape[1]
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
@@ -326,7 +329,8 @@ class StreamSchema:
         values = column.to_numpy(np.float64, na_value=np.nan)
         if isinstance(column.dtype, pd.SparseDtype):
             values = np.where(has_values(column), values, np.nan)
-        check_magnitudes(name, values)
+        for value in values[np.abs(values) > MOST].tolist():
+            number_of(name, value)  # raises the error
         return values
 
     def _numbers(self, name: Hashable, values: Iterable[Any], new: NewNames | None) -> list[float]:
@@ -390,7 +394,8 @@ class StreamSchema:
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        batch = self._with_previous(batch, places, [self.previous, *targets[:-1]])
+        if self.memory:
+            batch = self._with_previous(batch, places, [self.previous, *targets[:-1]])
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
 
     def _with_previous(self, batch: SampleBatch, places: Mapping[Hashable, int], numbers: Any) -> SampleBatch:
