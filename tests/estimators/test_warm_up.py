@@ -20,7 +20,6 @@ from gln.engine.jit import compiled
 from gln.engine.model import fused_step
 from gln.engine.networks import gate_counts, tree_halfspaces
 from gln.engine.preprocessing import basis_expansion, scaling, target_encoding
-from gln.engine.streaming import schema
 from gln import river
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -52,7 +51,7 @@ for arm in "abab":
     bandit.decide(context)
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
-loops = [gate_counts.count_rows, gate_counts.add_counts, schema._count, basis_expansion.fill_distances]
+loops = [gate_counts.count_rows, gate_counts.add_counts, basis_expansion.fill_distances]
 loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [basis_expansion.fill_expansions]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]

@@ -33,11 +33,10 @@ from gln.river import GLNClassifier
 
 def samples_of(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any], Any]]:
     """Line, features and words, and target of each sample; missing values are left out."""
-    rows: list[dict[Any, Any]] = chunk.rows.frame.astype(object).to_dict("records")
-    if (words := chunk.rows.words) is not None:
-        for sample, place, value in zip(words.samples, words.places, words.values, strict=True):
-            assert words.names[place] not in rows[sample]
-            rows[sample][words.names[place]] = value
+    rows: list[dict[Any, Any]] = chunk.rows.frame.astype(object).to_dict("records") or [{} for _ in chunk.lines]
+    for row, beside in zip(rows, chunk.rows.dictionaries, strict=False):
+        assert row.keys().isdisjoint(beside)
+        row.update(beside)
     for line, x, target in zip(chunk.lines, rows, chunk.targets, strict=True):
         yield line, known(x), target
 
@@ -807,7 +806,7 @@ def test_namespaces_that_are_always_new_take_linear_time():
     assert sum(len(chunk.lines) for chunk in chunks) == 4000
     assert time.process_time() - start < 5
     part = chunks[-1].rows.of(slice(0, 2))
-    assert list(part.frame.columns) == ["n3900", "n3901"]  # and not the hundred of the chunk
+    assert part.names == {"n3900", "n3901"}  # and not the hundred of the chunk
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numbers are names here
         names = [f"1 |user {i}\n" for i in range(40)]

@@ -85,7 +85,7 @@ def all_of(file: str, target: str | None = "kind", **options: Any) -> list[dict[
         chunks = list(read(source, form_of(file), target=target, **options))
     found: list[dict[str, Any]] = []
     for chunk in chunks:
-        frame = chunk.rows.frame.astype(object)
+        frame = pd.concat([chunk.rows.frame, pd.DataFrame(chunk.rows.dictionaries)], axis=1).astype(object)
         for row, y in zip(frame.where(frame.notna(), None).to_dict("records"), chunk.targets, strict=True):
             found.append(
                 {**{str(name): value for name, value in row.items()}, **({} if target is None else {target: y})}

@@ -17,7 +17,6 @@ import pandas as pd
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
-MOST_LEVELS = 1 << 17  # of a category of a stream that have codes of their own
 SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
@@ -123,44 +122,32 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
 
 
 def new_levels(levels: Levels, column: pd.Series) -> Levels:
-    """New levels in a column (N,), with the next codes, sorted."""
-    new = {_level(value) for value in _distinct(column)[1]} - levels.keys()
-    return {
-        level: len(levels) + i for i, level in enumerate(sorted(new, key=lambda level: (type(level) is str, level)))
-    }
+    """New levels in a column (N,), sorted, with the next codes."""
+    new = {level_of(value) for value in _distinct(column)[1]} - levels.keys()
+    in_order = sorted(new, key=lambda level: (isinstance(level, str), level))
+    return {level: code for code, level in enumerate(in_order, len(levels))}
 
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
     places, found = _distinct(column)
-    codes = [levels.get(_level(value), np.nan) for value in found]
-    return np.array([*codes, np.nan])[places]  # place -1 is a missing value
+    return np.array([*(levels.get(level_of(value), np.nan) for value in found), np.nan])[places]  # -1: a missing value
 
 
-def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tuple[np.ndarray, Levels]:  # (N,) -> (N,)
-    """The code of each value, NaN if it is missing, and new levels if this `learns`; else unknown ones are missing.
+def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
+    """The code of a level, or the number of a name, of which `count` are known.
 
-    From MOST_LEVELS on, new levels share the codes of others.
+    An unknown one is added to `new`, or without it is NaN. From `most` on, further ones share codes.
     """
-    places, found = _distinct(column)
-    new: Levels = {}
-    codes = [code_of(_level(value), levels, new if learns else None) for value in found]
-    return np.array([*codes, np.nan])[places], new
-
-
-def code_of(level: Hashable, levels: Levels, new: Levels | None) -> float:
-    """The code of a level. An unknown one is added to `new`, or without it is missing, unless it shares a code."""
-    code = levels.get(level, -1)
-    if code < 0 and new is not None:
-        code = new.get(level, -1)
-    if code >= 0:
-        return code
-    if (count := len(levels) + (0 if new is None else len(new))) >= MOST_LEVELS:
-        return shared_number(level, MOST_LEVELS)
+    for codes in (known, new or {}):
+        if key in codes:
+            return codes[key]
+    if (code := count + len(new or {})) >= most:
+        return shared_number(key, most)
     if new is None:
         return np.nan
-    new[level] = count
-    return count
+    new[key] = code
+    return code
 
 
 def shared_number(name: Hashable, most: int) -> int:
@@ -193,7 +180,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def _level(value: Hashable) -> Hashable:
+def level_of(value: Hashable) -> Hashable:
     """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
-    value = getattr(value, "item", lambda: value)()  # of NumPy's scalars
+    value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -204,7 +204,7 @@ class StreamEstimator(Part):
         brings_features = bool(not schema.places or schema.become)
         if brings_features:
             rows = slice(rows.start, rows.start + 1)
-        elif schema.words or samples.words is not None or not schema.places.keys() >= {*samples.frame.columns}:
+        elif schema.words or not schema.places.keys() >= samples.names:
             rows = slice(rows.start, min(rows.stop, rows.start + schema.until_check))
         segment = samples.of(rows)
         change = schema.propose_rows(segment, y[rows] if self.are_classes else None)

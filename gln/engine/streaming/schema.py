@@ -17,25 +17,18 @@ import copy
 import itertools
 import math
 import sys
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.jit import compiled
-from gln.engine.preprocessing.category_codes import (
-    Levels,
-    code_of,
-    codes_and_new_levels,
-    shared_number,
-    warn_of_numbers,
-)
+from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
+from gln.engine.streaming.values import MOST, check_dictionary, has_values, is_missing, number_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
@@ -43,6 +36,7 @@ AT_ONCE = 20  # keys of the first sample that become features at once; of more, 
 ENOUGH, SHARE = 10, 20
 MOST_FEATURES = 1000  # with more, words stay words
 MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
+MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 PREVIOUS = ("previous", "label")  # name of the feature that is the label of the previous sample
@@ -60,6 +54,13 @@ class SchemaChange(NamedTuple):
     words: dict[Hashable, int]  # numbers of new words, by name
     classes: Sequence[Hashable] = ()  # new ones
     targets: np.ndarray | None = None  # (B,), the number of each sample's class; None if targets are numbers
+
+
+class NewNames(NamedTuple):
+    """What samples to learn bring."""
+
+    levels: dict[Hashable, Levels]  # of categories, by name
+    words: dict[Hashable, int]  # their numbers, by name
 
 
 @saved(
@@ -137,7 +138,13 @@ class StreamSchema(Part):
     @property
     def categorical(self) -> Set[int]:
         """Places of the features that are categories."""
-        return {place for name, place in self.places.items() if name in self.levels or name in self.always}
+        return self._categorical(self.places, ())
+
+    def _categorical(self, places: Mapping[Hashable, int], new: Collection[Hashable]) -> Set[int]:
+        if not (self.levels or new or self.always):
+            return frozenset()  # fast, for single samples
+        names = itertools.chain(places.keys() & self.levels.keys(), new, self.always)
+        return {places[name] for name in names if name in places}
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
@@ -190,21 +197,18 @@ class StreamSchema(Part):
             self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
             self.words.update(change.words)
         if len(words.numbers):
-            compiled(_count)(words.numbers, self.occurrences[1])
+            np.add.at(self.occurrences[1], words.numbers, 1)
         self.sample_count += change.batch.shape[1]
 
-    # ---- Dictionaries ------------------------------------------------------------------------------------------------
+    # ---- Samples -----------------------------------------------------------------------------------------------------
 
     def encode(self, x: Mapping[Hashable, Any]) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        values, places = self._values(x), self.places
-        if values.keys() <= places.keys():
-            batch = SampleBatch(features_of(values, places), NO_WORDS)
-        else:
-            names = [name for name, value in values.items() if value == value and name not in places]
-            words = {name: number for name in names if (number := self._number(name)) >= 0}
-            batch = self._batch(values, words, places, {})
-        return self._with_previous(batch) if self.memory else batch
+        return self._with_previous(self._sample(self._values(x, None), self.places, None), self.places, self.previous)
+
+    def encode_rows(self, samples: Any) -> SampleBatch:
+        """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
+        return self._with_previous(self._samples(named_rows(samples), self.places, None), self.places, self.previous)
 
     def propose(
         self, x: Mapping[Hashable, Any], labels: Sequence[Hashable] | None = None, at_once: float | None = None
@@ -213,27 +217,100 @@ class StreamSchema(Part):
 
         `at_once` replaces the schema's. Raises ValueError for values that cannot be learned.
         """
-        levels: dict[Hashable, Levels] = {}
-        values, places = self._values(x, levels), self.places
-        if values.keys() <= places.keys() and not self.become:
-            batch = SampleBatch(features_of(values, places), NO_WORDS)
-            return self._change(batch, places, levels, {}, labels)
-        known = [name for name, value in values.items() if value == value]
-        places = self._places_with(known, at_once)
-        words, new = self._numbers(name for name in known if name not in places)
-        for name in self._without_number(levels, places, new):
-            del levels[name], words[name]
-        return self._change(self._batch(values, words, places, levels), places, levels, new, labels)
+        new = NewNames({}, {})
+        values, places = self._values(x, new), self.places
+        if self.become or (values and not places):
+            places = self._places_with([name for name, value in values.items() if value == value], at_once)
+        return self._change(self._sample(values, places, new), places, new, labels)
+
+    def propose_rows(self, rows: NamedRows, labels: Sequence[Hashable] | None = None) -> SchemaChange:
+        """Convert samples for learning, as `propose`; where it brings features, a single one."""
+        new, places = NewNames({}, {}), self._places_with(rows.used_names())
+        return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
 
     def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
         """Know the levels of the features in a dictionary from now on, and encode these features alone."""
-        levels: dict[Hashable, Levels] = {}
-        values = self._values({name: x[name] for name in x.keys() & self.places.keys()}, levels)
-        self._add_levels(levels)
+        new = NewNames({}, {})
+        values = self._values({name: x[name] for name in x.keys() & self.places.keys()}, new)
+        self._add_levels(new.levels)
         return features_of(values, self.places)
 
-    def _values(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> dict[Hashable, float]:
-        """The values of a sample as numbers; arguments as for `_value`."""
+    def _sample(
+        self, values: Mapping[Hashable, float], places: Mapping[Hashable, int], new: NewNames | None
+    ) -> SampleBatch:
+        """A sample of these values; what `_samples` does with a single row, in a tenth of the time."""
+        features = features_of(values, places)
+        if values.keys() <= places.keys():
+            return SampleBatch(features, NO_WORDS)
+        names = [name for name, value in values.items() if value == value and name not in places]
+        numbers, levels = self._numbers_of(dict.fromkeys(names, 0), new), {} if new is None else new.levels
+        found = [
+            (number, values[name], 1.0) if name in self.levels or name in levels else (number, -1, values[name])
+            for name, number in numbers.items()
+        ]
+        if not found:
+            return SampleBatch(features, NO_WORDS)
+        of_words, codes, amounts = zip(*sorted(found), strict=True)
+        words = Words(np.array([0, len(found)]), np.array(of_words), np.array(codes), np.array(amounts, np.float64))
+        return SampleBatch(features, words)
+
+    def _samples(self, rows: NamedRows, places: Mapping[Hashable, int], new: NewNames | None) -> SampleBatch:
+        """Samples with these features.
+
+        New levels and words are added to `new`. Without it, unknown ones are left out.
+        """
+        features = features_of({}, places).repeat(len(rows), axis=1)
+        for name, place in places.items():
+            if name not in self.levels and name not in ADDED and rows.is_zero(name):
+                features[place] = 0.0
+        names, samples, values = list[Hashable](), [np.zeros(0, int)], [np.zeros(0)]
+        for name, column in rows.frame.items():
+            of_column = self._column(name, column, new)
+            if name in places:
+                np.copyto(features[places[name]], of_column, where=of_column == of_column)
+            elif len(has := np.flatnonzero(of_column == of_column)):
+                names += [name] * len(has)
+                samples.append(has)
+                values.append(of_column[has])
+        found = [self._values(x, new) for x in rows.dictionaries]
+        for name in () if new is None else new.levels.keys() - self.levels.keys():
+            self._is_category(name, rows.values_of(name))
+        names += itertools.chain(*found)
+        samples.append(np.arange(len(found)).repeat([*map(len, found)]))
+        values.append(np.array([value for of_sample in found for value in of_sample.values()], np.float64))
+        of_samples, of_values = np.concatenate(samples), np.concatenate(values)
+        feature, has = np.array([places.get(name, -1) for name in names], int), of_values == of_values
+        known, others = has & (feature >= 0), np.flatnonzero(has & (feature < 0))
+        features[feature[known], of_samples[known]] = of_values[known]
+        words = self._words_of(
+            [names[i] for i in others.tolist()], of_samples[others], of_values[others], len(rows), new
+        )
+        return SampleBatch(features, words)
+
+    def _words_of(
+        self, names: Sequence[Hashable], samples: np.ndarray, values: np.ndarray, count: int, new: NewNames | None
+    ) -> Words:  # T, (T,), (T,)
+        """Words of `count` samples, those of each in the order of their numbers."""
+        if not names:
+            return no_words(count)
+        firsts = dict(zip(reversed(names), samples[::-1].tolist(), strict=True))
+        of_names, levels = self._numbers_of(firsts, new), {} if new is None else new.levels
+        texts = {name for name in firsts if name in self.levels or name in levels}
+        are_codes = np.array([name in texts for name in names])
+        codes, values = np.where(are_codes, values, -1).astype(np.int64), np.where(are_codes, 1.0, values)
+        numbers = np.array([of_names.get(name, -1) for name in names])
+        keys = (samples << 32) | numbers  # below 0 without a number
+        order = keys.argsort()
+        if (np.diff(keys[order]) == 0).any():  # numbers that words share
+            order = np.lexsort([values, codes, keys])
+        starts = np.searchsorted(keys[order], np.arange(count + 1) << 32)
+        order = order[starts[0] :]
+        return Words(starts - starts[0], numbers[order], codes[order], values[order])
+
+    # ---- Values ------------------------------------------------------------------------------------------------------
+
+    def _values(self, x: Mapping[Hashable, Any], new: NewNames | None) -> dict[Hashable, float]:
+        """The values of a sample as `_numbers`, NaN where they are missing."""
         levels, values = self.levels, {}
         check_dictionary(x)
         for name, value in x.items():
@@ -243,178 +320,38 @@ class StreamSchema(Part):
             elif kind is str and name in levels and value in levels[name]:
                 values[name] = levels[name][value]
             else:
-                values[name] = self._value(name, value, new)
+                values[name] = np.nan if is_missing(value) else self._numbers(name, [value], new)[0]
         return values
 
-    def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None) -> float:
-        """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or
-        without it become missing values."""
-        if is_missing(value):
-            return np.nan
-        if not self._is_category(name, [value]):
-            return number_of(name, value)
-        found: Levels | None = None if new is None else {}
-        code = code_of(value, self.levels.get(name, {}), found)
-        if new is not None and found:
-            new[name] = found
-        return code
+    def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
+        """The values of a column as `_numbers`, NaN where they are missing."""
+        if column.dtype.kind not in "biuf" or name in self.levels:
+            found: Iterable[Any]
+            try:
+                places, found = pd.factorize(column)
+            except TypeError:  # lists, for example, have no hash
+                found, has = column.dropna(), column.notna().to_numpy()
+                places = np.where(has, has.cumsum() - 1, -1)
+            return np.array([*self._numbers(name, found, new), np.nan])[places]  # place -1 is a missing value
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        if isinstance(column.dtype, pd.SparseDtype):
+            values = np.where(has_values(column), values, np.nan)
+        for value in values[np.abs(values) > MOST].tolist():
+            number_of(name, value)  # raises the error
+        return values
 
-    def _batch(
-        self,
-        values: Mapping[Hashable, float],
-        words: Mapping[Hashable, int],
-        places: Mapping[Hashable, int],
-        levels: Mapping[Hashable, Levels],
-    ) -> SampleBatch:
-        """A sample of these values, of which some are those of words, in the order of `_words_of`."""
-        found = sorted(
-            [(number, name in self.levels or name in levels, values[name]) for name, number in words.items()]
-        )
-        numbers = np.array([number for number, _, _ in found], np.int64)
-        codes = np.array([value if is_code else -1 for _, is_code, value in found], np.int64)
-        amounts = np.array([1.0 if is_code else value for _, is_code, value in found], np.float64)
-        return SampleBatch(features_of(values, places), Words(np.array([0, len(words)]), numbers, codes, amounts))
+    def _numbers(self, name: Hashable, values: Iterable[Any], new: NewNames | None) -> list[float]:
+        """Different values of a key as numbers or as codes of levels.
 
-    # ---- Many samples ------------------------------------------------------------------------------------------------
-
-    def encode_rows(self, samples: Any) -> SampleBatch:
-        """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
-        batch, _ = self._batch_of_rows(named_rows(samples), self.places, None)
-        return self._with_previous(batch) if self.memory else batch
-
-    def propose_rows(self, rows: NamedRows, labels: Sequence[Hashable] | None = None) -> SchemaChange:
-        """Convert samples for learning, as `propose`; where it brings features, a single one."""
-        levels: dict[Hashable, Levels] = {}
-        places = self.places
-        if self.become or not places:
-            known = (name for name, column in rows.frame.items() if has_values(column).any())
-            places = self._places_with(itertools.chain(known, [] if rows.words is None else rows.words.used))
-        batch, new = self._batch_of_rows(rows, places, levels)
-        return self._change(batch, places, levels, new, labels, rows.texts)
-
-    def _batch_of_rows(
-        self, rows: NamedRows, places: Mapping[Hashable, int], levels: dict[Hashable, Levels] | None
-    ) -> tuple[SampleBatch, dict[Hashable, int]]:
-        """Samples, and the numbers of new words; unknown levels are added to `levels`, or without it unknown levels and
-        words are left out."""
-        features, found = no_features(places, len(rows)), []
-        for name, place in places.items():
-            if name not in self.levels and name not in ADDED and rows.is_zero(name):
-                features[place] = 0.0
-        for name, column in rows.frame.items():
-            values, are_codes = self._column(name, column, levels)
-            if name in places:
-                np.copyto(features[places[name]], values, where=values == values)
-            elif len(samples := np.flatnonzero(values == values)):
-                found.append(_Words([name], np.zeros(len(samples), int), samples, values[samples], are_codes))
-        if rows.words is not None and len(rows.words.places):
-            found.append(self._words_beside(rows, places, features))
-        words, new = self._numbered(found, len(rows), levels is not None) if found else (no_words(len(rows)), {})
-        if levels:
-            for name in self._without_number(levels, places, new):
-                del levels[name]
-        return SampleBatch(features, words), new
-
-    def _column(
-        self, name: Hashable, column: pd.Series, levels: dict[Hashable, Levels] | None
-    ) -> tuple[np.ndarray, bool]:  # (B,) -> (B,)
-        """Numbers or codes of levels, NaN where a value is missing, and which of the two."""
-        if column.dtype.kind in "biuf" and name not in self.levels:
-            values = column.to_numpy(np.float64, na_value=np.nan)
-            if isinstance(column.dtype, pd.SparseDtype):
-                values = np.where(has_values(column), values, np.nan)
-        elif self._is_category(name, _distinct_values(column)):
-            codes, new = codes_and_new_levels(column, self.levels.get(name, {}), levels is not None)
-            if levels is not None and new:
-                levels[name] = new
-            return codes, True
-        else:
-            values = np.array([number_of(name, value) for value in column], np.float64)
-        check_magnitudes(name, values)
-        return values, False
-
-    def _words_beside(self, rows: NamedRows, places: Mapping[Hashable, int], features: np.ndarray) -> _Words:
-        """The words of rows that are no features; fills features, (F, B), with those that are."""
-        words = rows.words
-        assert words is not None
-        for name in words.names:
-            if name in self.levels or name in rows.frame:
-                self._is_category(name, [0.0, "text"])  # raises the error
-        if (np.abs(words.values) > MOST).any():
-            for place, value in zip(words.places, words.values.tolist(), strict=True):
-                number_of(words.names[place], value)
-        feature = np.array([places.get(name, -1) for name in words.names])[words.places]
-        samples, is_feature = words.samples, feature >= 0
-        features[feature[is_feature], samples[is_feature]] = words.values[is_feature]
-        others = ~is_feature & (words.values == words.values)
-        return _Words(words.names, words.places[others], samples[others], words.values[others], False)
-
-    def _numbered(self, found: list[_Words], count: int, learns: bool) -> tuple[Words, dict[Hashable, int]]:
-        """Words with their numbers, and new ones if this `learns`; else unknown ones are left out.
-
-        Words of a sample are in the order of their numbers, and new ones in that of their names: what is learned does
-        not depend on the order of columns, or on how many samples come together.
+        Unknown levels are added to `new`, or without it are NaN. Raises ValueError for values that cannot be learned.
         """
-        names = [name for words in found for name in words.names]
-        firsts = np.cumsum([0, *(len(words.names) for words in found)])
-        places = np.concatenate([words.places + first for words, first in zip(found, firsts, strict=False)])
-        samples, values = (np.concatenate([getattr(words, kind) for words in found]) for kind in ("samples", "values"))
-        are_codes = np.concatenate([np.full(len(words.places), words.are_codes) for words in found])
-        numbers = np.array([self._number(name) for name in names])
-        is_unknown = numbers[places] < 0
-        new: dict[Hashable, int] = {}
-        if learns and is_unknown.any():
-            firsts = np.full(len(names), count)
-            np.minimum.at(firsts, places[is_unknown], samples[is_unknown])
-            unknown = np.flatnonzero(firsts < count).tolist()
-            for place in sorted(unknown, key=lambda place: (firsts[place], *_order(names[place]))):
-                numbers[place] = self._new_number(names[place], new)
-        if learns and self.word_count + len(new) >= MOST_WORDS:
-            without = self._without_number([words.names[0] for words in found if words.are_codes], {}, new)
-            place_of = dict(zip(names, range(len(names)), strict=True))
-            numbers[[place_of[name] for name in without]] = -1
-        numbers = numbers[places]
-        if (numbers < 0).any():
-            known = numbers >= 0
-            samples, numbers, values, are_codes = samples[known], numbers[known], values[known], are_codes[known]
-        return _words_of(samples, numbers, values, are_codes, count), new
-
-    # ---- Names, levels and classes -----------------------------------------------------------------------------------
-
-    def _change(
-        self,
-        batch: SampleBatch,
-        places: dict[Hashable, int],
-        levels: dict[Hashable, Levels],
-        words: dict[Hashable, int],
-        labels: Sequence[Hashable] | None,
-        texts: Set[Any] = frozenset(),
-    ) -> SchemaChange:
-        for name in levels.keys() - texts:
-            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
-        categorical: Set[int] = frozenset()
-        if self.levels or levels or self.always:
-            names = (places.keys() & self.levels.keys()) | levels.keys() | self.always
-            categorical = {places[name] for name in names if name in places}
-        if labels is None:
-            return SchemaChange(batch, places, categorical, levels, words)
-        numbers, classes = self.classes, [label for label in dict.fromkeys(labels) if label not in self.classes]
-        if classes:
-            numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
-        targets = np.array([numbers[label] for label in labels], int)
-        if self.memory and places:
-            batch.features[places[PREVIOUS]] = previous_codes([self.previous, *targets[:-1]])
-        return SchemaChange(batch, places, categorical, levels, words, classes, targets)
-
-    def _with_previous(self, batch: SampleBatch) -> SampleBatch:
-        if self.places:
-            batch.features[self.places[PREVIOUS]] = previous_codes(self.previous)
-        return batch
-
-    def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
-        self.level_changes += len(levels)
-        for name, new in levels.items():
-            self.levels.setdefault(name, {}).update(new)
+        if not self._is_category(name, values):
+            return [number_of(name, value) for value in values]
+        known, found = self.levels.get(name, {}), None if new is None else new.levels.get(name, {})
+        codes = [code_of(level_of(value), known, found, len(known), MOST_LEVELS) for value in values]
+        if new is not None and found:
+            new.levels[name] = found
+        return codes
 
     def _is_category(self, name: Hashable, values: Iterable[Any]) -> bool:
         """Whether a key is a category, by its first value. Raises ValueError if other values differ in kind."""
@@ -427,91 +364,76 @@ class StreamSchema(Part):
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _places_with(self, names: Iterable[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
-        """The places of features with the next sample, which has these names."""
-        if self.places:
-            return self._with_new(self.become)
-        most = min(at_once or self.at_once, sys.maxsize - 1)
-        found = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
-        return self._with_new(found if len(found) <= most else set())
+    def _numbers_of(self, firsts: Mapping[Hashable, int], new: NewNames | None) -> dict[Hashable, int]:
+        """The numbers of words, given the first sample that has each; without those of words that are left out.
 
-    def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
-        """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
+        Unknown words are added to `new`, those of a sample in the order of their names: what is learned does not depend
+        on the order of columns, or on how many samples come together.
+        """
+        numbers = {name: self.words[name] for name in firsts if name in self.words}
+        if len(numbers) == len(firsts) or (new is None and self.word_count < MOST_WORDS):
+            return numbers
+        unknown = [name for name in firsts if name not in numbers]
+        for name in sorted(unknown, key=lambda name: (firsts[name], *_order(name))):
+            if new and name in new.levels and self.word_count + len(new.words) >= MOST_WORDS:
+                del new.levels[name]  # names of categories would grow without a bound
+            else:
+                numbers[name] = int(code_of(name, {}, new and new.words, self.word_count, MOST_WORDS))
+        return numbers
+
+    # ---- Names, levels and classes -----------------------------------------------------------------------------------
+
+    def _change(
+        self,
+        batch: SampleBatch,
+        places: dict[Hashable, int],
+        new: NewNames,
+        labels: Sequence[Hashable] | None,
+        texts: Set[Any] = frozenset(),
+    ) -> SchemaChange:
+        levels, words = new
+        for name in levels.keys() - texts:
+            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
+        categorical = self._categorical(places, levels)
+        if labels is None:
+            return SchemaChange(batch, places, categorical, levels, words)
+        numbers, classes = self.classes, [label for label in dict.fromkeys(labels) if label not in self.classes]
+        if classes:
+            numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
+        targets = np.array([numbers[label] for label in labels], int)
+        if self.memory:
+            batch = self._with_previous(batch, places, [self.previous, *targets[:-1]])
+        return SchemaChange(batch, places, categorical, levels, words, classes, targets)
+
+    def _with_previous(self, batch: SampleBatch, places: Mapping[Hashable, int], numbers: Any) -> SampleBatch:
+        """Fill in previous labels as codes from MOST_ONE_HOT on, where levels have statistics and add no columns."""
+        if self.memory and places:
+            batch.features[places[PREVIOUS]] = np.add(numbers, MOST_ONE_HOT)
+        return batch
+
+    def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
+        self.level_changes += len(levels)
+        for name, new in levels.items():
+            self.levels.setdefault(name, {}).update(new)
+
+    def _places_with(self, names: Iterable[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
+        """The places of features with the next sample, which has these names; new ones in the order of their names."""
+        new = self.become
         if not self.places:
-            new = (new or {CONSTANT}) | self.always
+            most = min(at_once or self.at_once, sys.maxsize - 1)
+            found = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
+            new = (found if 0 < len(found) <= most else {CONSTANT}) | self.always
         if not new:
             return self.places
         if (size := len(self.places) + len(new)) > self.most_features:
             raise ValueError(
                 f"negatives: expected True for more than {self.most_features} features, got False for {size}"
             )
-        return self.places | {name: len(self.places) + i for i, name in enumerate(sorted(new, key=_order))}
-
-    def _numbers(self, names: Iterable[Hashable]) -> tuple[dict[Hashable, int], dict[Hashable, int]]:
-        """Numbers of words by name, and those of them that are new."""
-        new: dict[Hashable, int] = {}
-        numbers = {name: self._number(name) for name in names}
-        for name in sorted((name for name, number in numbers.items() if number < 0), key=_order):
-            numbers[name] = self._new_number(name, new)
-        return numbers, new
-
-    def _number(self, name: Hashable) -> int:
-        """The number of a word; -1 if it is unknown."""
-        if (number := self.words.get(name, -1)) < 0 and self.word_count >= MOST_WORDS:
-            return shared_number(name, MOST_WORDS)
-        return number
-
-    def _without_number(
-        self, categories: Iterable[Hashable], places: Mapping[Hashable, int], new: Mapping[Hashable, int]
-    ) -> list[Hashable]:
-        """The new categories that are neither features nor words with a number: they are left out, or their names would
-        grow without a bound."""
-        return [name for name in categories if not (name in self.levels or name in places or name in new)]
-
-    def _new_number(self, name: Hashable, new: dict[Hashable, int]) -> int:
-        """The number of a word that is added to `new`, unless there are too many."""
-        if (number := self.word_count + len(new)) >= MOST_WORDS:
-            return shared_number(name, MOST_WORDS)
-        new[name] = number
-        return number
-
-
-class _Words(NamedTuple):
-    """Words of samples before they have numbers."""
-
-    names: Sequence[Hashable]
-    places: np.ndarray  # (T,), of their names
-    samples: np.ndarray  # (T,)
-    values: np.ndarray  # (T,)
-    are_codes: bool  # of levels
+        return self.places | {name: place for place, name in enumerate(sorted(new, key=_order), len(self.places))}
 
 
 def _order(name: Hashable) -> tuple[str, str]:
     return str(type(name)), str(name)
-
-
-def _words_of(
-    samples: np.ndarray, numbers: np.ndarray, values: np.ndarray, are_codes: np.ndarray, count: int
-) -> Words:  # (T,) each
-    """Words of samples in the order of their numbers; values are codes of levels where `are_codes`."""
-    keys = (samples << 32) | numbers
-    order = keys.argsort()
-    if (np.diff(keys[order]) == 0).any():  # numbers that words share
-        order = np.lexsort([values, are_codes, keys])
-    numbers, values, are_codes = numbers[order], values[order], are_codes[order]
-    codes = np.where(are_codes, values, -1.0).astype(np.int64)
-    starts = np.searchsorted(keys[order] >> 32, np.arange(count + 1))
-    return Words(starts, numbers, codes, np.where(are_codes, 1.0, values))
-
-
-def _distinct_values(column: pd.Series) -> Iterable[Any]:
-    """Values that tell the kind of a column."""
-    return column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
-
-
-def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
-    for number in numbers:
-        occurrences[number] += 1
 
 
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
@@ -520,16 +442,3 @@ def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]
     if CONSTANT in places:
         features[places[CONSTANT]] = 0
     return features
-
-
-def no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # -> (F, B)
-    """Samples whose features are all missing."""
-    features = np.full((len(places), count), np.nan)
-    if CONSTANT in places:
-        features[places[CONSTANT]] = 0
-    return features
-
-
-def previous_codes(numbers: Any) -> np.ndarray:
-    """Codes of previous labels, from MOST_ONE_HOT on, where levels have statistics and add no columns."""
-    return np.add(numbers, MOST_ONE_HOT)

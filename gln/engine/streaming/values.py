@@ -46,12 +46,6 @@ def number_of(name: Hashable, value: Any) -> float:
     return number
 
 
-def check_magnitudes(name: Hashable, values: np.ndarray) -> None:  # (N,)
-    """Raise ValueError for the first value that is infinite or too large."""
-    for value in values[np.abs(values) > MOST].tolist():
-        number_of(name, value)
-
-
 def target_of(value: Any) -> float:
     """A number to learn as a float; NaN if it is missing."""
     number = np.inf if isinstance(value, str) else _as_float(value)

@@ -5,7 +5,6 @@ Shapes: N rows.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
@@ -163,9 +162,7 @@ class TypedColumns:
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
         frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
-        rows = NamedRows(frame, None, self._namespaces.is_word, self._namespaces.decided)
-        if names is not None:
-            rows = dataclasses.replace(rows, frame=pd.concat([frame, names.frame], axis=1), words=names.words)
+        rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
         bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
         numbers = [first + place for place in good]
         chunk = Chunk(rows, [targets[place] for place in good], None, None, numbers)
@@ -191,10 +188,10 @@ class TypedColumns:
 
     def _names(
         self, lists: dict[str, list[Any]], count: int, wrong: dict[int, str]
-    ) -> tuple[NamedRows | None, tuple[str, ...]]:
-        """The categories and words of lists, with what to tell the user; None if there are none. Adds to `wrong`."""
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """The categories and words of lists, with what to tell the user. Adds to `wrong`."""
         if not lists:
-            return None, ()
+            return [], ()
         samples = []
         for place in range(count):
             names = {name: rows[place] for name, rows in lists.items() if rows[place] is not None}
@@ -206,7 +203,7 @@ class TypedColumns:
                 samples.append((place, Sample({}, names)))
         found, refused, notes = self._namespaces.features(samples)
         wrong.update({bad.line: bad.message for bad in refused})
-        return named_rows([x for _, x in found]), notes
+        return [x for _, x in found], notes
 
 
 # ---- Types -----------------------------------------------------------------------------------------------------------

@@ -65,12 +65,12 @@ def ids_in(rows: NamedRows) -> list[str]:
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
     found = []
-    for name in map(str, rows.frame.columns):
-        if ID.fullmatch(CAPITAL.sub("_", name).lower()):
-            values = rows.frame[name].dropna().tolist()
+    for name in rows.common_names():
+        if ID.fullmatch(CAPITAL.sub("_", str(name)).lower()):
+            values = rows.values_of(name)
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
-                found.append(name)
+                found.append(str(name))
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("river")
 
 from gln.engine.saving import read
-from gln.engine.streaming.named_rows import NamedRows, NamedWords, always
+from gln.engine.streaming.named_rows import NamedRows, always
 from gln.river import GLNClassifier, GLNRegressor
 
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -157,14 +157,10 @@ def bags(count: int, seed: int) -> tuple[Samples, list[str | None], Any]:
 
 
 def as_rows(samples: Samples) -> NamedRows:
-    """What all numbers beside "number" are as words."""
-    is_word = [[(name, v) for name, v in x.items() if name != "number" and isinstance(v, float)] for x in samples]
-    names = sorted({name for words in is_word for name, _ in words})
-    others = [{name: v for name, v in x.items() if name not in names} for x in samples]
-    starts = np.cumsum([0, *map(len, is_word)])
-    places = np.array([names.index(name) for words in is_word for name, _ in words], int)
-    values = np.array([value for words in is_word for _, value in words], float)
-    return NamedRows(pd.DataFrame(others), NamedWords(starts, places, names, values))
+    """Columns of text and of "number", and beside them dictionaries."""
+    beside = [{name: v for name, v in x.items() if name != "number" and isinstance(v, float)} for x in samples]
+    others = [{name: v for name, v in x.items() if name not in words} for x, words in zip(samples, beside, strict=True)]
+    return NamedRows(pd.DataFrame(others), beside)
 
 
 GROUPED: dict[str, tuple[type, dict[str, Any]]] = {
@@ -215,7 +211,7 @@ def test_absent_numbers_of_sparse_formats_are_0(tmp_path):
         model.learn_one({"number": 1.0, "w0": 1.0, "w1": 1.0}, "a")
     filled_in = [dict.fromkeys(names & {"number", "w0", "w1"}, 0.0) | x for x in samples]
     rows = as_rows(samples)
-    sparse = NamedRows(rows.frame, rows.words, is_zero=always)
+    sparse = NamedRows(rows.frame, rows.dictionaries, is_zero=always)
     expected = filled.predict_learn_many(filled_in[:9], labels[:9], w[:9])  # until a word may become a feature
     found = known.predict_learn_many(sparse.of(slice(0, 9)), labels[:9], w[:9])
     np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())

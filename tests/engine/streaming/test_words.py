@@ -175,7 +175,7 @@ def endless_names(count: int, seed: int) -> Stream:
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gln.engine.preprocessing.category_codes.MOST_LEVELS", 40)
+    monkeypatch.setattr("gln.engine.streaming.schema.MOST_LEVELS", 40)
     monkeypatch.setattr("gln.engine.streaming.schema.MOST_WORDS", 60)
 
 
