@@ -3,6 +3,9 @@
 Every function returns a Matplotlib figure. A notebook shows it if the call is the last line of a cell, and
 `figure.savefig("picture.png")` saves it. Figures are narrow and their text is large enough to be read on a phone.
 
+Every function raises ValueError, whose message names the argument, for shapes that do not match, nothing to draw,
+numbers that are not finite or out of range, labels that are no classes, and models of another kind.
+
 Shapes: B samples, C classes, D values of a sample.
 """
 # ruff: noqa: N803 - X is scikit-learn's name
@@ -60,9 +63,6 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
         weights: (D, B), from `GLN.explain`, for the class to explain.
         inputs: (D, B), the inputs that the GLN got for these images.
         titles: B strings, one for each image, such as its true and its predicted class.
-
-    Raises:
-        ValueError: shapes do not match, images are not square, there are none, or `titles` is a single string.
     """
     images, weights, inputs = np.asarray(images), np.asarray(weights), np.asarray(inputs)
     side, count = _side(images), images.shape[1]
@@ -74,7 +74,7 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     if isinstance(titles, str) or len(titles) != count:
         raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
     contributions = weights * inputs
-    figure, pairs, bar = _pairs_of_axes(count, max(title.count("\n") + 1 for title in titles))
+    figure, pairs = _pairs_of_axes(count, max(title.count("\n") + 1 for title in titles))
     norm = _around_zero(contributions)
     for b, title in enumerate(titles):
         above, below = pairs[b]
@@ -82,7 +82,8 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
         above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
     _no_ticks(pairs)
-    figure.colorbar(shown, cax=bar, orientation="horizontal", label="contribution to the logit: red for, blue against")
+    label = "contribution to the logit: red for, blue against"
+    figure.colorbar(shown, ax=pairs.ravel().tolist(), location="bottom", aspect=40, label=label)
     return figure
 
 
@@ -98,9 +99,6 @@ def plot_halfspaces(
         layer: counts from 1.
         neuron: counts from 0.
         shown: images on each side, from 1 to B.
-
-    Raises:
-        ValueError: shapes do not match, there is no such neuron, it has no halfspaces, or `shown` is out of range.
     """
     images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
     side = _side(images)
@@ -136,9 +134,6 @@ def plot_confusion(counts: Any) -> Figure:
 
     Args:
         counts: (C, C), an array, or a DataFrame that names the classes. Shares are shown with two decimals.
-
-    Raises:
-        ValueError: the table is not square, or empty.
     """
     shape = np.shape(counts)
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
@@ -173,9 +168,6 @@ def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure
         per_decade: points per power of ten, at least 1. Each is the mean error since the previous point. A remainder
             of less than half such a step is added to the last point. Means of zero cannot be drawn on a logarithmic
             axis and are left out.
-
-    Raises:
-        ValueError: there is no curve, one is not (N,) with N of at least 1, or `per_decade` is below 1.
     """
     if not hits:
         raise ValueError(f"hits: expected at least one curve, got {hits!r}")
@@ -223,10 +215,6 @@ def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = Non
     Returns:
         The figure, or that of `ax`. Notebooks already show pyplot's figures; a semicolon at the end of the line keeps
         such a figure from being shown twice.
-
-    Raises:
-        ValueError: shapes do not match, samples are not finite numbers, a label is not a class, the model is of
-            another kind, or `ax` is not Axes.
     """
     if not (ax is None or isinstance(ax, Axes)):
         raise ValueError(f"ax: expected Axes or None, got {type(ax).__name__}")
@@ -262,10 +250,6 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
         labels: (B,), class numbers.
         after: increasing numbers of samples from 1 to B, one for each panel. None: those of 10, 30, 100 and 1,000 that
             are below B, and B.
-
-    Raises:
-        ValueError: shapes do not match, samples are not finite numbers, a label is not a class, the model is of
-            another kind or has learned, or a number in `after` is out of range.
     """
     _check_inputs(model)
     if int(model.step) > 0:
@@ -304,10 +288,6 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
         y: (B,). The name of a Series becomes the axis label.
         after: increasing numbers of samples from 1 to B, one for each panel. None: those of 10, 30, 100 and 1,000 that
             are below B, and B.
-
-    Raises:
-        ValueError: shapes do not match, samples or targets are not finite numbers, the model is of another kind, or a
-            number in `after` is out of range.
     """
     for method in ("partial_fit", "predict", "predict_quantiles"):
         if not hasattr(model, method):
@@ -347,9 +327,6 @@ def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
         y: (B,), in chronological order.
         quantiles: (B, Q), of at least two levels, in the units of y, predicted before y was learned.
         levels: the Q levels, increasing, in (0, 1).
-
-    Raises:
-        ValueError: shapes do not match, values are not finite numbers, or levels do not increase.
     """
     targets, predicted, ranks = _quantiles(y, quantiles, levels)
     figure = _Figure(figsize=(WIDTH, 3.6), layout="constrained")
@@ -381,9 +358,6 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     Args:
         y: (B,), targets that were not learned when their quantiles were predicted.
         quantiles, levels: as in `plot_fan`; many levels are best, such as `numpy.arange(0.05, 1, 0.05)`.
-
-    Raises:
-        ValueError: as in `plot_fan`.
     """
     targets, predicted, ranks = _quantiles(y, quantiles, levels)
     below = (targets[:, None] <= predicted).mean(axis=0)
@@ -408,9 +382,6 @@ def plot_importances(model: Any, most: int = 12) -> Figure:
         model: a `GLNClassifier` or a `GLNRegressor` that was fitted to a table, or a `Pipeline` that ends in one. For a
             pipeline, the features are those that the steps before the last one produce.
         most: features to show, at least 1.
-
-    Raises:
-        ValueError: the model has no `feature_importances_`, or `most` is below 1.
     """
     check_integer("most", most, 1)
     last = model[-1] if isinstance(model, Pipeline) else model
@@ -443,10 +414,6 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         most: features that get their own bar, at least 1; one more bar is the sum of the others.
         y: (B,), true labels or targets, shown beside the predictions. None: they are unknown.
         class_: one of `classes_`, to whose logit features contribute. None: the predicted class of each sample.
-
-    Raises:
-        ValueError: the model is of another kind, it does not take these samples, there are none, `most` is below 1, `y`
-            has another length, or `class_` is not one of the classes.
     """
     last = model[-1] if isinstance(model, Pipeline) else model
     if not hasattr(last, "explain") or len(getattr(last, "targets_shape_", ())) > 0:
@@ -576,21 +543,15 @@ def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
     return TwoSlopeNorm(0, -most, most)
 
 
-def _pairs_of_axes(count: int, lines: int) -> tuple[Figure, np.ndarray, Axes]:
-    """Axes (count, 2), in pairs below titles of `lines` lines, `COLUMNS` per row; and the axes of a colour bar."""
-    columns = math.ceil(count / math.ceil(count / COLUMNS))  # rows of nearly the same length
-    cell, gap, title = 1.02, 0.06, 0.18 * lines + 0.12  # inches
-    width, row = max(columns * (cell + gap) + gap, 3.6), title + 2 * cell + gap
-    height = math.ceil(count / columns) * row + 0.8
-    figure = _Figure(figsize=(width, height))
-    left = (width - columns * (cell + gap) + gap) / 2
-
-    def place(x: float, y: float, wide: float, high: float) -> Axes:  # inches from the upper left corner
-        return figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
-
-    corners = [(left + b % columns * (cell + gap), b // columns * row + title) for b in range(count)]
-    pairs = [[place(x, y, cell, cell), place(x, y + cell + gap, cell, cell)] for x, y in corners]
-    return figure, np.array(pairs), place(0.1 * width, height - 0.65, 0.8 * width, 0.12)
+def _pairs_of_axes(count: int, lines: int) -> tuple[Figure, np.ndarray]:
+    """Axes (count, 2), in pairs below titles of `lines` lines, `COLUMNS` per row."""
+    rows = math.ceil(count / COLUMNS)
+    columns = math.ceil(count / rows)  # rows of nearly the same length
+    size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
+    figure = _Figure(figsize=size, layout="compressed")
+    places = [1 + b // columns * 2 * columns + b % columns for b in range(count)]
+    pairs = [[figure.add_subplot(2 * rows, columns, place + to) for to in (0, columns)] for place in places]
+    return figure, np.array(pairs)
 
 
 def _no_ticks(axes: np.ndarray) -> None:
