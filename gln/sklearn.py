@@ -21,8 +21,9 @@ from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
+from gln.engine.model.model import Model
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
-from gln.engine.model.targets import Classes, Numbers, sum_to_one
+from gln.engine.model.targets import Classes, Numbers, Targets, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
@@ -331,7 +332,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _stream_learner(self, losses, X):
+    def _stream_learner(self, losses: Losses, X: Any) -> Model:
         if self.negatives:
             return stream_learner(self, losses, X, Classes(), losses.means["num_classes"])
         settings = self._settings(OF_STREAMS | {"n_networks": 1})
@@ -664,7 +665,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         )
 
 
-def stream_learner(estimator, losses, X, targets, outputs):
+def stream_learner(estimator: Estimator, losses: Losses, X: Any, targets: Targets, outputs: int) -> Model:
     """A new model for a stream that begins with X (N, F), of so many targets or classes."""
     if is_wide(X):
         settings = estimator._settings(OF_WIDE | {"n_networks": 1})

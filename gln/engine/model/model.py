@@ -25,10 +25,15 @@ F = TypeVar("F", bound=Featurizer)
 
 
 class Model(Protocol):
-    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories."""
+    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories.
 
-    means: Ensemble
+    `TableModel`, `StreamModel` and `ClassDensityClassifier` are.
+    """
+
     learning_rate: Rate | None
+
+    @property
+    def means(self) -> Ensemble: ...
 
     def learn(
         self,
@@ -39,6 +44,7 @@ class Model(Protocol):
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
     ) -> list[np.ndarray]: ...
+    def check(self) -> None: ...
     def predict(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
     def decision(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
     def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]: ...  # (F, B) -> (C, B, n), (C, B)
