@@ -97,9 +97,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
-    max_seconds : float or None, default=None
-        Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
-        depend on the machine.
     early_stopping : bool, default=False
         Whether `fit` goes on for as many passes again, while that raises the score of what networks left out by 0.001,
         at most ten times. It helps where there is little noise.
@@ -142,8 +139,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     categories_ : dict
         For each category, by column number, the codes of its levels.
     n_iter_ : int
-        Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` ran out first, or more with `early_stopping`.
+        Passes over the samples in the last `fit` or `partial_fit`: `n_epochs`, or more with `early_stopping`.
     oob_score_ : float
         The accuracy of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's
         random forests, only those that left out a sample predict it. Each class counts by its share of the table.
@@ -181,7 +177,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
-        max_seconds: float | None = None,
         early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
@@ -199,7 +194,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
-        self.max_seconds = max_seconds
         self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -328,7 +322,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def _check_parameters(self):
         super()._check_parameters()
         check_negatives(self.negatives)
-        for name, only in (("n_epochs", 1), ("batch_size", 1), ("max_seconds", None), ("early_stopping", False)):
+        for name, only in (("n_epochs", 1), ("batch_size", 1), ("early_stopping", False)):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
@@ -398,7 +392,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
         fast ones; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25 (fast); see `gln.rates.stream_rate`. The
         steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
-    n_epochs, max_seconds, early_stopping, batch_size, shuffle
+    n_epochs, early_stopping, batch_size, shuffle
     backend, n_jobs, random_state, verbose, categorical_features
 
     Attributes
@@ -447,7 +441,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
-        max_seconds: float | None = None,
         early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
@@ -465,7 +458,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
-        self.max_seconds = max_seconds
         self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle

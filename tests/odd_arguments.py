@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {  # of arguments, by name
     "early_stopping": some(True, False),
     **dict.fromkeys(["batch_size", "k", "context_features", "n_epochs"], some(1, 2)),
     **dict.fromkeys(["n", "n_networks"], some(1, 2, values=NOT_HUGE)),
-    **dict.fromkeys(["context_bias", "max_seconds", "weight_clipping", "limit"], some(1.0, 9.0)),
+    **dict.fromkeys(["context_bias", "weight_clipping", "limit"], some(1.0, 9.0)),
     **dict.fromkeys(["pred_clipping", "floor", "strength", "probability"], some(0.1, 0.4)),
     **dict.fromkeys(["layer_sizes"], some([2], [3, 1], same="tuple(v);")),
     **dict.fromkeys(["levels", "quantiles"], some((0.1, 0.9), same="list(v);", odd="(1.0,); (.1, NAN);")),

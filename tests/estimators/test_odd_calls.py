@@ -97,7 +97,7 @@ OF_SCALERS = "learn: samples; transform: samples; pickled: ; copied: ;"
 OF_TABLES = (
     FILES
     + """fit: X y sample_weight?; predict: X; explain: X; novelty: X; cloned: ; exported: path;
-    made_to_fit: X y layer_sizes? n_networks? context_map_size? context_bias? learning_rate? n_epochs? max_seconds?
+    made_to_fit: X y layer_sizes? n_networks? context_map_size? context_bias? learning_rate? n_epochs?
     early_stopping? batch_size? shuffle? backend? random_state? categorical_features?;"""
 )
 OF_CLASSIFIERS = (

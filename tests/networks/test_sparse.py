@@ -159,8 +159,7 @@ def test_wide_tables_of_many_classes():
     X, _ = texts(400)
     y = np.arange(400) % 50
     X = sparse.hstack([X, sparse.csr_array((np.ones(400), (np.arange(400), y)))]).tocsr()
-    for model in (GLNClassifier(random_state=0), GLNClassifier(max_seconds=0.5, random_state=0)):
-        assert model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.5
+    assert GLNClassifier(random_state=0).fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.5
     streamed = GLNClassifier(random_state=0).partial_fit(X[:300], y[:300], classes=range(50))
     assert streamed.score(X[300:], y[300:]) > 0.3
 

@@ -13,7 +13,8 @@ from gln.engine.saving import Json
 
 REMOVED = {  # parameters of earlier versions
     "gln.river.GLNNovelty": ("neurons", "context_map_size", "context_bias", "backend"),
-    "gln.bandits.GLNBandit": (),
+    "gln.sklearn.GLNClassifier": ("max_seconds",),
+    "gln.sklearn.GLNRegressor": ("max_seconds",),
 }
 LARGE_LOSS = 1000.0
 OF_SCALERS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,7 +98,7 @@ class Estimator(Saveable, BaseEstimator):
         **{"_importances": np.ndarray},
     }
     changeable = (
-        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "max_seconds", "n_epochs"),
+        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs"),
         *("n_jobs", "random_state", "shuffle", "verbose"),
     )
 
@@ -140,8 +140,6 @@ class Estimator(Saveable, BaseEstimator):
         for name in ("n_networks", "n_epochs"):
             if getattr(self, name) is not None:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
-        if self.max_seconds is not None:
-            check_scalar(self.max_seconds, "max_seconds", Real, min_val=0, include_boundaries="neither")
         if not isinstance(self.shuffle, (bool, np.bool_)):
             raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
         if not isinstance(self.early_stopping, (bool, np.bool_)):
@@ -362,7 +360,6 @@ class Estimator(Saveable, BaseEstimator):
             passes=settings["n_epochs"],
             batch_size=self.batch_size,
             shuffle=self.shuffle,
-            seconds=np.inf if self.max_seconds is None else self.max_seconds,
             n_jobs=self.n_jobs,
             verbose=bool(self.verbose),
             early_stopping=bool(self.early_stopping),
@@ -371,7 +368,7 @@ class Estimator(Saveable, BaseEstimator):
         networks = settings["n_networks"]
         fitted = fit_table(table, self._config(settings), networks, losses, training, self.random_state)
         self.learner_: Any = fitted.model
-        self.n_iter_, self.validation_scores_ = fitted.passes, fitted.scores[: fitted.passes]
+        self.n_iter_, self.validation_scores_ = len(fitted.scores), fitted.scores
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
         samples, first = np.unique(fitted.samples, return_index=True)

@@ -6,7 +6,6 @@ rows that are left out.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,12 +27,10 @@ from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, 
 from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
     OutOfFold,
-    Trained,
     Training,
     jobs_of,
     left_out_by_role,
     place_tree_halfspaces,
-    time_left,
     train,
     train_ensemble,
 )
@@ -46,7 +43,6 @@ class FittedTable(NamedTuple):
     """What `fit_table` learned."""
 
     model: TableModel
-    passes: int  # that every network completed
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
     scores: np.ndarray  # (P,), for rows that were left out, after each pass
     samples: np.ndarray  # (n,), the samples of these rows
@@ -67,7 +63,6 @@ def fit_table(
     Each network leaves out one fold of the table. Its predictions there give it a stacking weight and, with densities,
     the deviations that the networks of variances learn.
     """
-    start = time.monotonic()
     y, targets = standardised_targets(table)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
@@ -76,20 +71,17 @@ def fit_table(
     if table.has_many_classes:
         start_at_rates(model.networks, y)
     place_halfspaces(model, inputs)
-    training = training._replace(seconds=time_left(training.seconds, start) / len(model.networks))
     most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
     fitted = [
         train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
         for ensemble in [model.means, *model.quantiles]
     ]
     (jobs, rate, _), left_out = fitted[0]
-    passes = [trained.passes for trained, _ in fitted]
     if model.variances is not None:
-        passes.append(fit_variances(model, left_out[-1], y, inputs, table.left_out, training).passes)
+        fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
     return FittedTable(
         model,
-        passes=min(passes),
         learning_rate=rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
@@ -127,7 +119,7 @@ def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
 
 def fit_variances(
     model: TableModel, left_out: OutOfFold, y: np.ndarray, inputs: TableInputs, folds: int, training: Training
-) -> Trained:
+) -> None:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
     out of fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
     variances, rows, bound = model.variances, left_out.rows, model.means.networks[0].bound
@@ -143,4 +135,3 @@ def fit_variances(
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
     variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
     variances.shape = JohnsonSU(np.array(skew), np.array(tails))
-    return trained

@@ -6,7 +6,6 @@ Shapes: V rows to learn, M networks of an ensemble, R roles, C heads, n rows tha
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -35,7 +34,6 @@ class Training(NamedTuple):
     passes: int
     batch_size: int
     shuffle: bool
-    seconds: float  # approximate limit, infinite for none
     n_jobs: int | None
     verbose: bool
     early_stopping: bool  # whether to train on for as long as that helps
@@ -109,11 +107,6 @@ class Trained(NamedTuple):
     rate: float | None  # the first one; None if it was given
     outputs: list[list[np.ndarray]]  # after each pass, of each job's networks for what they left out, (M, C, n)
 
-    @property
-    def passes(self) -> int:
-        """The passes that every network completed."""
-        return min(int(network.step) // max(1, len(job.rows)) for job in self.jobs for network in job.networks)
-
 
 def train_ensemble(
     ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training
@@ -122,14 +115,12 @@ def train_ensemble(
 
     If its loss has several rates for tables, it learns at the one that `train_at_best` chooses.
     """
-    start, networks = time.monotonic(), len(ensemble.members)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
-    training = training._replace(seconds=time_left(training.seconds * networks, start) / networks)
     rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
     learn = train_at_best if len(rates) > 1 else train
     trained = learn(ensemble, jobs, inputs, training, *rates)
     if training.early_stopping and is_scored(ensemble):
-        trained = train_on(ensemble, trained, inputs, training, start)
+        trained = train_on(ensemble, trained, inputs, training)
     left_out = [out_of_fold(ensemble, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
     ensemble.combination = left_out[-1].combination
     return trained, left_out
@@ -145,16 +136,14 @@ def train_at_best(
     is_large = len(jobs[0].rows) > PILOT_ROWS
     pilots = [pilot_of(job, is_large) for job in jobs]
     others = jobs if is_large else [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
-    trainings = len(pilots) * len(rates) + sum(len(job.members) for job in others)
-    training = training._replace(seconds=training.seconds * len(ensemble.members) / trainings)
     best = best_trained(ensemble, pilots, inputs, training, rates)
     if not others:
         return best
     rest = train(ensemble, others, inputs, training, best.rate)
     if is_large:
         return rest
-    both = zip(best.outputs, rest.outputs, strict=False)  # one may have had less time
-    return Trained(best.jobs + rest.jobs, best.rate, [first + second for first, second in both])
+    outputs = [first + second for first, second in zip(best.outputs, rest.outputs, strict=True)]
+    return Trained(best.jobs + rest.jobs, best.rate, outputs)
 
 
 def pilot_of(job: Job, is_large: bool) -> Job:
@@ -182,19 +171,16 @@ def best_trained(
     return best
 
 
-def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training, start: float) -> Trained:
+def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training) -> Trained:
     """Train networks for as many passes again, while the score of what they left out rises; else leave them as before.
 
-    All together, because a single network overfits sooner; and within the limit of time that began at `start`.
+    All together, because a single network overfits sooner.
     """
     jobs, rate, outputs = trained
     networks, best_score = ensemble.networks, out_of_fold(ensemble, jobs, outputs[-1], inputs).score
     for _ in range(MOST_TIMES):
-        before, seconds = [network.get_state() for network in networks], training.seconds * len(networks)
-        left = (seconds - (time.monotonic() - start)) / len(networks)
-        if left <= 0:
-            break
-        more = train(ensemble, jobs, inputs, training._replace(seconds=left), rate).outputs
+        before = [network.get_state() for network in networks]
+        more = train(ensemble, jobs, inputs, training, rate).outputs
         score = out_of_fold(ensemble, jobs, more[-1], inputs).score
         if not score > best_score + LEAST_GAIN:
             set_states(networks, before)
@@ -209,21 +195,17 @@ def set_states(networks: list[Network], states: list[Any]) -> None:
 
 
 def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rate: float | None) -> Trained:
-    """Train networks pass after pass, each for `training.seconds` of one process on average."""
-    training = training._replace(seconds=training.seconds * min(len(jobs), effective_n_jobs(training.n_jobs)))
-    spent, total = [0.0] * len(jobs), training.passes * len(inputs.indices)
+    """Train networks pass after pass."""
     outputs: list[list[np.ndarray]] = []
+    total = training.passes * len(inputs.indices)
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
-            if outputs and min(spent) >= training.seconds:
-                break
-            arguments = [(job, inputs, training, rate, number, of_job) for job, of_job in zip(jobs, spent, strict=True)]
             outputs.append([])
-            for place, (networks, of_job, output) in enumerate(run_all(train_pass, arguments, training.n_jobs)):
-                for mine, network in zip(jobs[place].networks, networks, strict=True):
+            results = run_all(train_pass, [(job, inputs, training, rate, number) for job in jobs], training.n_jobs)
+            for job, (networks, output) in zip(jobs, results, strict=True):
+                for mine, network in zip(job.networks, networks, strict=True):
                     if network is not mine:  # from another process
                         mine.set_state(network.get_state(copy=False))
-                spent[place] = of_job
                 outputs[-1].append(output)
                 bar.update(len(inputs.indices) / len(jobs))
             if training.verbose and is_scored(ensemble):
@@ -232,22 +214,18 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
 
 
 def train_pass(
-    job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int, spent: float
-) -> tuple[list[Network], float, np.ndarray]:
-    """Let the networks of a job learn its rows once more, each within `training.seconds` of which so many are spent.
+    job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int
+) -> tuple[list[Network], np.ndarray]:
+    """Let the networks of a job learn its rows in a pass of this number.
 
-    Returns them with the seconds that each spent by then, and their outputs for what they left out, (M, C, n).
+    Returns them with their outputs for what they left out, (M, C, n).
     """
     networks, rows, expands = job.networks, job.rows, job.role == EXPANDED
-    start, seconds = time.monotonic() - spent * len(networks), training.seconds * len(networks)
     planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
     rng = np.random.default_rng([job.seed, int(networks[0].step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows), training.batch_size):
-        passed = (time.monotonic() - start) / seconds  # if time is short, the rate falls faster
-        if passed >= 1:
-            break
-        chosen, learned = order[chunk], max(number * len(rows) + chunk.start, passed * planned)
+        chosen, learned = order[chunk], number * len(rows) + chunk.start
         if first is None:
             rates = networks[0].rates(len(chosen))
         else:
@@ -256,8 +234,7 @@ def train_pass(
         read, targets = inputs.read(chosen, expands), targets_of_heads(job, chosen)
         for member in job.members:
             member.network.predict_arrays(*read.of(member), targets, rates, training.batch_size)
-    spent = (time.monotonic() - start) / len(networks)
-    return networks, spent, outputs_of(job.members, inputs, job.left_out)
+    return networks, outputs_of(job.members, inputs, job.left_out)
 
 
 def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
@@ -266,11 +243,6 @@ def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n
         return one_vs_rest(targets, network.num_heads, int(network.step))
     clipped = targets.clip(-network.bound, network.bound)
     return np.broadcast_to(clipped, (network.num_heads, len(rows))).astype(np.float32)
-
-
-def time_left(seconds: float, start: float) -> float:
-    """What is left of a limit for learning, at least half, if work began at this time and prepared for it."""
-    return max(seconds / 2, seconds - (time.monotonic() - start))
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------

@@ -305,7 +305,6 @@ def test_it_cannot_be_exported(flowers, tmp_path):
         ({"negatives": "no"}, "negatives: expected True or False, got 'no'"),
         ({"batch_size": 2}, "batch_size: expected 1 with negatives=False, got 2"),
         ({"n_epochs": 3}, "n_epochs: expected 1 with negatives=False, got 3"),
-        ({"max_seconds": 1.0}, "max_seconds: expected None with negatives=False, got 1.0"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(flowers, options, message):
