@@ -272,6 +272,8 @@ class StreamSchema(Part):
                 names += [name] * len(has)
                 samples.append(has)
                 values.append(of_column[has])
+        if not (names or rows.dictionaries):
+            return SampleBatch(features, no_words(len(rows)))
         found = [self._values(x, new) for x in rows.dictionaries]
         for name in () if new is None else new.levels.keys() - self.levels.keys():
             self._is_category(name, rows.values_of(name))
