@@ -66,8 +66,8 @@ def cell_sums(pair: tuple[int, int], depth: int) -> Callable[[Rows], CellSums]:
         count = len(BENIGN[rows])
         folds, ones = np.arange(len(CELLS))[rows] % 4, np.ones(count)
         table = ALL_CELLS[:, rows], np.arange(count), BENIGN[None, rows], ones, folds, ~np.eye(4, dtype=bool)
-        grid = np.array(pair)
-        return BinnedSamples.of_rows(*table).sums_of(grid, [BINNINGS[feature] for feature in pair], depth)[0]
+        ends = np.concatenate([BINNINGS[feature].ends for feature in pair])
+        return BinnedSamples.of_rows(*table).sums_of(np.array(pair), depth, ends)[0]
 
     return counted
 

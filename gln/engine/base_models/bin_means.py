@@ -26,7 +26,7 @@ NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
 # best out of fold: a low one where there is little noise.
 STRENGTH = 4.0
-STRENGTHS = 1.0, STRENGTH, 16.0  # powers of 2, so that an empty cell has exactly the mean of the wider one
+STRENGTHS = 1.0, STRENGTH, 16.0
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
@@ -43,7 +43,6 @@ ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
 AT_ONCE = 20_000  # samples whose bins are found at a time
-GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a large array are slow to write alone
 TINY = 1e-9  # weight of no samples
 
 
@@ -174,18 +173,17 @@ def fit_bin_means(
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
+    # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
+    occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
     values, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
-    for start in range(0, len(grids), GRIDS_AT_ONCE):
-        together = grids[start : start + GRIDS_AT_ONCE]
-        columns = np.empty((len(together), len(predictions), binned.heads), np.float32)
-        for grid, column in zip(together, columns, strict=True):
-            bins, depth = [binnings[feature] for feature in grid], depths[int(grid[1] != NONE), grid[0]]
-            values.append(_values_of(binned, grid, bins, depth, column))
-        predictions[:, start : start + len(together)] = columns.swapaxes(0, 1)
+    for g, grid in enumerate(grids):
+        kind, ends = int(grid[1] != NONE), np.concatenate([binnings[feature].ends for feature in grid])
+        used = [occurring[kind][feature][0] for feature in grid]
+        of_cells, predictions[:, g] = _values_of(binned, grid, depths[kind, grid[0]], ends, used)
+        values.append(of_cells)
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)] for row in depths]
-    cells = np.stack([np.concatenate(of_features[:-1]) for of_features in places])
+    cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])
     all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
     return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
@@ -297,10 +295,11 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
-    def sums_of(self, grid: np.ndarray, bins: list[Binning], depth: int) -> tuple[CellSums, np.ndarray]:  # -> (N,)
-        """The sums of the cells of a grid, whose features have these bins; and the narrow cell of each sample."""
+    def sums_of(self, grid: np.ndarray, depth: int, ends: np.ndarray) -> tuple[CellSums, np.ndarray]:  # (2,) -> (N,)
+        """The sums of the cells of a grid, whose features have bins with these ends; and the narrow cell of each
+        sample."""
         sums, cells = compiled(sums_of_cells)(self, grid, depth, wider_cells(depth, features_in(grid)))
-        return CellSums(np.concatenate([binning.ends for binning in bins]), depth, sums), cells
+        return CellSums(ends, depth, sums), cells
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
@@ -376,25 +375,30 @@ def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.
                     for fold in range(folds):
                         around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
     for cell in range(len(wider)):
-        for fold in range(folds + 1):
-            for term in range(terms):
-                around[wider[cell], fold, term] += around[cell, fold, term]
+        if around[cell, folds, 0] > 0:
+            for fold in range(folds + 1):
+                for term in range(terms):
+                    around[wider[cell], fold, term] += around[cell, fold, term]
     return around
 
 
 def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
-    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
+    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C.
+
+    Those of empty cells are not filled, which saves most of the time.
+    """
     _, folds, terms = around.shape
     means = np.empty((len(around), folds, terms - 1))
     for fold in range(folds):
         for head in range(terms - 1):
             means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
     for cell in range(len(wider) - 1, -1, -1):
-        for fold in range(folds):
-            weight = around[cell, fold, 0] + strength
-            for head in range(terms - 1):
-                mean = means[wider[cell], fold, head]
-                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
+        if around[cell, -1, 0] > 0:
+            for fold in range(folds):
+                weight = around[cell, fold, 0] + strength
+                for head in range(terms - 1):
+                    mean = means[wider[cell], fold, head]
+                    means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
     return means
 
 
@@ -407,9 +411,10 @@ def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float
     chosen = np.flatnonzero(times == times.max())
     for cell in range(len(sums)):
         for fold in chosen:
-            for head in range(means.shape[2]):
-                mean = means[cell, fold, head]
-                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+            if sums[cell, fold, 0] > 0:
+                for head in range(means.shape[2]):
+                    mean = means[cell, fold, head]
+                    total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
     return total
 
 
@@ -423,32 +428,33 @@ def means_of_cells(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> 
         score = explained(sums, counted, tried)
         if score > most:
             means, most = tried, score
+    for cell in range(len(wider) - 1, -1, -1):
+        if around[cell, -1, 0] == 0:
+            means[cell] = means[wider[cell]]
     return means
 
 
 def _values_of(
-    binned: BinnedSamples, grid: np.ndarray, bins: list[Binning], depth: int, predictions: np.ndarray
-) -> np.ndarray:
-    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; what they
-    predict for samples, out of fold, is filled.
+    binned: BinnedSamples, grid: np.ndarray, depth: int, ends: np.ndarray, used: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; and what they
+    predict for samples, out of fold.
 
-    Shapes: (2,), how its features are cut, (N, C) -> (cells that occur, C).
+    Shapes: (2,), of the bins of its features, cells that occur of the first one and of the second -> (cells that occur,
+    C), (N, C).
     """
     side, features = (1 << depth) + 1, features_in(grid)
-    total, cells = binned.sums_of(grid, bins, depth)
+    total, cells = binned.sums_of(grid, depth, ends)
     all_means = compiled(means_of_cells)(total.sums, binned.counted, wider_cells(depth, features))
-    predictions[:] = all_means[cells, binned.folds]
+    predictions = _logits(all_means[cells, binned.folds].astype(np.float32), binned)
     means = all_means[: len(total.sums), -1].reshape(side, -1, binned.heads)
     is_empty = ~total.sums[..., 0].any(axis=1).reshape(side, -1)
     if is_empty[-1].all():
         means[-1] = np.nan
     if features == 2 and is_empty[:, -1].all():
         means[:, -1] = np.nan
-    predictions[:] = _logits(predictions, binned)
     average = binned.weights @ predictions / binned.weights.sum()
-    predictions -= average
-    occurring = np.ix_(*(binning.at(depth)[0] for binning in bins))
-    return _logits(means[occurring].reshape(-1, binned.heads), binned) - average
+    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average, predictions - average
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:

@@ -145,7 +145,8 @@ class ClassDensity(WritableArrays):
         for b, code in enumerate(codes.tolist()):
             if code == code:
                 counts = self.levels.get(feature, np.zeros(0))
-                counts = np.pad(counts, (0, max(0, int(code) + 1 - len(counts))))
+                if code >= len(counts):
+                    counts = np.pad(counts, (0, int(code) + 1 - len(counts)))
                 p = frequencies(counts, np.ones(len(counts)))
                 scores[b] += np.log(p[int(code)])
                 expected[b] += p @ np.log(p) ** 2 - (p @ np.log(p)) ** 2

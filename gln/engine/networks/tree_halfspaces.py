@@ -60,9 +60,7 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
     y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
-    triples = zip(candidates.seen, candidates.coefficients, candidates.offsets, strict=True)
-    sides = np.array([compiled(project)(z, seen, slopes) > offset for seen, slopes, offset in triples])
-    sides = np.ascontiguousarray(sides.T)
+    sides = np.ascontiguousarray(compiled(sides_of)(z, *candidates[1:]).T)
     mean, neurons = (weights * y).sum(axis=0) / weights.sum(), []
     start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
     predicted = np.zeros_like(y) + start
@@ -156,6 +154,16 @@ def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.nda
         for b in range(len(column)):
             projection[b] += coefficient * column[b]
     return projection
+
+
+def sides_of(z: np.ndarray, offsets: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """On which side of the candidates samples are: (D, n), (P,), (P, m), (P, m) -> (P, n) of bools."""
+    sides = np.empty((len(seen), z.shape[1]), np.bool_)
+    for p in range(len(seen)):
+        projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
+        for b in range(len(projection)):
+            side[b] = projection[b] > offset
+    return sides
 
 
 def gains_of_candidates(
