@@ -42,7 +42,7 @@ Codes = Mapping[int, np.ndarray]  # of categories, by feature, (B,)
     **{"scatter": Array("f8", "D D"), "scores": Array("f8", "2 4"), "center": Array("f8", "D")},
     **{"factor": Array("f8", "D D", most=np.inf), "freedom": Number(float, 0), "count": Number(float, 0)},
     **{"levels": {Number(int, 0, "D"): Array("f8", "*", 0)}},
-    **{"visits": Number(int, 0, 1 << 62), "renewal": Number(int, 1, 1 << 62)},
+    **{"samples": Number(int, 0, 1 << 62), "renewal": Number(int, 1, 1 << 62)},
 )
 @dataclasses.dataclass
 class ClassDensity(WritableArrays):
@@ -61,15 +61,15 @@ class ClassDensity(WritableArrays):
     freedom: float
     levels: dict[int, np.ndarray]  # by feature, the weight of the samples with each level, (L,)
     count: float = 0.0  # the weight of all samples
-    visits: int = 0  # the number of samples, under the name that it has in files
+    samples: int = 0  # their number
     renewal: int = 2  # the number of samples after which the next renewal is due
 
     def check(self, size: int) -> None:
         """Raise ValueError unless this is of so many features."""
         checked("classes", self, D=size)
-        lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.visits)
+        lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.samples)
         if not (np.isfinite(lower).all() and all(np.all(number > 0) for number in positive)):
-            raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.visits}")
+            raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.samples}")
         if (np.diag(self.scatter) < 0).any() or (self.scores[:, [0, 2]] < 0).any():
             raise bad("classes", "variances of at least 0", np.diag(self.scatter).min(initial=0))
 
@@ -97,11 +97,11 @@ class ClassDensity(WritableArrays):
         """
         rate, start = LEARNING_RATE if rate is None else rate, 0
         while start < len(step_sizes):
-            chunk = slice(start, min(len(step_sizes), start + CHUNK, start + self.renewal - self.visits))
+            chunk = slice(start, min(len(step_sizes), start + CHUNK, start + self.renewal - self.samples))
             codes = {feature: of_feature[chunk] for feature, of_feature in levels.items()}
             self._learn_chunk(numbers[:, chunk], codes, step_sizes[chunk], rate)
             start = chunk.stop
-            if self.visits == self.renewal:
+            if self.samples == self.renewal:
                 self._renew()
 
     def _learn_chunk(self, numbers: np.ndarray, levels: Codes, step_sizes: np.ndarray, rate: Rate) -> None:
@@ -115,12 +115,12 @@ class ClassDensity(WritableArrays):
         expected = np.array([polygamma(1, np.maximum(sizes, 1) / 2), sizes / 2])
         for feature, codes in levels.items():
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
-        scores[:, : max(0, UNCERTAIN - self.visits)] = np.nan
+        scores[:, : max(0, UNCERTAIN - self.samples)] = np.nan
         steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
         compiled(_update_features)(plain(numbers.T), steps, *of_features)
         compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
-        self.visits += len(step_sizes)
+        self.samples += len(step_sizes)
 
     def _learn_networks(self, z: np.ndarray, noise: np.ndarray, step_sizes: np.ndarray, rate: Rate) -> np.ndarray:
         """Learn to tell each sample from the noise after it. Returns logits of the samples before, (B,)."""
@@ -134,7 +134,7 @@ class ClassDensity(WritableArrays):
     def _noise(self, count: int) -> np.ndarray:  # -> (D, count)
         """Normal noise, which depends on the number of the sample alone."""
         seed, size = self.networks[0].seed or 0, len(self.mean)
-        numbers = range(self.visits, self.visits + count)
+        numbers = range(self.samples, self.samples + count)
         noise = [np.random.default_rng([seed, number]).standard_normal(size) for number in numbers]
         return np.array(noise).T.clip(-CLIP, CLIP)
 
@@ -157,7 +157,7 @@ class ClassDensity(WritableArrays):
         """Whiten by the present moments. The next renewal is due after a tenth more samples."""
         self.center, self.factor, self.freedom = self.mean.copy(), self._factor(), degrees_of_freedom(self.scores[0])
         self.scores[:, [0, 2, 3]] *= SCORE_FADING
-        self.renewal = self.visits + max(1, self.visits // 10)
+        self.renewal = self.samples + max(1, self.samples // 10)
 
     def _factor(self) -> np.ndarray:  # -> (D, D)
         """The Cholesky factor of the covariance, shrunk to that of independent features; for `whitened`."""

@@ -113,7 +113,8 @@ def _with_extra(learned: Mapping[str, Json], others: dict[str, Json]) -> dict[st
 def _model(learner: Mapping[str, Json]) -> dict[str, Json]:
     state = learner["fields"]
     if "classes" in state:
-        classes = [_object("ClassDensity", _named(density)) for density in state["classes"]]
+        densities = map(_named, state["classes"])
+        classes = [_object("ClassDensity", density | {"samples": density.pop("visits")}) for density in densities]
         return _object("ClassDensityClassifier", {"networks": state["networks"], "classes": classes})
     featurizer = _featurizer(state)
     ensembles = [_ensemble(state, place, featurizer) for place in range(len(state["groups"]))]

@@ -332,7 +332,7 @@ def test_fit_learns_a_table_once_in_random_order(flowers):
     X, y = flowers
     model = GLNClassifier(**OPTIONS).fit(X[:100], y[:100])
     assert model.score(X[100:], y[100:]) > 0.9
-    assert [density.visits for density in model.learner_.classes] == np.bincount(y[:100]).tolist()
+    assert [density.samples for density in model.learner_.classes] == np.bincount(y[:100]).tolist()
     back = GLNClassifier(**OPTIONS).fit(X[:100][::-1], y[:100][::-1])
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
     again = GLNClassifier(shuffle=False, **OPTIONS).fit(X[:100], y[:100])
