@@ -285,6 +285,15 @@ def test_strings_as_words():
     assert p["unknown"] == model.predict_proba_one({"a": 0.0})[True]
 
 
+def test_a_category_that_is_missing_in_one_of_many_dictionaries():
+    samples: Stream = [({"a": float(i), "tag": "no" if i % 2 else "yes"}, bool(i % 2)) for i in range(20)]
+    one, many = (learned(samples, GLNClassifier(**SMALL)) for _ in range(2))
+    rest: Stream = [({"a": float(i)} | ({"tag": None} if i == 3 else {}), bool(i % 2)) for i in range(10)]
+    many.predict_learn_many([x for x, _ in rest], [y for _, y in rest])
+    learned(rest, one)
+    assert_same_state(learner_state(many._stream.learner), learner_state(one._stream.learner))
+
+
 def test_only_words():
     model = GLNClassifier(**SMALL)
     samples = [({name: value for name, value in x.items() if " " in name}, y) for x, y in reviews(300)]
