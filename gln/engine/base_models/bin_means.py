@@ -296,10 +296,10 @@ class BinnedSamples(NamedTuple):
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
     def sums_of(self, grid: np.ndarray, depth: int, ends: np.ndarray) -> tuple[CellSums, np.ndarray]:  # (2,) -> (N,)
-        """The sums of the cells of a grid, whose features have bins with these ends; and the narrow cell of each
-        sample."""
-        sums, cells = compiled(sums_of_cells)(self, grid, depth, wider_cells(depth, features_in(grid)))
-        return CellSums(ends, depth, sums), cells
+        """The sums of the cells of a grid, whose features have bins with these ends; and the place of each sample's
+        cell among them."""
+        cells, places = compiled(occupied_cells)(self, grid, depth)
+        return CellSums(ends, depth, cells, compiled(sums_of_cells)(self, places, len(cells))), places
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
@@ -333,31 +333,74 @@ class CellSums(NamedTuple):
 
     ends: np.ndarray  # of the bins of the grid's features
     depth: int
-    sums: np.ndarray  # (narrow cells, R, 1 + C), weights, and sums of the heads' targets
+    cells: np.ndarray  # (n,), the narrow cells that have samples, ascending
+    sums: np.ndarray  # (n, R, 1 + C), weights, and sums of the heads' targets
 
     def merge(self, other: CellSums) -> CellSums:
         """The sums of the samples of both, of a grid with the same bins."""
         check_equal(ends=(self.ends, other.ends), depths=(self.depth, other.depth))
-        check_equal(shapes=(self.sums.shape, other.sums.shape))
-        return self._replace(sums=self.sums + other.sums)
+        check_equal(shapes=(self.sums.shape[1:], other.sums.shape[1:]))
+        cells = np.union1d(self.cells, other.cells)
+        sums = np.zeros((len(cells), *self.sums.shape[1:]))
+        for part in (self, other):
+            sums[np.searchsorted(cells, part.cells)] += part.sums
+        return CellSums(self.ends, self.depth, cells, sums)
 
 
-def sums_of_cells(
-    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets; and the cell of each
-    sample. Shapes: grid (2,), (all cells - 1,) -> (narrow cells, R, 1 + C), (N,)."""
-    heads, cells = len(samples.targets), np.empty(len(samples.folds), np.int32)
-    sums = np.zeros((wider[0], len(samples.counted), 1 + heads))  # the first wider cell follows the narrow ones
+def occupied_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """The narrow cells of a grid, (2,), that have samples, ascending; and the place of each sample's among them."""
+    side, features = (1 << depth) + 1, 2 if grid[1] != NONE else 1
+    numbers, places = np.full(side**features, NONE), np.empty(len(samples.folds), np.int32)
+    for i in range(len(places)):
+        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
+        if features == 2:
+            cell = cell * side + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+        if samples.weights[i] > 0:
+            numbers[cell] = 0
+        places[i] = cell
+    cells = np.flatnonzero(numbers != NONE)
     for i in range(len(cells)):
-        cell, fold, weight = int(samples.cells[grid[0], i]) >> (BITS - depth), samples.folds[i], samples.weights[i]
-        if grid[1] != NONE:
-            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
-        cells[i] = cell
+        numbers[cells[i]] = i
+    for i in range(len(places)):
+        places[i] = numbers[places[i]]
+    return cells, places
+
+
+def sums_of_cells(samples: BinnedSamples, places: np.ndarray, count: int) -> np.ndarray:  # -> (count, R, 1 + C)
+    """The weight of the samples in each of the occupied cells and each fold, and the sums of the heads' targets."""
+    heads = len(samples.targets)
+    sums = np.zeros((count, len(samples.counted), 1 + heads))
+    for i in range(len(places)):
+        cell, fold, weight = places[i], samples.folds[i], samples.weights[i]
         sums[cell, fold, 0] += weight
         for head in range(heads):
             sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
-    return sums, cells
+    return sums
+
+
+def cells_around(cells: np.ndarray, wider: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of all depths that have samples: an empty one predicts what the wider one around it does.
+
+    Shapes: occupied narrow cells, (all cells - 1,) as `wider_cells` -> the number of each among the occupied ones of
+    all depths, of which narrow cells are first and the one of all samples is last, NONE for an empty cell (all cells,);
+    the occupied cell around each but this (occupied - 1,).
+    """
+    numbers = np.full(len(wider) + 1, NONE)
+    for cell in cells:
+        numbers[cell] = 0
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            numbers[wider[cell]] = 0
+    count = 0
+    for cell in range(len(numbers)):
+        if numbers[cell] != NONE:
+            numbers[cell] = count
+            count += 1
+    around = np.empty(count - 1, np.int64)
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            around[numbers[cell]] = numbers[wider[cell]]
+    return numbers, around
 
 
 def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
@@ -375,30 +418,25 @@ def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.
                     for fold in range(folds):
                         around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
     for cell in range(len(wider)):
-        if around[cell, folds, 0] > 0:
-            for fold in range(folds + 1):
-                for term in range(terms):
-                    around[wider[cell], fold, term] += around[cell, fold, term]
+        for fold in range(folds + 1):
+            for term in range(terms):
+                around[wider[cell], fold, term] += around[cell, fold, term]
     return around
 
 
 def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
-    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C.
-
-    Those of empty cells are not filled, which saves most of the time.
-    """
+    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
     _, folds, terms = around.shape
     means = np.empty((len(around), folds, terms - 1))
     for fold in range(folds):
         for head in range(terms - 1):
             means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
     for cell in range(len(wider) - 1, -1, -1):
-        if around[cell, -1, 0] > 0:
-            for fold in range(folds):
-                weight = around[cell, fold, 0] + strength
-                for head in range(terms - 1):
-                    mean = means[wider[cell], fold, head]
-                    means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
+        for fold in range(folds):
+            weight = around[cell, fold, 0] + strength
+            for head in range(terms - 1):
+                mean = means[wider[cell], fold, head]
+                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
     return means
 
 
@@ -411,27 +449,33 @@ def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float
     chosen = np.flatnonzero(times == times.max())
     for cell in range(len(sums)):
         for fold in chosen:
-            if sums[cell, fold, 0] > 0:
-                for head in range(means.shape[2]):
-                    mean = means[cell, fold, head]
-                    total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+            for head in range(means.shape[2]):
+                mean = means[cell, fold, head]
+                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
     return total
 
 
-def means_of_cells(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
-    """Means of the cells of all depths, of what is counted for each fold and then of all folds, (all, R + 1, C), of the
-    one of STRENGTHS that predicts best out of fold. An empty cell has the mean of the wider one around it."""
-    around, most = sums_around(sums, counted, wider), -np.inf
+def means_of_cells(
+    cells: np.ndarray, sums: np.ndarray, counted: np.ndarray, wider: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the occupied narrow cells by what is counted for each fold, (n, R, C), and of all narrow cells, the
+    empty ones too, by all folds, (cells, C); of the one of STRENGTHS that predicts best out of fold."""
+    numbers, wider_ones = cells_around(cells, wider)
+    around, most = sums_around(sums, counted, wider_ones), -np.inf
     means = around[:, :, 1:]
     for strength in STRENGTHS:
-        tried = shrunken_means(around, wider, strength)
+        tried = shrunken_means(around, wider_ones, strength)
         score = explained(sums, counted, tried)
         if score > most:
             means, most = tried, score
-    for cell in range(len(wider) - 1, -1, -1):
-        if around[cell, -1, 0] == 0:
-            means[cell] = means[wider[cell]]
-    return means
+    all_means = np.empty((len(numbers), means.shape[2]))
+    for cell in range(len(numbers) - 1, -1, -1):
+        for head in range(means.shape[2]):
+            if numbers[cell] == NONE:
+                all_means[cell, head] = all_means[wider[cell], head]
+            else:
+                all_means[cell, head] = means[numbers[cell], -1, head]
+    return means, all_means
 
 
 def _values_of(
@@ -444,14 +488,14 @@ def _values_of(
     C), (N, C).
     """
     side, features = (1 << depth) + 1, features_in(grid)
-    total, cells = binned.sums_of(grid, depth, ends)
-    all_means = compiled(means_of_cells)(total.sums, binned.counted, wider_cells(depth, features))
-    predictions = _logits(all_means[cells, binned.folds].astype(np.float32), binned)
-    means = all_means[: len(total.sums), -1].reshape(side, -1, binned.heads)
-    is_empty = ~total.sums[..., 0].any(axis=1).reshape(side, -1)
-    if is_empty[-1].all():
+    total, places = binned.sums_of(grid, depth, ends)
+    means, all_means = compiled(means_of_cells)(total.cells, total.sums, binned.counted, wider_cells(depth, features))
+    predictions = _logits(means[places, binned.folds].astype(np.float32), binned)
+    means = all_means[: side**features].reshape(side, -1, binned.heads)
+    first, second = np.divmod(total.cells, side ** (features - 1))
+    if side - 1 not in first:
         means[-1] = np.nan
-    if features == 2 and is_empty[:, -1].all():
+    if features == 2 and side - 1 not in second:
         means[:, -1] = np.nan
     average = binned.weights @ predictions / binned.weights.sum()
     return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average, predictions - average
@@ -523,7 +567,8 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
     """What is `explained` by each grid: (G, 2) -> (G,)."""
     scores = np.empty(len(grids))
     for g in range(len(grids)):
-        sums, _ = sums_of_cells(samples, grids[g], depth, wider)
-        means = shrunken_means(sums_around(sums, samples.counted, wider), wider, STRENGTH)
+        cells, places = occupied_cells(samples, grids[g], depth)
+        sums, (_, around) = sums_of_cells(samples, places, len(cells)), cells_around(cells, wider)
+        means = shrunken_means(sums_around(sums, samples.counted, around), around, STRENGTH)
         scores[g] = explained(sums, samples.counted, means)
     return scores
