@@ -28,8 +28,8 @@ from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.protocol import count_samples
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
 from gln.engine.saving import bad, saved
-from gln.engine.streaming import step
 from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.step import CompiledStep, StepParts, is_possible
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
@@ -44,7 +44,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     """Networks and base models, weighted by how well each predicted recently."""
 
     counts: GateCounts | None = None  # of the networks of the means, if somebody asks for them
-    compiled: step.CompiledStep | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+    compiled: CompiledStep | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "compiled": None}  # compiled code cannot be pickled
@@ -78,9 +78,23 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def grown_featurizer(self, samples: Samples, categorical: Set[int]) -> StreamFeaturizer:
-        if self.compiled is None and samples.shape[1] == 1 and step.can_learn(self, samples):
-            step.prepare(self)  # which compiles, before anything is learned, because this may fail
+        if self.compiled is None and samples.shape[1] == 1 and self.can_learn_compiled(samples):
+            self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
+
+    def can_predict_compiled(self, samples: Samples) -> bool:
+        return is_possible(self.means, samples)
+
+    def can_learn_compiled(self, samples: Samples) -> bool:
+        """Variances are learned from the deviations of combined means, step after step."""
+        return self.variances is None and is_possible(self.means, samples)
+
+    def step(self) -> CompiledStep:
+        """The compiled step of these parts, made anew only if something was replaced."""
+        parts = StepParts(self.featurizer, (self.means, *self.quantiles), self.counts)
+        if self.compiled is None or not self.compiled.is_of(parts):
+            self.compiled = CompiledStep.of(parts)
+        return self.compiled
 
     def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
         """As of a `NetworkModel`; one begins where a class is new, after it got its heads."""
@@ -92,8 +106,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def learn_segment(
         self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # (F, B) -> (C, B)
-        if samples.shape[1] == 1 and not predicts and step.can_learn(self, samples):
-            step.learn(self, samples, batch)
+        if samples.shape[1] == 1 and not predicts and self.can_learn_compiled(samples):
+            self.step().learn(samples, batch)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
@@ -118,9 +132,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = samples.shape[1] > 1 and step.can_learn(self, samples)
+        is_compiled = samples.shape[1] > 1 and self.can_learn_compiled(samples)
         if is_compiled:
-            step.prepare(self)  # which compiles, before anything is learned, because this may fail
+            self.step()  # which compiles, before anything is learned, because this may fail
         for segment in self.parts(samples, targets):
             first = segment.start
             while first < segment.stop:
@@ -144,7 +158,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     ) -> np.ndarray:  # (K, B)
         """`progressive` for samples that bring nothing new."""
         batch, units = self.target_batch(targets, step_sizes)
-        predicted, first, rows = step.learn(self, samples, batch), 0, []
+        predicted, first, rows = self.step().learn(samples, batch), 0, []
         for ensemble in self.ensembles:
             standardised = predicted[first : first + ensemble.heads]
             if ensemble.target is None:
@@ -240,9 +254,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
-        if samples.shape[1] == 1 and step.can_predict(self, samples):
+        if samples.shape[1] == 1 and self.can_predict_compiled(samples):
             ensemble = self.means if ensemble is None else ensemble
-            return self.targets.in_units(step.predict(self, samples, ensemble)[0], ensemble)
+            number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
+            return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
         return super().predict(samples, ensemble)
 
     def outputs(self, samples: Samples) -> np.ndarray:  # (F, B) -> (K, B)
@@ -277,8 +292,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         assert counts is not None
 
         def predict(chunk: Samples) -> np.ndarray:
-            if step.can_predict(self, chunk):
-                predicted, counted = step.predict(self, chunk, self.means)
+            if self.can_predict_compiled(chunk):
+                predicted, counted = self.step().predict(chunk, 0)
                 return np.array([self.targets.in_units(predicted, self.means), counted])
             return np.array([self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))])
 

@@ -352,7 +352,7 @@ def test_states_that_do_not_fit_are_refused():
         ("ends", found.ends[1:]),
         ("sizes", -found.sizes),
     ):
-        with pytest.raises(ValueError, match="cells"):
+        with pytest.raises(ValueError, match="bin_means"):
             BinMeans(**state | {name: changed})
 
 

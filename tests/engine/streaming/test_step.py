@@ -18,7 +18,6 @@ from gln import sklearn
 from gln.bandits import GLNBandit
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.saving import read
-from gln.engine.streaming import step
 from gln.river import GLNClassifier, GLNRegressor
 
 COUNT = 80
@@ -88,8 +87,7 @@ def in_batches(model: Any, features: Callable[[int], Any], y: Callable[[int], An
 
 
 def without_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("can_predict", "can_learn"):
-        monkeypatch.setattr(step, name, lambda learner, samples: False)
+    monkeypatch.setattr("gln.engine.streaming.model.is_possible", lambda means, samples: False)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -100,7 +98,7 @@ def test_streams_are_predicted_and_learned_as_in_the_plain_way(kind, tmp_path, m
     without_compiled_step(monkeypatch)
     plain, numpy = one_by_one(models[2], *stream), one_by_one(models[3], *stream)
     assert single.std() > 0.01
-    assert [model._stream.learner.fixed is not None for model in models] == [True, True, False, False]
+    assert [model._stream.learner.compiled is not None for model in models] == [True, True, False, False]
     for predictions, model in ((single, models[0]), (batches, models[1])):
         np.testing.assert_allclose(predictions, plain, rtol=1e-12, atol=1e-12)
         assert learned(model, tmp_path) == learned(models[2], tmp_path)

@@ -59,13 +59,12 @@ def probabilities(model: GLNClassifier, samples: Stream) -> list[float]:
     return [model.predict_proba_one(x)[True] for x, _ in samples]
 
 
-def bases_of(model: Any) -> dict[str, np.ndarray]:
-    state = model._stream.learner.featurizer.base_models.state()
-    return {f"{part} {name}": np.array(own) for part in ("linear", "cells") for name, own in state[part].items()}
-
-
 def state_of(model: Any) -> dict[str, np.ndarray]:
-    return {**learner_state(model._stream.learner), **bases_of(model)}
+    return learner_state(model._stream.learner)
+
+
+def bases_of(model: Any) -> dict[str, np.ndarray]:
+    return {name: array for name, array in state_of(model).items() if "base_models" in name}
 
 
 # ---- Features and words ----------------------------------------------------------------------------------------------
