@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -44,6 +45,10 @@ def assert_same_file(one: Path, other: Path) -> None:
     assert config == expected
     assert arrays.keys() == of_other.keys()
     assert [name for name in arrays if arrays[name].tobytes() != of_other[name].tobytes()] == []
+
+
+def fields_of(dataclass: Any) -> dict[str, Any]:
+    return {field.name: getattr(dataclass, field.name) for field in dataclasses.fields(dataclass)}
 
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib.util
 import inspect
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+Loop: TypeAlias = Callable[..., Any]
 LOCK = threading.RLock()  # of several threads that need a loop for the first time, one compiles it
 
 
 @functools.cache
-def compiled(loop: Callable[..., Any]) -> Any:
+def compiled(loop: Loop) -> Any:
     """The compiled function, with the functions of this package that it calls.
 
     Numba is imported by the first call, because that takes a while.
@@ -28,7 +28,7 @@ def compiled(loop: Callable[..., Any]) -> Any:
 
 
 @functools.cache
-def _compiled(loop: Callable[..., Any]) -> Any:
+def _compiled(loop: Loop) -> Any:
     if importlib.util.find_spec("numba") is None:
         return loop
     import numba
@@ -41,7 +41,7 @@ def _compiled(loop: Callable[..., Any]) -> Any:
 
 
 @functools.cache
-def _register(function: Callable[..., Any]) -> None:
+def _register(function: Loop) -> None:
     """Let compiled code call a function, and the functions of this package that it calls."""
     from numba import extending
 
@@ -50,7 +50,7 @@ def _register(function: Callable[..., Any]) -> None:
         _register(called)
 
 
-def _called_by(function: Any) -> list[Callable[..., Any]]:
+def _called_by(function: Any) -> list[Loop]:
     """The functions of this package that a function names."""
     named = [function.__globals__.get(name) for name in function.__code__.co_names]
     return [each for each in named if inspect.isfunction(each) and each.__module__.startswith("gln.")]
@@ -84,11 +84,7 @@ def plain(array: Any) -> np.ndarray:
 class WritableArrays:
     """Copies its arrays when it is unpickled: joblib passes large ones to its processes memory-mapped and read-only."""
 
-    def state(self) -> dict[str, Any]:
-        """The fields of a dataclass, which its constructor takes back."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
+    def __setstate__(self, state: Mapping[str, object]) -> None:
         vars(self).update({name: _copied(value) for name, value in state.items()})
 
 

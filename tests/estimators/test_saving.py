@@ -245,6 +245,7 @@ def test_networks_of_format_1(saved, tmp_path):
 
 
 OLD = sorted((ROOT / "tests" / "data").glob("files_of_*/*.gln"))
+assert OLD, "no files of older versions"
 
 
 @pytest.mark.parametrize("file", OLD, ids=lambda file: f"{file.parent.name} {file.stem}")

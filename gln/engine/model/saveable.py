@@ -20,7 +20,7 @@ import numpy as np
 from gln.backends import BACKENDS, load_backend
 from gln.engine.model.old_files import converted
 from gln.engine.networks.files import CALLABLE
-from gln.engine.saving import bad, decoded, encoded, fits, read, usable, value_of, write
+from gln.engine.saving import Backend, Json, Kind, Value, bad, decoded, encoded, fits, read, usable, value_of, write
 
 FORMAT = "3"  # of estimators: 2 had other names
 MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
@@ -30,12 +30,12 @@ class Saveable:
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
     backend: str
-    learning_rate: Any
+    learning_rate: object
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
-    kept: ClassVar[dict[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their kinds
-    extra: Mapping[str, Any] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
+    kept: ClassVar[dict[str, Kind]] = {}  # what a file holds besides the parameters: attributes, and their kinds
+    extra: Mapping[str, Value] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
 
-    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Value] | None = None) -> None:
         """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
 
         Parameters
@@ -70,7 +70,7 @@ class Saveable:
         write(path, config, arrays or {"none": np.zeros(1)}, FORMAT)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
+    def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
         """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
         Networks keep their backend, or get the fastest installed one if it is missing.
@@ -120,10 +120,10 @@ class Saveable:
             estimator._check_loaded()
         return estimator
 
-    def _learned(self) -> dict[str, Any]:
+    def _learned(self) -> dict[str, Value]:
         return {name: vars(self)[name] for name in self.kept if name in vars(self)}
 
-    def _keep(self, name: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> None:
+    def _keep(self, name: str, value: Json, arrays: Mapping[str, np.ndarray], network: Backend) -> None:
         """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
         kept = {"extra": dict, **self.kept}
         if name not in kept:
@@ -135,14 +135,14 @@ class Saveable:
         """Raise ValueError unless what was loaded fits together."""
 
 
-def _annotations(estimator: type) -> dict[str, Any]:
+def _annotations(estimator: type) -> dict[str, object]:
     """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
     with contextlib.suppress(NameError):
         return typing.get_type_hints(estimator.__init__)  # type: ignore[misc]
     return {}
 
 
-def _check_of_networks(parameters: Mapping[str, Any], numbers: int) -> None:
+def _check_of_networks(parameters: Mapping[str, Value], numbers: int) -> None:
     """Raise ValueError for parameters that no network has, or layers that are larger than these numbers in a file."""
     network = load_backend("numpy").GLN([1], 1, 1, learning_rate=parameters.get("learning_rate"))
     names = ("layer_sizes", "context_map_size", "context_bias")
@@ -152,7 +152,7 @@ def _check_of_networks(parameters: Mapping[str, Any], numbers: int) -> None:
         raise bad("layer_sizes, context_map_size", f"at most {MOST_ROWS} rows before the first sample", rows)
 
 
-def _parameter(name: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _parameter(name: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
     if isinstance(value, np.random.RandomState):
         return None
     return CALLABLE if name == "learning_rate" and callable(value) else encoded(name, value, arrays)

@@ -8,29 +8,30 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gln.engine.networks.protocol import Network, arguments
+from gln.engine.networks.protocol import Network, Tensor, arguments
 from gln.rates import linear_rate
 
+N = TypeVar("N", bound=Network)
 REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 
 
-def untrained(network: Any, **changes: Any) -> Any:
+def untrained(network: N, **changes: Any) -> N:
     """A new network with the same arguments, but for `changes`."""
     return type(network)(**arguments(network) | changes)
 
 
-def copied(network: Network, state: Mapping[str, np.ndarray], **changes: Any) -> Any:
+def copied(network: N, state: Mapping[str, np.ndarray], **changes: Any) -> N:
     """A network with the same arguments, but for `changes`, and with this state; what is missing in it is initial."""
     copy = untrained(network, **changes)
-    copy.set_state(copy.get_state() | state)
+    copy.set_state({**copy.get_state(), **state})
     return copy
 
 
-def add_class(network: Network, inputs: Any = None, context_inputs: Any = None) -> Any:
+def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None) -> N:
     """The network with a head for one more class, the last one. The others predict what they predicted before.
 
     A network of two classes has one head. When a third is added, each of the two gets its own head. The new head learns
@@ -54,7 +55,7 @@ def add_class(network: Network, inputs: Any = None, context_inputs: Any = None) 
     return copied(network, network.get_state(copy=False) | joined, num_classes=1 + max(2, network.num_heads))
 
 
-def set_initial_logits(network: Network, logits: np.ndarray) -> None:  # (C,)
+def set_initial_logits(network: N, logits: np.ndarray) -> None:  # (C,)
     """Make the heads of an untrained network with a bias predict these logits for any input."""
     state = network.get_state()
     for name in _arrays(network, "weights"):
@@ -64,7 +65,7 @@ def set_initial_logits(network: Network, logits: np.ndarray) -> None:  # (C,)
     network.set_state(state)
 
 
-def with_inputs(network: Network, places: Sequence[int], context_size: int) -> Any:
+def with_inputs(network: N, places: Sequence[int], context_size: int) -> N:
     """The network with other inputs, and perhaps more side information, of which existing values come first.
 
     `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
@@ -88,7 +89,7 @@ def with_inputs(network: Network, places: Sequence[int], context_size: int) -> A
     return grown
 
 
-def with_outputs(network: Network, kept: Sequence[int], new: int) -> Any:
+def with_outputs(network: N, kept: Sequence[int], new: int) -> N:
     """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
     changed = untrained(network, num_outputs=len(kept) + new)
     state = changed.get_state()
@@ -101,7 +102,7 @@ def with_outputs(network: Network, kept: Sequence[int], new: int) -> Any:
     return changed
 
 
-def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Network) -> dict[str, np.ndarray]:
+def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: N) -> dict[str, np.ndarray]:
     """Which halfspaces of a network are replaced by those `drawn` for more side information: by name, (n, k).
 
     They are those that would see a new value, in every REPLACED-th neuron, different neurons each time. Replacing them
@@ -117,12 +118,12 @@ def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Network) -> d
     return is_replaced
 
 
-def _arrays(network: Network, kind: str) -> dict[str, np.ndarray]:
+def _arrays(network: N, kind: str) -> dict[str, np.ndarray]:
     """The state's "weights" or "hyperplane" arrays."""
     return {name: array for name, array in network.get_state(copy=False).items() if name.startswith(kind)}
 
 
-def _mirrored(network: Network) -> Any:
+def _mirrored(network: N) -> N:
     """A network of one head that predicts the other class. Above the first layer, the inputs are already mirrored."""
     state = network.get_state()
     for name in _arrays(network, "weights"):

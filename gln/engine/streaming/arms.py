@@ -26,7 +26,7 @@ from gln.engine.streaming.estimator import ONCE, StreamEstimator, step_sizes_of
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import StreamModel, build_stream
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
-from gln.engine.streaming.values import is_missing
+from gln.engine.streaming.values import Sample, is_missing
 
 # Loss with which linear models that take steps start: they count little until they predict well, as from words.
 HANDICAP = 5.0
@@ -37,7 +37,8 @@ ARM = (OF_ARM,)  # the name of the category which arm it is
 ROLES = (SLOW, SHALLOW)
 MOST_CONVERTED = 10_000  # arms to keep as they were converted
 FEW_ARMS = 5  # that an error names
-Features = Mapping[Hashable, Any]
+Features = Sample
+Contributions = tuple[dict[Hashable, dict[Hashable, float]], dict[Hashable, float]]  # of each arm, and constants
 Offered = Mapping[Hashable, Any]  # arms with their features, or None
 NO_CONTEXT: Features = {"constant": 1.0}  # what is learned in place of a context without features
 
@@ -110,7 +111,7 @@ class ArmHeads(Arms):
         sample = self._stream.schema.encode(context or NO_CONTEXT)
         return 1.0 if self.learner is None else float(self.learner.novelty(sample)[0])
 
-    def explain(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
         if self.learner is None:
             return {}, {}
@@ -250,7 +251,7 @@ class JointArms(Arms):
             return 1.0
         return float(self.learner.novelty(self._samples(context, self.offered)).min())
 
-    def explain(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
         contributions, constants = {}, {}
         for arm, features in self.offered.items():
@@ -369,7 +370,7 @@ class JointArms(Arms):
             raise bad("codes", f"numbers from {MOST_ONE_HOT}", codes)
 
 
-def some_of(arms: Collection[Any]) -> str:
+def some_of(arms: Collection[Hashable]) -> str:
     """The first few arms, and how many there are, for an error message."""
     first = [reprlib.repr(arm) for arm in itertools.islice(arms, FEW_ARMS)]
     return f"[{', '.join(first)}{', ...' * (len(arms) > FEW_ARMS)}] ({len(arms):,} arms)"
@@ -396,14 +397,14 @@ def _joined(context: Features, features: Features) -> dict[Hashable, Any]:
 
 def _check_kinds(arms: list[Features]) -> None:
     """Raise ValueError if a feature is text in some arms and a number in others."""
-    known: dict[Hashable, Any] = {}
+    known: dict[Hashable, object] = {}
     for name, value in ((name, value) for features in arms for name, value in features.items()):
         first = value if is_missing(value) else known.setdefault(name, value)
         if isinstance(first, str) != isinstance(value, str):
             raise ValueError(f"arms: expected {name!r} to be always text or never, got {first!r} and {value!r}")
 
 
-def _same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+def _same(one: Sample, other: Sample) -> bool:
     """Whether these are equal and in the same order; not if that cannot be told, as with values that are missing."""
     try:
         return bool(one == other) and list(one) == list(other)

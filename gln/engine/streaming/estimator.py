@@ -15,17 +15,18 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch, features_and_words
+from gln.engine.batches import SampleBatch, Samples, features_and_words
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.saving import Part, bad, saved
+from gln.engine.saving import Kind, Part, Value, bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
+from gln.engine.streaming.values import Sample
 
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
@@ -38,7 +39,7 @@ class Segment(NamedTuple):
     change: SchemaChange | None  # None if they are only predicted
 
 
-def is_model(value: Any) -> bool:
+def is_model(value: object) -> bool:
     return value is None or hasattr(value, "progressive")
 
 
@@ -231,7 +232,7 @@ class StreamEstimator(Part):
         return fresh if known is None else known.with_first_features(fresh)
 
     def new_learner(
-        self, samples: Any, categorical: Set[int], memory: int | None, targets: np.ndarray
+        self, samples: Samples, categorical: Set[int], memory: int | None, targets: np.ndarray
     ) -> Any:  # (F, B), (C, B)
         """A learner of a stream that begins with these samples."""
         kind = 1 + self.are_classes, self.are_classes
@@ -244,11 +245,11 @@ class StreamEstimator(Part):
 
     # ---- Parts of a file ---------------------------------------------------------------------------------------------
 
-    def to_save(self) -> dict[str, Any]:
+    def to_save(self) -> dict[str, object]:
         novelty = None if self.novelty is None else self.novelty.model
         return {"schema": self.schema, "learner": self.learner, "novelty": novelty}
 
-    def restore(self, fields: Mapping[str, Any]) -> None:
+    def restore(self, fields: Mapping[str, Value]) -> None:
         self.learner, histograms = fields.get("learner"), fields.get("novelty")
         if histograms is not None:
             self.novelty = StreamNovelty(self.schema, histograms)
@@ -270,7 +271,7 @@ class StreamEstimator(Part):
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
-    def explain(self, x: Mapping[Hashable, Any]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
+    def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""
         schema, sample = self.schema, self.schema.encode(x)
         contributions, constants = self.learner.explain(sample)
@@ -313,14 +314,14 @@ class SaveableStream(Saveable):
     """`save` and `load` for a model that holds what learned as `_stream`, and perhaps other attributes."""
 
     _stream: Any
-    kept: ClassVar[dict[str, Any]] = {"_stream": StreamEstimator}
+    kept: ClassVar[dict[str, Kind]] = {"_stream": StreamEstimator}
 
     @property
     def known_names(self) -> dict[Hashable, bool]:
         """The names that were learned, and whether each is a category."""
         return self._stream.schema.names
 
-    def unknown_one(self, x: Mapping[Hashable, Any]) -> dict[str, list[Hashable]]:
+    def unknown_one(self, x: Sample) -> dict[str, list[Hashable]]:
         """What of a sample the model does not know: "names" that it never learned, names of categories with "levels"
         that it never learned, and names of features that are "missing" in the sample."""
         return self._stream.schema.unknown(x)
@@ -329,7 +330,7 @@ class SaveableStream(Saveable):
         self._stream.check()
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: object) -> None:
     """Raise ValueError for what is no seed."""
     if seed is not None and not (isinstance(seed, (int, np.integer)) and 0 <= seed < 1 << 32):
         raise ValueError(f"seed: expected None or an integer from 0 to 2^32 - 1, got {seed!r}")

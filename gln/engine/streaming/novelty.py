@@ -5,14 +5,14 @@ Shapes: B samples, F features, T words.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Set
-from typing import Any
+from collections.abc import Hashable, Set
 
 import numpy as np
 
 from gln.engine.novelty.pair_histograms import UNSEEN, PairHistograms
 from gln.engine.saving import Part, bad, saved
 from gln.engine.streaming.schema import ADDED, SchemaChange, StreamSchema
+from gln.engine.streaming.values import Sample
 
 FIRST = 100  # samples that are not judged
 WINDOW = 250  # recent samples; 1,000 are about as good, but stay behind a drift
@@ -41,13 +41,13 @@ class StreamNovelty(Part):
             self.model = self.model.grown(len(features))
         self.model.learn(features, categorical, _sums(self.schema, change))
 
-    def novelty(self, x: Mapping[Hashable, Any]) -> float:
+    def novelty(self, x: Sample) -> float:
         """The share of recent samples that were less novel; 0 before the first hundred."""
         change = self.schema.propose(x)
         judges = self.model.count >= FIRST
         return float(judges and self.model.novelty(*_features(change), _sums(self.schema, change))[0])
 
-    def explain(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
+    def explain(self, x: Sample) -> dict[Hashable, float]:
         """How much each key contributes to the novelty of a sample; together 1."""
         schema, change = self.schema, self.schema.propose(x)
         names, numbers = [*change.places], {**schema.words, **change.words}

@@ -28,7 +28,7 @@ from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, w
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.engine.streaming.values import MOST, check_dictionary, has_values, is_missing, number_of
+from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
@@ -101,7 +101,7 @@ class StreamSchema(Part):
         """The names of features and words, and whether each is a category."""
         return {name: name in self.levels for name in (*self.places, *self.words) if name not in ADDED}
 
-    def unknown(self, x: Mapping[Hashable, Any]) -> dict[str, list[Hashable]]:
+    def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
         """Names that are not known, of categories whose levels are not known, and of features that are missing."""
         check_dictionary(x)
         has = {name: value for name, value in x.items() if not is_missing(value)}
@@ -202,7 +202,7 @@ class StreamSchema(Part):
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def encode(self, x: Mapping[Hashable, Any]) -> SampleBatch:
+    def encode(self, x: Sample) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
         return self._with_previous(self._sample(self._values(x, None), self.places, None), self.places, self.previous)
 
@@ -211,7 +211,7 @@ class StreamSchema(Part):
         return self._with_previous(self._samples(named_rows(samples), self.places, None), self.places, self.previous)
 
     def propose(
-        self, x: Mapping[Hashable, Any], labels: Sequence[Hashable] | None = None, at_once: float | None = None
+        self, x: Sample, labels: Sequence[Hashable] | None = None, at_once: float | None = None
     ) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list, if targets are labels.
 
@@ -228,7 +228,7 @@ class StreamSchema(Part):
         new, places = NewNames({}, {}), self._places_with(rows.used_names())
         return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
 
-    def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
+    def learn_levels(self, x: Sample) -> np.ndarray:  # -> (F, 1)
         """Know the levels of the features in a dictionary from now on, and encode these features alone."""
         new = NewNames({}, {})
         values = self._values({name: x[name] for name in x.keys() & self.places.keys()}, new)
@@ -311,7 +311,7 @@ class StreamSchema(Part):
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
-    def _values(self, x: Mapping[Hashable, Any], new: NewNames | None) -> dict[Hashable, float]:
+    def _values(self, x: Sample, new: NewNames | None) -> dict[Hashable, float]:
         """The values of a sample as `_numbers`, NaN where they are missing."""
         levels, values = self.levels, {}
         check_dictionary(x)

@@ -7,8 +7,8 @@ Missing are None, NaN, and pandas' own missing value.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,16 @@ from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import check_different_names
 
 MOST = float(MAX_FLOAT)  # the largest number
+Sample: TypeAlias = Mapping[Hashable, Any]  # of a stream: values by name
 
 
-def check_dictionary(x: Any) -> None:
+def check_dictionary(x: object) -> None:
     """Raise ValueError for what is no dictionary."""
     if not hasattr(x, "items"):
         raise ValueError(f"x: expected a dictionary of features, got {reprlib.repr(x)}")
 
 
-def check_frame(X: Any) -> None:
+def check_frame(X: object) -> None:
     """Raise ValueError for what is no frame, and for columns of equal names."""
     if not isinstance(X, pd.DataFrame):
         raise ValueError(f"X: expected a pandas frame, got {type(X).__name__}")
@@ -38,7 +39,7 @@ def has_values(column: pd.Series) -> np.ndarray:
     return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
 
 
-def number_of(name: Hashable, value: Any) -> float:
+def number_of(name: Hashable, value: object) -> float:
     """A value as a float; NaN if it is missing."""
     number = _as_float(value)
     if abs(number) > MOST:
@@ -46,7 +47,7 @@ def number_of(name: Hashable, value: Any) -> float:
     return number
 
 
-def target_of(value: Any) -> float:
+def target_of(value: object) -> float:
     """A number to learn as a float; NaN if it is missing."""
     number = np.inf if isinstance(value, str) else _as_float(value)
     if abs(number) > MOST:
@@ -69,7 +70,7 @@ def label_of(value: Any) -> Hashable:
     return None if is_missing(value) else value
 
 
-def check_key(name: str, kind: str, value: Any) -> None:
+def check_key(name: str, kind: str, value: object) -> None:
     """Raise ValueError for a value of the argument `name` that no dictionary can have as a key."""
     try:
         hash(value)
@@ -77,14 +78,14 @@ def check_key(name: str, kind: str, value: Any) -> None:
         raise ValueError(f"{name}: expected {kind} that can be keys of a dictionary, got {value!r}") from error
 
 
-def check_arm(name: str, arm: Any, kind: str = "arms") -> None:
+def check_arm(name: str, arm: object, kind: str = "arms") -> None:
     """Raise ValueError for a value of the argument `name` that is no arm."""
     check_key(name, kind, arm)
     if arm is None:
         raise ValueError(f"{name}: expected the name of an arm, got None")
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     try:
         return value is None or value is pd.NA or bool(value != value)
     except (TypeError, ValueError):  # an array, for example, is neither equal to itself nor not

@@ -521,7 +521,7 @@ def test_a_cross_counts_half_for_each_of_its_features():
 
 
 def test_states_that_do_not_fit_are_refused():
-    state = trained(3, True, True).linear.state()
+    state = fields_of(trained(3, True, True).linear)
     assert HashedLinear(**state).heads == 3
     for name, changed in (
         ("keys", np.ones(256, np.int64)),

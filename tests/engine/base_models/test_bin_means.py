@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import fields_of
 from sklearn.metrics import log_loss
 
 from gln.engine.base_models.bin_means import (
@@ -288,10 +289,10 @@ def test_what_bins_know_is_learned(make, most):
 
 def test_a_continued_fit_keeps_its_bin_means():
     model = GLNClassifier(random_state=0, n_epochs=1).fit(X[:300], CLASSES[:300])
-    before = model.learner_.featurizer.bin_means.state()
+    before = fields_of(model.learner_.featurizer.bin_means)
     predictions = model.predict_proba(X)
     model.partial_fit(X[300:], CLASSES[300:])
-    after = model.learner_.featurizer.bin_means.state()
+    after = fields_of(model.learner_.featurizer.bin_means)
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert np.abs(model.predict_proba(X) - predictions).max() > 1e-3
 
@@ -344,7 +345,7 @@ def test_features_without_values_are_no_obstacle():
 
 def test_states_that_do_not_fit_are_refused():
     found, _ = fitted(CLASSES)
-    state = found.state()
+    state = fields_of(found)
     for name, changed in (
         ("values", found.values[1:]),
         ("grids", found.grids + 9),
@@ -358,6 +359,6 @@ def test_states_that_do_not_fit_are_refused():
 
 def test_files_that_mark_no_second_feature_by_their_number_are_read():
     found, _ = fitted(CLASSES)
-    state = found.state() | {"grids": np.where(found.grids == NONE, 5, found.grids)}
+    state = fields_of(found) | {"grids": np.where(found.grids == NONE, 5, found.grids)}
     assert (state["grids"] == 5).any()
     np.testing.assert_array_equal(BinMeans(**state).transform(X.T), found.transform(X.T))

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT
+from helpers import ROOT, fields_of
 from river import anomaly
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
@@ -200,7 +200,7 @@ def test_one_call_or_many_learn_the_same():
     at_once.learn(values, categorical)
     for b in range(700):
         one_by_one.learn(values[:, b : b + 1], categorical)
-    for (name, one), other in zip(at_once.state().items(), one_by_one.state().values(), strict=True):
+    for (name, one), other in zip(fields_of(at_once).items(), fields_of(one_by_one).values(), strict=True):
         if name != "levels":
             np.testing.assert_array_equal(one, other, err_msg=name)
     np.testing.assert_array_equal(at_once.levels[2], one_by_one.levels[2])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state, learner_state
+from helpers import assert_same_state, fields_of, learner_state
 
 from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
 from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
@@ -113,15 +113,15 @@ def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypat
 def test_a_grown_copy_leaves_what_it_was_copied_from():
     samples, targets, _, categories = stream_of_levels(True)
     categories.learn(samples[:, :40], targets[:40])
-    before, columns = copy.deepcopy(categories.state()), categories.transform(samples)
+    before, columns = copy.deepcopy(fields_of(categories)), categories.transform(samples)
     for grown in (categories.of_stream(np.concatenate([samples, samples[1:2]]), {1, 2, 3, 4}), categories.with_class()):
         grown.learn(np.resize(samples, (grown.size, 90)), targets)
-    assert_same_state(categories.state()["counts"], before["counts"])
+    assert_same_state(fields_of(categories)["counts"], before["counts"])
     np.testing.assert_array_equal(categories.transform(samples), columns)
     again = TargetEncoding(**before)
     again.learn(samples[:, 40:], targets[40:])
     categories.learn(samples[:, 40:], targets[40:])
-    assert_same_state(categories.state()["counts"], again.state()["counts"])
+    assert_same_state(fields_of(categories)["counts"], fields_of(again)["counts"])
     np.testing.assert_array_equal(categories.totals, again.totals)
 
 
@@ -134,7 +134,7 @@ def test_a_grown_copy_leaves_what_it_was_copied_from():
     ],
 )
 def test_fields_that_do_not_fit_together(changed, message):
-    state = stream_of_levels(True)[-1].state()
+    state = fields_of(stream_of_levels(True)[-1])
     with pytest.raises(ValueError, match=message):
         TargetEncoding(**{**state, **changed})
     with pytest.raises(ValueError, match="samples: expected 4 features, got 3"):

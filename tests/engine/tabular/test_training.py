@@ -118,7 +118,7 @@ def test_the_chosen_rate_gives_the_networks_that_it_alone_would_give(most, monke
     """Also if the table is so large that the networks that choose it learn only some of its rows before."""
     monkeypatch.setattr(training, "PILOT_ROWS", most)
     X, y = blobs(200, 8)
-    model = GLNClassifier(**SMALL).fit(X, y)
+    model: Any = GLNClassifier(**SMALL).fit(X, y)
     loss = model.glns_[0].config.loss
     monkeypatch.setitem(RATES, loss, RATES[loss]._replace(table=(model.learning_rate_,)))
     alone = GLNClassifier(**SMALL).fit(X, y)
