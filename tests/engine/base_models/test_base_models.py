@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from helpers import fields_of
 
 from gln.engine.base_models import fading_bin_means as fading
 from gln.engine.base_models import hashed_linear as linear
