@@ -72,7 +72,7 @@ def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _schema(learned: Mapping[str, Json]) -> dict[str, Json]:
-    fields = {new: learned[old] for old, new in OF_SCHEMA.items() if old in learned}
+    fields = {"places": learned["_places"]} | {new: learned[old] for old, new in OF_SCHEMA.items() if old in learned}
     labels = enumerate(learned.get("_labels", ()))
     return _object("StreamSchema", fields | {"classes": {"pairs": [[label, number] for number, label in labels]}})
 

@@ -100,8 +100,10 @@ class Saveable:
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):
-            if config.get("format") != FORMAT:
+            if "format" not in config:
                 config = converted(config)
+            elif config["format"] != FORMAT:
+                raise bad(str(path), f"an estimator in format {FORMAT}", repr(config["format"])[:100])
             saved = {name: decoded(name, value, {}, None) for name, value in config["parameters"].items()}
             backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
             if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
