@@ -47,10 +47,11 @@ class StepParts(NamedTuple):
 
     def replaceable(self) -> list[object]:
         """What must be the same from call to call."""
-        base_models, featurizer = self.base_models, self.featurizer
-        found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, self.counts]
+        featurizer, ensembles, counts = self
+        base_models = self.base_models
+        found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
         found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
-        for ensemble in self.ensembles:
+        for ensemble in ensembles:
             found += [ensemble.combination.losses, ensemble.combination.spread]
             found += [member.network.of_sample for member in ensemble.members]
         return found
