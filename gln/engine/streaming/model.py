@@ -82,9 +82,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
 
-    def can_predict_compiled(self, samples: Samples) -> bool:
-        return is_possible(self.means, samples)
-
     def can_learn_compiled(self, samples: Samples) -> bool:
         """Variances are learned from the deviations of combined means, step after step."""
         return self.variances is None and is_possible(self.means, samples)
@@ -254,7 +251,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
-        if samples.shape[1] == 1 and self.can_predict_compiled(samples):
+        if samples.shape[1] == 1 and is_possible(self.means, samples):
             ensemble = self.means if ensemble is None else ensemble
             number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
             return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
@@ -292,7 +289,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         assert counts is not None
 
         def predict(chunk: Samples) -> np.ndarray:
-            if self.can_predict_compiled(chunk):
+            if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 0)
                 return np.array([self.targets.in_units(predicted, self.means), counted])
             return np.array([self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))])
