@@ -34,7 +34,7 @@ class NetworkConfig:
         for role, seed in zip(roles, self.seeds(len(roles)), strict=True):
             network = load_backend(self.backend).GLN(
                 SHALLOW_LAYERS if "linear" in role.mixes else self.layer_sizes,
-                len(featurizer.inputs_of(role).names),
+                len(featurizer.spec_of(role).names),
                 len(featurizer.columns_of(role)),
                 context_map_size=self.context_map_size,
                 context_features=self.context_features,

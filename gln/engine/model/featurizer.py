@@ -42,7 +42,7 @@ class Scaler(Protocol):
     def grow(self, size: int) -> None: ...
 
 
-class Inputs(NamedTuple):
+class InputSpec(NamedTuple):
     """What is known of the inputs of a network, or of some of them."""
 
     names: list[Hashable]  # K, which stay the same when the featurizer grows
@@ -52,7 +52,7 @@ class Inputs(NamedTuple):
     @classmethod
     def of(
         cls, names: Sequence[Hashable], features: np.ndarray, at_mean: np.ndarray | float = 0
-    ) -> Inputs:  # (K,) or (K, 2)
+    ) -> InputSpec:  # (K,) or (K, 2)
         pairs = features if features.ndim == 2 else np.stack([features, features], axis=1)
         return cls(list(names), pairs, np.zeros((len(pairs), 1), np.float32) + at_mean)
 
@@ -121,20 +121,20 @@ class Featurizer(WritableArrays):
         """The columns that a network of this role sees."""
         return np.arange(self.size)
 
-    def inputs_of(self, role: Role) -> Inputs:
-        """The inputs that a network of this role mixes."""
-        more, columns = self._more_inputs(), self.columns_of(role)
-        pairs = Inputs.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
+    def spec_of(self, role: Role) -> InputSpec:
+        """What is known of the inputs that a network of this role mixes."""
+        more, columns = self._more_specs(), self.columns_of(role)
+        pairs = InputSpec.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
         names, features, at_mean = zip(*(more[name] for name in role.mixes), pairs, strict=True)
-        return Inputs([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
+        return InputSpec([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
 
-    def _more_inputs(self) -> dict[str, Inputs]:
-        """Inputs besides columns and distances, by what roles call them."""
+    def _more_specs(self) -> dict[str, InputSpec]:
+        """Those of inputs besides columns and distances, by the names that roles have for them."""
         return {}
 
     def widened(self, member: Member, before: Featurizer) -> Member:
         """The network with inputs for what is new since `before`, or the same one if it reads nothing new."""
-        old, new = (featurizer.inputs_of(member.role).names for featurizer in (before, self))
+        old, new = (featurizer.spec_of(member.role).names for featurizer in (before, self))
         if old == new:
             return member
         places = {name: place for place, name in enumerate(old)}

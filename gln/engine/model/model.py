@@ -112,9 +112,9 @@ class NetworkModel(Generic[F]):
     def fits(self, ensemble: Ensemble) -> bool:
         """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""
         sizes = [(network.base_size, network.context_size) for network in ensemble.networks]
-        inputs_of, columns_of = self.featurizer.inputs_of, self.featurizer.columns_of
+        spec_of, columns_of = self.featurizer.spec_of, self.featurizer.columns_of
         roles = [member.role for member in ensemble.members]
-        if sizes != [(len(inputs_of(role).names), len(columns_of(role))) for role in roles]:
+        if sizes != [(len(spec_of(role).names), len(columns_of(role))) for role in roles]:
             return False
         configs = [network.config for network in ensemble.networks]
         return len({(config.loss, config.num_heads, config.quantiles) for config in configs}) == 1
@@ -278,7 +278,7 @@ class NetworkModel(Generic[F]):
             inputs, columns = map(dense, read.of(member))
             slopes, constants, _ = member.network.explain(inputs, columns)
             slopes = weight[:, None] * slopes.reshape(heads, *inputs.shape)  # (C, K, B)
-            _, input_features, at_mean = self.featurizer.inputs_of(member.role)
+            _, input_features, at_mean = self.featurizer.spec_of(member.role)
             linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
             linear_slopes[:, :linear] += slopes[:, :linear]
             halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2

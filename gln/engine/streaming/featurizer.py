@@ -13,7 +13,7 @@ import numpy as np
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Matrix, Samples, features_and_words
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
-from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
+from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
 from gln.engine.preprocessing.basis_expansion import with_distances
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
@@ -78,16 +78,16 @@ class StreamFeaturizer(Featurizer):
     def _columns_without_memory(self) -> np.ndarray:
         return np.flatnonzero(self.feature_of_columns != self.memory)
 
-    def _more_inputs(self) -> dict[str, Inputs]:
+    def _more_specs(self) -> dict[str, InputSpec]:
         if self.base_models is None:
-            nothing = Inputs.of([], np.zeros(0, int))
+            nothing = InputSpec.of([], np.zeros(0, int))
             return {"linear": nothing, "bin_means": nothing}
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []
         features = self.feature_of_columns[self.base_models.bin_means.features]
         return {
-            "linear": Inputs.of(linear, np.full(len(linear), -1)),
-            "bin_means": Inputs.of(bin_means, features),
+            "linear": InputSpec.of(linear, np.full(len(linear), -1)),
+            "bin_means": InputSpec.of(bin_means, features),
         }
 
     def with_class(self, count: int) -> StreamFeaturizer:

@@ -33,7 +33,7 @@ def is_possible(means: Ensemble, samples: Samples) -> bool:
     return means.mixes_linear and hasattr(means.members[0].network, "of_sample") and not issparse(samples)
 
 
-class StepParts(NamedTuple):
+class StepSources(NamedTuple):
     """What the step is of."""
 
     featurizer: StreamFeaturizer
@@ -60,7 +60,7 @@ class StepParts(NamedTuple):
 class CompiledStep(NamedTuple):
     """What stays the same from call to call."""
 
-    parts: StepParts
+    sources: StepSources
     made_from: list[object]
     heads: dict[int, int]  # how many, by the number of the ensemble, or ALL
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
@@ -68,16 +68,16 @@ class CompiledStep(NamedTuple):
     state: Any  # `compiled_step.State`
 
     @classmethod
-    def of(cls, parts: StepParts) -> CompiledStep:
+    def of(cls, sources: StepSources) -> CompiledStep:
         """The step, which this compiles; that may fail."""
         from numba import typeof
 
         from gln.engine.streaming import compiled_step
 
         compiled: Any = compiled_step
-        featurizer, ensembles, counted = parts
+        featurizer, ensembles, counted = sources
         networks = [network for ensemble in ensembles for network in ensemble.networks]
-        base_models, counts = parts.base_models, [NO_COUNTS] * len(networks)
+        base_models, counts = sources.base_models, [NO_COUNTS] * len(networks)
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
@@ -95,17 +95,17 @@ class CompiledStep(NamedTuple):
         arguments = batch, one, one, 0, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(parts, parts.replaceable(), heads, nothing, run, state)
+        return cls(sources, sources.replaceable(), heads, nothing, run, state)
 
-    def is_of(self, parts: StepParts) -> bool:
+    def is_of(self, sources: StepSources) -> bool:
         """Whether nothing of these was replaced since."""
-        found = parts.replaceable()
+        found = sources.replaceable()
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
     def predict(self, samples: Samples, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
         returns for the means, if rows are counted: (F, B) -> (C, B), (C or 1, B)."""
-        featurizer, count = self.parts.featurizer, samples.shape[1]
+        featurizer, count = self.sources.featurizer, samples.shape[1]
         features, words = features_and_words(samples)
         if features is samples:
             check_samples(features, len(featurizer.numbers))  # compiled loops do not; with words, they were checked
@@ -114,7 +114,7 @@ class CompiledStep(NamedTuple):
         batch = plain(columns), plain(features), words, targets, rates, ONE
         predicted, counted = np.empty((self.heads[number], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, number, False, False, 0, self.state)
-        counts = self.parts.counts
+        counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
     def learn(self, samples: Samples, target_batch: TargetBatch) -> np.ndarray:  # (F, B) -> (K, B)
@@ -122,7 +122,7 @@ class CompiledStep(NamedTuple):
 
         Returns the combined predictions of all ensembles in their networks' units.
         """
-        featurizer, count = self.parts.featurizer, samples.shape[1]
+        featurizer, count = self.sources.featurizer, samples.shape[1]
         features, words = features_and_words(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
         if target_batch.step_sizes is not None:
@@ -140,11 +140,11 @@ class CompiledStep(NamedTuple):
         before = []  # predictions of samples before room is made for them, which may change them
         while (done := step.run(batch, predicted, predicted, ALL, True, counts, done, step.state)) < count:
             before.append((done, step.predict_one(batch, done)))
-            self.parts.base_models.linear.make_room()
-            step = CompiledStep.of(self.parts)
+            self.sources.base_models.linear.make_room()
+            step = CompiledStep.of(self.sources)
         for row, of_row in before:
             predicted[:, row] = of_row
-        for ensemble in self.parts.ensembles:
+        for ensemble in self.sources.ensembles:
             for network in ensemble.networks:
                 network.step += count
         return predicted

@@ -20,7 +20,7 @@ from scipy.sparse import issparse
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, Samples, chunks, dense, spread
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
-from gln.engine.model.featurizer import Featurizer, Inputs, check_limit
+from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.basis_expansion import (
@@ -52,8 +52,8 @@ class PlainFeaturizer(Featurizer):
     def from_columns(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
         return NetworkInputs(columns.T, columns.T, columns.T[:0])
 
-    def inputs_of(self, role: Role) -> Inputs:
-        return Inputs.of(range(self.size), self.feature_of_columns)
+    def spec_of(self, role: Role) -> InputSpec:
+        return InputSpec.of(range(self.size), self.feature_of_columns)
 
 
 @saved(standardizer=Standardizer, encoding=(TargetEncoding, None), pieces=Pieces, bin_means=(BinMeans, None))
@@ -87,13 +87,13 @@ class TableFeaturizer(Featurizer):
         inputs = with_expansions(*arrays, self.pieces if expands else NO_PIECES).T
         return NetworkInputs(columns.T, inputs, inputs[:0])
 
-    def _more_inputs(self) -> dict[str, Inputs]:
+    def _more_specs(self) -> dict[str, InputSpec]:
         features = self.feature_of_columns[self.pieces.features]
         at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
         of_means = np.zeros(0, int) if self.bin_means is None else self.bin_means.features
         return {
-            "expansions": Inputs.of([("expansion", i) for i in range(len(features))], features, at_mean),
-            "bin_means": Inputs.of([("bin mean", i) for i in range(len(of_means))], of_means),
+            "expansions": InputSpec.of([("expansion", i) for i in range(len(features))], features, at_mean),
+            "bin_means": InputSpec.of([("bin mean", i) for i in range(len(of_means))], of_means),
         }
 
 

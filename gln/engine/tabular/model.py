@@ -47,7 +47,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         targets: Targets,
     ) -> TableModel:
         """Before the first row. Half of the networks also mix expansions and bin means, if there are any."""
-        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
+        expands = len(featurizer.spec_of(EXPANDED).names) > len(featurizer.spec_of(COLUMNS).names)
         expanded = -(-networks // 2) if expands else 0
         roles = [COLUMNS] * (networks - expanded) + [EXPANDED] * expanded
         return cls(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))

@@ -305,10 +305,10 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.predict(frame), atol=1e-4)
     assert (contributions[..., 4] == 0).all()
     featurizer = model.learner_.featurizer
-    [*_, pair] = featurizer.inputs_of(EXPANDED).features[: -2 * featurizer.size].tolist()
+    [*_, pair] = featurizer.spec_of(EXPANDED).features[: -2 * featurizer.size].tolist()
     assert len(set(pair)) == 2
     assert pair == featurizer.bin_means.features[-1].tolist()
-    inputs = len(featurizer.inputs_of(EXPANDED).names)
+    inputs = len(featurizer.spec_of(EXPANDED).names)
     last = cast(Any, SimpleNamespace(num_heads=1, input_size=inputs, bound=10.0, takes_sparse=False))
     slopes = np.zeros((last.input_size, 1))
     slopes[-2 * featurizer.size - 1] = 2  # of the last mean of bins
