@@ -48,7 +48,22 @@ __all__ = ["GLNClassifier", "GLNRegressor"]
 CLIPPING = 1e-4  # probabilities are in [1e-4, 1 - 1e-4]; with 1e-3 the most confident ones would all be equal
 
 
-class GLNClassifier(ClassifierMixin, Estimator):
+class OfStreams(Estimator):
+    """The common part that knows streams, too."""
+
+    def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets, outputs: int) -> Model:
+        """A new model for a stream that begins with X (N, F), of so many targets or classes."""
+        if is_wide(X):
+            settings = self._settings(OF_WIDE | {"n_networks": 1})
+            wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
+            return TableModel.start(self._config(settings), networks, losses, wide, targets)
+        settings, levels = self._settings(OF_STREAMS), self._levels
+        featurizer = StreamFeaturizer.of_first(X.T, levels.keys(), outputs, targets.are_classes)
+        roles = stream_roles(settings["n_networks"], has_names=bool(levels))
+        return build_stream(self._config(settings), featurizer, targets, roles, losses)
+
+
+class GLNClassifier(ClassifierMixin, OfStreams):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
@@ -328,7 +343,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
 
     def _stream_learner(self, losses: Losses, X: Any) -> Model:
         if self.negatives:
-            return stream_learner(self, losses, X, Classes(), losses.means["num_classes"])
+            return self._new_stream_learner(losses, X, Classes(), losses.means["num_classes"])
         settings = self._settings(OF_STREAMS | {"n_networks": 1})
         networks, size = settings["n_networks"], X.shape[1]
         return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
@@ -361,7 +376,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
 
 
 @documented_like(GLNClassifier)
-class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
+class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     """Gated Linear Network regressor.
 
     It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`.
@@ -621,7 +636,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
                 raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
             indices, step_sizes = indices_of_stream("sample_weight", weights)
             losses, count = self._losses(len(targets)), len(targets)
-            learner = stream_learner(self, losses, X, Numbers.of_stream(count), count) if first else self.learner_
+            learner = self._new_stream_learner(losses, X, Numbers.of_stream(count), count) if first else self.learner_
             predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
             self.targets_shape_ = shape
             return predicted
@@ -655,18 +670,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             [] if self.quantiles is None else targets * [quantiles],
             {"loss": "variance", "num_outputs": targets} if self.density else None,
         )
-
-
-def stream_learner(estimator: Estimator, losses: Losses, X: Any, targets: Targets, outputs: int) -> Model:
-    """A new model for a stream that begins with X (N, F), of so many targets or classes."""
-    if is_wide(X):
-        settings = estimator._settings(OF_WIDE | {"n_networks": 1})
-        wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
-        return TableModel.start(estimator._config(settings), networks, losses, wide, targets)
-    settings, levels = estimator._settings(OF_STREAMS), estimator._levels
-    featurizer = StreamFeaturizer.of_first(X.T, levels.keys(), outputs, targets.are_classes)
-    roles = stream_roles(settings["n_networks"], has_names=bool(levels))
-    return build_stream(estimator._config(settings), featurizer, targets, roles, losses)
 
 
 def checked_levels(levels):

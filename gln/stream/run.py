@@ -54,7 +54,7 @@ class Run:
         self._is_file = stat.S_ISREG(status.st_mode)
         self._start = source.tell() if self._is_file else 0
         self._check_options()
-        self._head = Head(source if self._is_file else None)
+        self._head = Head(source if self._is_file else None, self._form)
         self._signals = Signals()
         self._report = Report(options, self._signals, status.st_size if self._is_file else None)
         self._target: str | None = options.target

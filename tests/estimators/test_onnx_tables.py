@@ -137,7 +137,7 @@ def _to_halfspaces(model: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarra
 
 def _to_cells(model: Any, x: np.ndarray) -> np.ndarray:  # (F, B) -> (B,)
     cells, least = model.learner_.featurizer.bin_means, np.full(x.shape[1], np.inf)
-    for feature, ends in enumerate(np.split(cells.ends, cells.first_ends[1:]) if cells is not None else ()):
+    for feature, ends in enumerate(np.split(cells.ends, np.cumsum(cells.sizes - 1)[:-1]) if cells is not None else ()):
         if feature not in model.categories_:
             distances = np.abs(x[feature] - ends[np.isfinite(ends), None])
             least = np.minimum(least, _least(distances / (ROUNDING * np.abs(x[feature]) + NEVER)))

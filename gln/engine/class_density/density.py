@@ -64,6 +64,10 @@ class ClassDensity(WritableArrays):
     samples: int = 0  # their number
     renewal: int = 2  # the number of samples after which the next renewal is due
 
+    def to_save(self) -> dict[str, object]:
+        """The fields, whatever the order in which categories came."""
+        return vars(self) | {"levels": dict(sorted(self.levels.items()))}
+
     def check(self, size: int) -> None:
         """Raise ValueError unless this is of so many features."""
         checked("classes", self, D=size)

@@ -276,8 +276,9 @@ class StreamSchema(Part):
         if not (names or rows.dictionaries):
             return SampleBatch(features, no_words(len(rows)))
         found = [self._values(x, new) for x in rows.dictionaries]
-        for name in () if new is None else new.levels.keys() - self.levels.keys():
-            self._is_category(name, rows.values_of(name))
+        for name in () if new is None else new.levels:
+            if name not in self.levels:  # not a difference of sets, which takes as long as all names are many
+                self._is_category(name, rows.values_of(name))
         names += itertools.chain(*found)
         samples.append(np.arange(len(found)).repeat([*map(len, found)]))
         values.append(np.array([value for of_sample in found for value in of_sample.values()], np.float64))

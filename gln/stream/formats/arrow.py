@@ -5,6 +5,8 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -27,10 +29,21 @@ try:
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
 
-__all__ = ["TypedColumns"]
+__all__ = ["TypedColumns", "first_rows"]
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
 TICKS = {"s": 86_400, "ms": 86_400_000, "us": MICROSECONDS, "ns": MICROSECONDS}  # of a day, after rounding to "us"
+
+
+def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
+    """The first rows as lines of text; up to the first that cannot be read, which `TypedColumns` will meet again."""
+    lines = []
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError, LookupError):
+        _, batches = _opened(source, form)
+        rows = (row for batch in batches for row in batch.slice(0, most).to_pylist())
+        for row in itertools.islice(rows, most):
+            lines.append(f"{row}\n".encode(errors="backslashreplace"))
+    return b"".join(lines)
 
 
 def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
