@@ -21,6 +21,7 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
+from gln.engine.batches import SampleBatch
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer
@@ -140,14 +141,14 @@ def get_ten_digits_metrics(
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
         for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):
             labels = y_train[order[part]]
-            [p] = learner.learn(x_train[order[part]].T, labels, batch_size=batch_size)
+            [p] = learner.learn(SampleBatch.of(x_train[order[part]].T), labels, batch_size=batch_size)
             hits[part] = p.argmax(axis=0) == labels
             bar.update(len(labels))
             bar.set_postfix(accuracy=f"{100 * hits[: part.stop].mean():.2f}")
     seconds = time.perf_counter() - start
     if save is not None:
         model.save(save, standardizer.get_state() if standardizer else None)
-    scores = _test_scores(sum_to_one(learner.predict(x_test.T)), y_test)
+    scores = _test_scores(sum_to_one(learner.predict(SampleBatch.of(x_test.T))), y_test)
     return TenDigits(online_hits=hits, seconds=seconds, standardizer=standardizer, **scores)
 
 

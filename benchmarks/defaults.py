@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
+from gln.engine.batches import SampleBatch
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer
@@ -85,7 +86,7 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
     if fitted:
         model.fit_hyperplanes(Standardizer(size).learn(samples[:, :fitted]))
     learner = TableModel.of_network(model, Standardizer(size), model.learning_rate)
-    p = sum_to_one(np.concatenate(learner.learn(samples, labels), axis=1))
+    p = sum_to_one(np.concatenate(learner.learn(SampleBatch.of(samples), labels), axis=1))
     return 100 * float((p.argmax(axis=0) == labels).mean()), -float(np.log(p[labels, np.arange(len(labels))]).mean())
 
 

@@ -29,7 +29,7 @@ from sklearn.datasets import make_moons
 from gln.engine.base_models.bin_means import NONE
 from gln.engine.base_models.fading_bin_means import CELLS_OF_ONE, PAIR_DEPTH, STEEP
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import Words
+from gln.engine.batches import SampleBatch, Words
 from gln_numpy import GLN, gate
 
 WIDTH = 440  # of a picture, in units of which 100 are an inch; a phone shows three quarters of them as pixels
@@ -277,8 +277,9 @@ def loans(count: int = 3000) -> Loan:
     features, columns = np.stack([age, income, cities]), np.array([0, 1, -1])
     named = Words(np.arange(count + 1), words, np.full(count, -1), np.ones(count))
     base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, crosses=False, uses_bins=True)
-    base_models.predict(z, features, named, columns, targets)
-    terms = base_models.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
+    samples, last = SampleBatch(features, named), slice(count - 1, count)
+    base_models.predict(z, samples, columns, targets)
+    terms = base_models.linear.terms(samples.take(last), z[:, last], columns)
     contributions = base_models.linear.explain(terms, np.arange(len(features) + 4))[0][
         0, 0
     ]  # of three features and four words

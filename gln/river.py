@@ -274,7 +274,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
         learner, count = self._stream.learner, len(self._stream.schema.classes)
         if learner is None or count < 2:  # nothing to distinguish yet
-            return np.full((count, batch.shape[1]), 1 / max(1, count))
+            return np.full((count, len(batch)), 1 / max(1, count))
         return sum_to_one(learner.predict(batch))
 
 
@@ -432,7 +432,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _predict(self, batch: SampleBatch, quantiles: bool = False) -> np.ndarray:  # -> (1 or Q, B)
         learner = self._stream.learner
         if learner is None:
-            return np.zeros((len(self.quantiles or ()) if quantiles else 1, batch.shape[1]))
+            return np.zeros((len(self.quantiles or ()) if quantiles else 1, len(batch)))
         return learner.predict(batch, learner.quantiles[0] if quantiles else None)
 
 

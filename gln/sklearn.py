@@ -15,7 +15,7 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state, column_or_1d
 
-from gln.engine.batches import check_integer, check_magnitude
+from gln.engine.batches import SampleBatch, check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -58,7 +58,7 @@ class OfStreams(Estimator):
             wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
             return TableModel.start(self._config(settings), networks, losses, wide, targets)
         settings, levels = self._settings(OF_STREAMS), self._levels
-        featurizer = StreamFeaturizer.of_first(X.T, levels.keys(), outputs, targets.are_classes)
+        featurizer = StreamFeaturizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
         roles = stream_roles(settings["n_networks"], has_names=bool(levels))
         return build_stream(self._config(settings), featurizer, targets, roles, losses)
 

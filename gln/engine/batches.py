@@ -19,7 +19,6 @@ CHUNK = 1000  # samples that are standardised at a time, to save memory
 FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, and Python's loop bearable
 MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
 Matrix: TypeAlias = Any  # np.ndarray or a sparse array of SciPy, (n, m)
-Samples: TypeAlias = Any  # a Matrix or a SampleBatch: (F, B)
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 
@@ -52,9 +51,9 @@ def _magnitude(numbers: np.ndarray) -> float:  # (n,)
     return largest
 
 
-def check_magnitude(name: str, numbers: Samples) -> None:
+def check_magnitude(name: str, numbers: Matrix) -> None:
     """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
-    if not isinstance(numbers, SampleBatch) and magnitude(numbers) > float(MAX_FLOAT):  # those have been checked
+    if magnitude(numbers) > float(MAX_FLOAT):
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 
@@ -113,11 +112,8 @@ class Words(NamedTuple):
         """The sample of each word."""
         return np.arange(len(self.starts) - 1).repeat(np.diff(self.starts))
 
-    def take(self, rows: np.ndarray | slice) -> Words:
-        """Those of the samples `rows`, which may repeat."""
-        count = len(self.starts) - 1
-        if isinstance(rows, slice):
-            rows = np.arange(count)[rows]
+    def take(self, rows: slice) -> Words:
+        """Those of the samples `rows`."""
         sizes = np.diff(self.starts)[rows]
         starts = np.append(0, np.cumsum(sizes))
         places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
@@ -131,23 +127,22 @@ def no_words(count: int) -> Words:
 
 @dataclasses.dataclass
 class SampleBatch:
-    """Samples with words beside their features; indexing selects both."""
+    """Samples, which have been checked, with words beside their features."""
 
-    features: np.ndarray  # (F, B)
+    features: Matrix  # (F, B), with codes for categories, and NaN for missing values
     words: Words
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.features.shape
+    @classmethod
+    def of(cls, features: Matrix) -> SampleBatch:
+        """Samples without words. Raises ValueError for infinity."""
+        check_magnitude("samples", features)
+        return cls(features, no_words(features.shape[1]))
 
-    def __getitem__(self, place: tuple[slice, slice | np.ndarray]) -> SampleBatch:
-        rows = place[1]
-        if isinstance(rows, slice) and rows.start in (None, 0) and rows.stop >= self.shape[1]:
+    def __len__(self) -> int:
+        return self.features.shape[1]
+
+    def take(self, rows: slice) -> SampleBatch:
+        """Those from `rows.start` to `rows.stop`."""
+        if rows.start == 0 and rows.stop >= len(self):
             return self  # fast, for single samples
-        return SampleBatch(self.features[place], self.words.take(rows))
-
-
-def features_and_words(samples: Samples) -> tuple[Matrix, Words]:
-    if isinstance(samples, SampleBatch):
-        return samples.features, samples.words
-    return samples, no_words(samples.shape[1])
+        return SampleBatch(self.features[:, rows], self.words.take(rows))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import Words, dense, repeats_of
+from gln.engine.batches import SampleBatch, Words, dense, repeats_of
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.saving import Array, bad, checked, saved
 
@@ -103,9 +103,9 @@ class HashedLinear(WritableArrays):
     def max_slots(self) -> int:
         return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
 
-    def terms(self, samples: np.ndarray, words: Words, z: np.ndarray, columns: np.ndarray) -> Terms:
+    def terms(self, samples: SampleBatch, z: np.ndarray, columns: np.ndarray) -> Terms:
         """The terms of samples; arguments as for `terms_of`."""
-        return compiled(terms_of)(plain(dense(samples)), words, z, columns, self.models > 1)
+        return compiled(terms_of)(plain(dense(samples.features)), samples.words, z, columns, self.models > 1)
 
     def learn(
         self, terms: Terms, targets: np.ndarray, step_sizes: np.ndarray | None = None, begin: int = 0

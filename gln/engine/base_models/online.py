@@ -14,7 +14,7 @@ import numpy as np
 from gln.engine.base_models.fading_bin_means import FadingBinMeans, predict_bin_means
 from gln.engine.base_models.hashed_linear import HashedLinear, HashTable, predict_linear, terms_of
 from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
-from gln.engine.batches import Words, dense
+from gln.engine.batches import SampleBatch, Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.preprocessing.basis_expansion import fill_distances
 from gln.engine.saving import checked, saved
@@ -44,8 +44,7 @@ class OnlineBaseModels(WritableArrays):
     def predict(
         self,
         z: np.ndarray,  # (D, B) float32, standardised columns
-        features: np.ndarray,  # (F, B), with codes for categories, and NaN for missing values
-        words: Words,
+        samples: SampleBatch,
         columns: np.ndarray,  # (F,), the column of each number, -1 for a category
         targets: np.ndarray | None = None,  # (C, B), infinity if a head does not even predict, NaN if it only predicts
         step_sizes: np.ndarray | None = None,  # (B,), how long a step each sample makes; None is 1
@@ -58,10 +57,10 @@ class OnlineBaseModels(WritableArrays):
         learns, count = targets is not None, z.shape[1]
         targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
-        samples = z, plain(dense(features)), *self.arguments, words, columns
-        inputs, done = compiled(predict_base_models)(*samples, targets, step_sizes, learns)
+        of_samples = z, plain(dense(samples.features)), *self.arguments, samples.words, columns
+        inputs, done = compiled(predict_base_models)(*of_samples, targets, step_sizes, learns)
         if done < count:  # more slots are needed
-            terms = self.linear.terms(features, words, z, columns)
+            terms = self.linear.terms(samples, z, columns)
             predictions = self.linear.learn(terms, targets, step_sizes, done)
             end = len(z) + self.linear_size
             inputs[end - len(predictions) : end, done:] = predictions[:, done:]
@@ -114,20 +113,14 @@ class OnlineBaseModels(WritableArrays):
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
     def explain(
-        self,
-        z: np.ndarray,
-        features: np.ndarray,
-        words: Words,
-        columns: np.ndarray,
-        feature_of: np.ndarray,
-        known: np.ndarray,
+        self, z: np.ndarray, samples: SampleBatch, columns: np.ndarray, feature_of: np.ndarray, known: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions of linear models.
 
         Shapes: arguments as for `predict`, the feature of each column (D,), and as for `HashedLinear.explain` the
         features and words (n,) -> (L, B, n), (L, B).
         """
-        hashed, constant = self.linear.explain(self.linear.terms(features, words, z, columns), known)
+        hashed, constant = self.linear.explain(self.linear.terms(samples, z, columns), known)
         if self.least_squares is None:
             return hashed, constant
         of_columns, of_all = self.least_squares.explain(z, self.linear.limit)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import fdtr, softmax
 
-from gln.engine.batches import SampleBatch, Samples, check_magnitude, check_steps, dense, features_and_words
+from gln.engine.batches import SampleBatch, check_steps, dense
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
 from gln.engine.model.builders import NetworkConfig
@@ -68,7 +68,7 @@ class ClassDensityClassifier:
 
     def learn(
         self,
-        samples: Samples,
+        samples: SampleBatch,
         targets: np.ndarray,
         step_sizes: np.ndarray | None = None,
         batch_size: int = 1,
@@ -79,8 +79,7 @@ class ClassDensityClassifier:
 
         Without `predicts`, all samples of a class take one call.
         """
-        features, count = dense(features_and_words(samples)[0]), samples.shape[1]
-        check_magnitude("samples", features)
+        features, count = dense(samples.features), len(samples)
         Classes().check(targets, count, len(self.classes))
         check_steps(step_sizes, batch_size, count)
         if batch_size > 1:
@@ -91,7 +90,7 @@ class ClassDensityClassifier:
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
-                predicted.append(self.predict(features[:, rows]))
+                predicted.append(self.predict(SampleBatch.of(features[:, rows])))
             vars(self).pop("pooled", None)
             for number in np.unique(targets[rows]).tolist():
                 of_class = rows[targets[rows] == number]
@@ -104,16 +103,16 @@ class ClassDensityClassifier:
     ) -> list[np.ndarray]:
         """Predict each sample, and then learn it; as `StreamModel.progressive`."""
         predicted = []
-        for b in range(samples.shape[1]):
+        for b in range(len(samples)):
             row = slice(b, b + 1)
-            predicted.append(self.predict(samples[:, row]))
+            predicted.append(self.predict(samples.take(row)))
             steps = None if step_sizes is None else step_sizes[row]
-            self.learn(samples[:, row], targets[row], steps, categorical=categorical, predicts=False)
+            self.learn(samples.take(row), targets[row], steps, categorical=categorical, predicts=False)
         return predicted
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """All samples together: those of a class do not change what others bring."""
-        return [slice(0, samples.shape[1])]
+        return [slice(0, len(samples))]
 
     def check_rates(self, steps: int) -> None:
         """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
@@ -146,17 +145,17 @@ class ClassDensityClassifier:
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: Samples) -> np.ndarray:
-        """Probabilities of the classes: (F, B) -> (C, B)."""
+    def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        """Probabilities of the classes."""
         return softmax(self._scores(samples), axis=0)
 
     outputs = predict
 
-    def decision(self, samples: Samples) -> np.ndarray:
+    def decision(self, samples: SampleBatch) -> np.ndarray:
         """Logarithms of the probabilities but for what all classes share, (C, B); of two classes the logit, (1, B)."""
         return _logit_of_two(self._scores(samples))
 
-    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and a constant (C, B), which add up to `decision`.
 
         A number contributes by how far it is from what the features before it let expect.
@@ -172,30 +171,30 @@ class ClassDensityClassifier:
         factor, constants = self.pooled.inverse_temperature, constants + likelihood.constant
         return factor * _logit_of_two(contributions), factor * _logit_of_two(constants)
 
-    def novelty(self, samples: Samples) -> np.ndarray:
-        """The fraction of the most similar class that is expected closer to its mean than a sample: (F, B) -> (B,)."""
-        nearest = np.empty(samples.shape[1])
+    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
+        """The fraction of the most similar class that is expected closer to its mean than a sample."""
+        nearest = np.empty(len(samples))
         for chunk in self._chunks(samples):
-            likelihood = self._likelihood(samples[:, chunk], far_is_missing=False)
+            likelihood = self._likelihood(samples.take(chunk), far_is_missing=False)
             distances = likelihood.squares[self.pooled.counts > 0].sum(axis=2).min(axis=0)
             known = np.maximum(likelihood.known.sum(axis=0), 1)
             nearest[chunk] = fdtr(known, self.pooled.freedom, distances / known)
         return nearest
 
-    def _scores(self, samples: Samples) -> np.ndarray:  # (F, B) -> (C, B)
-        scores = np.empty((len(self.classes), samples.shape[1]))
+    def _scores(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        scores = np.empty((len(self.classes), len(samples)))
         for chunk in self._chunks(samples):
-            likelihood = self._likelihood(samples[:, chunk])
+            likelihood = self._likelihood(samples.take(chunk))
             logits = [density.logits(likelihood.numbers) for density in self.classes]
             scores[:, chunk] = self.pooled.inverse_temperature * (likelihood.total + logits)
         return scores
 
-    def _chunks(self, samples: Samples) -> Iterator[slice]:
+    def _chunks(self, samples: SampleBatch) -> Iterator[slice]:
         size = 1 + CHUNK_VALUES // (1 + len(self.classes) * self.size)
-        return (slice(start, start + size) for start in range(0, samples.shape[1], size))
+        return (slice(start, start + size) for start in range(0, len(samples), size))
 
-    def _likelihood(self, samples: Samples, far_is_missing: bool = True) -> LogLikelihood:  # (F, B)
-        features = dense(features_and_words(samples)[0])
+    def _likelihood(self, samples: SampleBatch, far_is_missing: bool = True) -> LogLikelihood:
+        features = dense(samples.features)
         if len(features) != self.size:
             raise ValueError(f"samples: expected {self.size} features, got {len(features)}")
         return self.pooled.log_likelihood(features, far_is_missing)

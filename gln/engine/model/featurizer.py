@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from gln.engine.batches import Matrix, Samples, features_and_words
+from gln.engine.batches import Matrix, SampleBatch
 from gln.engine.ensemble.ensemble import Member, NetworkInputs, Role
 from gln.engine.jit import WritableArrays
 from gln.engine.model.targets import TargetBatch
@@ -37,7 +37,7 @@ class Scaler(Protocol):
 
     size: int
 
-    def transform(self, samples: Samples) -> Matrix: ...
+    def transform(self, samples: Matrix) -> Matrix: ...
     def learn_checked(self, samples: Matrix) -> Matrix: ...
     def grow(self, size: int) -> None: ...
 
@@ -90,28 +90,25 @@ class Featurizer(WritableArrays):
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def learn(self, samples: Samples, batch: TargetBatch) -> NetworkInputs:  # (F, B)
-        """Count samples, which have been checked, one by one, and standardise each by those up to it."""
-        columns, _ = features_and_words(samples)
+    def learn(self, samples: SampleBatch, batch: TargetBatch) -> NetworkInputs:
+        """Count samples one by one, and standardise each by those up to it."""
+        columns = samples.features
         if self.encoding is not None:
             assert batch.counted is not None
             columns = self.encoding.learn(columns, batch.counted, batch.step_sizes)
         return self.inputs(self.standardizer.learn_checked(columns), samples, batch)
 
-    def transform(self, samples: Samples) -> NetworkInputs:  # (F, B)
-        """Standardise samples by those counted before.
-
-        Raises ValueError for the wrong number of features, or infinity.
-        """
+    def transform(self, samples: SampleBatch) -> NetworkInputs:
+        """Standardise samples by those counted before. Raises ValueError for the wrong number of features."""
         return self.inputs(self.standardised(samples), samples)
 
-    def standardised(self, samples: Samples) -> Matrix:  # (F, B) -> (D, B)
-        features, _ = features_and_words(samples)
+    def standardised(self, samples: SampleBatch) -> Matrix:  # -> (D, B)
+        features = samples.features
         return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
 
     def inputs(
-        self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None
-    ) -> NetworkInputs:  # (D, B), (F, B)
+        self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None
+    ) -> NetworkInputs:  # (D, B)
         """What networks read of standardised samples. Base models also learn them if there are targets."""
         return NetworkInputs(columns, with_distances(columns), columns[:0])
 
@@ -143,18 +140,18 @@ class Featurizer(WritableArrays):
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def grown(self, samples: Samples, categorical: Set[int], targets: int, are_classes: bool) -> Self:
-        """With room for the features and levels in samples (F, B), the new ones last; or this object if none is new.
+    def grown(self, samples: SampleBatch, categorical: Set[int], targets: int, are_classes: bool) -> Self:
+        """With room for the features and levels in samples, the new ones last; or this object if none is new.
 
         Raises ValueError if samples have fewer features than before.
         """
-        size = samples.shape[0]
+        size = samples.features.shape[0]
         if size < len(self.numbers):
             raise ValueError(f"samples: expected {len(self.numbers)} features, got {size}")
         if self.encoding is None and not categorical:
             return self if size == self.size else self._with_columns(None, size)
         known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
-        encoding = known.of_stream(features_and_words(samples)[0], categorical)
+        encoding = known.of_stream(samples.features, categorical)
         return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
 
     def with_class(self, count: int) -> Self:

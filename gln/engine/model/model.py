@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, Samples, check_magnitude, check_steps, chunks, dense, features_and_words, steps_of
+from gln.engine.batches import CHUNK, SampleBatch, check_steps, chunks, dense, steps_of
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
@@ -37,7 +37,7 @@ class Model(Protocol):
 
     def learn(
         self,
-        samples: Samples,
+        samples: SampleBatch,
         targets: np.ndarray,
         step_sizes: np.ndarray | None = None,
         batch_size: int = 1,
@@ -45,10 +45,10 @@ class Model(Protocol):
         predicts: bool = True,
     ) -> list[np.ndarray]: ...
     def check(self) -> None: ...
-    def predict(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
-    def decision(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (C, B)
-    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]: ...  # (F, B) -> (C, B, n), (C, B)
-    def novelty(self, samples: Samples) -> np.ndarray: ...  # (F, B) -> (B,)
+    def predict(self, samples: SampleBatch) -> np.ndarray: ...  # -> (C, B)
+    def decision(self, samples: SampleBatch) -> np.ndarray: ...  # -> (C, B)
+    def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]: ...  # -> (C, B, n), (C, B)
+    def novelty(self, samples: SampleBatch) -> np.ndarray: ...  # -> (B,)
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]: ...
     def set_learning_rate(self, rate: Rate | None) -> None: ...
 
@@ -123,7 +123,7 @@ class NetworkModel(Generic[F]):
 
     def learn(
         self,
-        samples: Samples,
+        samples: SampleBatch,
         targets: np.ndarray,
         step_sizes: np.ndarray | None = None,
         batch_size: int = 1,
@@ -136,7 +136,7 @@ class NetworkModel(Generic[F]):
         same until the networks learn about it.
 
         Args:
-            samples: (F, B), dense or sparse. New features come last.
+            samples: New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers.
             step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
@@ -144,10 +144,9 @@ class NetworkModel(Generic[F]):
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
 
         Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
-        Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
+        Raises ValueError for a wrong shape, and a target or a rate out of range; nothing has changed then.
         """
-        count = samples.shape[1]
-        check_magnitude("samples", samples)
+        count = len(samples)
         self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
         featurizer = self.grown_featurizer(samples, categorical)
@@ -159,7 +158,7 @@ class NetworkModel(Generic[F]):
             steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
             segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
             batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
-            means = self.learn_segment(samples[:, segment], batch, batch_size, predicts)
+            means = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if means is not None and predicts:
                 predicted.append(units.zero + units.unit * means)
         return predicted
@@ -169,8 +168,8 @@ class NetworkModel(Generic[F]):
         return chunks(targets.shape[-1], batch_size)
 
     def learn_segment(
-        self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # (F, B) -> (C, B)
+        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # -> (C, B)
         """Learn samples of which none brings anything new. Returns the standardised means before each, if needed."""
         return self.learn_inputs(self.featurizer.learn(samples, batch), batch, batch_size, predicts)
 
@@ -212,7 +211,7 @@ class NetworkModel(Generic[F]):
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def grown_featurizer(self, samples: Samples, categorical: Set[int]) -> F:
+    def grown_featurizer(self, samples: SampleBatch, categorical: Set[int]) -> F:
         """The featurizer with room for what is new in samples."""
         return self.featurizer.grown(samples, categorical, self.targets.count(self.means), self.targets.are_classes)
 
@@ -232,35 +231,35 @@ class NetworkModel(Generic[F]):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
+    def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
         """Probabilities of each class against the rest, means, or what an ensemble of quantiles predicts."""
         ensemble = self.means if ensemble is None else ensemble
         predicted = by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
         return self.targets.in_units(predicted, ensemble)
 
-    def moments(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (T, B), (T, B)
+    def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
         assert self.variances is not None
         ensembles = self.means, self.variances
 
-        def predict(chunk: Samples) -> np.ndarray:
+        def predict(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
             return np.stack([self.targets.in_units(ensemble.predict(read), ensemble) for ensemble in ensembles])
 
         mean, variance = by_chunks(predict, samples)
         return mean, np.maximum(np.sqrt(variance), LEAST_STD)
 
-    def decision(self, samples: Samples) -> np.ndarray:  # (F, B) -> (C, B)
+    def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
         weights, _ = self.means.stacking_weights()
 
-        def predict(chunk: Samples) -> np.ndarray:
+        def predict(chunk: SampleBatch) -> np.ndarray:
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
             return weights.combine(self.means.mixed(predicted))
 
         return self.targets.in_units(by_chunks(predict, samples), self.means)
 
-    def explain(self, samples: Samples) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, n), (C, B)
+    def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
         """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
 
         A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
@@ -268,12 +267,12 @@ class NetworkModel(Generic[F]):
         features, or nearly so: an expansion is of one feature, a mean of bins of one or two, with a half for each, and
         linear models are explained by themselves.
         """
-        (features, words), heads = features_and_words(samples), self.means.heads
+        heads, size = self.means.heads, samples.features.shape[0]
         read, (weights, _) = self.featurizer.transform(samples), self.means.stacking_weights()
-        known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
-        contributions = np.zeros((len(known), heads, features.shape[1]))
+        known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
+        contributions = np.zeros((len(known), heads, len(samples)))
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
-        linear_slopes = np.zeros((heads, read.linear.shape[0], features.shape[1]))
+        linear_slopes = np.zeros((heads, read.linear.shape[0], len(samples)))
         for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
             inputs, columns = map(dense, read.of(member))
             slopes, constants, _ = member.network.explain(inputs, columns)
@@ -292,14 +291,14 @@ class NetworkModel(Generic[F]):
         return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
 
     def explain_linear(
-        self, samples: Samples, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:  # (F, B), -, (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B)
+        self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:  # (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B)
         """What linear models add to an explanation, if there are any: predictions change by `slopes` with theirs."""
         return None
 
 
-def by_chunks(function: Callable[[Samples], np.ndarray], samples: Samples) -> np.ndarray:
-    """A function of samples (F, B), chunk by chunk to save memory; samples are the last axis of what it returns."""
-    if samples.shape[1] <= CHUNK:
+def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:
+    """A function of samples, chunk by chunk to save memory; samples are the last axis of what it returns."""
+    if len(samples) <= CHUNK:
         return function(samples)
-    return np.concatenate([function(samples[:, chunk]) for chunk in chunks(samples.shape[1])], axis=-1)
+    return np.concatenate([function(samples.take(chunk)) for chunk in chunks(len(samples))], axis=-1)

@@ -303,8 +303,8 @@ class JointArms(Arms):
         """A learner that begins with a sample, and with columns for the levels of all arms, which `schema` learns."""
         arms = _learn_arms(schema, self.offered)
         features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
-        learner = self._stream.new_learner(features, categorical, None, np.zeros((1, 1)))
-        learner.scale_by(arms, categorical)
+        learner = self._stream.new_learner(SampleBatch.of(features), categorical, None, np.zeros((1, 1)))
+        learner.scale_by(SampleBatch.of(arms), categorical)
         return learner
 
     def _begin(self, learner: StreamModel, change: SchemaChange, reward: float, weights: np.ndarray) -> None:
@@ -323,7 +323,7 @@ class JointArms(Arms):
         table = table if table is not None and table.given is offered else self._table_of(offered)
         if self.learner is not None and not offered.keys() <= self.offered.keys():
             new = {arm: features for arm, features in table.offered.items() if arm not in self.offered}
-            self.learner.scale_by(_learn_arms(schema, new), _categorical(schema))
+            self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), _categorical(schema))
         self.offered.update(table.offered)
         if not offered.keys() <= self.arms.keys():
             self.arms |= dict.fromkeys(offered)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch, Samples, features_and_words
+from gln.engine.batches import SampleBatch
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
@@ -85,10 +85,10 @@ class StreamEstimator(Part):
             learner = self._learner_for(change, targets)
             parts = learner.parts(batch, targets)
             if len(parts) > 1:
-                learner.check_rates(batch.shape[1])
+                learner.check_rates(len(batch))
             for part in parts:
                 steps = None if step_sizes is None else step_sizes[part]
-                samples = batch[:, part], targets[..., part], steps
+                samples = batch.take(part), targets[..., part], steps
                 learner.learn(*samples, categorical=change.categorical, predicts=False)
             self.learner = learner
         self.commit(change)
@@ -169,7 +169,7 @@ class StreamEstimator(Part):
 
     def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
         if self.learner is None:
-            return np.repeat(np.array(initial)[:, None], batch.shape[1], axis=1)
+            return np.repeat(np.array(initial)[:, None], len(batch), axis=1)
         predicted = self.learner.outputs(batch)
         return sum_to_one(predicted) if self.are_classes else predicted
 
@@ -217,7 +217,7 @@ class StreamEstimator(Part):
         changes = [change for _, _, change in segments if change is not None and change.places]
         if callable(rate) and changes:
             learner = self.learner or self._learner_for(changes[0], np.zeros((1, 1)))
-            learner.check_rates(sum(change.batch.shape[1] for change in changes))
+            learner.check_rates(sum(len(change.batch) for change in changes))
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 
@@ -232,14 +232,14 @@ class StreamEstimator(Part):
         return fresh if known is None else known.with_first_features(fresh)
 
     def new_learner(
-        self, samples: Samples, categorical: Set[int], memory: int | None, targets: np.ndarray
-    ) -> Any:  # (F, B), (C, B)
+        self, samples: SampleBatch, categorical: Set[int], memory: int | None, targets: np.ndarray
+    ) -> Any:  # (C, B)
         """A learner of a stream that begins with these samples."""
         kind = 1 + self.are_classes, self.are_classes
         featurizer = StreamFeaturizer.of_first(samples, categorical, *kind, memory)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
-        has_words = len(features_and_words(samples)[1].codes) > 0
-        learner = self.build(featurizer, heads, bool(categorical) or has_words)
+        has_names = bool(categorical) or len(samples.words.codes) > 0
+        learner = self.build(featurizer, heads, has_names)
         learner.learning_rate = self.learning_rate
         return learner
 

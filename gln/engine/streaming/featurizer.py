@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 import numpy as np
 
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import Matrix, Samples, features_and_words
+from gln.engine.batches import Matrix, SampleBatch
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
@@ -38,10 +38,10 @@ class StreamFeaturizer(Featurizer):
 
     @classmethod
     def of_first(
-        cls, samples: Samples, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
+        cls, samples: SampleBatch, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
     ) -> StreamFeaturizer:
-        """For a stream that begins with these samples (F, B), of this many targets or classes."""
-        features, _ = features_and_words(samples)
+        """For a stream that begins with these samples, of this many targets or classes."""
+        features = samples.features
         if not categorical:
             return cls(Standardizer(features.shape[0], **OF_FEATURES))
         encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(features, categorical)
@@ -53,13 +53,13 @@ class StreamFeaturizer(Featurizer):
         if self.memory is not None and self.memory not in np.flatnonzero(self.numbers < 0):
             raise bad("memory", "a category", self.memory)
 
-    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
+    def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         base_models = self.base_models
         if base_models is None:
             inputs, linear = with_distances(columns), columns[:0]
         else:
             learned = () if batch is None else (batch.targets, batch.step_sizes)
-            inputs = base_models.predict(columns, *features_and_words(samples), self.numbers, *learned)[self.size :]
+            inputs = base_models.predict(columns, samples, self.numbers, *learned)[self.size :]
             linear = inputs[: base_models.linear_size]
         if self.memory is None:
             return NetworkInputs(columns, inputs, linear)

@@ -16,7 +16,7 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch, Samples, dense, features_and_words
+from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.stacking import StackingWeights
@@ -77,12 +77,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def grown_featurizer(self, samples: Samples, categorical: Set[int]) -> StreamFeaturizer:
-        if self.compiled is None and samples.shape[1] == 1 and self.can_learn_compiled(samples):
+    def grown_featurizer(self, samples: SampleBatch, categorical: Set[int]) -> StreamFeaturizer:
+        if self.compiled is None and len(samples) == 1 and self.can_learn_compiled(samples):
             self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
 
-    def can_learn_compiled(self, samples: Samples) -> bool:
+    def can_learn_compiled(self, samples: SampleBatch) -> bool:
         """Variances are learned from the deviations of combined means, step after step."""
         return self.variances is None and is_possible(self.means, samples)
 
@@ -101,9 +101,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             yield segment
 
     def learn_segment(
-        self, samples: Samples, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # (F, B) -> (C, B)
-        if samples.shape[1] == 1 and not predicts and self.can_learn_compiled(samples):
+        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # -> (C, B)
+        if len(samples) == 1 and not predicts and self.can_learn_compiled(samples):
             self.step().learn(samples, batch)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
@@ -123,13 +123,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         The numbers are those of predicting and learning each sample alone, to the last bit.
 
         Args:
-            samples: (F, B), of known features.
+            samples: of known features.
             targets, step_sizes, categorical: as for `learn`.
 
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = samples.shape[1] > 1 and self.can_learn_compiled(samples)
+        is_compiled = len(samples) > 1 and self.can_learn_compiled(samples)
         if is_compiled:
             self.step()  # which compiles, before anything is learned, because this may fail
         for segment in self.parts(samples, targets):
@@ -139,13 +139,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
                 if is_compiled and first > segment.start and not self.featurizer.standardizer.is_warming_up:
                     rows = slice(first, segment.stop)
                     steps = None if step_sizes is None else step_sizes[rows].astype(np.float32)
-                    outputs = self._learn_compiled(samples[:, rows], targets[..., rows], steps)
+                    outputs = self._learn_compiled(samples.take(rows), targets[..., rows], steps)
                 else:
                     row = slice(first, first + 1)
-                    outputs = self.outputs(samples[:, row])
+                    outputs = self.outputs(samples.take(row))
                     is_whole = step_sizes is None or step_sizes[first] == 1  # as it would come alone
                     steps = None if is_whole or step_sizes is None else step_sizes[row]
-                    self.learn(samples[:, row], targets[..., row], steps, categorical=categorical, predicts=False)
+                    self.learn(samples.take(row), targets[..., row], steps, categorical=categorical, predicts=False)
                 predicted.append(outputs)
                 first += outputs.shape[1]
         return predicted
@@ -171,7 +171,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
         Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
         """
-        count = samples.shape[1]
+        count = len(samples)
         if count == 1:
             return [slice(0, 1)]
         self.targets.check(targets, count, self.means.heads)
@@ -180,16 +180,16 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             starts.update(self.featurizer.encoding.starts(samples.features))
         return [slice(*pair) for pair in itertools.pairwise([*sorted(starts | {0}), count])]
 
-    def learn_linear(self, samples: Samples, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+    def learn_linear(self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
         """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
 
         What has counted a sample's target, by its categories or words, predicts it too well. Networks that learned from
         such predictions would trust them too much.
         """
-        (features, words), featurizer = features_and_words(samples), self.featurizer
+        featurizer = self.featurizer
         assert featurizer.base_models is not None
         linear = featurizer.base_models.linear
-        terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
+        terms = linear.terms(samples, featurizer.standardised(samples), featurizer.numbers)
         linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
         for network in self.networks:
             count_samples(network, targets.shape[-1])
@@ -233,11 +233,11 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
         return dataclasses.replace(self, featurizer=self.featurizer.with_outputs(kept, new), means=means, counts=counts)
 
-    def scale_by(self, samples: Samples, categorical: Set[int]) -> None:  # (F, B)
+    def scale_by(self, samples: SampleBatch, categorical: Set[int]) -> None:
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
         self.grow(self.grown_featurizer(samples, categorical))
-        encoding = self.featurizer.encoding
-        self.featurizer.standardizer.learn_checked(samples if encoding is None else encoding.transform(samples))
+        features, encoding = samples.features, self.featurizer.encoding
+        self.featurizer.standardizer.learn_checked(features if encoding is None else encoding.transform(features))
 
     def with_first_features(self, fresh: StreamModel) -> StreamModel:
         """A fresh model that knows what this one has learned from words, since its networks read nothing so far."""
@@ -250,14 +250,14 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: Samples, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
-        if samples.shape[1] == 1 and is_possible(self.means, samples):
+    def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
+        if len(samples) == 1 and is_possible(self.means, samples):
             ensemble = self.means if ensemble is None else ensemble
             number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
             return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
         return super().predict(samples, ensemble)
 
-    def outputs(self, samples: Samples) -> np.ndarray:  # (F, B) -> (K, B)
+    def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities or means, then quantiles in ascending order, then standard deviations."""
         rows = [self.predict(samples)]
         rows += [np.sort(self.predict(samples, ensemble), axis=0) for ensemble in self.quantiles]
@@ -265,7 +265,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         return np.concatenate(rows)
 
     def explain_linear(
-        self, samples: Samples, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
+        self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
         featurizer, heads = self.featurizer, np.arange(self.means.heads)
         if featurizer.base_models is None:
@@ -273,7 +273,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         for model, weight in enumerate(weights[len(self.means.members) :]):
             slopes[heads, model * len(heads) + heads] += weight[:, None]
         columns = read.columns if read.memory is None else read.memory[1]
-        arguments = columns, *features_and_words(samples), featurizer.numbers, featurizer.feature_of_columns, known
+        arguments = columns, samples, featurizer.numbers, featurizer.feature_of_columns, known
         of_linear, constant = featurizer.base_models.explain(*arguments)
         return np.einsum("clb,lbn->cbn", slopes, of_linear), np.einsum("clb,lb->cb", slopes, constant)
 
@@ -283,12 +283,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
         self.counts = GateCounts.zeros(self.means.networks, heads)
 
-    def predict_and_count(self, samples: Samples) -> np.ndarray:  # (F, B) -> (2, C, B)
+    def predict_and_count(self, samples: SampleBatch) -> np.ndarray:  # -> (2, C, B)
         """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
         counts = self.counts
         assert counts is not None
 
-        def predict(chunk: Samples) -> np.ndarray:
+        def predict(chunk: SampleBatch) -> np.ndarray:
             if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 0)
                 return np.array([self.targets.in_units(predicted, self.means), counted])
@@ -296,7 +296,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
         return by_chunks(predict, samples)
 
-    def novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (B,)
+    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
         """How unlike the counted samples these are, in (0, 1]. Raises ValueError if none are counted."""
         counts, standardised = self.counts, self.featurizer.standardised
         if counts is None:

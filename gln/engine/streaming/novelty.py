@@ -70,7 +70,7 @@ def _features(change: SchemaChange) -> tuple[np.ndarray, Set[int]]:  # -> (F, B)
 
 def _sums(schema: StreamSchema, change: SchemaChange) -> np.ndarray | None:  # -> (2, B)
     """The number of the words of each sample, and the sum of their surprises; None without words."""
-    words, count = change.batch.words, change.batch.shape[1]
+    words, count = change.batch.words, len(change.batch)
     if not len(words.numbers):
         return None
     sums = np.bincount(words.samples, _of_words(schema, change), count)

@@ -199,7 +199,7 @@ class StreamSchema(Part):
             self.words.update(change.words)
         if len(words.numbers):
             compiled(_count)(words.numbers, self.occurrences[1])  # NumPy's loop takes twice as long for a sample
-        self.sample_count += change.batch.shape[1]
+        self.sample_count += len(change.batch)
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 

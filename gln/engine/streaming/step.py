@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import Samples, check_samples, features_and_words, no_words
+from gln.engine.batches import SampleBatch, no_words
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble
 from gln.engine.jit import plain
 from gln.engine.model.targets import TargetBatch
@@ -28,9 +28,9 @@ ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
 ALL = -1  # in place of the number of an ensemble
 
 
-def is_possible(means: Ensemble, samples: Samples) -> bool:
+def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     """Whether these samples, of any number, can be predicted in a compiled call."""
-    return means.mixes_linear and hasattr(means.members[0].network, "of_sample") and not issparse(samples)
+    return means.mixes_linear and hasattr(means.members[0].network, "of_sample") and not issparse(samples.features)
 
 
 class StepSources(NamedTuple):
@@ -102,28 +102,26 @@ class CompiledStep(NamedTuple):
         found = sources.replaceable()
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
-    def predict(self, samples: Samples, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, samples: SampleBatch, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted: (F, B) -> (C, B), (C or 1, B)."""
-        featurizer, count = self.sources.featurizer, samples.shape[1]
-        features, words = features_and_words(samples)
-        if features is samples:
-            check_samples(features, len(featurizer.numbers))  # compiled loops do not; with words, they were checked
+        returns for the means, if rows are counted, (C, B), (C or 1, B)."""
+        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
+        if len(features) != len(featurizer.numbers):  # compiled loops do not check
+            raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         columns = features if featurizer.encoding is None else featurizer.encoding.transform(features)
         targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
-        batch = plain(columns), plain(features), words, targets, rates, ONE
+        batch = plain(columns), plain(features), samples.words, targets, rates, ONE
         predicted, counted = np.empty((self.heads[number], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, number, False, False, 0, self.state)
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
-    def learn(self, samples: Samples, target_batch: TargetBatch) -> np.ndarray:  # (F, B) -> (K, B)
+    def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
         Returns the combined predictions of all ensembles in their networks' units.
         """
-        featurizer, count = self.sources.featurizer, samples.shape[1]
-        features, words = features_and_words(samples)
+        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
         if target_batch.step_sizes is not None:
             step_sizes = plain(target_batch.step_sizes)
@@ -135,7 +133,7 @@ class CompiledStep(NamedTuple):
             featurizer.standardizer.count_first(columns)
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
-        batch = plain(columns), plain(features), words, *numbers, step_sizes
+        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
         step, done, predicted = self, 0, np.empty((self.heads[ALL], count))
         before = []  # predictions of samples before room is made for them, which may change them
         while (done := step.run(batch, predicted, predicted, ALL, True, counts, done, step.state)) < count:

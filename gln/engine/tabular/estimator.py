@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.engine.batches import MAX_FLOAT, magnitude
+from gln.engine.batches import MAX_FLOAT, SampleBatch, magnitude
 from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
@@ -210,7 +210,7 @@ class Estimator(Saveable, BaseEstimator):
         plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
         return plain and not self._levels
 
-    def _samples(self, X):  # (N, F) -> (F, N), for prediction
+    def _samples(self, X):  # (N, F), for prediction
         if not hasattr(self, "learner_"):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
         X = as_pandas(X)
@@ -220,7 +220,7 @@ class Estimator(Saveable, BaseEstimator):
             small = small_as_numbers(X, self._levels) if is_known else None
             X = self._numbers(X, reset=False) if small is None else small
         self._check_magnitude(X)
-        return X.T
+        return SampleBatch.of(X.T)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -245,8 +245,7 @@ class Estimator(Saveable, BaseEstimator):
         ValueError
             The model was not trained by `fit`, or by an earlier version.
         """
-        samples = self._samples_with_new_levels(X)
-        return self.learner_.novelty(samples)
+        return self.learner_.novelty(self._samples_with_new_levels(X))
 
     def explain_novelty(self, X: Any) -> np.ndarray:
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1.
@@ -265,24 +264,24 @@ class Estimator(Saveable, BaseEstimator):
             As for `novelty`, and for sparse arrays of more than 1,000 features, and `negatives=False`.
         """
         samples = self._samples_with_new_levels(X)
-        if is_wide(samples.T):
-            raise ValueError(f"X: expected a dense array or at most {WIDE} features, got {samples.shape[0]}")
+        if is_wide(samples.features.T):
+            raise ValueError(f"X: expected a dense array or at most {WIDE} features, got {self.n_features_in_}")
         explain = getattr(self.learner_, "explain_novelty", None)
         if explain is None:
             raise ValueError("novelty: expected a model trained by `fit`, got `partial_fit` or negatives=False")
         return explain(samples).T
 
-    def _samples_with_new_levels(self, X):  # (N, F) -> (F, N)
+    def _samples_with_new_levels(self, X):  # (N, F)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
         samples = self._samples(X)
         if not self._levels:
             return samples
-        samples, X = np.array(samples, np.float64), as_pandas(X)
+        features, X = np.array(samples.features, np.float64), as_pandas(X)
         X = X if hasattr(X, "shape") else np.asarray(X, object)
         for i, levels in self._levels.items():
             column = column_of(X, i)
-            samples[i] = codes_of(column, levels | new_levels(levels, column))
-        return samples
+            features[i] = codes_of(column, levels | new_levels(levels, column))
+        return SampleBatch.of(features)
 
     @property
     def feature_importances_(self) -> np.ndarray:
@@ -378,7 +377,8 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
-        predicted = learner.learn(X.T, targets, step_sizes, self.batch_size, self._levels.keys(), predicts)
+        samples, categorical = SampleBatch.of(X.T), self._levels.keys()
+        predicted = learner.learn(samples, targets, step_sizes, self.batch_size, categorical, predicts)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

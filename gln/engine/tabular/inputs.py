@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.sparse import issparse
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
-from gln.engine.batches import Matrix, Samples, chunks, dense, spread
+from gln.engine.batches import Matrix, SampleBatch, chunks, dense, spread
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
@@ -46,7 +46,7 @@ FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
 class PlainFeaturizer(Featurizer):
     """Columns alone: for wide sparse samples, and for single networks."""
 
-    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
+    def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         return NetworkInputs(columns, columns, columns[:0])
 
     def from_columns(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
@@ -74,8 +74,8 @@ class TableFeaturizer(Featurizer):
         if not (pieces.high > pieces.low).all() or binned != size:
             raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
 
-    def inputs(self, columns: Matrix, samples: Samples, batch: TargetBatch | None = None) -> NetworkInputs:
-        bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples)).T
+    def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
+        bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples.features)).T
         return self.from_columns(columns.T, bin_means)
 
     def from_columns(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:

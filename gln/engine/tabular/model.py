@@ -12,13 +12,13 @@ from collections.abc import Set
 import numpy as np
 from scipy.sparse import csr_array
 
-from gln.engine.batches import Matrix, Samples, spread
+from gln.engine.batches import Matrix, SampleBatch, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Scaler
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Numbers, Targets
+from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.scaling import Unscaled
@@ -35,6 +35,8 @@ SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
+    """Networks of several roles, weighted by how well each predicted what it left out."""
+
     histograms: PairHistograms | None = None  # of the features, for `novelty`; None if `fit` did not learn them
 
     @classmethod
@@ -76,25 +78,18 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         (weights, offsets), _ = ensemble.stacking_weights()
         return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads
 
-    def learn(
-        self,
-        samples: Samples,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
-        batch_size: int = 1,
-        categorical: Set[int] = frozenset(),
-        predicts: bool = True,
-    ) -> list[np.ndarray]:
-        """Learn samples that follow the table, as `NetworkModel.learn` does.
+    def learn_segment(
+        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
+    ) -> np.ndarray | None:  # -> (C, B)
+        """Learn samples that follow the table.
 
         From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
         categories and novelty go on counting. The knots of expansions, bin means and stacking weights stay as the table
         determined them.
         """
-        predicted = super().learn(samples, targets, step_sizes, batch_size, categorical, predicts)
         if self.histograms is not None:
-            self.histograms.learn(_compared(samples), categorical)
-        return predicted
+            self.histograms.learn(_compared(samples.features), self._categorical())
+        return super().learn_segment(samples, batch, batch_size, predicts)
 
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""
@@ -103,13 +98,13 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         self.histograms = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
         self.histograms.learn(columns, categorical)
 
-    def novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (B,)
+    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
         """The share of the training samples that were less novel. Raises ValueError if they were not compared."""
-        return self._compared_with().novelty(_compared(samples), self._categorical())
+        return self._compared_with().novelty(_compared(samples.features), self._categorical())
 
-    def explain_novelty(self, samples: Samples) -> np.ndarray:  # (F, B) -> (F, B)
+    def explain_novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (F, B)
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1."""
-        surprises = self._compared_with().surprises(samples, self._categorical())
+        surprises = self._compared_with().surprises(samples.features, self._categorical())
         return surprises / surprises.sum(axis=0)
 
     def _compared_with(self) -> PairHistograms:
@@ -121,11 +116,11 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         return {*np.flatnonzero(self.featurizer.numbers < 0).tolist()}
 
 
-def _compared(samples: Samples) -> np.ndarray:  # (F, B) -> (D, B)
-    """Samples, but of wide ones as many sums of random columns with random signs."""
-    if not is_wide(samples.T):
-        return samples
-    rng, size = np.random.default_rng(0), samples.shape[0]
+def _compared(features: Matrix) -> np.ndarray:  # (F, B) -> (D, B)
+    """Features, but of wide samples as many sums of random ones with random signs."""
+    if not is_wide(features.T):
+        return features
+    rng, size = np.random.default_rng(0), features.shape[0]
     places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
     sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
-    return (sums @ samples).toarray()
+    return (sums @ features).toarray()

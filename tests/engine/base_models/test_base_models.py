@@ -20,7 +20,7 @@ from gln.engine.base_models.fading_bin_means import MOST_COUNT, STEEP, FadingBin
 from gln.engine.base_models.hashed_linear import LARGEST_LOGIT, LARGEST_VALUE, RATES, STEADY, HashedLinear
 from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import Words, no_words
+from gln.engine.batches import SampleBatch, Words
 from gln.engine.preprocessing.basis_expansion import with_distances
 
 COLUMNS = np.array([0, -1, 2, -1, 3])  # of three numbers and two categories; no number has column 1
@@ -126,12 +126,12 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
     return samples
 
 
-def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
+def arrays(samples: list[Sample]) -> tuple[np.ndarray, SampleBatch, np.ndarray]:
     """Arguments of `OnlineBaseModels.predict`."""
     features, z, words = zip(*samples, strict=True)
     numbers, codes, values = np.array([word for of_sample in words for word in of_sample]).reshape(-1, 3).T
     of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
-    return np.stack(z, axis=1), np.stack(features, axis=1), of_words, COLUMNS
+    return np.stack(z, axis=1), SampleBatch(np.stack(features, axis=1), of_words), COLUMNS
 
 
 def targets_of(
@@ -216,7 +216,7 @@ def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
         OnlineBaseModels.start([0], 1, True, crosses=False, uses_bins=True),
         np.zeros((1, 3000), np.float32),
     )
-    sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
+    sample = z, SampleBatch.of(np.zeros((1, 3000))), np.array([0])
     base_models.predict(*sample, np.ones((1, 3000)))
     assert base_models.bin_means.counts.max() == MOST_COUNT
     predictions = base_models.predict(*sample, np.zeros((1, 3000)))[2]
@@ -407,7 +407,7 @@ def terms_of_words(model: HashedLinear, samples: list[list[int]]) -> Any:
     """Terms of samples that have these words alone."""
     numbers, count = np.array([number for words in samples for number in words]), len(samples)
     words = Words(np.cumsum([0, *map(len, samples)]), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
-    return model.terms(np.zeros((0, count)), words, np.zeros((0, count), np.float32), np.zeros(0, int))
+    return model.terms(SampleBatch(np.zeros((0, count)), words), np.zeros((0, count), np.float32), np.zeros(0, int))
 
 
 def state_by_key(model: HashedLinear) -> dict[int, tuple[Any, ...]]:
@@ -494,12 +494,12 @@ def test_a_table_that_is_too_large_for_new_heads_does_not_grow(monkeypatch):
 def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_classes, crosses):
     base_models, samples = trained(heads, are_classes, crosses), samples_of(200, seed=5)
     base_models.linear.leaders *= 12  # larger weights
-    z, features, words, columns = arrays(samples)
-    predictions, _ = split(base_models, base_models.predict(z, features, words, columns))
+    z, of_samples, columns = arrays(samples)
+    predictions, _ = split(base_models, base_models.predict(z, of_samples, columns))
     limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
     clipped = np.abs(predictions) == limit
     assert 0.02 < clipped.mean() < 1
-    terms = base_models.linear.terms(features, words, z, columns)
+    terms = base_models.linear.terms(of_samples, z, columns)
     contributions, constant = base_models.linear.explain(terms, np.arange(5 + 30))
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, predictions, atol=1e-5)
     has = np.zeros((200, 30), bool)
@@ -510,11 +510,11 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
 
 
 def test_a_cross_counts_half_for_each_of_its_features():
-    features, z = np.array([[0.0, 1.0], [0.0, 1.0]]), np.zeros((2, 2), np.float32)
-    words, columns = no_words(2), np.array([-1, -1])
+    samples, z = SampleBatch.of(np.array([[0.0, 1.0], [0.0, 1.0]])), np.zeros((2, 2), np.float32)
+    columns = np.array([-1, -1])
     model = HashedLinear.start(1, False, models=2)
-    model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
-    terms = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
+    model.learn(model.terms(samples, z, columns), np.array([[1.0, -1.0]]))
+    terms = model.terms(samples.take(slice(0, 1)), z[:, :1], columns)
     (without, with_crosses), _ = model.explain(terms, np.arange(2))
     step = RATES[1] / (STEADY + 1)
     np.testing.assert_allclose(without, [2 * [RATES[0] / (STEADY + 1)]])

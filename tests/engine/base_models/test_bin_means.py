@@ -24,6 +24,7 @@ from gln.engine.base_models.bin_means import (
     BinMeans,
     fit_bin_means,
 )
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import compiled
@@ -315,7 +316,7 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     last.explain = lambda inputs, columns: (slopes, np.zeros(1), None)
     last.config = SimpleNamespace(record=SimpleNamespace(link="itself"))
     alone = Ensemble([Member(last, EXPANDED)], StackingWeights(np.ones((1, 1)), np.zeros(1)))
-    [[contributions]], _ = TableModel(featurizer, Classes(), alone).explain(X[:1].T)
+    [[contributions]], _ = TableModel(featurizer, Classes(), alone).explain(SampleBatch.of(X[:1].T))
     np.testing.assert_array_equal(np.flatnonzero(contributions), sorted(pair))
     np.testing.assert_allclose(contributions[pair], featurizer.bin_means.transform(X[:1].T)[-1, 0])
 

@@ -10,6 +10,7 @@ from helpers import assert_same_state
 from scipy import stats
 from sklearn.datasets import load_diabetes
 
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.hedge import VarianceHedge
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.tabular.model import TableModel
@@ -259,13 +260,13 @@ def test_deviations_of_unknown_targets_are_not_learned():
 
     whole = learner()
     targets = np.stack([NORMAL[50:90], NORMAL[50:90]])
-    whole.learn(X[50:90].T, targets)
+    whole.learn(SampleBatch.of(X[50:90].T), targets)
     for predicts in (True, False):
         half = learner()
-        half.learn(X[50:90].T, np.stack([targets[0], np.full(40, np.nan)]), predicts=predicts)
-        found, expected = half.moments(X[:20].T)[1], whole.moments(X[:20].T)[1]
+        half.learn(SampleBatch.of(X[50:90].T), np.stack([targets[0], np.full(40, np.nan)]), predicts=predicts)
+        found, expected = half.moments(SampleBatch.of(X[:20].T))[1], whole.moments(SampleBatch.of(X[:20].T))[1]
         np.testing.assert_allclose(found[0], expected[0], rtol=0.02)  # a network reads linear models of both
-        before = learner().moments(X[:20].T)[1]
+        before = learner().moments(SampleBatch.of(X[:20].T))[1]
         # The unknown target has a head for itself, so its deviation hardly changes.
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 

@@ -11,6 +11,7 @@ from helpers import Box, boxed
 
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
 from gln.engine.model.targets import Classes, Numbers
@@ -22,6 +23,7 @@ from gln.rates import stream_rate
 from gln_numpy import GLN
 
 SAMPLES = np.random.default_rng(0).normal(size=(3, 80))
+BATCH = SampleBatch.of(SAMPLES)
 NUMBERS = (SAMPLES[0] > 0).astype(int) + (SAMPLES[1] > 1)
 TASKS: dict[str, dict[str, Any]] = {
     "two classes": {},
@@ -142,7 +144,7 @@ def test_losses_of_each_task():
 def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(task, least):
     are_classes, first = task != "numbers", 0.3 if task == "numbers" else math.sqrt(7) / 2
     numbers = np.minimum(NUMBERS, 1 if task == "two classes" else 2)
-    [predicted] = learner(task).learn(SAMPLES, numbers if are_classes else TARGETS)
+    [predicted] = learner(task).learn(BATCH, numbers if are_classes else TARGETS)
     z, y = Standardizer(3, **OF_FEATURES).learn(SAMPLES), numbers[None].astype(np.float32)
     zero, unit = np.zeros((2, 80)), np.ones((2, 80))
     if task == "three classes":
@@ -176,13 +178,18 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_path):
     targets = TARGETS[:1] if task == "quantiles" else TARGETS if task == "numbers" else np.minimum(NUMBERS, 1)
     whole, cut = learner(task), learner(task)
-    whole.learn(SAMPLES, targets)
+    whole.learn(BATCH, targets)
     for segment in np.array_split(np.arange(80), 7):
         boxed(learner=cut).save(tmp_path / "cut")
         cut = vars(Box.load(tmp_path / "cut"))["learner"]
-        cut.learn(SAMPLES[:, segment], targets[..., segment])
+        cut.learn(SampleBatch.of(SAMPLES[:, segment]), targets[..., segment])
     for one, other in zip(whole.ensembles, cut.ensembles, strict=True):
-        np.testing.assert_allclose(cut.predict(SAMPLES, other), whole.predict(SAMPLES, one), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            cut.predict(BATCH, other),
+            whole.predict(BATCH, one),
+            rtol=1e-3,
+            atol=1e-4,
+        )
     hedges = ([ensemble.combination for ensemble in model.ensembles] for model in (whole, cut))
     for one, other in zip(*hedges, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)

@@ -156,7 +156,7 @@ def test_a_batch_with_words_is_learned_as_its_samples(tmp_path):
     expected = []
     for i in range(len(rows)):
         row = slice(i, i + 1)
-        expected += alone.progressive(batch[:, row], targets[:, row], None, set())
+        expected += alone.progressive(batch.take(row), targets[:, row], None, set())
     assert [len(predicted), len(expected)] == [2, len(rows)]
     assert len(together.featurizer.base_models.linear.keys) > slots
     np.testing.assert_array_equal(np.concatenate(predicted, axis=1), np.concatenate(expected, axis=1))
@@ -174,7 +174,7 @@ def test_gate_counts_of_a_batch_are_those_of_its_samples():
     targets[np.arange(COUNT - 20) % 2, np.arange(COUNT - 20)] = NUMBERS[20:, 0]
     together.progressive(batch, targets, None, set())
     for i in range(COUNT - 20):
-        alone.learn(batch[:, i : i + 1], targets[:, i : i + 1], predicts=False)
+        alone.learn(batch.take(slice(i, i + 1)), targets[:, i : i + 1], predicts=False)
     assert [rows.sum() for rows in together.counts.rows] == [COUNT * len(rows) for rows in together.counts.rows]
     for rows, expected in zip(together.counts.rows, alone.counts.rows, strict=True):
         np.testing.assert_array_equal(rows, expected)
