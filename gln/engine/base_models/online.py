@@ -88,7 +88,7 @@ class OnlineBaseModels(WritableArrays):
         # One head of two classes has the name of the second class.
         heads = range(1, 2) if self.linear.heads == 1 and self.linear.are_classes else range(self.linear.heads)
         linear: list[Hashable] = [("linear", model, head) for model in range(self.models) for head in heads]
-        return linear, [("cell", *grid, head) for grid in self.bin_means.grids.tolist() for head in heads]
+        return linear, [("bin mean", *grid, head) for grid in self.bin_means.grids.tolist() for head in heads]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 

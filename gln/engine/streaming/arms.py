@@ -32,7 +32,7 @@ from gln.engine.streaming.values import Sample, is_missing
 HANDICAP = 5.0
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
-# A network that reads cells, and a shallow one that also reads linear models. A third one, fast as in other streams, is
+# A network that reads bin means, and a shallow one that also reads linear models. A third one, fast as in streams, is
 # no better here; either of these alone has .007 less reward.
 ROLES = (SLOW, SHALLOW)
 MOST_CONVERTED = 10_000  # arms to keep as they were converted

@@ -63,7 +63,7 @@ class State(NamedTuple):
     most: int  # of the slots of linear models
     slots: HashTable
     squares: LeastSquares
-    cells: FadingBinMeans
+    bin_means: FadingBinMeans
     are_classes: bool
     columns: np.ndarray  # (S,), those that networks without the memory see
     offset: float  # of logits
@@ -161,7 +161,7 @@ def step(
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
     for c, b in np.ndindex(targets.shape):
         targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
-    models = state.crosses, state.bound, state.most, state.slots, state.squares, state.cells, state.are_classes
+    models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     # What networks without the memory see, and what they mix: base predictions, then columns with their distances.
     visible, base_of_visible = z, base

@@ -28,6 +28,7 @@ from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
     OutOfFold,
     Training,
+    cross_fitted,
     jobs_of,
     left_out_by_role,
     place_tree_halfspaces,
@@ -76,16 +77,17 @@ def fit_table(
         train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
         for ensemble in [model.means, *model.quantiles]
     ]
-    (jobs, rate, _), left_out = fitted[0]
+    (jobs, rate, outputs), left_out = fitted[0]
     if model.variances is not None:
         fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
+    estimates = cross_fitted(model.means, jobs, outputs[-1], inputs)
     return FittedTable(
         model,
         learning_rate=rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.in_units(LINKS[model.means.link].inverse(left_out[-1].combined), model.means),
+        predictions=targets.in_units(LINKS[model.means.link].inverse(estimates), model.means),
         left_out=None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, jobs),
     )
 

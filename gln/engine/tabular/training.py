@@ -268,12 +268,41 @@ def outputs_of(members: Sequence[Member], inputs: TableInputs, rows: np.ndarray)
 def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], inputs: TableInputs) -> OutOfFold:
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
-    targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
-    are_classes, heads = ensemble.config.logits, ensemble.heads
-    rates = logits_of_rates(jobs[0].targets, max(2, heads))[-heads:] if are_classes else None
-    combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights, rates)
-    combined = combine_roles(ensemble, combination, by_role)
-    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets, weights))
+    targets = jobs[0].targets
+    combination = fit_combination(ensemble, by_role, targets, rows, targets, inputs)
+    combined, weights = combine_roles(ensemble, combination, by_role), representing(targets, inputs.step_sizes, rows)
+    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets[..., rows], weights))
+
+
+def cross_fitted(
+    ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], inputs: TableInputs
+) -> np.ndarray:  # -> (C, n)
+    """`OutOfFold.combined` with, for the rows of each fold, a combination that was learned from other folds alone.
+
+    So it is an estimate for new rows. Of few rows, those that a combination was learned from are predicted too well.
+    """
+    (rows, by_role), combined = left_out_by_role(jobs, outputs), out_of_fold(ensemble, jobs, outputs, inputs).combined
+    for job in {job.fold: job for job in jobs}.values():
+        is_left_out = np.isin(rows, job.left_out)
+        if not is_left_out.all():  # by a single network there are no other folds
+            others = by_role[..., ~is_left_out], job.targets, rows[~is_left_out], job.targets[..., job.rows]
+            combination = fit_combination(ensemble, *others, inputs)
+            combined[:, is_left_out] = combine_roles(ensemble, combination, by_role[..., is_left_out])
+    return combined
+
+
+def fit_combination(
+    ensemble: Ensemble,
+    by_role: np.ndarray,  # (R, C, n)
+    targets: np.ndarray,  # (..., V)
+    rows: np.ndarray,  # (n,)
+    counted: np.ndarray,  # targets, of which the rates of classes are known
+    inputs: TableInputs,
+) -> StackingWeights:
+    """The combination of networks that predicts these rows best."""
+    heads, weights = ensemble.heads, representing(targets, inputs.step_sizes, rows)
+    rates = logits_of_rates(counted, max(2, heads))[-heads:] if ensemble.config.logits else None
+    return fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets[..., rows], weights, rates)
 
 
 def is_scored(ensemble: Ensemble) -> bool:

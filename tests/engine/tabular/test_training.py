@@ -58,8 +58,7 @@ def test_estimates_of_numbers(several):
     known = ~np.isnan(model.oob_prediction_.reshape(400, -1)[:, 0])
     assert model.oob_prediction_.shape == y.shape
     assert model.oob_score_ == pytest.approx(r2_score(y[known], model.oob_prediction_[known]))
-    assert model.validation_scores_[-1] == pytest.approx(model.oob_score_)
-    assert model.oob_score_ > 0.7
+    assert 0.7 < model.oob_score_ < model.validation_scores_[-1]  # of weights that were learned from the same rows
 
 
 def test_estimates_are_those_of_cross_validation():
@@ -81,7 +80,7 @@ def test_noise_does_not_leak(categories):
         model = GLNClassifier(**SMALL | {"random_state": seed}, categorical_features=named).fit(X, y)
         known = ~np.isnan(model.oob_decision_function_[:, 0])
         losses.append(log_loss(y[known], model.oob_decision_function_[known]))
-    assert np.mean(losses) > np.log(2) - 0.01  # two weights are learned from the same 112 rows
+    assert np.mean(losses) > np.log(2) - 0.01  # two standard errors
 
 
 def test_samples_without_weight_have_no_estimate_and_weights_count_like_copies():
