@@ -243,7 +243,7 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
         case "object":
             return _decoded_object(place, CLASSES[content], value["fields"], arrays, backend, into)
         case "array":
-            return _decoded_array(content, np.dtype(value["dtype"]), value.get("shape"))
+            return _decoded_array(content, np.dtype(value["dtype"]), value["shape"])
         case "tensor":
             return arrays[content]
         case "tuple":
@@ -270,7 +270,6 @@ def _decoded_object(
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
-    """An array from its numbers or texts; `shape` is missing in older files."""
     if dtype.kind not in "biufUO" or type(content) is not list:
         raise bad("array", "numbers or texts", f"dtype {dtype}")
     if dtype.kind in "UO":
@@ -278,9 +277,9 @@ def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
         if not 0 <= dtype.itemsize * len(content) <= max(WIDE_TEXT, PER_CHARACTER * characters) or characters < 0:
             raise bad("array", "texts that are about as long as its dtype", f"{len(content)} of dtype {dtype}")
     array = np.array(content, dtype)
-    if shape is not None and math.prod(shape) != array.size:
+    if math.prod(shape) != array.size:
         raise bad("array", f"{array.size} entries", f"shape {shape}")
-    return array if shape is None else array.reshape(shape)
+    return array.reshape(shape)
 
 
 # ---- Files: safetensors with a checksum ------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     ),
     "losses of another shape": (
         "river",
-        put({"array": [1.0], "dtype": "<f8"}, *LOSSES),
+        put({"array": [1.0], "dtype": "<f8", "shape": [1]}, *LOSSES),
         r"shape \(M, T\)",
     ),
     "a class that is not declared": ("river", put("Path", *LEARNER[:2], "learner", "object"), "KeyError"),

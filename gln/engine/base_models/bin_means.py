@@ -63,7 +63,6 @@ class BinMeans(WritableArrays):
     def __post_init__(self) -> None:
         features, bins = len(self.sizes), self.cells.shape[-1]
         checked("bin_means", self)
-        self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if self.sizes.sum() != bins or len(self.ends) != bins - features:
             raise bad(
                 "bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends"
