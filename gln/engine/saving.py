@@ -62,6 +62,10 @@ class Number(NamedTuple):
 
 SAVED: dict[type, dict[str, Kind]] = {}  # the declared fields of each class
 CLASSES: dict[str, type] = {}  # by name
+# Networks have no common class. What tells them gives the function that encodes them, and the first key of what this
+# returns gives the one that decodes it.
+ENCODERS: dict[Callable[[Value], bool], Callable[..., Json]] = {}
+DECODERS: dict[str, Callable[..., Value]] = {}
 
 
 def saved(**fields: Kind) -> Callable[[T], T]:
@@ -84,19 +88,6 @@ class Part:
 
     def restore(self, fields: Mapping[str, Value]) -> None:
         vars(self).update(fields)
-
-
-class Codec(NamedTuple):
-    """How objects without a common class, such as networks, become JSON and arrays, and back."""
-
-    takes: Callable[[Value], bool]
-    encode: Callable[[str, Value, dict[str, np.ndarray]], Json]  # of a place, an object and arrays, to fill
-    decode: Callable[
-        [Json, Mapping[str, np.ndarray], Callable[..., Value]], Value
-    ]  # of that, arrays, and a backend's class
-
-
-CODECS: dict[str, Codec] = {}  # by the first key of what each encodes
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
@@ -203,9 +194,9 @@ def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
         fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
         of_fields = {name: encoded(f"{place}.{name}", field, arrays) for name, field in fields.items()}
         return {"object": type(value).__name__, "fields": of_fields}
-    for codec in CODECS.values():
-        if codec.takes(value):
-            return codec.encode(place, value, arrays)
+    for takes, encode in ENCODERS.items():
+        if takes(value):
+            return encode(place, value, arrays)
     match value:
         case np.ndarray():
             return _encoded_array(place, value, arrays)
@@ -251,7 +242,7 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
         case "pairs":
             pairs = enumerate(content)
             return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
-    return CODECS[tag].decode(value, arrays, backend)
+    return DECODERS[tag](value, arrays, backend)
 
 
 def _decoded_object(
