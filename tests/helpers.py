@@ -16,7 +16,7 @@ import numpy as np
 import gln_numpy
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import SAVED, read
+from gln.engine.saving import SAVED, decoded, encoded, read
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -49,6 +49,14 @@ def assert_same_file(one: Path, other: Path) -> None:
 
 def fields_of(dataclass: Any) -> dict[str, Any]:
     return {field.name: getattr(dataclass, field.name) for field in dataclasses.fields(dataclass)}
+
+
+def as_in_a_file(place: str, made: Any, **changed: Any) -> Any:
+    """The object that is read from a file of this one with changed fields."""
+    arrays: dict[str, np.ndarray] = {}
+    saved = encoded(place, made, arrays)
+    saved["fields"] |= {name: encoded(f"changed {name}", value, arrays) for name, value in changed.items()}
+    return decoded(place, saved, arrays, None)
 
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:

@@ -104,20 +104,6 @@ def printable(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
-def checked(name: str, made: Value, **sizes: int) -> Value:
-    """An object with the fields that are declared, where these sizes are known; else raises ValueError.
-
-    `name` is of the part of the model, for the message.
-    """
-    kinds = SAVED[type(made)]
-    found = {field: value_of(kind, name, field, getattr(made, field), sizes) for field, kind in kinds.items()}
-    if hasattr(made, "_replace"):
-        return made._replace(**found)
-    for field, value in found.items():
-        setattr(made, field, value)
-    return made
-
-
 @functools.singledispatch
 def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     """A value that is of this kind, with arrays of the declared dtypes; `sizes` gets those that are new."""

@@ -209,4 +209,4 @@ def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
 def test_cells_of_columns_below_0_are_refused():
     cells = FadingBinMeans.start([0, 1], 1)
     with pytest.raises(ValueError, match="bin_means: expected grids of columns from 0"):
-        cells._replace(grids=cells.grids - [1, 0]).checked(2, 1)
+        cells._replace(grids=cells.grids - [1, 0]).check(2, 1)
