@@ -332,7 +332,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    kept = Estimator.kept | {"learner_": (TableModel, StreamModel, ClassDensityClassifier)}
+    kept = Estimator.kept | {"classes_": np.ndarray, "learner_": (TableModel, StreamModel, ClassDensityClassifier)}
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -603,7 +603,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
-    kept = Estimator.kept | {"learner_": (TableModel, StreamModel)}
+    kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
 
     @property
     def quantile_glns_(self) -> list[list[Any]]:

@@ -89,6 +89,7 @@ class Box(Saveable):
     """An estimator that only holds what it is given."""
 
     kept: ClassVar[dict[str, Any]] = {"learner": object, "value": object}
+    optional = ("learner", "value")
 
     def __init__(self, learning_rate: Any = None, backend: str = "numpy") -> None:
         self.learning_rate, self.backend = learning_rate, backend

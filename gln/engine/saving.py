@@ -19,13 +19,16 @@ import os
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T", bound=type)
 Json: TypeAlias = Any  # of JSON types
@@ -71,8 +74,7 @@ DECODERS: dict[str, Callable[..., Value]] = {}
 def saved(**fields: Kind) -> Callable[[T], T]:
     """Declare the fields that a file has of a class, and their kinds.
 
-    They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is; an
-    object that is a `Part` gets them as attributes.
+    They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is.
     """
 
     def declare(cls: T) -> T:
@@ -86,8 +88,20 @@ def saved(**fields: Kind) -> Callable[[T], T]:
 class Part:
     """An object that its owner makes, and to which a file only gives its fields."""
 
-    def restore(self, fields: Mapping[str, Value]) -> None:
-        vars(self).update(fields)
+    @classmethod
+    def of_saved(cls, **fields: Value) -> Self:
+        """One that has the fields of a file and nothing else."""
+        made = cls.__new__(cls)
+        vars(made).update(fields)
+        return made
+
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        """Take the fields of a file, which have been checked."""
+        for name, value in fields.items():
+            if isinstance(value, Part):
+                getattr(self, name)._restore(vars(value))
+            else:
+                setattr(self, name, value)
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
@@ -102,6 +116,21 @@ def printable(message: str) -> str:
     if len(message) > LONGEST_MESSAGE:
         message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 4 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+
+
+def checked(
+    name: str, kinds: Mapping[str, Kind], fields: Mapping[str, Value], optional: Collection[str] = ()
+) -> dict[str, Value]:
+    """All fields of these kinds, of which only `optional` ones may be missing; else raises ValueError.
+
+    `name` is of the part of the model, for the message.
+    """
+    missing = kinds.keys() - fields.keys() - {*optional}
+    if missing or not fields.keys() <= kinds.keys():
+        came = [*(f"no {field}" for field in sorted(missing)), *sorted(fields.keys() - kinds)]
+        raise bad(name, f"the fields {[*kinds]}", ", ".join(came))
+    sizes: dict[str, int] = {}
+    return {field: value_of(kinds[field], name, field, fields[field], sizes) for field in kinds if field in fields}
 
 
 @functools.singledispatch
@@ -209,8 +238,8 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
     return {"array": array.ravel().tolist(), "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object = None) -> Value:
-    """Undo `encoded`: networks are of this backend, and an object that is a `Part` is `into`, with new fields."""
+def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend) -> Value:
+    """Undo `encoded`; networks are of this backend."""
     if type(value) is list:
         return [decoded(f"{place}.{i}", item, arrays, backend) for i, item in enumerate(value)]
     if type(value) is not dict:
@@ -218,7 +247,9 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
     [(tag, content), *_] = value.items()
     match tag:
         case "object":
-            return _decoded_object(place, CLASSES[content], value["fields"], arrays, backend, into)
+            cls, items = CLASSES[content], value["fields"].items()
+            fields = {name: decoded(f"{place}.{name}", field, arrays, backend) for name, field in items}
+            return getattr(cls, "of_saved", cls)(**checked(place, SAVED[cls], fields))
         case "array":
             return _decoded_array(content, np.dtype(value["dtype"]), value["shape"])
         case "tensor":
@@ -229,21 +260,6 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
             pairs = enumerate(content)
             return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
     return DECODERS[tag](value, arrays, backend)
-
-
-def _decoded_object(
-    place: str, cls: type, fields: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object
-) -> Value:
-    kinds, sizes, found = SAVED[cls], dict[str, int](), {}
-    if unknown := sorted(fields.keys() - kinds):
-        raise bad(place, f"some of {[*kinds]}", unknown)
-    for name, value in fields.items():
-        made = decoded(f"{place}.{name}", value, arrays, backend, getattr(into, name, None))
-        found[name] = value_of(kinds[name], place, name, made, sizes)
-    if type(into) is cls and hasattr(into, "restore"):
-        into.restore(found)
-        return into
-    return getattr(cls, "of_saved", cls)(**found)
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:

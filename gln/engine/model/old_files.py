@@ -5,6 +5,7 @@ They had other names, and no declared classes. This module knows nothing else, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from gln.engine.saving import Json, bad
@@ -63,7 +64,7 @@ def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:
     if "_of_features" in learned:
         stream, kind = _named(learned["_of_features"]), "JointArms"
         fields |= {"offered": stream["offered"], "_codes": stream["_codes"], "_stream": stream}
-    own = {name: learned[name] for name in ("_retired", "_size", "_draws", "_key")}
+    own = {name: learned[name] for name in ("_retired", "_size", "_draws", "_key")} | {"_pending": {"pairs": []}}
     return own | {"_model": _object(kind, fields | {"_stream": _stream(fields["_stream"])})}
 
 
@@ -74,7 +75,7 @@ def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _schema(learned: Mapping[str, Json]) -> dict[str, Json]:
-    fields = {new: learned[old] for old, new in OF_SCHEMA.items() if old in learned}
+    fields = {new: learned.get(old, math.nan) for old, new in OF_SCHEMA.items()}  # NaN as the previous of no labels
     labels = enumerate(learned.get("_labels", ()))
     return _object("StreamSchema", fields | {"classes": {"pairs": [[label, number] for number, label in labels]}})
 
@@ -124,9 +125,8 @@ def _featurizer(state: Mapping[str, Json]) -> dict[str, Json]:
         "linear": _object("HashedLinear", _named(found["linear"])),
         "bin_means": _object("FadingBinMeans", _named(found["cells"])),
         "uses_bins": found["counts"],
+        "least_squares": _object("LeastSquares", _named(found["least_squares"])) if "least_squares" in found else None,
     }
-    if "least_squares" in found:
-        of_models["least_squares"] = _object("LeastSquares", _named(found["least_squares"]))
     fields |= {"memory": state["memory"], "base_models": _object("OnlineBaseModels", of_models)}
     return _object("StreamFeaturizer", fields)
 
@@ -140,7 +140,8 @@ def _ensemble(state: Mapping[str, Json], place: int) -> dict[str, Json]:
     elif state["mixtures"] is not None:
         hedge = _named(state["mixtures"][place])
         combination = _object("VarianceHedge" if "scale" in hedge else "Hedge", hedge)
-    return _object("Ensemble", {"members": members, "combination": combination})
+    others = {"target": None, "shape": None, "mixes_linear": False}
+    return _object("Ensemble", {"members": members, "combination": combination} | others)
 
 
 def _of_1_0(name: str) -> ValueError:

@@ -248,10 +248,10 @@ class StreamEstimator(Part):
         novelty = None if self.novelty is None else self.novelty.model
         return {"schema": self.schema, "learner": self.learner, "novelty": novelty}
 
-    def restore(self, fields: Mapping[str, Value]) -> None:
-        self.learner, histograms = fields.get("learner"), fields.get("novelty")
-        if histograms is not None:
-            self.novelty = StreamNovelty(self.schema, histograms)
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        super()._restore({name: fields[name] for name in ("schema", "learner")})
+        if fields["novelty"] is not None:
+            self.novelty = StreamNovelty(self.schema, fields["novelty"])
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""

@@ -91,12 +91,13 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
-        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray, "classes_": np.ndarray},
-        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}, "targets_shape_": tuple},
+        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray},
+        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}},
         **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
         **{"oob_score_": float, "validation_scores_": np.ndarray},
         **{"_importances": np.ndarray},
     }
+    optional = ("feature_names_in_", *OF_LEFT_OUT)
     changeable = (
         *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs"),
         *("n_jobs", "random_state", "shuffle", "verbose"),
