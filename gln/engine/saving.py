@@ -11,7 +11,6 @@ of one kind to another, or a tuple of kinds, one of which it is.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -133,55 +132,43 @@ def checked(
     return {field: value_of(kinds[field], name, field, fields[field], sizes) for field in kinds if field in fields}
 
 
-@functools.singledispatch
 def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     """A value that is of this kind, with arrays of the declared dtypes; `sizes` gets those that are new."""
-    if kind is object or type(value) is kind:
-        return value
-    raise bad(name, f"{field} of {getattr(kind, '__name__', kind)}", repr(value)[:100])
+    match kind:
+        case Array():
+            return _array_of(kind, name, field, value, sizes)
+        case Number():
+            most = _most(kind, sizes)
+            if type(value) in (int, kind.kind) and kind.least <= value <= most:
+                return value
+            expected = f"{field} from {kind.least:g} to {most:g}"
+        case tuple():
+            if value is None and None in kind:
+                return None
+            alike = [one for one in kind if type(value) is one]
+            return value_of((alike or kind)[0], name, field, value, sizes)
+        case list():
+            if type(value) is list:
+                return [value_of(kind[0], name, field, item, sizes) for item in value]
+            expected = f"a list of {field}"
+        case dict():
+            if type(value) is dict:
+                [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
+                pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
+                return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
+            expected = f"a mapping of {field}"
+        case types.FunctionType():
+            if kind(value):
+                return value
+            expected = f"{field} for which {kind.__name__}"
+        case _:
+            if kind is object or type(value) is kind:
+                return value
+            expected = f"{field} of {getattr(kind, '__name__', kind)}"
+    raise bad(name, expected, repr(value)[:100])
 
 
-@value_of.register
-def _(kind: types.FunctionType, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if kind(value):
-        return value
-    raise bad(name, f"{field} for which {kind.__name__}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: Number, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    most = _most(kind, sizes)
-    if type(value) in (int, kind.kind) and kind.least <= value <= most:
-        return value
-    raise bad(name, f"{field} from {kind.least:g} to {most:g}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: tuple, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if value is None and None in kind:
-        return None
-    alike = [one for one in kind if type(value) is one]
-    return value_of((alike or kind)[0], name, field, value, sizes)
-
-
-@value_of.register
-def _(kind: list, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if type(value) is list:
-        return [value_of(kind[0], name, field, item, sizes) for item in value]
-    raise bad(name, f"a list of {field}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: dict, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if type(value) is not dict:
-        raise bad(name, f"a mapping of {field}", repr(value)[:100])
-    [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
-    pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
-    return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
-
-
-@value_of.register
-def _(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
+def _array_of(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
     dtype, names, came = np.dtype(kind.dtype), kind.shape.split(), type(value).__name__
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
