@@ -35,7 +35,6 @@ __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 # decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
 # alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
 # and take twice the time.
-MODELS_BY_NAME = {"ArmHeads": ArmHeads, "JointArms": JointArms}
 STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
@@ -356,10 +355,10 @@ class GLNBandit(Saveable):
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
-    def _keep(self, name: str, value: Any, arrays: Mapping[str, Any], network: Any) -> None:
-        if name == "_model":  # of the kind in the file, whether or not `arms`, a parameter, have features
-            self._model = MODELS_BY_NAME[value["object"]](*self._options, self._model.arms)
-        super()._keep(name, value, arrays, network)
+    def _restore(self, fields: Mapping[str, Any]) -> None:
+        # Of the kind in the file, whether or not `arms`, a parameter, have features.
+        self._model = type(fields["_model"])(*self._options)
+        super()._restore(fields)
 
     def _check_loaded(self) -> None:
         self._model.check()

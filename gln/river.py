@@ -183,12 +183,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _multiclass(self) -> bool:
         return True
 
-    def _build(self, featurizer, classes, has_names):
+    def _build(self, featurizer, classes, has_names, memory):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
         roles = stream_roles(COPIES, has_names, self.memory, not self.fast)
-        return build_stream(self._config(), featurizer, Classes(), roles, Losses({"num_classes": classes}))
+        losses = Losses({"num_classes": classes})
+        return build_stream(self._config(), featurizer, Classes(), roles, losses, memory=memory)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -336,7 +337,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         learns = new_novelty(schema, seed) if novelty else None
         self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
 
-    def _build(self, featurizer, heads, has_names):
+    def _build(self, featurizer, heads, has_names, memory):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
         roles = stream_roles(COPIES, has_names, has_slow=not self.fast)

@@ -21,11 +21,11 @@ from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
+from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import Model
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import Classes, Numbers, Targets, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
-from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular.checks import (
     check_labels,
@@ -57,8 +57,8 @@ class OfStreams(Estimator):
             settings = self._settings(OF_WIDE | {"n_networks": 1})
             wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
             return TableModel.start(self._config(settings), networks, losses, wide, targets)
-        settings, levels = self._settings(OF_STREAMS), self._levels
-        featurizer = StreamFeaturizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
+        settings, levels = self._settings(OF_STREAMS), self.categories_
+        featurizer = Featurizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
         roles = stream_roles(settings["n_networks"], has_names=bool(levels))
         return build_stream(self._config(settings), featurizer, targets, roles, losses)
 
@@ -332,7 +332,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    kept = Estimator.kept | {"learner_": (TableModel, StreamModel, ClassDensityClassifier)}
+    kept = Estimator.kept | {"classes_": np.ndarray, "learner_": (TableModel, StreamModel, ClassDensityClassifier)}
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -603,7 +603,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
-    kept = Estimator.kept | {"learner_": (TableModel, StreamModel)}
+    kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
 
     @property
     def quantile_glns_(self) -> list[list[Any]]:

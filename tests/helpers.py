@@ -16,7 +16,7 @@ import numpy as np
 import gln_numpy
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import SAVED, read
+from gln.engine.saving import SAVED, decoded, encoded, read
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,6 +51,14 @@ def fields_of(dataclass: Any) -> dict[str, Any]:
     return {field.name: getattr(dataclass, field.name) for field in dataclasses.fields(dataclass)}
 
 
+def as_in_a_file(place: str, made: Any, **changed: Any) -> Any:
+    """The object that is read from a file of this one with changed fields."""
+    arrays: dict[str, np.ndarray] = {}
+    saved = encoded(place, made, arrays)
+    saved["fields"] |= {name: encoded(f"changed {name}", value, arrays) for name, value in changed.items()}
+    return decoded(place, saved, arrays, None)
+
+
 def learner_state(learner: Any) -> dict[str, np.ndarray]:
     """Copies of all arrays that a model has learned, for `assert_same_state`; "0 step" is of its first network."""
     state = {
@@ -81,6 +89,7 @@ class Box(Saveable):
     """An estimator that only holds what it is given."""
 
     kept: ClassVar[dict[str, Any]] = {"learner": object, "value": object}
+    optional = ("learner", "value")
 
     def __init__(self, learning_rate: Any = None, backend: str = "numpy") -> None:
         self.learning_rate, self.backend = learning_rate, backend

@@ -11,7 +11,6 @@ of one kind to another, or a tuple of kinds, one of which it is.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -19,13 +18,16 @@ import os
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T", bound=type)
 Json: TypeAlias = Any  # of JSON types
@@ -62,13 +64,16 @@ class Number(NamedTuple):
 
 SAVED: dict[type, dict[str, Kind]] = {}  # the declared fields of each class
 CLASSES: dict[str, type] = {}  # by name
+# Networks have no common class. What tells them gives the function that encodes them, and the first key of what this
+# returns gives the one that decodes it.
+ENCODERS: dict[Callable[[Value], bool], Callable[..., Json]] = {}
+DECODERS: dict[str, Callable[..., Value]] = {}
 
 
 def saved(**fields: Kind) -> Callable[[T], T]:
     """Declare the fields that a file has of a class, and their kinds.
 
-    They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is; an
-    object that is a `Part` gets them as attributes.
+    They are its attributes, or what its `to_save` returns. The class is called with them, or its `of_saved` is.
     """
 
     def declare(cls: T) -> T:
@@ -82,21 +87,20 @@ def saved(**fields: Kind) -> Callable[[T], T]:
 class Part:
     """An object that its owner makes, and to which a file only gives its fields."""
 
-    def restore(self, fields: Mapping[str, Value]) -> None:
-        vars(self).update(fields)
+    @classmethod
+    def of_saved(cls, **fields: Value) -> Self:
+        """One that has the fields of a file and nothing else."""
+        made = cls.__new__(cls)
+        vars(made).update(fields)
+        return made
 
-
-class Codec(NamedTuple):
-    """How objects without a common class, such as networks, become JSON and arrays, and back."""
-
-    takes: Callable[[Value], bool]
-    encode: Callable[[str, Value, dict[str, np.ndarray]], Json]  # of a place, an object and arrays, to fill
-    decode: Callable[
-        [Json, Mapping[str, np.ndarray], Callable[..., Value]], Value
-    ]  # of that, arrays, and a backend's class
-
-
-CODECS: dict[str, Codec] = {}  # by the first key of what each encodes
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        """Take the fields of a file, which have been checked."""
+        for name, value in fields.items():
+            if isinstance(value, Part):
+                getattr(self, name)._restore(vars(value))
+            else:
+                setattr(self, name, value)
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
@@ -113,69 +117,58 @@ def printable(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
-def checked(name: str, made: Value, **sizes: int) -> Value:
-    """An object with the fields that are declared, where these sizes are known; else raises ValueError.
+def checked(
+    name: str, kinds: Mapping[str, Kind], fields: Mapping[str, Value], optional: Collection[str] = ()
+) -> dict[str, Value]:
+    """All fields of these kinds, of which only `optional` ones may be missing; else raises ValueError.
 
     `name` is of the part of the model, for the message.
     """
-    kinds = SAVED[type(made)]
-    found = {field: value_of(kind, name, field, getattr(made, field), sizes) for field, kind in kinds.items()}
-    if hasattr(made, "_replace"):
-        return made._replace(**found)
-    for field, value in found.items():
-        setattr(made, field, value)
-    return made
+    missing = kinds.keys() - fields.keys() - {*optional}
+    if missing or not fields.keys() <= kinds.keys():
+        came = [*(f"no {field}" for field in sorted(missing)), *sorted(fields.keys() - kinds)]
+        raise bad(name, f"the fields {[*kinds]}", ", ".join(came))
+    sizes: dict[str, int] = {}
+    return {field: value_of(kinds[field], name, field, fields[field], sizes) for field in kinds if field in fields}
 
 
-@functools.singledispatch
 def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
     """A value that is of this kind, with arrays of the declared dtypes; `sizes` gets those that are new."""
-    if kind is object or type(value) is kind:
-        return value
-    raise bad(name, f"{field} of {getattr(kind, '__name__', kind)}", repr(value)[:100])
+    match kind:
+        case Array():
+            return _array_of(kind, name, field, value, sizes)
+        case Number():
+            most = _most(kind, sizes)
+            if type(value) in (int, kind.kind) and kind.least <= value <= most:
+                return value
+            expected = f"{field} from {kind.least:g} to {most:g}"
+        case tuple():
+            if value is None and None in kind:
+                return None
+            alike = [one for one in kind if type(value) is one]
+            return value_of((alike or kind)[0], name, field, value, sizes)
+        case list():
+            if type(value) is list:
+                return [value_of(kind[0], name, field, item, sizes) for item in value]
+            expected = f"a list of {field}"
+        case dict():
+            if type(value) is dict:
+                [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
+                pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
+                return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
+            expected = f"a mapping of {field}"
+        case types.FunctionType():
+            if kind(value):
+                return value
+            expected = f"{field} for which {kind.__name__}"
+        case _:
+            if kind is object or type(value) is kind:
+                return value
+            expected = f"{field} of {getattr(kind, '__name__', kind)}"
+    raise bad(name, expected, repr(value)[:100])
 
 
-@value_of.register
-def _(kind: types.FunctionType, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if kind(value):
-        return value
-    raise bad(name, f"{field} for which {kind.__name__}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: Number, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    most = _most(kind, sizes)
-    if type(value) in (int, kind.kind) and kind.least <= value <= most:
-        return value
-    raise bad(name, f"{field} from {kind.least:g} to {most:g}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: tuple, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if value is None and None in kind:
-        return None
-    alike = [one for one in kind if type(value) is one]
-    return value_of((alike or kind)[0], name, field, value, sizes)
-
-
-@value_of.register
-def _(kind: list, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if type(value) is list:
-        return [value_of(kind[0], name, field, item, sizes) for item in value]
-    raise bad(name, f"a list of {field}", repr(value)[:100])
-
-
-@value_of.register
-def _(kind: dict, name: str, field: str, value: Value, sizes: dict[str, int]) -> Value:
-    if type(value) is not dict:
-        raise bad(name, f"a mapping of {field}", repr(value)[:100])
-    [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
-    pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
-    return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
-
-
-@value_of.register
-def _(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
+def _array_of(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
     dtype, names, came = np.dtype(kind.dtype), kind.shape.split(), type(value).__name__
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
@@ -203,9 +196,9 @@ def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
         fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
         of_fields = {name: encoded(f"{place}.{name}", field, arrays) for name, field in fields.items()}
         return {"object": type(value).__name__, "fields": of_fields}
-    for codec in CODECS.values():
-        if codec.takes(value):
-            return codec.encode(place, value, arrays)
+    for takes, encode in ENCODERS.items():
+        if takes(value):
+            return encode(place, value, arrays)
     match value:
         case np.ndarray():
             return _encoded_array(place, value, arrays)
@@ -232,8 +225,8 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
     return {"array": array.ravel().tolist(), "dtype": array.dtype.str, "shape": list(array.shape)}
 
 
-def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object = None) -> Value:
-    """Undo `encoded`: networks are of this backend, and an object that is a `Part` is `into`, with new fields."""
+def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend) -> Value:
+    """Undo `encoded`; networks are of this backend."""
     if type(value) is list:
         return [decoded(f"{place}.{i}", item, arrays, backend) for i, item in enumerate(value)]
     if type(value) is not dict:
@@ -241,9 +234,11 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
     [(tag, content), *_] = value.items()
     match tag:
         case "object":
-            return _decoded_object(place, CLASSES[content], value["fields"], arrays, backend, into)
+            cls, items = CLASSES[content], value["fields"].items()
+            fields = {name: decoded(f"{place}.{name}", field, arrays, backend) for name, field in items}
+            return getattr(cls, "of_saved", cls)(**checked(place, SAVED[cls], fields))
         case "array":
-            return _decoded_array(content, np.dtype(value["dtype"]), value.get("shape"))
+            return _decoded_array(content, np.dtype(value["dtype"]), value["shape"])
         case "tensor":
             return arrays[content]
         case "tuple":
@@ -251,26 +246,10 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
         case "pairs":
             pairs = enumerate(content)
             return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
-    return CODECS[tag].decode(value, arrays, backend)
-
-
-def _decoded_object(
-    place: str, cls: type, fields: Json, arrays: Mapping[str, np.ndarray], backend: Backend, into: object
-) -> Value:
-    kinds, sizes, found = SAVED[cls], dict[str, int](), {}
-    if unknown := sorted(fields.keys() - kinds):
-        raise bad(place, f"some of {[*kinds]}", unknown)
-    for name, value in fields.items():
-        made = decoded(f"{place}.{name}", value, arrays, backend, getattr(into, name, None))
-        found[name] = value_of(kinds[name], place, name, made, sizes)
-    if type(into) is cls and hasattr(into, "restore"):
-        into.restore(found)
-        return into
-    return getattr(cls, "of_saved", cls)(**found)
+    return DECODERS[tag](value, arrays, backend)
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
-    """An array from its numbers or texts; `shape` is missing in older files."""
     if dtype.kind not in "biufUO" or type(content) is not list:
         raise bad("array", "numbers or texts", f"dtype {dtype}")
     if dtype.kind in "UO":
@@ -278,9 +257,9 @@ def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
         if not 0 <= dtype.itemsize * len(content) <= max(WIDE_TEXT, PER_CHARACTER * characters) or characters < 0:
             raise bad("array", "texts that are about as long as its dtype", f"{len(content)} of dtype {dtype}")
     array = np.array(content, dtype)
-    if shape is not None and math.prod(shape) != array.size:
+    if math.prod(shape) != array.size:
         raise bad("array", f"{array.size} entries", f"shape {shape}")
-    return array if shape is None else array.reshape(shape)
+    return array.reshape(shape)
 
 
 # ---- Files: safetensors with a checksum ------------------------------------------------------------------------------

@@ -92,8 +92,6 @@ class Run:
         if not (state := self._load(options.save)):
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         self._check_input(state)
-        if isinstance(written := state["predictions"], int):  # of an earlier version
-            state["predictions"] = {"bytes": written}
         self._report.resume(state)
         self._pass, self._length = state.get("pass", 1), state.get("length", 0)
         if self._pass > options.passes:
@@ -118,8 +116,7 @@ class Run:
     def _check_input(self, state: dict[str, Any]) -> None:
         """Raise ValueError if the saved run learned from another input, whose lines would be skipped."""
         try:
-            if "input" in state:  # otherwise an earlier version saved it
-                self._head.check(state["input"])
+            self._head.check(state["input"])
         except ValueError as error:
             advice = f"--load {self._options.save} without --resume goes on learning from it"
             raise ValueError(f"--resume: {error}: {self._options.file} ({advice})") from None

@@ -115,7 +115,7 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     ),
     "losses of another shape": (
         "river",
-        put({"array": [1.0], "dtype": "<f8"}, *LOSSES),
+        put({"array": [1.0], "dtype": "<f8", "shape": [1]}, *LOSSES),
         r"shape \(M, T\)",
     ),
     "a class that is not declared": ("river", put("Path", *LEARNER[:2], "learner", "object"), "KeyError"),
@@ -128,6 +128,31 @@ def test_a_changed_file_is_refused(case, saved):
     name, change, message = CHANGES[case]
     with pytest.raises(ValueError, match=message):
         saved(name, change)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "part"),
+    [
+        *[("levels", (), part) for part in ("learner_", "classes_", "categories_", "n_features_in_", "n_iter_")],
+        *[("river", (), "_stream"), ("fresh", (), "_stream"), ("novelty", (), "_stream")],
+        *[("bandit", (), part) for part in ("_model", "_retired", "_size", "_key")],
+        *[("river", ("_stream", "fields"), part) for part in ("schema", "learner", "novelty")],
+        *[("river", SCHEMA, "levels"), ("river", LEARNER, "variances"), ("bandit", ("_model", "fields"), "arms")],
+    ],
+)
+def test_a_file_without_a_part_is_refused(name, place, part, saved):
+    def change(learned: Any, arrays: dict[str, np.ndarray]) -> None:
+        for key in place:
+            learned = learned[key]
+        del learned[part]
+
+    with pytest.raises(ValueError, match=rf": expected the fields .*, got no {part}$"):
+        saved(name, change)
+
+
+def test_names_of_features_may_be_missing(saved):
+    model = saved("levels", lambda learned, arrays: learned.pop("feature_names_in_"))
+    assert not hasattr(model, "feature_names_in_")
 
 
 def test_layers_that_a_file_does_not_have_are_refused_at_once(tmp_path):

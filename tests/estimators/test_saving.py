@@ -244,13 +244,22 @@ def test_networks_of_format_1(saved, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, x[:4]), model.predict(x, x[:4]))
 
 
-OLD = sorted((ROOT / "tests" / "data").glob("files_of_*/*.gln"))
-assert OLD, "no files of older versions"
+OLD = sorted((ROOT / "tests" / "data" / "files_of_1.1").glob("*.gln"))
+assert OLD, "no files of version 1.1"
 
 
-@pytest.mark.parametrize("file", OLD, ids=lambda file: f"{file.parent.name} {file.stem}")
-def test_files_of_older_versions(file):
-    """Files that versions 1.0 and 1.1 wrote, and the first ten numbers that they predicted."""
+@pytest.mark.parametrize("name", ["table", "stream", "stream saved by 1.1"])
+def test_files_of_1_0_are_refused(name):
+    pytest.importorskip("river")
+    config, _ = saving.read(file := ROOT / "tests" / "data" / "files_of_1.0" / f"{name}.gln")
+    module, _, kind = config["estimator"].rpartition(".")
+    with pytest.raises(ValueError, match=r"got one of version 1\.0: load a model of a table with version 1\.1"):
+        getattr(importlib.import_module(module), kind).load(file)
+
+
+@pytest.mark.parametrize("file", OLD, ids=lambda file: file.stem)
+def test_files_of_1_1(file):
+    """Files that version 1.1 wrote, and the first ten numbers that they predicted."""
     pytest.importorskip("river")
     config, _ = saving.read(file)
     module, _, name = config["estimator"].rpartition(".")

@@ -20,7 +20,7 @@ from scipy.sparse import csc_array, issparse
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 from gln.engine.merging import check_equal
-from gln.engine.saving import Array, bad, checked, saved
+from gln.engine.saving import Array, bad, saved
 
 NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
@@ -62,8 +62,6 @@ class BinMeans(WritableArrays):
 
     def __post_init__(self) -> None:
         features, bins = len(self.sizes), self.cells.shape[-1]
-        checked("bin_means", self)
-        self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if self.sizes.sum() != bins or len(self.ends) != bins - features:
             raise bad(
                 "bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, features_of
-from gln.engine.saving import Array, bad, checked, saved
+from gln.engine.saving import Array, bad, saved
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
@@ -30,7 +30,7 @@ STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1),
 
 
 @saved(
-    **{"grids": Array("i8", "G 2", NONE, "D"), "counts": Array("f8", "cells C", 0)},
+    **{"grids": Array("i8", "G 2", NONE), "counts": Array("f8", "cells C", 0)},
     **{"sums": Array("f8", "cells C"), "totals": Array("f8", "2 C")},
 )
 class FadingBinMeans(NamedTuple):
@@ -47,13 +47,12 @@ class FadingBinMeans(NamedTuple):
         counts, sums = np.zeros((2, 0, heads))
         return cls(np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
-    def checked(self, columns: int, heads: int) -> FadingBinMeans:
-        """These means, if they are of so many columns and heads; else raises ValueError."""
-        found = checked("bin_means", self, D=columns, C=heads)
-        cells, least = _sizes(found.grids).sum(), min(found.grids[:, 0].min(initial=0), found.totals[0].min(initial=0))
-        if len(found.counts) != cells or least < 0:
-            raise bad("bin_means", f"grids of columns from 0, and {cells} counts", f"{len(found.counts)}, from {least}")
-        return found
+    def check(self, columns: int, heads: int) -> None:
+        """Raise ValueError unless these are of so many columns and heads."""
+        cells, least = _sizes(self.grids).sum(), min(self.grids[:, 0].min(initial=0), self.totals[0].min(initial=0))
+        if self.counts.shape != (cells, heads) or least < 0 or self.grids.max(initial=NONE) >= columns:
+            expected = f"grids of columns from 0 to {columns - 1}, and counts of shape {(cells, heads)}"
+            raise bad("bin_means", expected, f"{self.grids.tolist()}, and shape {self.counts.shape}")
 
     @property
     def heads(self) -> int:

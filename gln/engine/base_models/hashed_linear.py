@@ -19,7 +19,7 @@ import numpy as np
 
 from gln.engine.batches import SampleBatch, Words, dense, repeats_of
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, bad, checked, saved
+from gln.engine.saving import Array, bad, saved
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
@@ -75,7 +75,7 @@ class HashedLinear(WritableArrays):
         return cls(are_classes, np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS), *slots)
 
     def __post_init__(self) -> None:
-        slots = len(checked("linear", self).keys)
+        slots = len(self.keys)
         if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= self.models <= len(RATES) or not self.heads:
             raise bad("linear", "a power of two of slots, and one or two models", f"the shape {self.leaders.shape}")
         self._used = np.array([np.count_nonzero(self.keys)])

@@ -16,7 +16,7 @@ import numpy as np
 
 from gln.engine.merging import check_equal
 from gln.engine.preprocessing.basis_expansion import with_distances
-from gln.engine.saving import Array, checked, saved
+from gln.engine.saving import Array, bad, saved
 
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
@@ -66,9 +66,10 @@ class LeastSquares(NamedTuple):
         factor = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
         return found * factor[..., None], constant * factor
 
-    def checked(self, columns: int, heads: int) -> LeastSquares:
-        """This model, if it is of so many columns and heads; else raises ValueError."""
-        return checked("least_squares", self, C=heads, K=_inputs(columns))
+    def check(self, columns: int, heads: int) -> None:
+        """Raise ValueError unless this is of so many columns and heads."""
+        if self.weights.shape != (heads, _inputs(columns)):
+            raise bad("least_squares", f"weights of shape {(heads, _inputs(columns))}", self.weights.shape)
 
 
 def _inputs(columns: int) -> int:

@@ -17,7 +17,7 @@ from gln.engine.base_models.least_squares import LeastSquares, predict_least_squ
 from gln.engine.batches import SampleBatch, Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.preprocessing.basis_expansion import fill_distances
-from gln.engine.saving import checked, saved
+from gln.engine.saving import bad, saved
 
 NO_LEAST_SQUARES = LeastSquares.start(heads=0, columns=0)
 
@@ -131,9 +131,11 @@ class OnlineBaseModels(WritableArrays):
 
     def check(self, columns: int, heads: int) -> None:
         """Raise ValueError unless these are of so many columns and heads."""
-        checked("linear", self.linear, C=heads)
-        self.bin_means = self.bin_means.checked(columns, heads)
-        self.least_squares = self.least_squares and self.least_squares.checked(columns, heads)
+        self.bin_means.check(columns, heads)
+        if self.least_squares is not None:
+            self.least_squares.check(columns, heads)
+        if self.linear.heads != heads:
+            raise bad("linear", f"{heads} heads", self.linear.heads)
 
 
 def predict_base_models(

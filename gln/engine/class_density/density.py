@@ -22,7 +22,7 @@ from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate, is_network, predict_all
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
-from gln.engine.saving import Array, Number, bad, checked, saved
+from gln.engine.saving import Array, Number, bad, saved
 
 PRIOR = 10.0  # samples that the assumed covariances and tails count for; 2 to 20 are about as good
 LEVEL_PRIOR = 1.0  # the same for the levels of a category
@@ -70,7 +70,8 @@ class ClassDensity(WritableArrays):
 
     def check(self, size: int) -> None:
         """Raise ValueError unless this is of so many features."""
-        checked("classes", self, D=size)
+        if len(self.known) != size:
+            raise bad("classes", f"{size} features", len(self.known))
         lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.samples)
         if not (np.isfinite(lower).all() and all(np.all(number > 0) for number in positive)):
             raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.samples}")

@@ -22,7 +22,7 @@ from gln.engine.jit import WritableArrays
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
-from gln.engine.preprocessing.scaling import Standardizer
+from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.saving import bad
 
@@ -71,6 +71,15 @@ class Featurizer(WritableArrays):
             for column, (feature, level, target) in enumerate(self.encoding.columns):
                 if level is None and target is None:
                     self.numbers[feature] = column
+
+    @classmethod
+    def of_first(cls, samples: SampleBatch, categorical: Set[int], targets: int, are_classes: bool) -> Self:
+        """For a stream that begins with these samples, of this many targets or classes."""
+        features = samples.features
+        if not categorical:
+            return cls(Standardizer(features.shape[0], **OF_FEATURES))
+        encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(features, categorical)
+        return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding)
 
     @property
     def size(self) -> int:

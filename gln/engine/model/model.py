@@ -18,7 +18,6 @@ from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
-from gln.engine.saving import checked
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
 F = TypeVar("F", bound=Featurizer)
@@ -90,8 +89,6 @@ class NetworkModel(Generic[F]):
         self.featurizer.check()
         if not (self._fits_targets() and all(map(self.fits, self.ensembles))):
             raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
-        if self.variances is not None and self.variances.shape is not None:
-            self.variances.shape = checked("shape", self.variances.shape, T=self.means.heads)
 
     def _fits_targets(self) -> bool:
         """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
@@ -107,6 +104,7 @@ class NetworkModel(Generic[F]):
             and targets.fits(heads, encoding)
             and len(self.quantiles) in (0, heads)
             and (self.variances is None or self.variances.heads == heads)
+            and (self.variances is None or self.variances.shape is None or len(self.variances.shape.skew) == heads)
         )
 
     def fits(self, ensemble: Ensemble) -> bool:

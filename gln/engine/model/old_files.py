@@ -1,22 +1,16 @@
-"""Configurations of estimators in formats 1 and 2, of versions 1.0 and 1.1, as today's, of format 3.
+"""Configurations of estimators in format 2, of version 1.1, as today's, of format 3.
 
-They had other names, and no declared classes. This module knows nothing else, and can be deleted with those formats.
+They had other names, and no declared classes. This module knows nothing else, and can be deleted with that format.
 """
 
 from __future__ import annotations
 
-import itertools
-import warnings
+import math
 from collections.abc import Iterable, Mapping
 
-from gln.engine.saving import Json
+from gln.engine.saving import Json, bad
 
-REMOVED = {  # parameters of earlier versions
-    "gln.river.GLNNovelty": ("neurons", "context_map_size", "context_bias", "backend"),
-    "gln.sklearn.GLNClassifier": ("max_seconds",),
-    "gln.sklearn.GLNRegressor": ("max_seconds",),
-}
-LARGE_LOSS = 1000.0
+SINCE_1_1 = {"_occurrences", "_of_features", "roles", "classes"}  # files of 1.0 have none of these names
 OF_SCALERS = {
     "standardizer": (
         "Standardizer",
@@ -36,21 +30,23 @@ OF_SCHEMA = {
 
 
 def converted(config: dict[str, Json]) -> dict[str, Json]:
-    """The configuration with today's names."""
-    kind, learned = config["estimator"], {}
-    for name, value in config["learned"].items():
-        learned[name] = _located(name, value)
-    removed = REMOVED.get(kind, ())
-    parameters = {name: value for name, value in config["parameters"].items() if name not in removed}
+    """The configuration with today's names. Raises ValueError for one of version 1.0."""
+    kind, learned = config["estimator"], {name: _located(name, value) for name, value in config["learned"].items()}
+    names = learned.keys() | learned.get("learner_", {"fields": {}})["fields"].keys()
+    if not names & SINCE_1_1:
+        raise _of_1_0(kind)
+    parameters = {name: value for name, value in config["parameters"].items() if name != "max_seconds"}
+    extra = {"extra": learned.pop("extra")} if "extra" in learned else {}
     if kind.startswith("gln.sklearn."):
         learned = _of_table(learned)
     elif kind == "gln.bandits.GLNBandit":
         learned = _of_bandit(learned)
     elif kind == "gln.river.GLNNovelty":
-        learned = _of_novelty(learned)
+        fields = {"schema": _schema(learned), "model": _histograms(learned["_novelty"])}
+        learned = {"_stream": _object("StreamNovelty", fields)}
     else:
-        learned = _with_extra(learned, {"_stream": _stream(learned)})
-    return config | {"parameters": parameters, "learned": learned}
+        learned = {"_stream": _stream(learned)}
+    return config | {"parameters": parameters, "learned": learned | extra}
 
 
 # ---- Estimators ------------------------------------------------------------------------------------------------------
@@ -58,53 +54,34 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
 
 def _of_table(learned: dict[str, Json]) -> dict[str, Json]:
     histograms, model = learned.pop("_novelty", None), _model(learned["learner_"])
-    if model["object"] == "TableModel" and histograms is not None:
-        model["fields"]["histograms"] = _object("PairHistograms", histograms["fields"])
+    if model["object"] == "TableModel":
+        model["fields"]["histograms"] = _histograms(histograms)
     return learned | {"learner_": model}
 
 
+def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:
+    fields, kind = {"arms": learned["_heads"], "_stream": learned}, "ArmHeads"
+    if "_of_features" in learned:
+        stream, kind = _named(learned["_of_features"]), "JointArms"
+        fields |= {"offered": stream["offered"], "_codes": stream["_codes"], "_stream": stream}
+    own = {name: learned[name] for name in ("_retired", "_size", "_draws", "_key")} | {"_pending": {"pairs": []}}
+    return own | {"_model": _object(kind, fields | {"_stream": _stream(fields["_stream"])})}
+
+
 def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
-    model, novelty, schema = learned.get("_learner"), learned.get("_novelty"), _schema(learned)
-    fields = {"schema": schema, "learner": None if model is None else _model(model)}
-    if novelty is not None:
-        fields["novelty"] = _object("PairHistograms", novelty["fields"])
+    model, novelty = learned["_learner"], _histograms(learned.get("_novelty"))
+    fields = {"schema": _schema(learned), "learner": model and _model(model), "novelty": novelty}
     return _object("StreamEstimator", fields)
 
 
 def _schema(learned: Mapping[str, Json]) -> dict[str, Json]:
-    fields = {"places": learned["_places"]} | {new: learned[old] for old, new in OF_SCHEMA.items() if old in learned}
+    fields = {new: learned.get(old, math.nan) for old, new in OF_SCHEMA.items()}  # NaN as the previous of no labels
     labels = enumerate(learned.get("_labels", ()))
     return _object("StreamSchema", fields | {"classes": {"pairs": [[label, number] for number, label in labels]}})
 
 
-def _of_novelty(learned: Mapping[str, Json]) -> dict[str, Json]:
-    fields = {"schema": _schema(learned)}
-    if learned.get("_learner") is not None:
-        warnings.warn("GLNNovelty: a file of an earlier version; what is usual is learned anew", stacklevel=4)
-    if "_novelty" in learned:
-        fields["model"] = _object("PairHistograms", learned["_novelty"]["fields"])
-    return _with_extra(learned, {"_stream": _object("StreamNovelty", fields)})
-
-
-def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:
-    own = {name: learned[name] for name in ("_pending", "_size", "_draws", "_key") if name in learned}
-    retired = learned["_retired"]
-    if type(retired) is list:
-        own["_retired"] = {"pairs": [[arm, None] for arm in retired]}
-    else:
-        own["_retired"] = retired
-    of_features = learned.get("_of_features")
-    if of_features is None:
-        model = _object("ArmHeads", {"arms": learned["_heads"], "_stream": _stream(learned)})
-    else:
-        found = _named(of_features)
-        fields = {name: found[name] for name in ("offered", "_codes")}
-        model = _object("JointArms", {"arms": learned["_heads"], **fields, "_stream": _stream(found)})
-    return _with_extra(learned, {**own, "_model": model})
-
-
-def _with_extra(learned: Mapping[str, Json], others: dict[str, Json]) -> dict[str, Json]:
-    return others | ({"extra": learned["extra"]} if "extra" in learned else {})
+def _histograms(state: Mapping[str, Json] | None) -> Json:
+    return state and _object("PairHistograms", state["fields"])
 
 
 # ---- Models ----------------------------------------------------------------------------------------------------------
@@ -116,85 +93,61 @@ def _model(learner: Mapping[str, Json]) -> dict[str, Json]:
         densities = map(_named, state["classes"])
         classes = [_object("ClassDensity", density | {"samples": density.pop("visits")}) for density in densities]
         return _object("ClassDensityClassifier", {"networks": state["networks"], "classes": classes})
-    featurizer = _featurizer(state)
-    ensembles = [_ensemble(state, place, featurizer) for place in range(len(state["groups"]))]
-    has_variances = len(ensembles) > 1 and _networks(ensembles[-1])[0]["network"]["loss"] == "variance"
-    variances = ensembles.pop() if has_variances else None
-    if variances is not None and state.get("shape") is not None:
+    featurizer, standardizer = _featurizer(state), state["target_standardizer"]
+    means, *quantiles = (_ensemble(state, place) for place in range(len(state["groups"])))
+    variances = quantiles.pop() if state["groups"][-1][0]["network"]["loss"] == "variance" else None
+    if variances is not None and state["shape"] is not None:
         variances["fields"]["shape"] = _object("JohnsonSU", _zipped(("skew", "tails"), state["shape"]))
-    means, *quantiles = ensembles
     for target, ensemble in enumerate(quantiles):
         ensemble["fields"]["target"] = target
-    means["fields"]["mixes_linear"] = featurizer["fields"].get("base_models") is not None
-    standardizer = state.get("target_standardizer")
     targets = _object("Classes", {}) if standardizer is None else _object("Numbers", {"standardizer": standardizer})
     fields: dict[str, Json] = {"featurizer": featurizer, "targets": targets, "means": means}
     fields |= {"quantiles": quantiles, "variances": variances}
     if featurizer["object"] != "StreamFeaturizer":
         return _object("TableModel", fields)
-    counts = state.get("visits")
-    fields["counts"] = None if counts is None else _object("GateCounts", {"rows": counts})
-    return _object("StreamModel", fields)
+    means["fields"]["mixes_linear"] = True
+    counts = state["visits"] and _object("GateCounts", {"rows": state["visits"]})
+    return _object("StreamModel", fields | {"counts": counts})
 
 
 def _featurizer(state: Mapping[str, Json]) -> dict[str, Json]:
-    encoding, cells, base_models = (state.get(name) for name in ("categories", "cells", "bases"))
-    fields: dict[str, Json] = {"standardizer": state["standardizer"]}
-    fields["encoding"] = None if encoding is None else _object("TargetEncoding", _named(encoding))
-    if not state.get("distances", True):
+    encoding, bin_means = (state[name] and _named(state[name]) for name in ("categories", "cells"))
+    fields = {"standardizer": state["standardizer"], "encoding": encoding and _object("TargetEncoding", encoding)}
+    if not state["distances"]:
         return _object("PlainFeaturizer", fields)
-    if state.get("blends") is not None:
-        if state.get("pieces") is not None:
-            fields["pieces"] = _object("Pieces", _zipped(("features", "low", "high"), state["pieces"]))
-        fields["bin_means"] = None if cells is None else _object("BinMeans", _named(cells))
-        return _object("TableFeaturizer", fields)
-    if base_models is not None:
-        found = _named(base_models)
-        linear = _object("HashedLinear", _named(found["linear"]))
-        bin_means = _object("FadingBinMeans", _named(found["cells"]))
-        of_models = {"linear": linear, "bin_means": bin_means, "uses_bins": bool(found["counts"])}
-        if "least_squares" in found:
-            of_models["least_squares"] = _object("LeastSquares", _named(found["least_squares"]))
-        fields["base_models"] = _object("OnlineBaseModels", of_models)
-    return _object("StreamFeaturizer", fields | {"memory": state.get("memory")})
+    if state["blends"] is not None:
+        fields["pieces"] = _object("Pieces", _zipped(("features", "low", "high"), state["pieces"]))
+        return _object("TableFeaturizer", fields | {"bin_means": bin_means and _object("BinMeans", bin_means)})
+    if state["bases"] is None:
+        raise _of_1_0("learner")
+    found = _named(state["bases"])
+    of_models = {
+        "linear": _object("HashedLinear", _named(found["linear"])),
+        "bin_means": _object("FadingBinMeans", _named(found["cells"])),
+        "uses_bins": found["counts"],
+        "least_squares": _object("LeastSquares", _named(found["least_squares"])) if "least_squares" in found else None,
+    }
+    fields |= {"memory": state["memory"], "base_models": _object("OnlineBaseModels", of_models)}
+    return _object("StreamFeaturizer", fields)
 
 
-def _ensemble(state: Mapping[str, Json], place: int, featurizer: Mapping[str, Json]) -> dict[str, Json]:
-    networks, stacking, hedges = state["groups"][place], state.get("blends"), state.get("mixtures")
-    roles = state["roles"][place] if "roles" in state else _roles(state, place)
-    pairs = zip(networks, roles, strict=True)
+def _ensemble(state: Mapping[str, Json], place: int) -> dict[str, Json]:
+    pairs = zip(state["groups"][place], state["roles"][place], strict=True)
     members = [_object("Member", {"network": network, "role": role}) for network, role in pairs]
     combination = None
-    if stacking is not None:
-        combination = _object("StackingWeights", _zipped(("weights", "offsets"), stacking[place]))
-    elif hedges is not None:
-        known = {name: value for name, value in _named(hedges[place]).items() if value is not None or name == "spread"}
-        if "scale" in known and "recent" not in known:
-            known |= _without_recent(known["losses"])
-        combination = _object("VarianceHedge" if "scale" in known else "Hedge", known)
-    return _object("Ensemble", {"members": members, "combination": combination})
+    if state["blends"] is not None:
+        combination = _object("StackingWeights", _zipped(("weights", "offsets"), state["blends"][place]))
+    elif state["mixtures"] is not None:
+        hedge = _named(state["mixtures"][place])
+        combination = _object("VarianceHedge" if "scale" in hedge else "Hedge", hedge)
+    others = {"target": None, "shape": None, "mixes_linear": False}
+    return _object("Ensemble", {"members": members, "combination": combination} | others)
 
 
-def _without_recent(losses: Mapping[str, Json]) -> dict[str, Json]:
-    """A hedge of variances of 1.0, which did not know recent deviations: with a large loss, they count little yet."""
-    models, targets = losses["shape"]
-    more = {**losses, "array": losses["array"] + targets * [LARGE_LOSS], "shape": [models + 1, targets]}
-    return {"losses": more, "recent": {**losses, "array": targets * [1.0], "shape": [targets]}}
-
-
-def _roles(state: Mapping[str, Json], place: int) -> list[str]:
-    """The roles of networks in a file that has none: of what they read, by their sizes and order."""
-    configs = [network["network"] for network in state["groups"][place]]
-    if state.get("mixtures") is None:
-        widest = 2 * max(config["context_size"] for config in configs)  # columns, and their distances from the mean
-        return ["expanded" if config["input_size"] > widest else "columns" for config in configs]
-    seen = [config["context_size"] for config in configs]
-    reads = (state.get("reads") if place == 0 else None) or [0] * len(seen)
-    names = itertools.cycle(["columns", "fast"])
-    return [
-        "memory" if size > min(seen) else {1: "slow", 2: "shallow"}.get(blocks, name)
-        for size, blocks, name in zip(seen, reads, names, strict=False)
-    ]
+def _of_1_0(name: str) -> ValueError:
+    """Streams of 1.0 have no base models, not even after version 1.1 has loaded and saved them."""
+    came = "one of version 1.0: load a model of a table with version 1.1 and save it again; learn a stream again"
+    return bad(name, "a model of version 1.1 or later", came)
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -227,13 +180,9 @@ def _object(name: str, fields: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _named(mapping: Mapping[str, Json]) -> dict[str, Json]:
-    """The entries of a mapping, by their names; in 1.0 objects were "fields"."""
-    return dict(mapping["pairs"]) if "pairs" in mapping else dict(mapping["fields"])
+    """The entries of a mapping, by their names."""
+    return dict(mapping["pairs"])
 
 
 def _zipped(names: Iterable[str], values: Mapping[str, Json]) -> dict[str, Json]:
     return dict(zip(names, values["tuple"], strict=True))
-
-
-def _networks(ensemble: Mapping[str, Json]) -> list[Json]:
-    return [member["fields"]["network"] for member in ensemble["fields"]["members"]]

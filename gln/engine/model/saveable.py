@@ -20,19 +20,20 @@ import numpy as np
 from gln.backends import BACKENDS, load_backend
 from gln.engine.model.old_files import converted
 from gln.engine.networks.files import CALLABLE
-from gln.engine.saving import Backend, Json, Kind, Value, bad, decoded, encoded, fits, read, usable, value_of, write
+from gln.engine.saving import Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
 FORMAT = "3"  # of estimators: 2 had other names
 MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
 
 
-class Saveable:
+class Saveable(Part):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
     backend: str
     learning_rate: object
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
     kept: ClassVar[dict[str, Kind]] = {}  # what a file holds besides the parameters: attributes, and their kinds
+    optional: Collection[str] = ()  # those of `kept` that an estimator may lack
     extra: Mapping[str, Value] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Value] | None = None) -> None:
@@ -117,21 +118,14 @@ class Saveable:
             _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
             estimator = cls(**saved | parameters)
             network = load_backend(getattr(estimator, "backend", "auto")).GLN
-            for name, value in config["learned"].items():
-                estimator._keep(name, value, arrays, network)
+            learned = {name: decoded(name, value, arrays, network) for name, value in config["learned"].items()}
+            kinds = {"extra": dict, **cls.kept}
+            estimator._restore(checked(cls.__name__, kinds, learned, {"extra", *cls.optional}))
             estimator._check_loaded()
         return estimator
 
     def _learned(self) -> dict[str, Value]:
         return {name: vars(self)[name] for name in self.kept if name in vars(self)}
-
-    def _keep(self, name: str, value: Json, arrays: Mapping[str, np.ndarray], network: Backend) -> None:
-        """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
-        kept = {"extra": dict, **self.kept}
-        if name not in kept:
-            raise bad("learned", f"some of {sorted(kept)}", repr(name))
-        made = decoded(name, value, arrays, network, into=getattr(self, name, None))
-        setattr(self, name, value_of(kept[name], type(self).__name__, name, made, {}))
 
     def _check_loaded(self) -> None:
         """Raise ValueError unless what was loaded fits together."""

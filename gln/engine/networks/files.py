@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gln.engine.networks.protocol import Network, arguments, is_network
-from gln.engine.saving import CODECS, Codec, Json, bad
+from gln.engine.saving import DECODERS, ENCODERS, Json, bad
 from gln_numpy import Config
 
 CALLABLE = "callable"
@@ -29,7 +29,7 @@ def _decode(value: Json, arrays: Mapping[str, np.ndarray], backend: Callable[...
     return network
 
 
-CODECS["network"] = Codec(is_network, _encode, _decode)
+ENCODERS[is_network], DECODERS["network"] = _encode, _decode
 
 
 def configuration(network: Network) -> Json:

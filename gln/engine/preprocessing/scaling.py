@@ -39,6 +39,13 @@ LARGEST_LOG = 89.0  # of values, which float32 can hold
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
+def _of_saved(cls: Any, **state: np.ndarray) -> Any:
+    """A `Standardizer` or a `SparseScaler` with this state."""
+    made = cls(len(state["squares"]))
+    made.set_state(state)
+    return made
+
+
 @saved(**dict.fromkeys(STATE, np.ndarray))  # which `set_state` checks
 class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
@@ -220,13 +227,7 @@ class Standardizer(WritableArrays):
         `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
-    to_save = get_state
-
-    @classmethod
-    def of_saved(cls, **state: np.ndarray) -> Standardizer:
-        made = cls(len(state["mean"]))
-        made.set_state(state)
-        return made
+    to_save, of_saved = get_state, classmethod(_of_saved)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of another `Standardizer` of the same size.
@@ -316,13 +317,7 @@ class SparseScaler(WritableArrays):
         """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
         return {name: np.array(getattr(self, name)) for name in SPARSE_STATE}
 
-    to_save = get_state
-
-    @classmethod
-    def of_saved(cls, **state: np.ndarray) -> SparseScaler:
-        made = cls(len(state["squares"]))
-        made.set_state(state)
-        return made
+    to_save, of_saved = get_state, classmethod(_of_saved)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of another `SparseScaler` of the same size."""

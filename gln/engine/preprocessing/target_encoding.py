@@ -17,7 +17,7 @@ import numpy as np
 
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.merging import check_equal
-from gln.engine.saving import Array, Number, bad, checked, saved
+from gln.engine.saving import Array, Number, bad, saved
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
@@ -54,7 +54,6 @@ class TargetEncoding(WritableArrays):
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
-        checked("encoding", self)
         # A file holds plain tuples, and what grows names known columns again.
         self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]

@@ -17,13 +17,13 @@ import numpy as np
 from gln.engine.batches import SampleBatch, Words
 from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW
 from gln.engine.model.builders import Losses, NetworkConfig
+from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import Number, Part, bad, saved
 from gln.engine.streaming.estimator import ONCE, StreamEstimator, step_sizes_of
-from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import StreamModel, build_stream
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
 from gln.engine.streaming.values import Sample, is_missing
@@ -58,7 +58,7 @@ class Arms(Part):
         self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
         self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
 
-    def _build(self, featurizer: StreamFeaturizer, heads: int, has_names: bool) -> StreamModel:
+    def _build(self, featurizer: Featurizer, heads: int, has_names: bool, memory: int | None) -> StreamModel:
         raise NotImplementedError
 
     @property
@@ -90,7 +90,7 @@ class ArmHeads(Arms):
     may appear one by one. `arms` holds the head of each arm, None without a reward.
     """
 
-    def _build(self, featurizer, heads, has_names):
+    def _build(self, featurizer, heads, has_names, memory):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
@@ -169,13 +169,11 @@ class ArmHeads(Arms):
 
     def check(self) -> None:
         super().check()
-        # In files of version 1.0, arms without a reward, or even a head, have numbers too.
         counts = [] if self.learner is None or self.learner.counts is None else self.learner.counts.rows
-        learned = {int(head) for rows in counts for head in np.flatnonzero(rows.any(axis=(0, 1)))}
-        self.arms = {arm: head if head in learned else None for arm, head in self.arms.items()}
+        room = self.room if counts else 0
         heads = [head for head in self.arms.values() if head is not None]
-        if len({*heads}) < len(heads) or (counts and counts[0].shape[2] != self.room):
-            raise bad("arms", "a head for each arm, and counts of each", heads)
+        if len({*heads}) < len(heads) or max(heads, default=-1) >= room or (counts and counts[0].shape[2] != room):
+            raise bad("arms", f"one of {room} heads for each arm, and counts of each", heads)
 
 
 def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]) -> dict[Hashable, int]:
@@ -190,9 +188,7 @@ def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]
 
 def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
     """Let linear models that take steps count little for the heads from `first` on, which are new."""
-    base_models = learner.featurizer.base_models
-    if base_models is not None:  # a learner from an older file has none
-        learner.means.combination.losses[-base_models.linear.models :, first:] = HANDICAP
+    learner.means.combination.losses[-learner.featurizer.base_models.linear.models :, first:] = HANDICAP
     return learner
 
 
@@ -231,7 +227,7 @@ class JointArms(Arms):
         self._version: tuple[int, ...] = ()
         self._table: ArmSamples | None = None
 
-    def _build(self, featurizer, heads, has_names):
+    def _build(self, featurizer, heads, has_names, memory):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner

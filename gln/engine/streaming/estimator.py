@@ -17,12 +17,12 @@ import numpy as np
 
 from gln.engine.batches import SampleBatch
 from gln.engine.interrupts import uninterrupted
+from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, Value, bad, saved
-from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
@@ -48,8 +48,8 @@ class StreamEstimator(Part):
     """Learns a stream of named features and words.
 
     Args:
-        build: makes a new learner from a featurizer, a number of heads, and whether the stream begins with
-            categories or words.
+        build: makes a new learner from a featurizer, a number of heads, whether the stream begins with categories or
+            words, and the category that only some networks see.
         schema: of the samples.
         learning_rate: of new learners.
         are_classes: whether targets are labels, instead of numbers.
@@ -58,7 +58,7 @@ class StreamEstimator(Part):
 
     def __init__(
         self,
-        build: Callable[[StreamFeaturizer, int, bool], Any],
+        build: Callable[[Featurizer, int, bool, int | None], Any],
         schema: StreamSchema,
         learning_rate: Rate | None = None,
         are_classes: bool = False,
@@ -235,11 +235,10 @@ class StreamEstimator(Part):
         self, samples: SampleBatch, categorical: Set[int], memory: int | None, targets: np.ndarray
     ) -> Any:  # (C, B)
         """A learner of a stream that begins with these samples."""
-        kind = 1 + self.are_classes, self.are_classes
-        featurizer = StreamFeaturizer.of_first(samples, categorical, *kind, memory)
+        featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
         has_names = bool(categorical) or len(samples.words.codes) > 0
-        learner = self.build(featurizer, heads, has_names)
+        learner = self.build(featurizer, heads, has_names, memory)
         learner.learning_rate = self.learning_rate
         return learner
 
@@ -249,10 +248,10 @@ class StreamEstimator(Part):
         novelty = None if self.novelty is None else self.novelty.model
         return {"schema": self.schema, "learner": self.learner, "novelty": novelty}
 
-    def restore(self, fields: Mapping[str, Value]) -> None:
-        self.learner, histograms = fields.get("learner"), fields.get("novelty")
-        if histograms is not None:
-            self.novelty = StreamNovelty(self.schema, histograms)
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        super()._restore({name: fields[name] for name in ("schema", "learner")})
+        if fields["novelty"] is not None:
+            self.novelty = StreamNovelty(self.schema, fields["novelty"])
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""

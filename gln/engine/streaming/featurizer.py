@@ -6,7 +6,7 @@ Shapes: B samples, F features, D columns made from them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
 from gln.engine.preprocessing.basis_expansion import with_distances
-from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
+from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.saving import Number, bad, saved
 
@@ -25,7 +25,7 @@ MOST_LINEAR = 64  # predictions of linear models that a network reads; with many
 
 @saved(
     **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "memory": (Number(int, 0), None)},
-    base_models=(OnlineBaseModels, None),
+    base_models=OnlineBaseModels,
 )
 @dataclasses.dataclass
 class StreamFeaturizer(Featurizer):
@@ -34,18 +34,7 @@ class StreamFeaturizer(Featurizer):
     standardizer: Standardizer
     encoding: TargetEncoding | None = None  # None if all features are numbers
     memory: int | None = None  # the category that only some networks see: the previous label
-    base_models: OnlineBaseModels | None = None  # None in files of version 1.0
-
-    @classmethod
-    def of_first(
-        cls, samples: SampleBatch, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
-    ) -> StreamFeaturizer:
-        """For a stream that begins with these samples, of this many targets or classes."""
-        features = samples.features
-        if not categorical:
-            return cls(Standardizer(features.shape[0], **OF_FEATURES))
-        encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(features, categorical)
-        return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
+    base_models: OnlineBaseModels = dataclasses.field(kw_only=True)
 
     def check(self) -> None:
         super().check()
@@ -54,23 +43,14 @@ class StreamFeaturizer(Featurizer):
             raise bad("memory", "a category", self.memory)
 
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
-        base_models = self.base_models
-        if base_models is None:
-            inputs, linear = with_distances(columns), columns[:0]
-        else:
-            learned = () if batch is None else (batch.targets, batch.step_sizes)
-            inputs = base_models.predict(columns, samples, self.numbers, *learned)[self.size :]
-            linear = inputs[: base_models.linear_size]
+        learned = () if batch is None else (batch.targets, batch.step_sizes)
+        inputs = self.base_models.predict(columns, samples, self.numbers, *learned)[self.size :]
+        linear = inputs[: self.base_models.linear_size]
         if self.memory is None:
             return NetworkInputs(columns, inputs, linear)
         without, first = columns[self._columns_without_memory()], len(inputs) - 2 * len(columns)
         inputs_without = np.concatenate([inputs[:first], with_distances(without)])
         return NetworkInputs(without, inputs_without, linear, (inputs[first:], columns))
-
-    @property
-    def linear_models(self) -> int:
-        """How many linear models there are."""
-        return 0 if self.base_models is None else self.base_models.models
 
     def columns_of(self, role: Role) -> np.ndarray:
         return np.arange(self.size) if role.sees_memory or self.memory is None else self._columns_without_memory()
@@ -79,9 +59,6 @@ class StreamFeaturizer(Featurizer):
         return np.flatnonzero(self.feature_of_columns != self.memory)
 
     def _more_specs(self) -> dict[str, InputSpec]:
-        if self.base_models is None:
-            nothing = InputSpec.of([], np.zeros(0, int))
-            return {"linear": nothing, "bin_means": nothing}
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []
         features = self.feature_of_columns[self.base_models.bin_means.features]
@@ -92,20 +69,14 @@ class StreamFeaturizer(Featurizer):
 
     def with_class(self, count: int) -> StreamFeaturizer:
         grown = super().with_class(count)
-        if grown.base_models is None:
-            return grown
         return dataclasses.replace(grown, base_models=grown.base_models.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamFeaturizer:
         """With base predictions of the targets `kept`, in this order, and of new ones."""
-        if self.base_models is None:
-            return self
         return dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))
 
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> StreamFeaturizer:
         grown = super()._with_columns(encoding, size)
-        if self.base_models is None:
-            return grown
         new = sorted(set(grown.numbers.tolist()) - set(self.numbers.tolist()) - {-1})
         base_models = self.base_models.grown(new, grown.encoding is not None, grown.size)
         return dataclasses.replace(grown, base_models=base_models)

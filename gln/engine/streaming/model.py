@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence, Set
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,14 +19,15 @@ from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
 from gln.engine.ensemble.hedge import Hedge
-from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
+from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
 from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.protocol import count_samples
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
+from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.step import CompiledStep, StepSources, is_possible
@@ -52,24 +53,20 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def check(self) -> None:
         super().check()
         base_models, heads = self.featurizer.base_models, self.means.heads
-        if base_models is not None:
-            base_models.check(self.featurizer.size, heads)
+        base_models.check(self.featurizer.size, heads)
         rows = GateCounts.zeros(self.means.networks).rows
         counted = rows if self.counts is None else self.counts.rows
         if (
             [table.shape[:2] for table in rows] != [table.shape[:2] for table in counted]
             or not {table.shape[2] for table in counted} <= {1, heads}
-            or (base_models is not None and base_models.linear.are_classes != self.targets.are_classes)
+            or base_models.linear.are_classes != self.targets.are_classes
         ):
             raise bad("counts", "those of the networks, and linear models of their targets", "others")
 
     def fits(self, ensemble: Ensemble) -> bool:
-        mixes_linear = ensemble is self.means and self.featurizer.base_models is not None
-        if not super().fits(ensemble) or ensemble.mixes_linear != mixes_linear:
+        if not super().fits(ensemble) or ensemble.mixes_linear != (ensemble is self.means):
             return False
-        if ensemble.combination is None:  # in files of version 1.0
-            return not mixes_linear
-        if type(ensemble.combination) is StackingWeights:
+        if not isinstance(ensemble.combination, Hedge):
             return False
         hedges = ensemble.combination, equal_hedge(ensemble, self.featurizer)
         one, other = ({name: np.shape(array) for name, array in vars(hedge).items()} for hedge in hedges)
@@ -187,7 +184,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         such predictions would trust them too much.
         """
         featurizer = self.featurizer
-        assert featurizer.base_models is not None
         linear = featurizer.base_models.linear
         terms = linear.terms(samples, featurizer.standardised(samples), featurizer.numbers)
         linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
@@ -213,7 +209,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return
         networks = self.means.networks
         super().grow(featurizer)
-        if self.means.mixes_linear and (new := featurizer.linear_models - before.linear_models):
+        if self.means.mixes_linear and (new := featurizer.base_models.models - before.base_models.models):
             self.means.combination = self.means.combination.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
@@ -242,7 +238,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def with_first_features(self, fresh: StreamModel) -> StreamModel:
         """A fresh model that knows what this one has learned from words, since its networks read nothing so far."""
         old, new = self.featurizer.base_models, fresh.featurizer.base_models
-        if old is None or new is None or fresh.means.heads != self.means.heads:
+        if fresh.means.heads != self.means.heads:
             return self
         new.linear = old.linear.with_crosses() if new.linear.models > old.linear.models else old.linear
         fresh.targets = self.targets
@@ -268,8 +264,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
         featurizer, heads = self.featurizer, np.arange(self.means.heads)
-        if featurizer.base_models is None:
-            return None
         for model, weight in enumerate(weights[len(self.means.members) :]):
             slopes[heads, model * len(heads) + heads] += weight[:, None]
         columns = read.columns if read.memory is None else read.memory[1]
@@ -331,19 +325,25 @@ def stream_roles(networks: int, has_names: bool, memory: bool = False, has_slow:
 
 def build_stream(
     config: NetworkConfig,
-    featurizer: StreamFeaturizer,
+    first: Featurizer,
     targets: Targets,
     roles: Sequence[Role],
     losses: Losses,
     least_squares: bool = False,
+    memory: int | None = None,
 ) -> StreamModel:
-    """A new model whose base models are linear models and means of bins or, instead of these, `least_squares`."""
+    """A new model whose base models are linear models and means of bins or, instead of these, `least_squares`.
+
+    `first` makes the columns, and `memory` is the category that only some networks see.
+    """
     outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
     heads = 1 if targets.are_classes and outputs == 2 else outputs
-    numbers, crosses = featurizer.numbers[featurizer.numbers >= 0].tolist(), featurizer.encoding is not None
+    numbers, crosses = first.numbers[first.numbers >= 0].tolist(), first.encoding is not None
     base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
-    base_models.least_squares = LeastSquares.start(heads, featurizer.size) if least_squares else None
-    featurizer = dataclasses.replace(featurizer, base_models=base_models)
+    base_models.least_squares = LeastSquares.start(heads, first.size) if least_squares else None
+    featurizer = StreamFeaturizer(
+        cast(Standardizer, first.standardizer), first.encoding, memory, base_models=base_models
+    )
     model = StreamModel(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
     model.means.mixes_linear = True
     if outputs >= MANY_CLASSES and targets.are_classes:
@@ -356,6 +356,6 @@ def build_stream(
 
 def equal_hedge(ensemble: Ensemble, featurizer: StreamFeaturizer) -> Hedge:
     """Equal weights for the models of an ensemble, as before the first sample."""
-    models = len(ensemble.members) + (featurizer.linear_models if ensemble.mixes_linear else 0)
+    models = len(ensemble.members) + ensemble.mixes_linear * featurizer.base_models.models
     targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
     return Hedge.equal(models, targets, ensemble.link)

@@ -42,7 +42,6 @@ class StepSources(NamedTuple):
 
     @property
     def base_models(self) -> OnlineBaseModels:
-        assert self.featurizer.base_models is not None
         return self.featurizer.base_models
 
     def replaceable(self) -> list[object]:

@@ -91,12 +91,13 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
-        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray, "classes_": np.ndarray},
-        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}, "targets_shape_": tuple},
+        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray},
+        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}},
         **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
         **{"oob_score_": float, "validation_scores_": np.ndarray},
         **{"_importances": np.ndarray},
     }
+    optional = ("feature_names_in_", *OF_LEFT_OUT)
     changeable = (
         *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs"),
         *("n_jobs", "random_state", "shuffle", "verbose"),
@@ -104,7 +105,6 @@ class Estimator(Saveable, BaseEstimator):
 
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
-    _levels = property(lambda self: vars(self).get("categories_", {}))  # estimators from older files have none
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # after an interruption of the first `partial_fit`, other attributes exist
@@ -124,9 +124,9 @@ class Estimator(Saveable, BaseEstimator):
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         shape, classes = vars(self).get("targets_shape_"), vars(self).get("classes_")
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        known = features, {*self._levels}, 0 if classes is None else len(classes)
-        if self.learner_.sizes({*self._levels}) != known or (names is not None and names.shape != (features,)):
-            raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes({*self._levels}))
+        known = features, {*self.categories_}, 0 if classes is None else len(classes)
+        if self.learner_.sizes({*self.categories_}) != known or (names is not None and names.shape != (features,)):
+            raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes({*self.categories_}))
         if classes is not None and not np.array_equal(np.unique(classes), classes):
             raise bad("classes_", "different labels in ascending order", classes)
         heads = 1 if classes is not None else self.learner_.means.heads
@@ -189,13 +189,13 @@ class Estimator(Saveable, BaseEstimator):
         if reset:
             found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
             self.categories_: dict[int, Levels] = {column: {} for column in found}
-        if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
+        if not self.categories_ or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
             return X  # with categories, `validate_data` rejects it
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
-            self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self._levels.items()}
-        return with_codes(X, self._levels)
+            self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
+        return with_codes(X, self.categories_)
 
     def _with_new(self, levels, column):
         """The levels of a category, and the new ones in a column."""
@@ -208,7 +208,7 @@ class Estimator(Saveable, BaseEstimator):
         """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
         plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
-        return plain and not self._levels
+        return plain and not self.categories_
 
     def _samples(self, X):  # (N, F), for prediction
         if not hasattr(self, "learner_"):
@@ -217,7 +217,7 @@ class Estimator(Saveable, BaseEstimator):
         if not self._is_plain(X):
             names = vars(self).get("feature_names_in_")
             is_known = type(X) is pd.DataFrame and names is not None and X.columns.tolist() == names.tolist()
-            small = small_as_numbers(X, self._levels) if is_known else None
+            small = small_as_numbers(X, self.categories_) if is_known else None
             X = self._numbers(X, reset=False) if small is None else small
         self._check_magnitude(X)
         return SampleBatch.of(X.T)
@@ -274,11 +274,11 @@ class Estimator(Saveable, BaseEstimator):
     def _samples_with_new_levels(self, X):  # (N, F)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
         samples = self._samples(X)
-        if not self._levels:
+        if not self.categories_:
             return samples
         features, X = np.array(samples.features, np.float64), as_pandas(X)
         X = X if hasattr(X, "shape") else np.asarray(X, object)
-        for i, levels in self._levels.items():
+        for i, levels in self.categories_.items():
             column = column_of(X, i)
             features[i] = codes_of(column, levels | new_levels(levels, column))
         return SampleBatch.of(features)
@@ -351,7 +351,7 @@ class Estimator(Saveable, BaseEstimator):
             targets=targets[..., indices],
             step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
             groups=groups[indices],
-            levels={column: len(codes) for column, codes in self._levels.items()},
+            levels={column: len(codes) for column, codes in self.categories_.items()},
             outputs=classes or len(targets),
             # Networks of variances learn from what those of means left out, so these leave out all that they can.
             left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
@@ -377,7 +377,7 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
-        samples, categorical = SampleBatch.of(X.T), self._levels.keys()
+        samples, categorical = SampleBatch.of(X.T), self.categories_.keys()
         predicted = learner.learn(samples, targets, step_sizes, self.batch_size, categorical, predicts)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
-from helpers import fields_of
+from helpers import as_in_a_file, fields_of
 
 from gln.engine.base_models import fading_bin_means as fading
 from gln.engine.base_models import hashed_linear as linear
@@ -302,9 +302,9 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
     z = np.random.default_rng(0).normal(size=(70, 200)).astype(np.float32)
     model, predictions = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
     assert model.weights.shape == (1, 129)
-    model.checked(70, 1)
+    model.check(70, 1)
     with pytest.raises(ValueError, match=r"^least_squares: expected weights"):
-        model.checked(50, 1)
+        model.check(50, 1)
     targets = (z[[0]] + z[[69]]).astype(np.float64)
     predict_least_squares(model, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
     found, constant = model.explain(z, 3.0)
@@ -522,8 +522,9 @@ def test_a_cross_counts_half_for_each_of_its_features():
 
 
 def test_states_that_do_not_fit_are_refused():
-    state = fields_of(trained(3, True, True).linear)
-    assert HashedLinear(**state).heads == 3
+    linear = trained(3, True, True).linear
+    state = fields_of(linear)
+    assert as_in_a_file("linear", linear).heads == 3
     for name, changed in (
         ("keys", np.ones(256, np.int64)),
         ("keys", state["keys"][:-1]),
@@ -532,8 +533,8 @@ def test_states_that_do_not_fit_are_refused():
         ("squares", state["squares"][..., :1]),
     ):
         with pytest.raises(ValueError, match="linear: expected"):
-            HashedLinear(**state | {name: changed})
+            as_in_a_file("linear", linear, **{name: changed})
     cells = trained(3, True, True).bin_means
     for name in ("counts", "sums", "grids", "totals"):
         with pytest.raises(ValueError, match="bin_means: expected"):
-            cells._replace(**{name: getattr(cells, name)[1:]}).checked(2, 3)
+            as_in_a_file("bin_means", cells, **{name: getattr(cells, name)[1:]}).check(2, 3)

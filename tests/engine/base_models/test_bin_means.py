@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import fields_of
+from helpers import as_in_a_file, fields_of
 from sklearn.metrics import log_loss
 
 from gln.engine.base_models.bin_means import (
@@ -346,7 +346,6 @@ def test_features_without_values_are_no_obstacle():
 
 def test_states_that_do_not_fit_are_refused():
     found, _ = fitted(CLASSES)
-    state = fields_of(found)
     for name, changed in (
         ("values", found.values[1:]),
         ("grids", found.grids + 9),
@@ -355,11 +354,4 @@ def test_states_that_do_not_fit_are_refused():
         ("sizes", -found.sizes),
     ):
         with pytest.raises(ValueError, match="bin_means"):
-            BinMeans(**state | {name: changed})
-
-
-def test_files_that_mark_no_second_feature_by_their_number_are_read():
-    found, _ = fitted(CLASSES)
-    state = fields_of(found) | {"grids": np.where(found.grids == NONE, 5, found.grids)}
-    assert (state["grids"] == 5).any()
-    np.testing.assert_array_equal(BinMeans(**state).transform(X.T), found.transform(X.T))
+            as_in_a_file("bin_means", found, **{name: changed})

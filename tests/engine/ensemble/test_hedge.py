@@ -11,6 +11,7 @@ from helpers import Box, boxed
 
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
+from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
@@ -40,7 +41,9 @@ def learner(task: str) -> StreamModel:
     kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
     means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
     targets = Numbers.of_stream(means.heads) if means.link == "itself" else Classes()
-    return StreamModel(StreamFeaturizer(Standardizer(3, **OF_FEATURES)), targets, means, quantiles)
+    base_models = OnlineBaseModels.start((), means.heads, targets.are_classes, crosses=False, uses_bins=False)
+    featurizer = StreamFeaturizer(Standardizer(3, **OF_FEATURES), base_models=base_models)
+    return StreamModel(featurizer, targets, means, quantiles)
 
 
 def ensemble(target: int | None, **kind: Any) -> Ensemble:
@@ -213,4 +216,4 @@ def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
 def test_cells_of_columns_below_0_are_refused():
     cells = FadingBinMeans.start([0, 1], 1)
     with pytest.raises(ValueError, match="bin_means: expected grids of columns from 0"):
-        cells._replace(grids=cells.grids - [1, 0]).checked(2, 1)
+        cells._replace(grids=cells.grids - [1, 0]).check(2, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_same_state, learner_state
 
+from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
@@ -86,7 +87,13 @@ def test_targets_that_are_not_finite_are_refused():
 def test_classes_and_features_may_appear_at_any_time():
     numbers = np.where(np.arange(60) < 40, NUMBERS, 3)
     whole, cut = (
-        StreamModel(StreamFeaturizer(Standardizer(3)), Classes(), Ensemble([Member(GLN([3, 2], 6, 3, seed=0))]))
+        StreamModel(
+            StreamFeaturizer(
+                Standardizer(3), base_models=OnlineBaseModels.start((), 1, True, crosses=False, uses_bins=False)
+            ),
+            Classes(),
+            Ensemble([Member(GLN([3, 2], 6, 3, seed=0))]),
+        )
         for _ in range(2)
     )
     whole.learn(BATCH, numbers)

@@ -10,14 +10,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, fields_of
+from helpers import fields_of
 from river import anomaly
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
 
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.saving import decoded, encoded, read, write
+from gln.engine.saving import decoded, encoded
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 from gln.sklearn import GLNClassifier as TableClassifier
 from gln.sklearn import GLNRegressor as TableRegressor
@@ -269,21 +269,6 @@ def test_files_and_read_only_copies_go_on(tmp_path):
             continued.learn_one(x)
         assert other.score_one(samples[0]) == continued.score_one(samples[0]) > 0
         assert other.window_size == 120
-
-
-def test_a_file_of_an_earlier_version_keeps_names_and_levels_and_learns_anew(tmp_path):
-    config, arrays = read(ROOT / "tests" / "data" / "files_of_1.1" / "novelty.gln")
-    config["parameters"] = {"neurons": 16, "context_map_size": 8, "context_bias": 1.0, "backend": "auto", "seed": 0}
-    del config["learned"]["_novelty"]
-    config["learned"]["_learner"] = {"fields": {}}
-    write(tmp_path / "m", config, arrays)
-    with pytest.warns(UserWarning, match="learned anew"):
-        loaded = GLNNovelty.load(tmp_path / "m")
-    assert loaded.known_names == {"a": False, "b": False, "kind": True}
-    assert loaded.score_one({"a": 1e6}) == 0
-    for x in rows(150, seed=16):
-        loaded.learn_one(x)
-    assert loaded.score_one({"a": 0.1, "b": -0.2, "c": 0.3, "kind": "w"}) > 0.95
 
 
 def test_a_changed_file_is_refused():
