@@ -84,12 +84,13 @@ def _trained() -> Path:
     """The model in the user's cache folder, trained now if there is none."""
     import platformdirs
 
-    import test_mnist
-
     model = platformdirs.user_cache_path(PROJECT, appauthor=False, ensure_exists=True) / "digits.gln"
     if not model.exists():
         print(f"gln-draw: training the network, only this once: {model}", file=sys.stderr)
-        training = [sys.executable, test_mnist.__file__, "--save", str(model)]
+        module = importlib.util.find_spec("test_mnist")
+        assert module is not None
+        assert module.origin is not None
+        training = [sys.executable, module.origin, "--save", str(model)]
         if subprocess.run(training, stdout=subprocess.DEVNULL).returncode != 0:
             raise OSError("the network could not be trained")
     return model

@@ -76,20 +76,12 @@ class Lessons:
             database.execute("INSERT INTO lessons (drawing, label, time) VALUES (?, ?, ?)", (text, label, now))
 
     def take_back(self, number: int) -> None:
-        """Delete the lesson with this number.
-
-        Raises:
-            ConflictError: there is no such lesson.
-        """
+        """Delete the lesson with this number. Raises `ConflictError` if there is none."""
         if self._delete("id = ?", number) == 0:
             raise ConflictError(f"lesson: expected the number of a lesson, got {number}")
 
     def forget(self, last: int) -> None:
-        """Delete all lessons if the last one has this number.
-
-        Raises:
-            ConflictError: the last one has another number.
-        """
+        """Delete all lessons. Raises `ConflictError` if the last one has another number."""
         if self._delete("? = (SELECT max(id) FROM lessons)", last) == 0:
             raise ConflictError(f"last: expected the number of the last lesson, got {last}")
 

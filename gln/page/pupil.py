@@ -21,7 +21,6 @@ from gln.page.strokes import Drawing, image, variants
 
 __all__ = ["Answer", "FullError", "Pupil", "State"]
 
-DIGITS = [str(digit) for digit in range(10)]
 LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
 KNOWN = 0.9  # a lesson ends when its head predicts at least this for all five, and the others at most 1 minus this,
 MOST_STEPS = 10  # or after this many steps
@@ -223,11 +222,7 @@ class Pupil:
         return right / len(labels)
 
     def export(self, file: Path) -> None:
-        """Save the network with everything it was taught, by its own `save`.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Save the network with everything it was taught. Raises `OSError` if the file cannot be written."""
         names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
         states = [network.get_state(copy=False) for network in self._networks]
         joined = {
@@ -250,7 +245,7 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     extra = dict(network.extra)
     kind = network.config.record.heads, network.input_size, network.context_size, network.num_heads
     try:
-        names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
+        names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list("0123456789")
         if kind != ("num_classes", PIXELS, PIXELS, len(names)):
             raise ValueError(repr(network))
         standardizer.set_state(extra)
