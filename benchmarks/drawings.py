@@ -122,7 +122,7 @@ def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
             "recognised of nine others": str(sum(known)),
             "points lost on MNIST's test digits": 100 * (before - now),
         }
-        pupil.forget(pupil.state().lessons[-1])
+        pupil.lessons.forget(pupil.state().lessons[-1])
     return pd.DataFrame(rows).T
 
 

@@ -21,9 +21,6 @@ TABLE = """CREATE TABLE IF NOT EXISTS lessons
     (id INTEGER PRIMARY KEY AUTOINCREMENT, drawing TEXT NOT NULL, label TEXT NOT NULL, time TEXT NOT NULL)"""
 LONGEST_LABEL = 20
 JOINERS = "\u200c\u200d"  # do not show, but a Persian word or an emoji of a family needs them
-# Printable characters that do not show either, so that two classes could look the same: fillers, variation selectors.
-BLANKS = [0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0x16FE4, 0x1D159]
-BLANKS += [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 
 
 class ConflictError(Exception):
@@ -49,13 +46,11 @@ class Lessons:
         self.file = file
         with self._opened() as database:
             database.execute(TABLE)
-            database.execute("PRAGMA user_version = 1")  # clears the journal of a process killed during a write
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             with contextlib.closing(sqlite3.connect(self.file)) as database, database:  # commits, or rolls back
-                database.execute("PRAGMA secure_delete = on")  # overwrite deleted lessons
                 yield database
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.file}: {error}") from error
@@ -76,51 +71,33 @@ class Lessons:
     def add(self, drawing: Drawing, label: str) -> None:
         """Store a lesson; it is on disk when this returns."""
         text = json.dumps([stroke.tolist() for stroke in drawing])
-        now = _written(datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         with self._opened() as database:
             database.execute("INSERT INTO lessons (drawing, label, time) VALUES (?, ?, ?)", (text, label, now))
 
     def take_back(self, number: int) -> None:
-        """Delete the lesson with this number.
-
-        Raises:
-            ConflictError: there is no such lesson.
-        """
+        """Delete the lesson with this number. Raises `ConflictError` if there is none."""
         if self._delete("id = ?", number) == 0:
             raise ConflictError(f"lesson: expected the number of a lesson, got {number}")
 
     def forget(self, last: int) -> None:
-        """Delete all lessons if the last one has this number.
-
-        Raises:
-            ConflictError: the last one has another number.
-        """
+        """Delete all lessons. Raises `ConflictError` if the last one has another number."""
         if self._delete("? = (SELECT max(id) FROM lessons)", last) == 0:
             raise ConflictError(f"last: expected the number of the last lesson, got {last}")
 
-    def forget_before(self, moment: datetime) -> None:
-        """Delete the lessons given before a time, which must have a time zone."""
-        self._delete("time < ?", _written(moment))
-
-    def _delete(self, which: str, value: int | str) -> int:
+    def _delete(self, which: str, value: int) -> int:
         with self._opened() as database:
             return database.execute(f"DELETE FROM lessons WHERE {which}", (value,)).rowcount
 
 
-def _written(moment: datetime) -> str:
-    """A time as the file stores it: alphabetical order is chronological order."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
-
-
 def checked_label(label: Any) -> str:
-    """The name of a class, normalised (NFC) and without surrounding spaces and characters that do not show.
+    """The name of a class, normalised (NFC) and without surrounding spaces.
 
     Raises:
         ValueError: it is not a string of 1 to 20 printable characters.
     """
-    given = label.strip() if isinstance(label, str) else ""
-    name = unicodedata.normalize("NFC", given.translate(dict.fromkeys(BLANKS)))
-    name = re.sub(rf"^[\s{JOINERS}]+|[\s{JOINERS}]+$", "", name)
-    if not name or not re.sub(f"[{JOINERS}]", "", name).isprintable() or max(map(len, (given, name))) > LONGEST_LABEL:
+    name = unicodedata.normalize("NFC", label.strip()) if isinstance(label, str) else ""
+    shown = re.sub(f"[{JOINERS}]", "", name)
+    if not shown or not shown.isprintable() or len(name) > LONGEST_LABEL:
         raise ValueError(f"label: expected 1 to {LONGEST_LABEL} printable characters, got {repr(label)[:50]}")
     return name

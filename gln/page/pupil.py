@@ -6,7 +6,6 @@ import copy
 import functools
 import json
 import threading
-from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from gln.backends import load_backend
-from gln.engine.networks.protocol import arguments
 from gln.engine.networks.surgery import add_class, copied
 from gln.features import Standardizer
 from gln.mnist import PIXELS, deskew, load_mnist
@@ -23,7 +21,6 @@ from gln.page.strokes import Drawing, image, variants
 
 __all__ = ["Answer", "FullError", "Pupil", "State"]
 
-DIGITS = [str(digit) for digit in range(10)]
 LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
 KNOWN = 0.9  # a lesson ends when its head predicts at least this for all five, and the others at most 1 minus this,
 MOST_STEPS = 10  # or after this many steps
@@ -72,23 +69,23 @@ class Pupil:
 
     The file of lessons determines the state: the network is the trained model after learning them in order. Before each
     answer it learns any new lessons; if some were deleted, it starts again from the trained model.
+
+    Attributes:
+        lessons: the file of lessons; to take one back is to delete it there.
     """
 
-    def __init__(self, model: Path, lessons: Path, night: time | None = None) -> None:
+    def __init__(self, model: Path, lessons: Path) -> None:
         """
         Args:
             model: a file that `gln-mnist --save` or `export` wrote.
             lessons: a file of lessons, created if there is none.
-            night: the local time of day at which all lessons are forgotten; None keeps them.
 
         Raises:
             OSError: a file cannot be read or created.
             ValueError: a file has other contents.
         """
         self._start, self._standardizer, self._names = _loaded(model)
-        self._lessons, self._lock = Lessons(lessons), threading.RLock()
-        self._night = night
-        self._slept: datetime | None = None  # the last night for which lessons were deleted
+        self.lessons, self._lock = Lessons(lessons), threading.RLock()
         # The lessons after which accuracy on the held-out digits was last computed, and this accuracy.
         self._counted: tuple[list[int] | None, float] = None, 0.0
         # The trained network, then those of `BLOCK` new classes. Some of the last one's heads may not be in use yet.
@@ -103,23 +100,12 @@ class Pupil:
         self._learned: list[int] = []  # numbers of the lessons it has learned
 
     def _catch_up(self) -> None:
-        self._sleep()
-        numbers = self._lessons.numbers()
+        numbers = self.lessons.numbers()
         if numbers[: len(self._learned)] != self._learned:
             self._begin()
         if numbers != self._learned:
-            for lesson in self._lessons.after(self._last):
+            for lesson in self.lessons.after(max(self._learned, default=0)):
                 self._learn(lesson)
-
-    def _sleep(self) -> None:
-        """Delete, once per night, all lessons given before it."""
-        if self._night is not None and (night := _last_at(self._night)) != self._slept:
-            self._lessons.forget_before(night)
-            self._slept = night
-
-    @property
-    def _last(self) -> int:
-        return self._learned[-1] if self._learned else 0
 
     def _learn(self, lesson: Lesson) -> None:
         if lesson.label not in self._classes:
@@ -141,18 +127,17 @@ class Pupil:
 
     def _add_class(self, label: str) -> None:
         if (len(self._classes) - len(self._names)) % BLOCK == 0:
-            network = type(self._start)(**arguments(self._start) | {"num_classes": BLOCK})
-            shapes = {name: array.shape for name, array in network.get_state(copy=False).items()}
-            network.set_state({name: np.broadcast_to(self._new_class[name], shape) for name, shape in shapes.items()})
-            self._networks.append(network)
+            self._networks.append(copy.deepcopy(self._new_classes))
         self._classes.append(label)
 
     @functools.cached_property
-    def _new_class(self) -> dict[str, np.ndarray]:
-        """The state of a network with one head, which has learned that digits are of other classes."""
+    def _new_classes(self) -> Any:
+        """A network of `BLOCK` heads, each of which has learned that digits are of other classes."""
         z = self._digits.z[:, :OTHERS]
         state = add_class(self._start, z, z).get_state(copy=False)
-        return {name: array[:, :, -1:].copy() if name.startswith("weights") else array for name, array in state.items()}
+        weights = {name: array[:, :, -1:] for name, array in state.items() if name.startswith("weights")}
+        heads = {name: np.repeat(array, BLOCK, axis=2) for name, array in weights.items()}
+        return copied(self._start, state | heads, num_classes=BLOCK)
 
     def _predict(self, z: np.ndarray) -> np.ndarray:  # (784, B) -> (C, B)
         return np.concatenate([network.predict_arrays(z, z) for network in self._networks])[: len(self._classes)]
@@ -176,11 +161,6 @@ class Pupil:
     def _held_out(self) -> tuple[np.ndarray, np.ndarray]:  # (784, 10000), (10000,)
         _, _, images, labels = self._mnist
         return self._seen(images), labels
-
-    @property
-    def clipping(self) -> float:
-        """The lowest probability that a head predicts; the highest is 1 minus this."""
-        return self._start.config.pred_clipping
 
     def state(self) -> State:
         with self._lock:
@@ -210,22 +190,9 @@ class Pupil:
             state, answer = self.look(drawing)
             if label not in state.classes and len(state.classes) >= MOST_CLASSES:
                 raise FullError(f"label: expected a known class, because {MOST_CLASSES} is the maximum, got {label!r}")
-            self._lessons.add(drawing, label)
+            self.lessons.add(drawing, label)
             self._catch_up()
         return float(dict(zip(state.classes, answer.probabilities, strict=True)).get(label, 0))
-
-    def lessons(self, after: int = 0) -> list[Lesson]:
-        """The lessons after the one with this number, oldest first."""
-        self.state()  # deletes the lessons of past days
-        return self._lessons.after(after)
-
-    def undo(self, number: int) -> None:
-        """Take back a lesson by its number. Raises `ConflictError` if there is none."""
-        self._lessons.take_back(number)
-
-    def forget(self, last: int) -> None:
-        """Take back all lessons. Raises `ConflictError` if `last` is not the number of the last lesson."""
-        self._lessons.forget(last)
 
     def accuracy(self) -> tuple[float, float]:
         """Accuracy on MNIST's 10,000 test digits: now, and before any lesson.
@@ -255,11 +222,7 @@ class Pupil:
         return right / len(labels)
 
     def export(self, file: Path) -> None:
-        """Save the network with everything it was taught, by its own `save`.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Save the network with everything it was taught. Raises `OSError` if the file cannot be written."""
         names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
         states = [network.get_state(copy=False) for network in self._networks]
         joined = {
@@ -276,20 +239,13 @@ def _is_known(p: np.ndarray, number: int) -> bool:  # (C, B)
     return bool((p[right] >= KNOWN).all() and (p[~right] <= 1 - KNOWN).all())
 
 
-def _last_at(moment: time) -> datetime:
-    """The last time at which it was this time of day, in local time."""
-    now = datetime.now().astimezone()
-    today = now.replace(hour=moment.hour, minute=moment.minute, second=0, microsecond=0)
-    return today if today <= now else today - timedelta(days=1)
-
-
 def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     """A saved network, the standardizer of its inputs, and its classes: those that `export` saved, or the digits."""
     network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
     extra = dict(network.extra)
     kind = network.config.record.heads, network.input_size, network.context_size, network.num_heads
     try:
-        names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
+        names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list("0123456789")
         if kind != ("num_classes", PIXELS, PIXELS, len(names)):
             raise ValueError(repr(network))
         standardizer.set_state(extra)

@@ -1,89 +1,50 @@
-"""The page and its requests over HTTP: JSON in and out, for this machine or for those who know a password."""
+"""The page and its requests over HTTP: JSON in and out, for pages of this machine only."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Awaitable, Callable
+from importlib import resources
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gln.page.door import Door
 from gln.page.lessons import ConflictError, checked_label
 from gln.page.pupil import FullError, Pupil
 from gln.page.strokes import checked
-from gln.page.web import HEADERS, BodyError, body
-from gln.page.words import chosen, filled, languages
 
 __all__ = ["application"]
 
-LOOPBACK = "127.0.0.1"
 # Of answers to requests that raise these; an `OSError` comes from the file of lessons.
-STATUSES = {BodyError: 413, ValueError: 400, ConflictError: 409, OSError: 503, FullError: 507}
-
-
-class OwnPages:
-    """Refuses requests from other sites' pages, by their Origin header or by a Host header that is not this machine."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refusal := _refusal(Request(scope))) is not None:
-            return await refusal(scope, receive, send)
-        await self.app(scope, receive, send)
-
-
-def _refusal(request: Request) -> Response | None:
-    """The Host header must be the address that the request arrived at, so no other domain name can be used."""
-    host, address = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
-    known = {address, "localhost"} if address == LOOPBACK else {address}
-    if re.sub(":[0-9]*$", "", host) not in known:  # any port, because it may be forwarded from another one
-        return JSONResponse({"error": f"Host: expected {address}, got {host[:100]}"}, 400)
-    own = f"http://{host}"
-    if request.headers.get("origin", own) != own:
-        return JSONResponse({"error": f"Origin: expected {own}, got {request.headers['origin'][:100]}"}, 403)
-    return None
-
+STATUSES = {ValueError: 400, ClientDisconnect: 400, ConflictError: 409, OSError: 503, FullError: 507}
+# Loads nothing from other sites, and may be framed only by pages that this machine serves, such as notebooks.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self' http://127.0.0.1:* http://localhost:*"
+)
+HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Asked = dict[str, Any]  # a request or an answer: a JSON object
 
 
-def application(
-    pupil: Pupil, password: str | None = None, language: str | None = None, fair: bool = False
-) -> Starlette:
-    """The page for one pupil, as an ASGI application.
-
-    Args:
-        pupil: the network that answers and is taught.
-        password: a browser has to send it once; None lets everybody in.
-        language: of the page, one of `gln.page.words.languages()`; None is the browser's.
-        fair: whether the page clears the drawing after a lesson.
-    """
-    pages = {each: filled("page.html", each, clipping=pupil.clipping, fair=fair) for each in languages()}
-
-    async def page(request: Request) -> Response:
-        return HTMLResponse(pages[chosen(request.headers, language)], headers=HEADERS)
-
+def application(pupil: Pupil) -> Starlette:
+    """The page for one pupil, as an ASGI application."""
+    page = HTMLResponse(resources.files("gln.page").joinpath("page.html").read_text(encoding="utf-8"), headers=HEADERS)
     gets = {"/state": _state, "/accuracy": _accuracy, "/lessons": _lessons}
     posts = {"/predictions": _predict, "/lessons": _teach, "/undo": _undo, "/forget": _forget}
-    door = [] if password is None else [Middleware(Door, password=password, language=language)]
     return Starlette(
         routes=[
-            Route("/", page),
+            Route("/", lambda request: page),
             *(Route(path, _answering(pupil, answer), methods=["GET"]) for path, answer in gets.items()),
             *(Route(path, _answering(pupil, answer), methods=["POST"]) for path, answer in posts.items()),
         ],
-        middleware=[Middleware(OwnPages), *door],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={kind: _refused for kind in (*STATUSES, HTTPException)} | {Exception: _failed},
     )
 
 
@@ -115,32 +76,39 @@ def _lessons(pupil: Pupil, asked: Asked) -> Asked:
     after = asked.get("after", "0")
     if not re.fullmatch("[0-9]{1,18}", after):
         raise ValueError(f"after: expected the number of a lesson, got {after[:50]!r}")
-    given = [lesson._asdict() for lesson in pupil.lessons(int(after))]
+    given = [lesson._asdict() for lesson in pupil.lessons.after(int(after))]
     return {"lessons": [{**each, "drawing": [stroke.tolist() for stroke in each["drawing"]]} for each in given]}
 
 
 def _undo(pupil: Pupil, asked: Asked) -> Asked:
-    pupil.undo(_number("lesson", asked.get("lesson")))
+    pupil.lessons.take_back(_number(asked, "lesson"))
     return _state(pupil, asked)
 
 
 def _forget(pupil: Pupil, asked: Asked) -> Asked:
-    pupil.forget(_number("last", asked.get("last")))
+    pupil.lessons.forget(_number(asked, "last"))
     return _state(pupil, asked)
 
 
 def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that calls `answer` in a thread, and reports its errors as JSON."""
+    """An endpoint that calls `answer` in a thread."""
 
     async def endpoint(request: Request) -> Response:
-        try:
-            asked = _asked(await body(request)) if request.method == "POST" else dict(request.query_params)
-            return JSONResponse(await run_in_threadpool(answer, pupil, asked), headers=HEADERS)
-        except tuple(STATUSES) as error:
-            status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
-            return JSONResponse({"error": str(error)}, status)
+        _check_sender(request)
+        asked = _asked(await request.body()) if request.method == "POST" else dict(request.query_params)
+        return JSONResponse(await run_in_threadpool(answer, pupil, asked), headers=HEADERS)
 
     return endpoint
+
+
+def _check_sender(request: Request) -> None:
+    """Refuse requests from other sites' pages. Their domain may point to this machine, so Host is checked too."""
+    host = request.headers.get("host", "")
+    if not re.fullmatch(r"(127\.0\.0\.1|localhost)(:[0-9]+)?", host):  # any port: it may be forwarded from another one
+        raise HTTPException(400, f"Host: expected localhost or 127.0.0.1, got {host[:100]}")
+    origin = request.headers.get("origin", f"http://{host}")
+    if origin != f"http://{host}":
+        raise HTTPException(403, f"Origin: expected http://{host}, got {origin[:100]}")
 
 
 def _asked(text: bytes) -> Asked:
@@ -153,15 +121,18 @@ def _asked(text: bytes) -> Asked:
     return asked
 
 
-def _number(name: str, value: Any) -> int:
+def _number(asked: Asked, name: str) -> int:
+    value = asked.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 63:
         raise ValueError(f"{name}: expected the number of a lesson, got {repr(value)[:50]}")
     return value
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
+    return JSONResponse({"error": str(error)}, status)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -65,10 +65,7 @@ def image(drawing: Drawing) -> np.ndarray:
     start = np.concatenate([stroke[:-1] for stroke in strokes]).astype(np.float32)  # of S lines, (S, 2)
     along = np.concatenate([np.diff(stroke, axis=0) for stroke in strokes]).astype(np.float32)
     places = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
-    right, down = (
-        places[None, :, None] - start[:, 0],
-        places[:, None, None] - start[:, 1],
-    )  # from each start to each pixel
+    right, down = places[None, :, None] - start[:, 0], places[:, None, None] - start[:, 1]  # from start to pixel
     share = (right * along[:, 0] + down * along[:, 1]) / np.maximum((along**2).sum(axis=1), 1e-9)
     share = share.clip(0, 1)  # position along the line of the point nearest to the pixel, (28, 28, S)
     squares = (right - share * along[:, 0]) ** 2 + (down - share * along[:, 1]) ** 2
