@@ -40,8 +40,8 @@ from gln.engine.model.targets import sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
-    *("plot_calibration", "plot_confusion", "plot_contributions", "plot_explanations", "plot_fan", "plot_halfspaces"),
-    *("plot_importances", "plot_intervals", "plot_learning", "plot_learning_curves", "plot_regions"),
+    *("plot_calibration", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
+    *("plot_learning", "plot_learning_curves", "plot_regions"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -126,37 +126,6 @@ def plot_halfspaces(
     axes[0, shown].set_title("hyperplane", fontsize=9)
     axes[0, shown + 1 + shown // 2].set_title("bit 1", fontsize=11)
     _no_ticks(axes)
-    return figure
-
-
-def plot_confusion(counts: Any) -> Figure:
-    """A confusion matrix, with a row for each true class and a column for each predicted class. Mistakes are red.
-
-    Args:
-        counts: (C, C), an array, or a DataFrame that names the classes. Shares are shown with two decimals.
-    """
-    shape = np.shape(counts)
-    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
-        raise ValueError(f"counts: expected (C, C), C at least 1, got {shape}")
-    table, size = pd.DataFrame(counts), len(counts)
-    columns, rows = [*map(_text, table.columns)], [*map(_text, table.index)]
-    longest = max(map(len, columns + rows))
-    room = 0.08 * max(longest - 3, 0)  # inches, for names longer than those of digits
-    figure = _Figure(figsize=(0.5 * size + 1 + room, 0.5 * size + 1.1 + room), layout="constrained")
-    axes = figure.subplots()
-    values = table.to_numpy(float)
-    mistakes = np.nan_to_num(values) * (1 - np.eye(size))  # NaN: shares of a class without samples
-    axes.imshow(mistakes, cmap="Reds", vmax=1.3 * (mistakes.max() or 1))
-    decimals = 0 if (values % 1 == 0).all() else 2
-    for (i, j), value in np.ndenumerate(values):
-        colour = "black" if i != j else "gray"
-        axes.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", fontsize=10, color=colour)
-    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest > 3 else {}
-    axes.set_xticks(range(size), columns, **slant)
-    axes.set_yticks(range(size), rows)
-    axes.set_title("Confusion matrix", fontsize=11)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
     return figure
 
 
@@ -317,38 +286,6 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     return figure
 
 
-def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
-    """Targets of a stream, as dots, and the intervals between the quantiles predicted for them.
-
-    Intervals lie between pairs of quantiles, from the outermost pair inwards. If the number of quantiles is odd, the
-    middle one is a line.
-
-    Args:
-        y: (B,), in chronological order.
-        quantiles: (B, Q), of at least two levels, in the units of y, predicted before y was learned.
-        levels: the Q levels, increasing, in (0, 1).
-    """
-    targets, predicted, ranks = _quantiles(y, quantiles, levels)
-    figure = _Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes, count = figure.subplots(), len(ranks)
-    times, bands = np.arange(1, len(targets) + 1), count // 2
-    for number in range(bands):
-        share = ranks[-1 - number] - ranks[number]
-        looks = {"color": OF_BAND, "alpha": 0.25 + 0.35 * number / max(1, bands - 1), "linewidth": 0}
-        ends = predicted[:, number], predicted[:, -1 - number]
-        axes.fill_between(times, *ends, label=f"{100 * share:.3g} % interval", **looks)
-    axes.scatter(
-        times, targets, s=float(np.clip(2000 / len(targets), 2, 12)), color=OF_SAMPLES, label="target", linewidths=0
-    )
-    if count % 2:
-        axes.plot(times, predicted[:, bands], color=OF_MEAN, linewidth=1.2, label=f"{ranks[bands]:.3g} quantile")
-    axes.set_title("Intervals predicted before each target is learned", fontsize=11)
-    axes.set(xlabel="sample", ylabel=_text(getattr(y, "name", None) or "target"), xlim=(1, max(2, len(targets))))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=min(2 + bands, 3), frameon=False)
-    return figure
-
-
 def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     """The share of targets below each predicted quantile, plotted against its level. If densities are calibrated, both
     are equal.
@@ -357,7 +294,8 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
 
     Args:
         y: (B,), targets that were not learned when their quantiles were predicted.
-        quantiles, levels: as in `plot_fan`; many levels are best, such as `numpy.arange(0.05, 1, 0.05)`.
+        quantiles: (B, Q), in the units of y.
+        levels: the Q levels, increasing, in (0, 1); many are best, such as `numpy.arange(0.05, 1, 0.05)`.
     """
     targets, predicted, ranks = _quantiles(y, quantiles, levels)
     below = (targets[:, None] <= predicted).mean(axis=0)
@@ -372,32 +310,6 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     axes.set(xlabel="level of the quantile", ylabel="share of targets below", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False)
-    return figure
-
-
-def plot_importances(model: Any, most: int = 12) -> Figure:
-    """The importance of features to a fitted model, the largest first.
-
-    Args:
-        model: a `GLNClassifier` or a `GLNRegressor` that was fitted to a table, or a `Pipeline` that ends in one. For a
-            pipeline, the features are those that the steps before the last one produce.
-        most: features to show, at least 1.
-    """
-    check_integer("most", most, 1)
-    last = model[-1] if isinstance(model, Pipeline) else model
-    try:
-        importances = np.asarray(last.feature_importances_)
-    except AttributeError as error:
-        raise ValueError(f"model: expected one with feature_importances_, got {model!r} ({error})") from error
-    names = _feature_names(model)
-    labels = [f"feature {i}" for i in range(len(importances))] if names is None else [*map(_text, names)]
-    largest = importances.argsort()[::-1][:most]
-    bars = [labels[i] for i in largest]
-    measure = "log-loss added" if hasattr(last, "classes_") else "R² lost"
-    figure = _Figure(figsize=(max(WIDTH, _inches(bars) + 2.4), 0.27 * len(bars) + 0.75), layout="constrained")
-    axes = figure.subplots()
-    _draw_contributions(axes, bars, importances[largest].tolist())
-    axes.set_xlabel(f"{measure} if the feature is shuffled", loc="right")
     return figure
 
 
@@ -473,18 +385,15 @@ class _Figure(Figure):
 
 def _features(model: Any, X: Any) -> tuple[Any, Any]:
     """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
-    before = model[:-1] if isinstance(model, Pipeline) and len(model) > 1 else None
-    return X if before is None else before.transform(X), _feature_names(model)
-
-
-def _feature_names(model: Any) -> Any:
-    """Names of the features of a model, or of the last step of a pipeline; None if they have none."""
     last = model[-1] if isinstance(model, Pipeline) else model
     names = getattr(last, "feature_names_in_", None)
-    if names is None and isinstance(model, Pipeline) and len(model) > 1:
+    if not isinstance(model, Pipeline) or len(model) == 1:
+        return X, names
+    before = model[:-1]
+    if names is None:
         with contextlib.suppress(AttributeError):  # a step need not name what it produces
-            names = model[:-1].get_feature_names_out()
-    return names
+            names = before.get_feature_names_out()
+    return before.transform(X), names
 
 
 def _inches(texts: Iterable[str]) -> float:

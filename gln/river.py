@@ -231,14 +231,6 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
 
-    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
-        """Learn rows that were learned before once more, if they do not drift; arguments as for `predict_learn_many`.
-
-        If all features are numbers, everything learns again. With strings or words, linear models alone do: all else
-        has counted the labels of these rows, and would predict them too well.
-        """
-        self._stream.learn_again(X, *self._of_rows(X, y, w))
-
     @staticmethod
     def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray, np.ndarray]:  # -> N, (N,), (N,)
         """Labels, None for rows that are not learned, weights, and which rows are learned."""
@@ -380,10 +372,6 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         initial = [float(name == "std") for name in names]
         predicted = self._stream.predict_then_learn(X, targets, weights, learns, initial)
         return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
-
-    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
-        """Learn rows that were learned before once more, if they do not drift; as in `GLNClassifier`."""
-        self._stream.learn_again(X, *self._of_rows(X, y, w))
 
     @staticmethod
     def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # -> (N,) each

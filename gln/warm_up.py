@@ -93,9 +93,7 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
             model.predict_learn_many(frame, y.tolist())
         OfNumbers(backend="numba").predict_learn_many(frame, y.tolist())
     rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
-    classifier = OfClasses(backend="numba")
-    classifier.predict_learn_many(rows, (y > 0).tolist())
-    classifier.learn_again(rows, (y > 0).tolist())
+    OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 
 
 def main() -> int:

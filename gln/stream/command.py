@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
   gln-stream prices.csv --target price --quantiles .05,.95 --plot errors.png
   gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
-  gln-stream ratings.csv --target liked --passes 3 --test next.csv --metrics figures.jsonl
+  gln-stream ratings.csv --target liked --test next.csv --metrics figures.jsonl
 """
 
 
@@ -115,13 +115,6 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
         "--learning-rate", type=_rate, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
     )
     group.add_argument(
-        "--passes",
-        type=_at_least(1),
-        default=1,
-        metavar="N",
-        help="learn a file so many times, for data that do not drift; predictions and figures are of the first pass",
-    )
-    group.add_argument(
         "--test-every",
         type=_at_least(2),
         metavar="N",
@@ -206,7 +199,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     ):
         if is_wrong:
             parser.error(message)
-    for name in ("passes", "learning_rate", "test", "test_every"):
+    for name in ("learning_rate", "test", "test_every"):
         if options.predict_only and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: expected a run that learns, got --predict-only")
     for name in ("save", "plot", "predictions", "metrics"):

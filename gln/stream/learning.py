@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import read
 
-__all__ = ["are_labels", "kind_of", "learn_again", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
+__all__ = ["are_labels", "kind_of", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
@@ -106,33 +106,19 @@ def samples_of(
 
 
 def predict_then_learn(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame:
-    """Predict samples, and learn each one that has a target before the next is predicted."""
-    _check_targets(model, chunk)
+    """Predict samples, and learn each one that has a target before the next is predicted.
+
+    Raises ValueError for a target that is no number where numbers are learned, even if it is held out.
+    """
+    if isinstance(model, GLNRegressor):
+        np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
     return model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
 
 
-def learn_again(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame | None:
-    """Learn samples in a later pass. Returns predictions if none of them has a target, because they are held out."""
-    if all(target is None for target in targets):
-        return predict_then_learn(model, chunk, targets)
-    _check_targets(model, chunk)
-    model.learn_again(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
-    return None
-
-
-def _check_targets(model: Any, chunk: Chunk) -> None:
-    """Raise ValueError for a target that is no number where numbers are learned."""
-    if isinstance(model, GLNRegressor):
-        np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
-
-
-Result = TypeVar("Result")
-
-
 def taught(
-    chunk: Chunk, learn: Callable[[Chunk], Result], bad: Callable[[BadLine], object]
-) -> Iterator[tuple[Result, Chunk]]:
-    """Samples with what `learn` returns for them; `bad` is called with those that it rejects."""
+    chunk: Chunk, learn: Callable[[Chunk], pd.DataFrame], bad: Callable[[BadLine], object]
+) -> Iterator[tuple[pd.DataFrame, Chunk]]:
+    """Samples with the predictions that `learn` returns for them; `bad` is called with those that it rejects."""
     try:
         yield learn(chunk), chunk
     except ValueError as error:

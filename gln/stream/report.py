@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from gln.stream.formats.chunks import Chunk
 from gln.stream.formats.lines import escaped
 from gln.stream.metrics.held_out import HeldOut
-from gln.stream.metrics.metrics import Metrics, named
+from gln.stream.metrics.metrics import Metrics
 from gln.stream.metrics.progress import POINTS, Line, Progress
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
@@ -31,10 +30,9 @@ class Report:
     def __init__(self, options: argparse.Namespace, signals: Signals, size: int | None) -> None:
         """`size` is that of the input in bytes, None for a pipe."""
         self._options, self._signals = options, signals
-        self._bar = None if size is None else _progress_bar(size * options.passes)
+        self._bar = None if size is None else _progress_bar(size)
         self.progress: Progress | None = None
         self._held_out: HeldOut | None = None
-        self._ended_passes = 0
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._outputs: dict[str, Output] = {}  # by the name of the option
         self._predictions: Predictions | None = None
@@ -53,15 +51,6 @@ class Report:
         if "predictions" in self._outputs:
             self._predictions = Predictions(self._outputs["predictions"], self._options.probabilities)
 
-    def start_pass(self) -> None:
-        """Begin another pass."""
-        if self._held_out is not None:
-            self._held_out.start_pass()
-
-    def apart(self, chunk: Chunk) -> Iterator[Chunk]:
-        """A chunk in parts of samples that are held out, and of others."""
-        return iter([chunk]) if self._held_out is None else self._held_out.apart(chunk)
-
     # ---- State -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -69,14 +58,13 @@ class Report:
         assert self.progress is not None
         outputs = {name: output.state() for name, output in self._outputs.items()}
         held_out = None if self._held_out is None else self._held_out.state()
-        figures = {"figures": self.progress.state(), "held_out": held_out, "ended_passes": self._ended_passes}
+        figures = {"figures": self.progress.state(), "held_out": held_out}
         return {"predictions": None, "metrics": None, **outputs, **figures}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue the figures of the run with this `state`."""
         assert self.progress is not None
         self.progress.resume(state["figures"])
-        self._ended_passes = state.get("ended_passes", 0)
         if self._held_out is not None:
             self._held_out.resume(state.get("held_out"))
         elif state.get("held_out"):
@@ -89,7 +77,7 @@ class Report:
         return targets if self._held_out is None else self._held_out.learned(targets)
 
     def count(self, predicted: pd.DataFrame, chunk: Chunk) -> list[Line]:
-        """Count samples of the first pass; returns the lines to print. Nothing here may fail, as they were learned."""
+        """Count samples; returns the lines to print. Nothing here may fail, as they were learned."""
         assert self.progress is not None
         lines = self.progress.advance(predicted, self.learned(chunk.targets), chunk.weights)
         if self._held_out is not None:
@@ -98,13 +86,6 @@ class Report:
             rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
             self._recent.extend(row for row in rows if row[0] is not None)
         return lines
-
-    def count_again(self, predicted: pd.DataFrame | None, chunk: Chunk) -> None:
-        """Count samples of a later pass."""
-        assert self.progress is not None
-        self.progress.taken += len(chunk.lines)
-        if self._held_out is not None:
-            self._held_out.count(predicted, chunk)
 
     def write(self, lines: list[Line], predicted: pd.DataFrame, chunk: Chunk) -> None:
         """Write predictions, and lines of figures. All is added first, since an error or a signal may end the rest."""
@@ -117,25 +98,10 @@ class Report:
         for line in lines:
             self.print(line.text)
 
-    def end_pass(self, number: int) -> None:
-        """Print the end of a pass, if there are several, with the figures of what is held out."""
-        is_old = number <= self._ended_passes  # it had ended before the run went on
-        if self._options.passes == 1 or self.progress is None or is_old:
-            return
-        self._ended_passes = number
-        text, values = f"pass {number} of {self._options.passes}", {}
-        if self._held_out is not None:
-            values = {"held_out": self._held_out.figures.values()}
-            found = [f"{name} {value:.5g}" for name, value in named(values["held_out"]).items()]
-            text += f", samples held out:\n    {', '.join(found)}"
-        self._add_metrics("pass", {"pass": number, **values})
-        self._flush()
-        self.say(text)
-
-    def move_bar(self, position: int, number: int) -> None:
-        """Show how far the input was read in this pass, in bytes."""
+    def move_bar(self, position: int) -> None:
+        """Show how far the input was read, in bytes."""
         if self._bar is not None:
-            self._bar.update(position + (number - 1) * (self._bar.total // self._options.passes) - self._bar.n)
+            self._bar.update(position - self._bar.n)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A run of `gln-stream`: reads chunks, predicts and learns them in one or more passes, and saves."""
+"""A run of `gln-stream`: reads chunks, predicts and learns them and saves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, form_of, opened
 from gln.stream.head import Head
-from gln.stream.learning import are_labels, kind_of, learn_again, loaded, made, predict_then_learn, samples_of, taught
+from gln.stream.learning import are_labels, kind_of, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.predictions import is_json
 from gln.stream.report import Report
 from gln.stream.scoring import TestFile
@@ -52,14 +52,12 @@ class Run:
         self._options, self._source, self._form = options, source, form
         status = os.fstat(source.fileno())
         self._is_file = stat.S_ISREG(status.st_mode)
-        self._start = source.tell() if self._is_file else 0
         self._check_options()
         self._head = Head(source if self._is_file else None, self._form)
         self._signals = Signals()
         self._report = Report(options, self._signals, status.st_size if self._is_file else None)
         self._target: str | None = options.target
-        self._pass, self._length = 1, 0  # the number of the pass; the last line with a sample or a bad one in the first
-        self._line = 0  # the last one that was counted in this pass
+        self._line = 0  # the last one that was counted
         self._bad: list[int] = []  # the bad lines after it, so far
         self._met = 0  # the last line with a sample or a bad one, counted or not
         self._most = LEAST  # samples in a part of a chunk
@@ -72,14 +70,11 @@ class Run:
             self._test.check(self._model)
         self._report.open(state)
         if state:
-            in_pass = f", in pass {self._pass}" if self._pass > 1 else ""
-            self._report.say(f"going on after {state['figures']['samples']:,} samples{in_pass}")
+            self._report.say(f"going on after {state['figures']['samples']:,} samples")
 
     def _check_options(self) -> None:
         """Raise ValueError for options that do not go with the input."""
         options = self._options
-        if options.passes > 1 and not self._is_file:
-            raise ValueError(f"--passes: expected 1 for a pipe, which can be read once, got {options.passes}")
         if options.probabilities and not (options.predict_only or is_json(options.predictions, self._form)):
             expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
             raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
@@ -91,11 +86,10 @@ class Run:
             return {}
         if not (state := self._load(options.save)):
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
+        if (number := state.get("pass", 1)) > 1:  # of an earlier version
+            raise ValueError(f"--resume: expected a run without passes, got one in pass {number}: {options.save}")
         self._check_input(state)
         self._report.resume(state)
-        self._pass, self._length = state.get("pass", 1), state.get("length", 0)
-        if self._pass > options.passes:
-            raise ValueError(f"--passes: expected at least {self._pass}, as in the saved run, got {options.passes}")
         self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
         return state
 
@@ -122,8 +116,6 @@ class Run:
             raise ValueError(f"--resume: {error}: {self._options.file} ({advice})") from None
 
     def _begin(self, model: Any) -> None:
-        if self._options.passes > 1 and getattr(model, "memory", False):
-            raise ValueError(f"--passes: expected 1 with --memory, got {self._options.passes}")
         self._model = model
         self._report.begin(*kind_of(model))
 
@@ -134,7 +126,7 @@ class Run:
         status, why = 0, ""
         with self._signals.handled():
             try:
-                self._take_passes()
+                self._take_all()
                 why = self._score_test()
                 status = 2 if why else 0
             except Stopped:  # while predictions were written
@@ -150,22 +142,17 @@ class Run:
             self._end(why)
         return status
 
-    def _take_passes(self) -> None:
-        """Take all chunks in each pass, up to a signal."""
-        while True:
-            for chunk in self._signals.each(self._chunks()):
-                self._take(chunk)
-            if self._signals.received:
-                return
-            self._count_skipped()
-            self._check_length()
-            self._report.end_pass(self._pass)
-            if self._pass == self._options.passes:
-                return
-            self._length = self._met if self._pass == 1 else self._length
-            self._source.seek(self._start)
-            self._pass, self._line, self._met = self._pass + 1, 0, 0
-            self._report.start_pass()
+    def _take_all(self) -> None:
+        """Take all chunks, up to a signal. Raises ValueError if the input has ended before the lines that were
+        learned."""
+        for chunk in self._signals.each(self._chunks()):
+            self._take(chunk)
+        if self._signals.received:
+            return
+        self._count_skipped()
+        if self._met < self._line:
+            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
+            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     def _score_test(self) -> str:
         """Score the test file, if there is one and no signal came; returns what is wrong with it."""
@@ -178,13 +165,6 @@ class Run:
             return str(error)
         return ""
 
-    def _check_length(self) -> None:
-        """Raise ValueError if the input has ended before the lines that were learned."""
-        if self._met < max(self._line, self._length):
-            length = f"{max(self._line, self._length):,} {unit_of(self._form)}s"
-            expected = f"a file of at least {length}, as the saved run learned from"
-            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
-
     def _chunks(self) -> Iterator[Chunk]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
         options, waiting = self._options, []
@@ -192,7 +172,7 @@ class Run:
         for chunk in samples_of(self._source, self._form, options, self._target, self._model, skip):
             if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
-            for note in chunk.notes if self._pass == 1 else ():
+            for note in chunk.notes:
                 self._report.say(note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
@@ -205,17 +185,15 @@ class Run:
         """Predict and learn a chunk, and all that follows from it."""
         every, taken = self._options.save_every, self._taken()
         self._met = max(self._met, chunk.lines[-1])
-        if self._pass > 1 and self._met > self._length:
-            raise BadLine(self._met, f"expected the end of the file, as in the first pass, after line {self._length:,}")
         if done := bisect.bisect_right(chunk.lines, self._line):
             chunk = chunk.part(slice(done, None))
         for part in self._parts(chunk):
-            self._take_first(part) if self._pass == 1 else self._take_again(part)
+            self._learn(part)
             self._count_skipped(part.lines[-1])
         if every and self._taken() // every > taken // every:
             self._save()
         if self._is_file:
-            self._report.move_bar(os.lseek(self._source.fileno(), 0, os.SEEK_CUR), self._pass)
+            self._report.move_bar(os.lseek(self._source.fileno(), 0, os.SEEK_CUR))
 
     def _taken(self) -> int:
         return 0 if self._report.progress is None else self._report.progress.taken
@@ -231,7 +209,7 @@ class Run:
             elif took < PATIENCE / 2 and len(part.lines) == self._most:
                 self._most *= 2
 
-    def _take_first(self, part: Chunk) -> None:
+    def _learn(self, part: Chunk) -> None:
         """Predict and learn samples, but those that are held out, and write their predictions."""
 
         def learn(samples: Chunk) -> pd.DataFrame:
@@ -243,17 +221,6 @@ class Run:
             lines = self._report.count(predicted, samples)
             self._line = samples.lines[-1]  # before anything that may fail, as these samples were learned
             self._report.write(lines, predicted, samples)
-
-    def _take_again(self, part: Chunk) -> None:
-        """Learn samples of a later pass, and predict those that are held out."""
-
-        def learn(samples: Chunk) -> pd.DataFrame | None:
-            return learn_again(self._model, samples, self._report.learned(samples.targets))
-
-        for apart in self._report.apart(part):
-            for predicted, samples in taught(apart, learn, self._refused):
-                self._report.count_again(predicted, samples)
-                self._line = samples.lines[-1]
 
     def _decide(self, chunk: Chunk) -> bool:
         """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
@@ -281,9 +248,9 @@ class Run:
         self._skip(bad)
 
     def _skip(self, bad: BadLine) -> None:
-        """Leave a bad line out, and count it with the samples around it in the first pass."""
+        """Leave a bad line out, and count it with the samples around it."""
         self._met = max(self._met, bad.line)
-        if self._pass == 1 and bad.line > self._line:  # otherwise it was counted before the run went on
+        if bad.line > self._line:  # otherwise it was counted before the run went on
             if not self._bad and not (self._report.progress and self._report.progress.skipped):
                 self._report.say(f"leaving out {bad}")
             self._bad.append(bad.line)
@@ -310,8 +277,7 @@ class Run:
         """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return None
-        head = self._head.state(self._line if self._pass == 1 else self._length)
-        place = {"pass": self._pass, "length": self._length, "line": self._line if self._is_file else 0}
-        state = {**place, "input": head, "target": self._target, **self._report.state()}
+        place = {"line": self._line if self._is_file else 0, "input": self._head.state(self._line)}
+        state = {**place, "target": self._target, **self._report.state()}
         self._model.save(self._options.save, state)
         return self._options.save

@@ -155,10 +155,6 @@ CASES: dict[str, Case] = {
     "numbers": (lambda: taught(GLNRegressor(**SIZES), lambda x: x["a"]), learn_number),
     "rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.learn_many(*of_rows())),
     "predicted rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.predict_learn_many(*of_rows())),
-    "rows again": (
-        lambda: taught(GLNClassifier(novelty=True, **SIZES)),
-        lambda model: model.learn_again(of_rows()[0], ["high"] * 6),
-    ),
     "novelty": (lambda: GLNNovelty(seed=0), lambda model: model.learn_one(samples(1)[0])),
     "a decision": (lambda: bandit(False), lambda model: model.decide(samples(1, 1)[0], offered(False))),
     "a new arm": (lambda: bandit(False), lambda model: model.learn_and_add(samples(1, 1)[0], {"new": 1.0, "old": 2.0})),
@@ -204,8 +200,7 @@ def references(name: str) -> tuple[Any, int, list[Any]]:
         X, y = of_rows()
         known = [copy.deepcopy(model) for _ in range(len(X) + 1)]
         for count, each in enumerate(known[1:], 1):
-            y = ["high"] * 6 if name == "rows again" else y
-            (each.learn_again if name == "rows again" else each.learn_many)(X[:count], y[:count])
+            each.learn_many(X[:count], y[:count])
     else:
         known = [model, copy.deepcopy(model)]
         lesson(known[1])

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import doctest
 import math
-import os
 import pickle
 import time
-import types
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from helpers import assert_same_state, learner_state
 
 import gln.bandits
 from gln.bandits import MOST_PENDING, STRENGTHS, GLNBandit
-from gln.coba import CobaLearner
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]
@@ -308,21 +304,6 @@ def test_a_reward_of_few_bits():
     assert bandit.predict({"a": 1.0})["left"] == 0.5
 
 
-def test_actions_of_coba_that_make_no_sense():
-    learner: Any = CobaLearner(**SMALL)
-    with pytest.raises(ValueError, match="actions: expected a list of actions, got 3"):
-        learner.predict(None, 3)
-    for call in (lambda: learner.learn(None, {1}, 1.0, 1.0), lambda: learner.score(None, ["a"], {1})):
-        with pytest.raises(ValueError, match="action: expected actions that can be keys"):
-            call()
-    with pytest.raises(ValueError, match="action: expected one of"):
-        learner.score(None, ["a", "b"], pd.NA)
-    with pytest.raises(ValueError, match="action: expected one of"):
-        learner.score(None, ["a", "b"], {"a": 1.0})
-    with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number"):
-        learner.predict(object(), ["a", "b"])
-
-
 def test_propensities_estimate_the_reward_of_another_policy():
     bandit = GLNBandit(ARMS, explore="inverse-gap", strength=0.5, **SMALL)
     xs, estimates, truth, inverse = contexts(3000), [], [], dict.fromkeys(ARMS, 0.0)
@@ -406,68 +387,6 @@ def test_bad_arguments():
         bandit.decide([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="arm: expected one of"):
         bandit.retire("up")
-
-
-def test_in_an_experiment_of_coba():
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("coba")
-    import coba
-
-    learners = [CobaLearner(layer_sizes=(8, 4)), CobaLearner("epsilon", layer_sizes=(8, 4)), coba.RandomLearner()]
-    environments = coba.Environments.from_linear_synthetic(400, n_actions=3, n_action_features=0, seed=1)
-    result = coba.Experiment(environments, learners).run(quiet=True)
-    rewards = result.interactions.to_pandas().groupby("learner_id").reward.mean()
-    assert rewards[:2].min() > rewards[2] + 0.05
-    assert learners[1].score({"a": 1.0}, ["x", "y"], "y") == 0.5
-    for context in (None, 2.0, [1.0, "red"], {"a": 1.0}):
-        learner = CobaLearner(layer_sizes=(8, 4))
-        action, probability = learner.predict(context, ["x", "y"])
-        learner.learn(context, action, 1.0, probability)
-    assert learner.params["explore"] == "inverse-gap"
-
-
-def test_coba_evaluates_it_on_a_log_of_others_decisions():
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("coba")
-    from coba.evaluators import SequentialCB
-
-    rng, arms = np.random.default_rng(0), ["x", "y"]
-    contexts = [{"a": float(a)} for a in rng.normal(size=60)]
-    rows: list[dict[str, Any]] = [
-        {"context": each, "actions": arms, "action": arms[i % 2], "probability": 0.5} for i, each in enumerate(contexts)
-    ]
-    rows = [row | {"reward": float((row["action"] == "x") == (row["context"]["a"] > 0))} for row in rows]
-    environment = types.SimpleNamespace(read=lambda: iter(rows))
-    learner = CobaLearner("greedy", layer_sizes=(8, 4))
-    found = [row["reward"] for row in SequentialCB(["reward"], learn="off", eval="ips").evaluate(environment, learner)]
-    bandit, expected = GLNBandit(arms, explore="greedy", layer_sizes=(8, 4), seed=1), []
-    for row in rows:
-        p = bandit.propensities(row["context"])[row["action"]]
-        expected.append(row["reward"] / row["probability"] * p)
-        bandit.learn(row["context"], row["action"], row["reward"])
-    assert found == expected
-    assert np.mean(found) > 0.7
-
-
-def test_actions_of_coba_may_repeat():
-    actions = ["x", "x", "y", "z", "y"]
-    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
-    for action in ("x", "y", "z"):
-        learner.learn({"a": 1.0}, action, float(action == "z"), 0.5)
-    found = {each: learner.score({"a": 1.0}, actions, each) for each in actions}
-    assert found == {"x": pytest.approx(0.1), "y": pytest.approx(0.1), "z": pytest.approx(0.8)}
-    for _ in range(30):
-        action, probability = learner.predict({"a": 1.0}, actions)
-        assert probability == found[action]
-    features = [{"b": 1.0}, {"b": 1.0}, {"b": 2.0}]
-    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
-    learner.learn({"a": 1.0}, features[2], 1.0, 0.5)
-    learner.learn({"a": 1.0}, features[0], 0.0, 0.5)
-    assert learner.score({"a": 1.0}, features, {"b": 2.0}) == pytest.approx(0.8)
-    p = list(learner._bandit.propensities({"a": 1.0}, dict(enumerate(features))).values())
-    assert [learner.score({"a": 1.0}, features, each) for each in features] == [p[0], p[0], p[2]]
-    with pytest.raises(ValueError, match=r"action: expected one of \['x', 'y'\] \(2 arms\), got 'z'"):
-        learner.score(None, ["x", "y"], "z")
 
 
 def test_errors_name_a_few_of_many_arms():

@@ -28,7 +28,6 @@ import pytest
 from scipy.sparse import issparse
 from sklearn.base import clone
 
-pytest.importorskip("coba")
 pytest.importorskip("numba")
 pytest.importorskip("polars")
 pytest.importorskip("river")
@@ -52,7 +51,7 @@ from odd_arguments import (
 
 import gln_numba
 import gln_numpy
-from gln import bandits, coba, features, onnx, river, sklearn
+from gln import bandits, features, onnx, river, sklearn
 
 ROWS, TWO, THREE = array(None, 3), labels("no", "yes"), labels(0, 1, 2)
 # Faults that are known and not mended yet: a pattern of what is reported, and why it is here.
@@ -126,7 +125,6 @@ OF_BANDITS = (
     explain: context; learn: context arm reward features?; learn_all: context rewards; learn_and_add: context rewards;
     add_arm: arm features?; retire: arm; made_to_decide: seed arms? explore? strength? layer_sizes? learning_rate?;"""
 )
-OF_COBA = "predict: context actions; score: context actions action; learn: context action reward probability; copied: ;"
 OF_POLICIES = "pull: arm_ids context?; update: arm_id context reward; cloned: ;"
 RENAMED = {"one": "y", "weights": "w"}
 
@@ -225,7 +223,6 @@ def subjects() -> dict[str, Subject]:
         "river.GLNNovelty": subject(novelty, OF_NOVELTY, OSError),
         "GLNBandit": subject(functools.partial(bandit, arms=["p", "q"], explore="inverse-gap"), OF_BANDITS, OSError),
         "GLNBandit of features": subject(of_features, OF_BANDITS, OSError, features=some({"g": "u"}, None)),
-        "CobaLearner": subject(lambda _: coba.CobaLearner(**FEW), OF_COBA),
         "GLNPolicy": subject(lambda _: river.GLNPolicy(**FEW), OF_POLICIES),
     }
 

@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
@@ -142,33 +142,6 @@ def test_halfspaces_show_the_images_far_on_either_side():
             plots.plot_halfspaces(model, images, images, shown=count)
     with pytest.raises(ValueError, match="model: expected halfspaces"):
         plots.plot_halfspaces(GLN([2, 1], 9, 9, context_map_size=0), images, images, shown=2)
-
-
-def test_confusion_shows_every_count():
-    counts = pd.DataFrame([[5, 1], [2, 7]], index=["no", "yes"], columns=["no", "yes"])
-    axes = plots.plot_confusion(counts).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["5", "1", "2", "7"]
-    np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1], [2, 0]])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["no", "yes"]
-    assert [label.get_rotation() for label in axes.get_xticklabels()] == [0, 0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    of_array = plots.plot_confusion(counts.to_numpy()).axes[0]
-    assert [text.get_text() for text in of_array.texts] == ["5", "1", "2", "7"]
-    for bad in (counts[:1], [1, 2], np.ones((2, 3)), np.ones((0, 0))):
-        with pytest.raises(ValueError, match="counts: expected"):
-            plots.plot_confusion(bad)
-
-
-def test_confusion_shows_shares_and_long_names():
-    names = ["setosa", "versicolor", "virginica"]
-    shares = pd.DataFrame([[1, 0, 0], [0, 0.94, 0.06], [np.nan, np.nan, np.nan]], index=names, columns=names)
-    figure = plots.plot_confusion(shares)
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts[:6]] == ["1.00", "0.00", "0.00", "0.00", "0.94", "0.06"]
-    assert axes.images[0].get_clim() == pytest.approx((0, 0.06 * 1.3))
-    figure.draw_without_rendering()
-    assert axes.get_window_extent().width / 3 > 0.45 * figure.dpi  # inches per cell, despite long names
-    assert [label.get_rotation() for label in axes.get_xticklabels()] == [45, 45, 45]
 
 
 def test_learning_curves_are_means_since_the_point_before():
@@ -538,35 +511,13 @@ def test_intervals_without_extent_are_drawn():
         plots.plot_intervals(SeenSoFar(), np.ones((3, 1), int), [True, True, True]).draw_without_rendering()
 
 
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-def test_a_fan_shows_targets_and_bands_between_pairs_of_quantiles():
-    rng = np.random.default_rng(0)
-    y = pd.Series(rng.normal(size=30), name="price")
-    quantiles = np.sort(rng.normal(size=(30, 5)), axis=1)
-    (axes,) = plots.plot_fan(y, quantiles, LEVELS).axes
-    samples, line = axes.collections[-1].get_offsets(), axes.lines[0].get_xydata()
-    np.testing.assert_allclose(samples, np.column_stack([np.arange(1, 31), y]))
-    np.testing.assert_allclose(line, np.column_stack([np.arange(1, 31), quantiles[:, 2]]))
-    assert [each.get_label() for each in axes.collections] == ["90 % interval", "50 % interval", "target"]
-    for band, ends in zip(axes.collections, (quantiles[:, [0, 4]], quantiles[:, [1, 3]]), strict=False):
-        corners = band.get_paths()[0].vertices
-        for time, (low, high) in enumerate(ends, start=1):
-            at = corners[corners[:, 0] == time, 1]
-            np.testing.assert_allclose([at.min(), at.max()], [low, high])
-    assert axes.get_ylabel() == "price"
-    assert plots.plot_fan(y, quantiles[:, :2], LEVELS[:2]).axes[0].lines[:] == []
-
-
 def test_calibration_is_the_share_of_targets_below_each_quantile():
     y, quantiles = np.arange(10.0), np.tile([0.5, 4.0, 99.0], (10, 1))
     (axes,) = plots.plot_calibration(y, quantiles, (0.1, 0.6, 0.9)).axes
     np.testing.assert_allclose(axes.lines[-1].get_xydata(), [[0.1, 0.1], [0.6, 0.5], [0.9, 1.0]])
 
 
-@pytest.mark.parametrize("draw", [plots.plot_fan, plots.plot_calibration])
-def test_fans_and_calibration_raise_errors(draw):
+def test_calibration_raises_errors():
     y, quantiles = np.zeros(3), np.zeros((3, 2))
     refused: list[Any] = [
         (y, quantiles, (0.5,), r"levels: expected two or more increasing numbers in \(0, 1\), got \(0.5,\)"),
@@ -575,7 +526,7 @@ def test_fans_and_calibration_raise_errors(draw):
         (
             y,
             quantiles,
-            LEVELS,
+            (0.05, 0.25, 0.5, 0.75, 0.95),
             r"y, quantiles: expected shapes \(B,\) and \(B, 5\), B at least 1, got \(3,\) and \(3, 2\)",
         ),
         (y[:0], quantiles[:0], (0.1, 0.9), "y, quantiles: expected shapes"),
@@ -584,7 +535,7 @@ def test_fans_and_calibration_raise_errors(draw):
     ]
     for targets, predicted, levels, message in refused:
         with pytest.raises(ValueError, match=message):
-            draw(targets, predicted, levels)
+            plots.plot_calibration(targets, predicted, levels)
 
 
 def test_intervals_raise_errors():
@@ -756,29 +707,6 @@ def test_contributions_in_a_pipeline_of_words_and_of_a_step_without_names():
         plots.plot_contributions(make_pipeline(CountVectorizer(), LogisticRegression()), texts)
 
 
-def test_importances_have_the_names_of_features_largest_first():
-    rng = np.random.default_rng(3)
-    frame = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
-    model = GLNRegressor([4], n_networks=2, random_state=0).fit(frame, 3 * frame["b"] + frame["d"])
-    (axes,) = plots.plot_importances(model, most=3).axes
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names[:2] == ["b", "d"]
-    widths = [bar.get_width() for bar in axes.patches]
-    np.testing.assert_allclose(widths, np.sort(model.feature_importances_)[::-1][:3])
-    assert axes.get_xlabel() == "R² lost if the feature is shuffled"
-    pipeline = make_pipeline(StandardScaler(), GLNClassifier([4], n_networks=2, random_state=0))
-    (axes,) = plots.plot_importances(pipeline.fit(frame, frame["c"] > 0)).axes
-    assert axes.get_yticklabels()[0].get_text() == "c"
-    assert axes.get_xlabel() == "log-loss added if the feature is shuffled"
-
-
-def test_importances_of_what_has_none_raise_an_error():
-    with pytest.raises(ValueError, match="model: expected one with feature_importances_, got"):
-        plots.plot_importances(LogisticRegression())
-    with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):
-        plots.plot_importances(LogisticRegression(), most=0)
-
-
 # ---- Names -----------------------------------------------------------------------------------------------------------
 
 
@@ -800,8 +728,6 @@ def test_names_are_shown_as_they_are():
     names = [name.replace("\x1b", "\\x1b").replace("\x07", "\\x07") for name in ODD]
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)), columns=ODD)
     labels = np.array(ODD)[np.arange(60) % 5]
-    counts = pd.DataFrame(np.eye(5), index=ODD, columns=ODD)
-    assert shown_by(plots.plot_confusion(counts)) >= set(names)
     assert shown_by(plots.plot_learning_curves({name: [True, False] for name in [*ODD, "\ud800"]})) >= {
         *names,
         "\\ud800",
@@ -812,7 +738,6 @@ def test_names_are_shown_as_they_are():
         table = frame.iloc[:, list(two)]
         assert shown_by(plots.plot_regions(LogisticRegression().fit(table, labels), table, labels)) >= set(names)
     classifier = GLNClassifier((2,), n_networks=1, n_epochs=1, random_state=0, backend="numpy").fit(frame, labels)
-    assert shown_by(plots.plot_importances(classifier)) >= set(names)
     bars = {f"{name} = {value:.4g}" for name, value in zip(names, frame.iloc[0], strict=True)}
     shown = shown_by(plots.plot_contributions(classifier, frame[:1], y=labels[:1], class_=ODD[0]))
     assert shown >= {*bars, f"contribution to the logit of {names[0]}"}
@@ -821,4 +746,3 @@ def test_names_are_shown_as_they_are():
         regressor = GLNRegressor((2,), quantiles=(0.1, 0.9), n_networks=1, random_state=0, backend="numpy")
         x = frame[[name]][:20]
         assert escaped in shown_by(plots.plot_intervals(regressor, x, y, after=[20]))
-        assert escaped in shown_by(plots.plot_fan(y, y.to_numpy()[:, None] + [-1, 1], [0.1, 0.9]))

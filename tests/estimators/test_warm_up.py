@@ -43,9 +43,7 @@ for some in (X, X.assign(name=y.astype(str))):
     river.GLNClassifier().predict_learn_many(some, y.tolist())
     river.GLNRegressor(quantiles=(0.1, 0.9)).predict_learn_many(some, y.tolist())
 river.GLNRegressor().predict_learn_many([{"a": 1.0, "b": "x", str(place): 1} for place in range(50)], range(50))
-model, rows = river.GLNRegressor(), [{"a": 1.0, "b": "x"}] * 20
-model.predict_learn_many(rows, range(20))
-model.learn_again(rows, range(20))
+river.GLNRegressor().predict_learn_many([{"a": 1.0, "b": "x"}] * 20, range(20))
 bandit, context = GLNBandit(["a", "b"]), {f"x{i}": i for i in range(6)}
 for arm in "abab":
     bandit.decide(context)

@@ -116,12 +116,12 @@ def test_all_formats_give_the_same_model(ending, tmp_path):
     assert_same_file(tmp_path / "True", tmp_path / "False")
 
 
-def test_passes_and_test_files(tmp_path, capsys):
+def test_test_files(tmp_path, capsys):
     said = []
     for ending in ("csv", "parquet"):
         file, other = written(tmp_path / f"s.{ending}", table()), written(tmp_path / f"t.{ending}", table(seed=1))
         capsys.readouterr()
-        learned(file, tmp_path, "--passes", "2", "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
+        learned(file, tmp_path, "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
         printed = capsys.readouterr().err.splitlines()
         said.append([line for line in printed if line.startswith(("GLN", "best constant", "last label"))])
     assert said[0] == said[1] != []

@@ -24,8 +24,9 @@ import pytest
 pytest.importorskip("river")
 
 from helpers import assert_same_file
-from test_stream_command import KINDS, figures_in, started, table
+from test_stream_command import KINDS, assert_same_arrays, figures_in, started, table
 
+from gln.engine.saving import read
 from gln.river import GLNClassifier
 from gln.stream.command import main
 
@@ -66,26 +67,22 @@ def written(path: Path, lines: list[str]) -> Path:
 def stops(monkeypatch) -> Callable[[int, Callable[[], object]], list[int]]:
     """A function that makes samples take 20 ms of a false clock, and calls another one after so many of them."""
     now = [0.0]
-    methods = {name: getattr(GLNClassifier, name) for name in ("predict_learn_many", "learn_again")}
+    learn = GLNClassifier.predict_learn_many
     monkeypatch.setattr("gln.stream.run.monotonic", lambda: now[0], raising=False)
 
     def stop_after(samples: int, stop: Callable[[], object]) -> list[int]:
         sizes: list[int] = []
 
-        def slowed(learn: Callable[..., Any]) -> Callable[..., Any]:
-            def slow(model: Any, X: Any, *others: Any) -> Any:
-                predicted = learn(model, X, *others)
-                before = sum(sizes)
-                sizes.append(len(X))
-                now[0] += 0.02 * len(X)
-                if before < samples <= sum(sizes):
-                    stop()
-                return predicted
+        def slow(model: Any, X: Any, *others: Any) -> Any:
+            predicted = learn(model, X, *others)
+            before = sum(sizes)
+            sizes.append(len(X))
+            now[0] += 0.02 * len(X)
+            if before < samples <= sum(sizes):
+                stop()
+            return predicted
 
-            return slow
-
-        for name, learn in methods.items():
-            monkeypatch.setattr(GLNClassifier, name, slowed(learn))
+        monkeypatch.setattr(GLNClassifier, "predict_learn_many", slow)
         return sizes
 
     return stop_after
@@ -104,9 +101,16 @@ def test_a_signal_stops_within_a_chunk(form, stops, tmp_path):
     lines = lines_of(form, table(COUNT))
     for number in (20, 100, 101, 180, COUNT - 1):
         lines[number] = "{bad"
-    common = [str(written(tmp_path / f"s.{form}", lines)), *target(form), "--skip-bad"]
-    assert main([*common, "--save", str(tmp_path / "whole"), "--predictions", str(tmp_path / "whole.csv")]) == 0
-    options = [*common, "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]
+    test = str(written(tmp_path / f"test.{form}", lines_of(form, table(50, seed=1))))
+    file = str(written(tmp_path / f"s.{form}", lines))
+    common = [file, *target(form), "--skip-bad", "--test-every", "7", "--test", test]
+
+    def outputs(prefix: str) -> list[str]:
+        names = {"--save": "m", "--predictions": "p.csv", "--metrics": "f.jsonl"}
+        return [word for option, name in names.items() for word in (option, str(tmp_path / f"{prefix}{name}"))]
+
+    assert main([*common, *outputs("whole_")]) == 0
+    options = [*common, *outputs(""), "--resume"]
     for stop in (100, 60, 1):  # the second and the third time, a run that went on is stopped
         sizes = stops(stop, lambda: interrupt(signal.SIGTERM))
         before = figures_in(tmp_path / "m").samples if (tmp_path / "m").exists() else 0
@@ -114,9 +118,18 @@ def test_a_signal_stops_within_a_chunk(form, stops, tmp_path):
         assert stop <= sum(sizes) < stop + 50  # 50 samples take a second
         assert figures_in(tmp_path / "m").samples == before + sum(sizes)
     stops(COUNT, lambda: None)
-    assert main(options) == 0
-    assert_same_file(tmp_path / "m", tmp_path / "whole")
-    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    for _ in range(2):  # the second time, there is nothing left to learn
+        assert main(options) == 0
+        assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole_p.csv").read_bytes()
+        assert without_seconds(tmp_path / "f.jsonl") == without_seconds(tmp_path / "whole_f.jsonl")
+        assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "whole_m")[1])
+        one, other = (GLNClassifier.load(tmp_path / name).extra for name in ("m", "whole_m"))
+        assert one | {"metrics": None} == other | {"metrics": None}  # which have the speed
+
+
+def without_seconds(path: Path) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in event.items() if "second" not in name} for event in events]
 
 
 def test_parts_are_as_long_as_chunks_where_samples_are_fast(tmp_path, monkeypatch):
@@ -327,6 +340,23 @@ def test_a_file_goes_on_that_has_grown_or_whose_bad_line_was_corrected(stopped, 
     assert main([str(folder / "all.csv"), *options[:2], *whole]) == 0
     assert_same_file(folder / "m", folder / "whole")
     assert (folder / "p.csv").read_bytes() == (folder / "whole.csv").read_bytes()
+
+
+def with_passes(path: Path, number: int) -> None:
+    """Make a model of a run in a pass over its file, which versions 1.0 and 1.1 saved."""
+    model = GLNClassifier.load(path)
+    model.save(path, {**model.extra, "pass": number, "length": 301 if number > 1 else 0, "ended_passes": number - 1})
+
+
+def test_a_run_of_an_earlier_version_goes_on_in_its_first_pass_alone(stopped, capsys):
+    folder, options = stopped
+    file = str(written(folder / "day1.csv", lines_of("csv", table(COUNT))))
+    with_passes(folder / "m", 2)
+    message = f"--resume: expected a run without passes, got one in pass 2: {folder / 'm'}\n"
+    refused(folder, [file, *options], message, capsys)
+    with_passes(folder / "m", 1)
+    assert main([file, *options]) == 0
+    assert figures_in(folder / "m").samples == COUNT
 
 
 # ---- The same predictions --------------------------------------------------------------------------------------------

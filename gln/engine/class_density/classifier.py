@@ -120,9 +120,6 @@ class ClassDensityClassifier:
             for network in [*self.networks, *self.means.networks]:
                 network.rates(2 * steps, rate)  # they also learn noise
 
-    def has_counted_targets(self, words: bool) -> bool:
-        return False
-
     def with_first_features(self, fresh: ClassDensityClassifier) -> ClassDensityClassifier:
         return self
 

@@ -136,26 +136,6 @@ class StreamEstimator(Part):
         return joined(predicted)
 
     @uninterrupted
-    def learn_again(self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray) -> None:
-        """Learn samples that were learned before; arguments as for `predict_then_learn`.
-
-        Everything learns if there are only numbers; with categories or words, linear models alone.
-        """
-        if self.learner is None or not self.learner.has_counted_targets(bool(self.schema.words)):
-            novelty, self.novelty = self.novelty, None  # which has counted these samples, too
-            try:
-                self.predict_then_learn(samples, y, weights, learns, initial=())
-            finally:
-                self.novelty = novelty
-            return
-        targets = np.array([self.schema.classes.get(label, -1) for label in y]) if self.are_classes else y[None]
-        if self.are_classes and (targets[learns] < 0).any():
-            raise ValueError(f"y: expected some of the classes {[*self.schema.classes][:10]}, got others")
-        for rows, batch, _ in self._plan(named_rows(samples), y, np.zeros(len(learns), bool)):
-            assert batch is not None
-            self.learner.learn_linear(batch, targets[..., rows], np.where(learns, weights, 0)[rows])
-
-    @uninterrupted
     def _predict_then_learn(
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)

@@ -25,7 +25,6 @@ from gln.engine.model.model import NetworkModel, by_chunks
 from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
-from gln.engine.networks.protocol import count_samples
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
@@ -176,24 +175,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if self.featurizer.encoding is not None:
             starts.update(self.featurizer.encoding.starts(samples.features))
         return [slice(*pair) for pair in itertools.pairwise([*sorted(starts | {0}), count])]
-
-    def learn_linear(self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
-        """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
-
-        What has counted a sample's target, by its categories or words, predicts it too well. Networks that learned from
-        such predictions would trust them too much.
-        """
-        featurizer = self.featurizer
-        linear = featurizer.base_models.linear
-        terms = linear.terms(samples, featurizer.standardised(samples), featurizer.numbers)
-        linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
-        for network in self.networks:
-            count_samples(network, targets.shape[-1])
-
-    def has_counted_targets(self, words: bool) -> bool:
-        """Whether statistics have counted targets of samples, with words or without: what they say of these samples is
-        too good."""
-        return words or self.featurizer.encoding is not None
 
     def check_rates(self, steps: int) -> None:
         """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""

@@ -78,9 +78,9 @@ def check_key(name: str, kind: str, value: object) -> None:
         raise ValueError(f"{name}: expected {kind} that can be keys of a dictionary, got {value!r}") from error
 
 
-def check_arm(name: str, arm: object, kind: str = "arms") -> None:
+def check_arm(name: str, arm: object) -> None:
     """Raise ValueError for a value of the argument `name` that is no arm."""
-    check_key(name, kind, arm)
+    check_key(name, "arms", arm)
     if arm is None:
         raise ValueError(f"{name}: expected the name of an arm, got None")
 

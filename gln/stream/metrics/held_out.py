@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,12 @@ __all__ = ["HeldOut"]
 
 
 class HeldOut:
-    """Every Nth sample with a target is held out, the same ones in each pass.
-
-    Its figures are those of the model as it is at this place of the stream.
-    """
+    """Every Nth sample with a target; its figures are those of the model as it is at this place of the stream."""
 
     def __init__(self, every: int, are_classes: bool, intervals: bool) -> None:
-        self._every, self._new_figures = every, lambda: Metrics(are_classes, intervals)
-        self.start_pass()
-
-    def start_pass(self) -> None:
-        """Begin again with the first sample."""
-        self._targets, self.figures = 0, self._new_figures()  # how many samples of this pass had a target
+        self._every = every
+        self._targets = 0  # how many samples had a target
+        self.figures = Metrics(are_classes, intervals)
 
     def state(self) -> dict[str, Any]:
         """What to save, so that a run can go on."""
@@ -47,21 +40,14 @@ class HeldOut:
             targets[place] = None
         return targets
 
-    def count(self, predicted: pd.DataFrame | None, chunk: Chunk) -> None:
-        """Count the next samples, with predictions if some of them are held out."""
+    def count(self, predicted: pd.DataFrame, chunk: Chunk) -> None:
+        """Count the next samples."""
         places = self._places(chunk.targets)
         self._targets += sum(target is not None for target in chunk.targets)
-        if predicted is not None and len(places):
+        if len(places):
             targets = [chunk.targets[place] for place in places.tolist()]
             weights = None if chunk.weights is None else [chunk.weights[place] for place in places.tolist()]
             self.figures.count(predicted.iloc[places], targets, weights)
-
-    def apart(self, chunk: Chunk) -> Iterator[Chunk]:
-        """A chunk in parts of samples that are held out, and of others; `count` one before the next is taken."""
-        while chunk.lines:
-            first = next(iter(self._places(chunk.targets).tolist()), len(chunk.lines))
-            yield chunk.part(slice(first or 1))
-            chunk = chunk.part(slice(first or 1, None))
 
     def _places(self, targets: list[Any]) -> np.ndarray:
         known = np.flatnonzero([target is not None for target in targets])

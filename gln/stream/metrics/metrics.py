@@ -15,7 +15,7 @@ import pandas as pd
 
 from gln.stream.metrics.binned import BinnedMetrics
 
-__all__ = ["Metrics", "named"]
+__all__ = ["Metrics"]
 
 LEAST = 1e-15  # probability in the log-loss, as in River's
 OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
@@ -159,7 +159,7 @@ class Metrics:
         """All figures, below their names; empty before the first sample."""
         if not self.sums[0]:
             return ""
-        names = named(self.values())
+        names = _named(self.values())
         rows = {"": [*names]} | {
             name: [f"{values[KEYS[key]]:.5g}" for key in names if KEYS[key] in values]
             for name, values in {"GLN": self.values(), **self.simple_predictors()}.items()
@@ -168,7 +168,7 @@ class Metrics:
         return "\n".join(f"{name:<{width}}" + "".join(f"{text:>13}" for text in row) for name, row in rows.items())
 
 
-def named(values: dict[str, float | None]) -> dict[str, float]:
+def _named(values: dict[str, float | None]) -> dict[str, float]:
     """Figures that are defined, by their names in tables."""
     return {name: value for name, key in KEYS.items() if (value := values.get(key)) is not None}
 

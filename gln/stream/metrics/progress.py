@@ -31,7 +31,7 @@ class Progress(Metrics):
         self.skipped = 0  # bad lines
         self.last_line, self.next_line = list(self.sums), 1  # the sums in the line printed last, and when the next is
         self.every, self.curve = 1, [[0.0, 0.0]]  # samples between points; weight and first figure, summed up to each
-        self.taken = 0  # samples of this process, in all passes
+        self.taken = 0  # samples of this process
         self._start = time.monotonic()
 
     def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:

@@ -229,15 +229,6 @@ def test_models_of_streams_are_told_how_novel_samples_are_without_predicting_oth
         models[1].novelty_one(usual)
 
 
-def test_samples_that_are_learned_again_count_once():
-    samples = [{"a": x["a"], "b": x["b"]} for x in rows(200, seed=9)]
-    model = GLNRegressor(layer_sizes=(4,), seed=0, novelty=True)
-    model.learn_many(pd.DataFrame(samples), pd.Series([x["a"] for x in samples]))
-    before = model.novelty_one(samples[3])
-    model.learn_again(samples, [x["a"] for x in samples])
-    assert model.novelty_one(samples[3]) == before
-
-
 def test_scoring_and_errors_change_nothing():
     model, x = learned(rows(150, seed=10)), rows(1, seed=11)[0]
     before = model.score_one(x)

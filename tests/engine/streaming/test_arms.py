@@ -13,7 +13,6 @@ import pytest
 from helpers import assert_same_state, backend_name, learner_state
 
 from gln.bandits import STRENGTHS, Decision, GLNBandit
-from gln.coba import CobaLearner
 from gln.engine.streaming.arms import ARM, ArmHeads, JointArms
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
@@ -363,7 +362,7 @@ def test_missing_values_of_any_kind_may_change():
     assert bandit.predict(listeners(1)[0]).keys() == {"a", "b"}
 
 
-# ---- Backends, River and coba ----------------------------------------------------------------------------------------
+# ---- Backends and River ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.compiles
@@ -377,16 +376,6 @@ def test_backends_agree(backend):
         expected, found = (bandit._choice(x, songs(3)) for bandit in bandits)
         np.testing.assert_allclose(found[2], expected[2], atol=1e-2)
         np.testing.assert_array_equal(found[3], expected[3])
-
-
-def test_actions_of_coba_may_be_features():
-    for actions in ([{"a": 1.0}, {"a": 2.0}], [(1.0, "x"), (2.0, "y")], [[1], [2]]):
-        learner = CobaLearner("epsilon", layer_sizes=(8, 4))
-        action, probability = learner.predict([1.0], actions)
-        assert action in actions
-        learner.learn([1.0], action, 1.0, probability)
-        assert sum(learner.score([1.0], actions, each) for each in actions) == pytest.approx(1)
-        assert len(learner._bandit._model.offered) == 3  # the two places, and the arm without a name
 
 
 def test_as_a_policy_of_river():
