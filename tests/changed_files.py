@@ -20,14 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from river import compose, preprocessing
 from scipy.sparse import csr_array
 
 import gln_numba
 from gln import river, sklearn
 from gln.bandits import GLNBandit
 from gln.engine.saving import read, write
-from gln.river_pipelines import load_pipeline, save_pipeline
 
 SMALL: dict[str, Any] = {"layer_sizes": (3, 2), "context_map_size": 2}
 RNG = np.random.default_rng(3)
@@ -52,8 +50,6 @@ class Kind(NamedTuple):
 
     make: Callable[[], Any]
     use: Callable[[Any], Any]  # predicts, learns and predicts
-    save: Callable[[Any, Path], None] = lambda model, path: model.save(path)
-    load: Callable[[Any, Path], Any] = lambda kind, path: kind.load(path)
 
 
 def table(model: Any, x: Any, y: Any, learns: bool = True) -> Any:
@@ -116,12 +112,6 @@ def network() -> Any:
     return model
 
 
-def piped() -> Any:
-    numbers = compose.Select("a", "b") | (preprocessing.StandardScaler() + compose.Prefixer("raw "))
-    levels = compose.Select("kind") | preprocessing.OneHotEncoder(drop_zeros=False)
-    return (numbers + levels) | preprocessing.MinMaxScaler() | river.GLNClassifier(seed=0, **SMALL)
-
-
 def estimator(kind: Any, **parameters: Any) -> Any:
     settings = {"n_networks": 2, "n_epochs": 1, "random_state": 0}
     return kind(**{**SMALL, **settings, **parameters})
@@ -164,12 +154,6 @@ KINDS: dict[str, Kind] = {
     "bandit": bandit(["p", "q", "r"]),
     "bandit of features": bandit({"p": {"f": 1.0, "g": "x"}, "q": {"f": 2.0, "g": "y"}, "r": {"f": 0.0}}),
     "network": Kind(network, lambda model: [model.predict(X.T, X.T), model.predict(X.T, X.T, X[:, 0] > 0)]),
-    "pipeline": Kind(
-        lambda: streamed(piped()),
-        lambda model: stream(model),
-        lambda model, path: save_pipeline(model, path),
-        lambda kind, path: load_pipeline(path),
-    ),
 }
 
 
@@ -292,7 +276,7 @@ def outcome(kind: Kind, cls: type, path: Path) -> str:
     start, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = "load"
     try:
-        model = kind.load(cls, path)
+        model = cls.load(path)
         step = "use"
         found = "used" if is_finite(kind.use(model)) else "used, not finite"
     except ValueError as error:
@@ -321,10 +305,10 @@ def main(folder: Path, first: int, last: int, names: list[str]) -> None:
     saved = {}
     for name in names:
         if not (folder / name).exists():
-            KINDS[name].save(KINDS[name].make(), folder / name)
+            KINDS[name].make().save(folder / name)
         saved[name] = read(folder / name)
         cls = class_of(name, saved[name][0])
-        KINDS[name].use(KINDS[name].load(cls, folder / name))  # which compiles everything
+        KINDS[name].use(cls.load(folder / name))  # which compiles everything
     for number in range(first, last):
         rng, name = Random(number), names[number % len(names)]
         config, arrays, what = changed(*saved[name], rng)

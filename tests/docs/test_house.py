@@ -54,7 +54,6 @@ DOORS = {
     *(
         "rates",
         "river",
-        "river_pipelines",
         "river_policy",
         "saving",
         "sharding",

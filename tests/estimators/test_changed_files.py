@@ -21,7 +21,6 @@ from changed_files import KINDS
 
 from gln.engine.saving import read, write
 from gln.river import GLNClassifier
-from gln.river_pipelines import load_pipeline
 from gln_numpy import GLN
 
 
@@ -203,7 +202,7 @@ def test_arrays_are_as_long_as_their_contents(dtype, tmp_path):
 )
 def test_messages_are_short_and_without_escape_codes(config, tmp_path):
     write(tmp_path / "m", config, {"none": np.zeros(1)})
-    for load in (load_pipeline, GLNClassifier.load, GLN.load):
+    for load in (GLNClassifier.load, GLN.load):
         with pytest.raises(ValueError, match="expected") as caught:
             load(tmp_path / "m")
         assert len(str(caught.value)) < 2000

@@ -75,12 +75,8 @@ class Classes:
     def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
         """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
         learning."""
-        y = self.of_heads(targets, ensemble)
+        y = one_vs_rest(targets, ensemble.heads, int(ensemble.members[0].network.step))
         return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
-
-    def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (B,) -> (C, B)
-        """Targets of the heads, where infinity keeps a head from learning and predicting."""
-        return one_vs_rest(targets, ensemble.heads, int(ensemble.members[0].network.step))
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count."""
@@ -151,11 +147,6 @@ class Numbers:
             y[rows, b] = learned[0]
             units.append(moments[..., :1])
         return y, Units(*np.concatenate(units, axis=2))
-
-    def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (T, B) -> (T, B)
-        """Targets as standardised by those counted before."""
-        bound = ensemble.members[0].network.bound
-        return np.clip(self.standardizer.transform(targets), -bound, bound)
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count: each standardised target, or the sum of the known ones."""
