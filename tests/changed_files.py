@@ -271,7 +271,7 @@ def is_finite(found: Any) -> bool:
     )
 
 
-def outcome(kind: Kind, cls: type, path: Path) -> str:
+def outcome(kind: Kind, cls: Any, path: Path) -> str:
     """What becomes of a file: "refused" or "used", or "FAILED" and why."""
     start, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = "load"

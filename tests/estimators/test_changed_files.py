@@ -61,13 +61,13 @@ def saved(tmp_path_factory) -> Any:
     folder = tmp_path_factory.mktemp("saved")
 
     def load(name: str, change: Any) -> Any:
-        kind, path = KINDS[name], folder / name
+        path = folder / name
         if not path.exists():
-            kind.save(kind.make(), path)
+            KINDS[name].make().save(path)
         config, arrays = read(path)
         change(config.get("learned", config), arrays)
         write(folder / "changed", config, arrays)
-        return kind.load(changed_files.class_of(name, config), folder / "changed")
+        return changed_files.class_of(name, config).load(folder / "changed")
 
     return load
 
