@@ -168,7 +168,6 @@ class VowpalWabbitClassifier(VowpalWabbit):
 # Models, as functions of a stream. Nearest neighbours use River's default engine, with a seed: it has none by default.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
-    "GLNClassifier, memory": lambda _: GLNClassifier(memory=True, seed=0),
     "NoChangeClassifier": lambda _: dummy.NoChangeClassifier(),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
@@ -198,7 +197,7 @@ CLASSIFIERS |= {name: functools.partial(VowpalWabbitClassifier, options=options)
 REGRESSORS |= {name: functools.partial(VowpalWabbit, options=options) for name, options in OF_VW.items()}
 # For names and words. Each of the other models takes longer than all these together.
 NAMED_CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
-    **{name: CLASSIFIERS[name] for name in ("GLNClassifier", "GLNClassifier, memory", "NoChangeClassifier", *OF_VW)},
+    **{name: CLASSIFIERS[name] for name in ("GLNClassifier", "NoChangeClassifier", *OF_VW)},
     "OneHotEncoder, LogisticRegression": lambda _: sparse() | linear_model.LogisticRegression(),
     **{name: CLASSIFIERS[name] for name in ("HoeffdingAdaptiveTreeClassifier", "ARFClassifier")},
 }

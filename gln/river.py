@@ -36,7 +36,7 @@ from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
-from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
+from gln.engine.streaming.schema import AT_ONCE, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
 if TYPE_CHECKING:
@@ -116,9 +116,6 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
         slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
         their own.
-    memory
-        Whether one more network also reads the label of the sample learned last. This helps if labels come in runs and
-        each is known before the next sample is predicted.
     backend
         The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
         is installed.
@@ -156,7 +153,6 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        memory: bool = False,
         backend: str = "auto",
         seed: int | None = None,
         negatives: bool = True,
@@ -169,13 +165,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
         self.fast = fast
-        if memory and not negatives:
-            raise ValueError("memory: expected False with negatives=False, which do not depend on the order, got True")
-        self.memory = memory
         self.negatives = negatives
-        always = {PREVIOUS} if memory else frozenset()
         # Without negatives, words are left out, so all keys become features.
-        schema = StreamSchema(AT_ONCE, always) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
+        schema = StreamSchema(AT_ONCE) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
         learns = new_novelty(schema, seed) if novelty else None
         self._stream = StreamEstimator(self._build, schema, learning_rate, True, learns)
 
@@ -183,13 +175,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _multiclass(self) -> bool:
         return True
 
-    def _build(self, featurizer, classes, has_names, memory):
+    def _build(self, featurizer, classes, has_names):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        roles = stream_roles(COPIES, has_names, self.memory, not self.fast)
+        roles = stream_roles(COPIES, has_names, not self.fast)
         losses = Losses({"num_classes": classes})
-        return build_stream(self._config(), featurizer, Classes(), roles, losses, memory=memory)
+        return build_stream(self._config(), featurizer, Classes(), roles, losses)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -252,8 +244,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the prediction of each class, and a constant for each class.
 
-        They add up to the logit of the class against the rest. With `memory`, the previous label is the feature
-        ("previous", "label"). While there is only one class, there are no contributions.
+        They add up to the logit of the class against the rest. While there is only one class, there are no
+        contributions.
         """
         classes = [*self._stream.schema.classes]
         if self._stream.learner is None or len(classes) < 2:
@@ -329,7 +321,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         learns = new_novelty(schema, seed) if novelty else None
         self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
 
-    def _build(self, featurizer, heads, has_names, memory):
+    def _build(self, featurizer, heads, has_names):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
         roles = stream_roles(COPIES, has_names, has_slow=not self.fast)

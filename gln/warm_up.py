@@ -87,8 +87,7 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
     numbers = pd.DataFrame(x.T, columns=list("abcde"))
     for frame in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
-        for memory in (False, True):
-            OfClasses(backend="numba", memory=memory).predict_learn_many(frame, (y > 0).tolist())
+        OfClasses(backend="numba").predict_learn_many(frame, (y > 0).tolist())
         for model in (OfNumbers(backend="numba", quantiles=(0.1, 0.9)), OfNumbers(backend="numba", density=True)):
             model.predict_learn_many(frame, y.tolist())
         OfNumbers(backend="numba").predict_learn_many(frame, y.tolist())

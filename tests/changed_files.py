@@ -145,7 +145,7 @@ KINDS: dict[str, Kind] = {
         lambda: sklearn.GLNRegressor(random_state=0).partial_fit(WIDE, X[:40, 0]),
         lambda model: table(model, WIDE, X[:, 0]),
     ),
-    "river": Kind(lambda: streamed(river.GLNClassifier(seed=0, memory=True, novelty=True, **SMALL)), stream),
+    "river": Kind(lambda: streamed(river.GLNClassifier(seed=0, novelty=True, **SMALL)), stream),
     "river, regressor": Kind(lambda: streamed(river.GLNRegressor(seed=0, quantiles=(0.1, 0.9), **SMALL)), stream),
     "river, density": Kind(lambda: streamed(river.GLNRegressor(seed=0, density=True, **SMALL)), stream),
     "river, alone": Kind(lambda: streamed(river.GLNClassifier(seed=0, negatives=False, **SMALL)), stream),

@@ -101,7 +101,6 @@ def of_streams() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, options in kinds.items():
         yield f"stream of classes {name}", learned(streams.GLNClassifier(**STREAM, **options), LABELS)
         yield f"stream of numbers {name}", learned(streams.GLNRegressor(**STREAM, **options), SIGNAL)
-    yield "stream of classes with memory", learned(streams.GLNClassifier(**STREAM, memory=True), LABELS)
     yield "stream of classes without negatives", learned(streams.GLNClassifier(**STREAM, negatives=False), LABELS)
     yield "stream of intervals", learned(streams.GLNRegressor(**STREAM, quantiles=[0.1, 0.9]), SIGNAL)
     yield "stream of densities", learned(streams.GLNRegressor(**STREAM, density=True), SIGNAL)

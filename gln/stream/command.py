@@ -90,7 +90,6 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--quantiles", type=_levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95"
     )
     group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
-    group.add_argument("--memory", action="store_true", help="also read the label before; for labels that come in runs")
     group.add_argument(
         "--no-negatives",
         action="store_true",

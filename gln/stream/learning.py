@@ -28,7 +28,6 @@ UNSAID: dict[str, Any] = {
     "regression": False,
     "quantiles": None,
     "density": False,
-    "memory": False,
     "no_negatives": False,
     "seed": None,
 }
@@ -45,13 +44,13 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed, "fast": options.fast}
     layers = options.layers or (FAST_LAYERS if options.fast else None)
     common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": layers} if layers else {})
-    of_others = ("quantiles", "density") if are_classes else ("memory", "no_negatives", "probabilities")
+    of_others = ("quantiles", "density") if are_classes else ("no_negatives", "probabilities")
     wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
         raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
     if are_classes:
-        return GLNClassifier(memory=options.memory, negatives=not options.no_negatives, **common)
+        return GLNClassifier(negatives=not options.no_negatives, **common)
     return GLNRegressor(quantiles=options.quantiles, density=options.density, **common)
 
 

@@ -145,10 +145,7 @@ def fitted() -> Any:
 Case = tuple[Callable[[], Any], Callable[[Any], object]]
 CASES: dict[str, Case] = {
     **{f"a new {new}": (lambda: taught(GLNClassifier(**SIZES)), functools.partial(learn_one, new)) for new in NEW},
-    "memory": (
-        lambda: taught(GLNClassifier(memory=True, novelty=True, **SIZES)),
-        functools.partial(learn_one, "class"),
-    ),
+    "judged": (lambda: taught(GLNClassifier(novelty=True, **SIZES)), functools.partial(learn_one, "class")),
     "the first sample": (lambda: GLNClassifier(**SIZES), first),
     "words": (with_words, functools.partial(learn_one, "word")),
     "density": (without_negatives, functools.partial(learn_one, "class")),

@@ -217,7 +217,6 @@ def subjects() -> dict[str, Subject]:
         "sklearn.GLNRegressor": table(sklearn.GLNRegressor, ROWS, array(None), OF_REGRESSORS),
         "sklearn.GLNRegressor of frames": table(sklearn.GLNRegressor, FRAME, array(None, 2), OF_REGRESSORS, **levels),
         "river.GLNClassifier": stream(river.GLNClassifier, TWO, OF_PROBABILITIES),
-        "river.GLNClassifier with memory": stream(river.GLNClassifier, THREE, OF_PROBABILITIES, memory=True),
         "river.GLNClassifier alone": stream(river.GLNClassifier, THREE, OF_PROBABILITIES, negatives=False),
         "river.GLNRegressor": stream(river.GLNRegressor, array(None), OF_NUMBERS, **levels),
         "river.GLNNovelty": subject(novelty, OF_NOVELTY, OSError),

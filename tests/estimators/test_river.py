@@ -62,7 +62,6 @@ def assert_same_predictions(one: Any, other: Any, samples: Any, atol: float = 1e
 
 CHECKED = [
     GLNClassifier(**SMALL),
-    GLNClassifier(**SMALL, memory=True),
     GLNRegressor(**SMALL, quantiles=(0.9, 0.1), density=True),
     GLNNovelty(seed=1),
 ]
@@ -458,27 +457,6 @@ def test_recovers_from_one_bad_row(factor):
 
 
 # ---- Memory, weights, explanations -----------------------------------------------------------------------------------
-
-
-def in_runs(count: int) -> list[tuple[dict[Any, Any], Any]]:
-    """Labels in runs of ten or more, which do not depend on the features."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(rng.integers(3, size=count // 10 + 1), 10)[:count]
-    return list(zip(rows(count), labels.tolist(), strict=True))
-
-
-def test_a_memory_learns_labels_that_come_in_runs():
-    samples = in_runs(900)
-    without, with_memory = (GLNClassifier(seed=0, memory=memory) for memory in (False, True))
-    accuracies = [
-        evaluate.progressive_val_score(iter(samples), m, metrics.Accuracy()).get() for m in (without, with_memory)
-    ]
-    assert accuracies[0] < 0.65
-    assert accuracies[1] > 0.85
-    p = with_memory.predict_proba_one(samples[0][0])
-    assert max(p, key=lambda label: p[label]) == samples[-1][1]
-    contributions, _ = with_memory.explain_one(samples[0][0])
-    assert max(contributions[samples[-1][1]].items(), key=lambda pair: abs(pair[1]))[0] == gln.river.PREVIOUS
 
 
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])

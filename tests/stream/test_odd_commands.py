@@ -32,7 +32,7 @@ KINDS_OF_FILES = {
 BAD_LINES = r"""""; s[:-3]; s + ",1"; s + "\t1"; '"' + s; "{" + s; s.replace("1", "1e999"); s.replace("1", "NaN");
     s.upper(); s.replace("1", ""); "\0" + s; s + "\udcff"; "é" + s; s.replace("a", "b"); "null"; "[1]";
     s.replace(":", "::"); s + "\r"; 9 * s; s.replace("2", "-2"); "|" + s;"""
-OPTIONS = """target y; target no; target c; regression; quantiles .1,.9; quantiles 2; density; memory; no-negatives;
+OPTIONS = """target y; target no; target c; regression; quantiles .1,.9; quantiles 2; density; no-negatives;
     skip-bad; strings a; strings y; numbers c; ignore b; ignore y; save m; save .; save-every 3; save-every 0; resume;
     load m; load missing; predict-only; predictions p.csv; predictions p.jsonl; predictions -; predictions no/p;
     format csv; format vw; format no; seed 1; seed x; backend numpy; backend no; no-such-option; layers 4,2; layers 4,;

@@ -378,9 +378,7 @@ REFUSED = {
     "line 1: target: expected one of the columns 'a', 'b', 'c', 'colour', 'name', 'kind', 'price', got 'x'": [
         *("{csv}", "--target", "x")
     ],
-    "--memory: expected classes as targets, got numbers": ["{csv}", *PRICES, "--memory"],
     "--no-negatives: expected classes as targets, got numbers": ["{csv}", *PRICES, "--no-negatives"],
-    "memory: expected False with negatives=False": ["{csv}", *KINDS, "--memory", "--no-negatives"],
     "--density: expected numbers as targets (--regression), got classes": ["{csv}", *KINDS, "--density"],
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
     "expected a saved model, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],

@@ -485,7 +485,7 @@ def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words
         assert features_in("\n".join(lines[:3]), form, words=["text"]) == (expected[:3], "")
 
 
-@pytest.mark.parametrize(("features", "options"), [(6, []), (6, ["--memory"]), (24, ["--no-negatives"])])
+@pytest.mark.parametrize(("features", "options"), [(6, []), (24, ["--no-negatives"])])
 def test_all_formats_predict_the_same(features, options, tmp_path):
     values, labels = sparse_rows(150, features)
     values[:, 1:3] *= np.arange(150)[:, None] % 8 == 3  # few have these, and the first one has not
@@ -538,18 +538,16 @@ def saved_arrays(form: str, text: str, folder: Path, *options: str) -> tuple[dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("has_tags", "options"), [(False, []), (False, ["--memory"]), (True, []), (True, ["--memory"])]
-)
-def test_all_formats_give_the_same_model_of_names(has_tags, options, tmp_path):
+@pytest.mark.parametrize("has_tags", [False, True])
+def test_all_formats_give_the_same_model_of_names(has_tags, tmp_path):
     samples, labels = named_samples(1150, 31, has_tags)
-    arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path, *options)
+    arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path)
     model = GLNClassifier.load(tmp_path / "vw.gln")
     assert {name for name, is_text in model.known_names.items() if is_text} == {"user", "colour", "late"}
     assert model._stream.schema.places.keys() >= {"user", "colour", "late"}
     assert {"tags^t1", "tags^t28"} <= model.known_names.keys() or not has_tags
     for form in ("jsonl",) if has_tags else ("csv", "jsonl"):
-        found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path, *options)
+        found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path)
         assert of_form == predicted
         assert found.keys() == arrays.keys()
         for name, array in arrays.items():

@@ -34,15 +34,10 @@ class NetworkInputs(NamedTuple):
     columns: np.ndarray  # (D, B), standardised: what halfspaces see. Sparse for wide tables
     inputs: np.ndarray  # (K, B), what networks mix
     linear: np.ndarray  # (L, B), the inputs that are predictions of linear models
-    memory: tuple[np.ndarray, np.ndarray] | None = (
-        None  # inputs and columns of networks that also see the previous label
-    )
 
-    def of(self, member: Member) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (D, B)
+    def of(self, network: Network) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (D, B)
         """The inputs and the side information of a network."""
-        network, (inputs, columns) = member.network, (self.inputs, self.columns)
-        if member.role.sees_memory and self.memory is not None:
-            inputs, columns = self.memory
+        inputs, columns = self.inputs, self.columns
         if not network.takes_sparse:
             inputs, columns = dense(inputs), dense(columns)
         return inputs[inputs.shape[0] - network.input_size :], columns
@@ -54,14 +49,13 @@ class Role(NamedTuple):
     name: str
     mixes: tuple[str, ...] = ()
     pace: str = "slow"  # at which it learns a stream, one of `PACES`
-    sees_memory: bool = False  # also sees the previous label
 
 
-COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", pace="fast"), Role("memory", sees_memory=True)
+COLUMNS, FAST = Role("columns"), Role("fast", pace="fast")
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
 SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
 STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
-ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, MEMORY)}
+ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY)}
 
 
 @saved(network=is_network, role=str)
@@ -192,12 +186,10 @@ class Ensemble:
         """The predictions of all models, whose networks then learn the samples if there are targets."""
         linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
         predicted = np.empty((len(self.members) + linear_models, self.heads, read.columns.shape[1]), np.float32)
-        for sees_memory in {member.role.sees_memory for member in self.members}:  # all that see the same take one call
-            places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
-            networks = [self.members[i].network for i in places]
-            widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
-            (inputs, columns), of_networks = read.of(widest), None if rates is None else rates[places]
-            predicted[places] = predict_all(networks, inputs, columns, targets, of_networks, batch_size, step_sizes)
+        networks = self.networks
+        inputs, columns = read.of(max(networks, key=lambda network: network.input_size))
+        learned = targets, rates, batch_size, step_sizes
+        predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)
         if linear_models:
             compiled(add_linear_predictions)(predicted, read.linear, self.link == "logit")
         return predicted

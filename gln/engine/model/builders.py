@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gln.backends import load_backend
-from gln.engine.ensemble.ensemble import COLUMNS, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, Member, Role
+from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW, STEADY, Ensemble, Member, Role
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.networks.protocol import Rate
 
@@ -35,7 +35,7 @@ class NetworkConfig:
             network = load_backend(self.backend).GLN(
                 SHALLOW_LAYERS if "linear" in role.mixes else self.layer_sizes,
                 len(featurizer.spec_of(role).names),
-                len(featurizer.columns_of(role)),
+                featurizer.size,
                 context_map_size=self.context_map_size,
                 context_features=self.context_features,
                 context_bias=self.context_bias,
@@ -62,7 +62,7 @@ def ensembles_of(
 
     Those of quantiles and of variances have the same roles, but read no base models of a stream.
     """
-    other_roles = [COLUMNS if role == SLOW else role for role in roles if role not in (MEMORY, SHALLOW, STEADY)]
+    other_roles = [COLUMNS if role == SLOW else role for role in roles if role not in (SHALLOW, STEADY)]
     means = config.ensemble(featurizer, roles, **losses.means)
     quantiles = [config.ensemble(featurizer, other_roles, t, **loss) for t, loss in enumerate(losses.quantiles)]
     variances = None if losses.variances is None else config.ensemble(featurizer, other_roles, **losses.variances)

@@ -123,14 +123,10 @@ class Featurizer(WritableArrays):
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
-    def columns_of(self, role: Role) -> np.ndarray:
-        """The columns that a network of this role sees."""
-        return np.arange(self.size)
-
     def spec_of(self, role: Role) -> InputSpec:
         """What is known of the inputs that a network of this role mixes."""
-        more, columns = self._more_specs(), self.columns_of(role)
-        pairs = InputSpec.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
+        more = self._more_specs()
+        pairs = InputSpec.of([*itertools.product(range(self.size), (0, 1))], self.feature_of_columns.repeat(2))
         names, features, at_mean = zip(*(more[name] for name in role.mixes), pairs, strict=True)
         return InputSpec([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
 
@@ -145,7 +141,7 @@ class Featurizer(WritableArrays):
             return member
         places = {name: place for place, name in enumerate(old)}
         inputs = [places.get(name, -1) for name in new]
-        return member._replace(network=with_inputs(member.network, inputs, len(self.columns_of(member.role))))
+        return member._replace(network=with_inputs(member.network, inputs, self.size))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 

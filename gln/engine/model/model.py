@@ -110,9 +110,9 @@ class NetworkModel(Generic[F]):
     def fits(self, ensemble: Ensemble) -> bool:
         """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""
         sizes = [(network.base_size, network.context_size) for network in ensemble.networks]
-        spec_of, columns_of = self.featurizer.spec_of, self.featurizer.columns_of
+        spec_of, size = self.featurizer.spec_of, self.featurizer.size
         roles = [member.role for member in ensemble.members]
-        if sizes != [(len(spec_of(role).names), len(columns_of(role))) for role in roles]:
+        if sizes != [(len(spec_of(role).names), size) for role in roles]:
             return False
         configs = [network.config for network in ensemble.networks]
         return len({(config.loss, config.num_heads, config.quantiles) for config in configs}) == 1
@@ -272,7 +272,7 @@ class NetworkModel(Generic[F]):
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
         linear_slopes = np.zeros((heads, read.linear.shape[0], len(samples)))
         for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
-            inputs, columns = map(dense, read.of(member))
+            inputs, columns = map(dense, read.of(member.network))
             slopes, constants, _ = member.network.explain(inputs, columns)
             slopes = weight[:, None] * slopes.reshape(heads, *inputs.shape)  # (C, K, B)
             _, input_features, at_mean = self.featurizer.spec_of(member.role)

@@ -25,7 +25,6 @@ OF_SCHEMA = {
     "_numbers": "word_count",
     "_occurrences": "occurrences",
     "_count": "sample_count",
-    "_last": "previous",
 }
 
 
@@ -127,7 +126,7 @@ def _featurizer(state: Mapping[str, Json]) -> dict[str, Json]:
         "uses_bins": found["counts"],
         "least_squares": _object("LeastSquares", _named(found["least_squares"])) if "least_squares" in found else None,
     }
-    fields |= {"memory": state["memory"], "base_models": _object("OnlineBaseModels", of_models)}
+    fields |= {"base_models": _object("OnlineBaseModels", of_models)}
     return _object("StreamFeaturizer", fields)
 
 

@@ -58,7 +58,7 @@ class Arms(Part):
         self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
         self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
 
-    def _build(self, featurizer: Featurizer, heads: int, has_names: bool, memory: int | None) -> StreamModel:
+    def _build(self, featurizer: Featurizer, heads: int, has_names: bool) -> StreamModel:
         raise NotImplementedError
 
     @property
@@ -90,7 +90,7 @@ class ArmHeads(Arms):
     may appear one by one. `arms` holds the head of each arm, None without a reward.
     """
 
-    def _build(self, featurizer, heads, has_names, memory):
+    def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
@@ -227,7 +227,7 @@ class JointArms(Arms):
         self._version: tuple[int, ...] = ()
         self._table: ArmSamples | None = None
 
-    def _build(self, featurizer, heads, has_names, memory):
+    def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
@@ -299,7 +299,7 @@ class JointArms(Arms):
         """A learner that begins with a sample, and with columns for the levels of all arms, which `schema` learns."""
         arms = _learn_arms(schema, self.offered)
         features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
-        learner = self._stream.new_learner(SampleBatch.of(features), categorical, None, np.zeros((1, 1)))
+        learner = self._stream.new_learner(SampleBatch.of(features), categorical, np.zeros((1, 1)))
         learner.scale_by(SampleBatch.of(arms), categorical)
         return learner
 

@@ -22,7 +22,6 @@ from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.networks import gate_counts
 from gln.engine.preprocessing import scaling
-from gln.engine.preprocessing.basis_expansion import fill_distances
 from gln_numba import gate_block, learn_block, outputs, read
 
 # Compiled functions, because what is a helper is compiled once more.
@@ -65,7 +64,6 @@ class State(NamedTuple):
     squares: LeastSquares
     bin_means: FadingBinMeans
     are_classes: bool
-    columns: np.ndarray  # (S,), those that networks without the memory see
     offset: float  # of logits
     ensembles: Any  # tuple of `EnsembleState`
     inputs: np.ndarray  # (M,), of each network
@@ -163,16 +161,7 @@ def step(
         targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
-    # What networks without the memory see, and what they mix: base predictions, then columns with their distances.
-    visible, base_of_visible = z, base
-    if len(state.columns) < size:
-        visible = np.empty((len(state.columns), samples), np.float32)
-        for i in range(len(visible)):
-            for b in range(samples):
-                visible[i, b] = z[state.columns[i], b]
-        base_of_visible = base[: len(base) - 2 * (size - len(visible))].copy()
-        fill_distances(visible, base_of_visible[len(base) - 2 * size :])
-    first, row = 0, 0
+    rows, first, row = np.ascontiguousarray(z.T), 0, 0
     for e in range(len(ensembles)):
         ensemble = ensembles[e]
         if number != ALL and number != e:
@@ -187,9 +176,8 @@ def step(
                     of_heads[c, b] = targets[ensemble.target, b]
         for m in range(ensemble.networks):
             network, planes = networks[first + m], all_planes[first + m]
-            seen, mixed = (z, base) if planes[0].shape[2] == size else (visible, base_of_visible)
-            inputs = read(mixed[len(mixed) - input_sizes[first + m] :], network.bias, network.bound)
-            contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
+            inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
+            contexts = gate_block(*planes, z, rows)
             learned = network, inputs, contexts, of_heads, rates[first + m]
             p = outputs(network, learn_block(*learned))
             for _ in range(1, repeats(step_sizes[0]) if learns else 1):

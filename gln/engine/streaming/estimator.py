@@ -25,7 +25,7 @@ from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, Value, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
-from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
+from gln.engine.streaming.schema import CONSTANT, SchemaChange, StreamSchema
 from gln.engine.streaming.values import Sample
 
 ONCE = np.ones(1)  # the weight of most samples that come alone
@@ -48,8 +48,8 @@ class StreamEstimator(Part):
     """Learns a stream of named features and words.
 
     Args:
-        build: makes a new learner from a featurizer, a number of heads, whether the stream begins with categories or
-            words, and the category that only some networks see.
+        build: makes a new learner from a featurizer, a number of heads, and whether the stream begins with
+            categories or words.
         schema: of the samples.
         learning_rate: of new learners.
         are_classes: whether targets are labels, instead of numbers.
@@ -58,7 +58,7 @@ class StreamEstimator(Part):
 
     def __init__(
         self,
-        build: Callable[[Featurizer, int, bool, int | None], Any],
+        build: Callable[[Featurizer, int, bool], Any],
         schema: StreamSchema,
         learning_rate: Rate | None = None,
         are_classes: bool = False,
@@ -208,17 +208,15 @@ class StreamEstimator(Part):
             change.places is schema.places or not schema.places.keys() <= {CONSTANT, *schema.always}
         ):
             return known
-        fresh = self.new_learner(change.batch, change.categorical, change.places.get(PREVIOUS), targets)
+        fresh = self.new_learner(change.batch, change.categorical, targets)
         return fresh if known is None else known.with_first_features(fresh)
 
-    def new_learner(
-        self, samples: SampleBatch, categorical: Set[int], memory: int | None, targets: np.ndarray
-    ) -> Any:  # (C, B)
+    def new_learner(self, samples: SampleBatch, categorical: Set[int], targets: np.ndarray) -> Any:  # (C, B)
         """A learner of a stream that begins with these samples."""
         featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
         has_names = bool(categorical) or len(samples.words.codes) > 0
-        learner = self.build(featurizer, heads, has_names, memory)
+        learner = self.build(featurizer, heads, has_names)
         learner.learning_rate = self.learning_rate
         return learner
 

@@ -12,20 +12,18 @@ import numpy as np
 
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Matrix, SampleBatch
-from gln.engine.ensemble.ensemble import NetworkInputs, Role
+from gln.engine.ensemble.ensemble import NetworkInputs
 from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
 from gln.engine.model.targets import TargetBatch
-from gln.engine.preprocessing.basis_expansion import with_distances
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.saving import Number, bad, saved
+from gln.engine.saving import saved
 
 MOST_LINEAR = 64  # predictions of linear models that a network reads; with many classes, each head would read them all
 
 
 @saved(
-    **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "memory": (Number(int, 0), None)},
-    base_models=OnlineBaseModels,
+    **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "base_models": OnlineBaseModels},
 )
 @dataclasses.dataclass
 class StreamFeaturizer(Featurizer):
@@ -33,30 +31,16 @@ class StreamFeaturizer(Featurizer):
 
     standardizer: Standardizer
     encoding: TargetEncoding | None = None  # None if all features are numbers
-    memory: int | None = None  # the category that only some networks see: the previous label
     base_models: OnlineBaseModels = dataclasses.field(kw_only=True)
 
     def check(self) -> None:
         super().check()
         check_limit(self.standardizer)
-        if self.memory is not None and self.memory not in np.flatnonzero(self.numbers < 0):
-            raise bad("memory", "a category", self.memory)
 
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         learned = () if batch is None else (batch.targets, batch.step_sizes)
         inputs = self.base_models.predict(columns, samples, self.numbers, *learned)[self.size :]
-        linear = inputs[: self.base_models.linear_size]
-        if self.memory is None:
-            return NetworkInputs(columns, inputs, linear)
-        without, first = columns[self._columns_without_memory()], len(inputs) - 2 * len(columns)
-        inputs_without = np.concatenate([inputs[:first], with_distances(without)])
-        return NetworkInputs(without, inputs_without, linear, (inputs[first:], columns))
-
-    def columns_of(self, role: Role) -> np.ndarray:
-        return np.arange(self.size) if role.sees_memory or self.memory is None else self._columns_without_memory()
-
-    def _columns_without_memory(self) -> np.ndarray:
-        return np.flatnonzero(self.feature_of_columns != self.memory)
+        return NetworkInputs(columns, inputs, inputs[: self.base_models.linear_size])
 
     def _more_specs(self) -> dict[str, InputSpec]:
         linear, bin_means = self.base_models.names()

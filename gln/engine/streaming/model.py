@@ -17,7 +17,7 @@ import numpy as np
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, dense
-from gln.engine.ensemble.ensemble import FAST, MEMORY, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
+from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
@@ -247,8 +247,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         featurizer, heads = self.featurizer, np.arange(self.means.heads)
         for model, weight in enumerate(weights[len(self.means.members) :]):
             slopes[heads, model * len(heads) + heads] += weight[:, None]
-        columns = read.columns if read.memory is None else read.memory[1]
-        arguments = columns, samples, featurizer.numbers, featurizer.feature_of_columns, known
+        arguments = read.columns, samples, featurizer.numbers, featurizer.feature_of_columns, known
         of_linear, constant = featurizer.base_models.explain(*arguments)
         return np.einsum("clb,lbn->cbn", slopes, of_linear), np.einsum("clb,lb->cb", slopes, constant)
 
@@ -295,12 +294,12 @@ def _seeds(seed: int | None, count: int) -> list[int]:
     return np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=count).tolist()
 
 
-def stream_roles(networks: int, has_names: bool, memory: bool = False, has_slow: bool = True) -> list[Role]:
-    """Slow and fast networks alternate; with `memory`, one more sees the previous label; shallow ones are last.
+def stream_roles(networks: int, has_names: bool, has_slow: bool = True) -> list[Role]:
+    """Slow and fast networks alternate; shallow ones are last.
 
     A steady one lowers the log-loss of streams with names or words by up to .008, those of numbers alone not at all.
     """
-    roles = [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW, *(has_names * [STEADY])]
+    roles = [*(networks * [SLOW, FAST])[:networks], SHALLOW, *(has_names * [STEADY])]
     return [role for role in roles if has_slow or role != SLOW]
 
 
@@ -311,20 +310,18 @@ def build_stream(
     roles: Sequence[Role],
     losses: Losses,
     least_squares: bool = False,
-    memory: int | None = None,
 ) -> StreamModel:
-    """A new model whose base models are linear models and means of bins or, instead of these, `least_squares`.
+    """A new model, whose base models are linear models and means of bins or, instead of these, `least_squares`.
 
-    `first` makes the columns, and `memory` is the category that only some networks see.
+    `first` makes the columns.
     """
     outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
     heads = 1 if targets.are_classes and outputs == 2 else outputs
     numbers, crosses = first.numbers[first.numbers >= 0].tolist(), first.encoding is not None
     base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
     base_models.least_squares = LeastSquares.start(heads, first.size) if least_squares else None
-    featurizer = StreamFeaturizer(
-        cast(Standardizer, first.standardizer), first.encoding, memory, base_models=base_models
-    )
+    standardizer = cast(Standardizer, first.standardizer)
+    featurizer = StreamFeaturizer(standardizer, first.encoding, base_models=base_models)
     model = StreamModel(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
     model.means.mixes_linear = True
     if outputs >= MANY_CLASSES and targets.are_classes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gln.engine.novelty.pair_histograms import UNSEEN, PairHistograms
 from gln.engine.saving import Part, bad, saved
-from gln.engine.streaming.schema import ADDED, SchemaChange, StreamSchema
+from gln.engine.streaming.schema import CONSTANT, SchemaChange, StreamSchema
 from gln.engine.streaming.values import Sample
 
 FIRST = 100  # samples that are not judged
@@ -54,17 +54,17 @@ class StreamNovelty(Part):
         found = dict(zip(names, self.model.surprises(*_features(change))[:, 0].tolist(), strict=True))
         of_words = dict(zip(change.batch.words.numbers.tolist(), _of_words(schema, change).tolist(), strict=True))
         found |= {name: of_words[numbers[name]] for name in x if numbers.get(name) in of_words}
-        found = {name: surprise for name, surprise in found.items() if name not in ADDED}
+        found = {name: surprise for name, surprise in found.items() if name != CONSTANT}
         total = sum(found.values())
         return {name: surprise / total for name, surprise in found.items()}
 
 
 def _features(change: SchemaChange) -> tuple[np.ndarray, Set[int]]:  # -> (F, B)
-    """The features of samples, always missing where a schema added them."""
+    """The features of samples, always missing where the schema added one."""
     features = change.batch.features
-    if added := [change.places[name] for name in ADDED if name in change.places]:
+    if CONSTANT in change.places:
         features = features.copy()
-        features[added] = np.nan
+        features[change.places[CONSTANT]] = np.nan
     return features, change.categorical
 
 

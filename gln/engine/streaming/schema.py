@@ -26,7 +26,6 @@ import pandas as pd
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
-from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
@@ -40,8 +39,6 @@ MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
 MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
-PREVIOUS = ("previous", "label")  # name of the feature that is the label of the previous sample
-ADDED = (CONSTANT, PREVIOUS)
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
 
 
@@ -67,14 +64,14 @@ class NewNames(NamedTuple):
 @saved(
     **{"places": {object: Number(int, 0, ENTRIES)}, "levels": {object: {object: Number(int, 0, ENTRIES)}}},
     **{"words": {object: Number(int, 0)}, "word_count": Number(int, 0), "occurrences": Array("i8", "2 *", 0)},
-    **{"sample_count": Number(int, 0, 1 << 62), "classes": {object: Number(int, 0, ENTRIES)}, "previous": object},
+    **{"sample_count": Number(int, 0, 1 << 62), "classes": {object: Number(int, 0, ENTRIES)}},
 )
 class StreamSchema(Part):
     """Converts dictionaries and frames to arrays.
 
     Args:
         at_once: how many keys of the first sample may become features at once.
-        always: names that are added with the first features, as categories. PREVIOUS is filled in here.
+        always: names that are added with the first features, as categories.
         most_features: more are an error, which names `negatives`.
     """
 
@@ -83,7 +80,6 @@ class StreamSchema(Part):
     ) -> None:
         self.at_once = at_once
         self.always = always
-        self.memory = PREVIOUS in always
         self.most_features = most_features
         self.places: dict[Hashable, int] = {}  # of features in a sample, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
@@ -95,12 +91,11 @@ class StreamSchema(Part):
         self.sample_count = 0
         self.level_changes = 0  # how often levels became known
         self.classes: dict[Hashable, int] = {}  # the number of each label, in order of appearance
-        self.previous = math.nan  # the number of the previous sample's class
 
     @property
     def names(self) -> dict[Hashable, bool]:
         """The names of features and words, and whether each is a category."""
-        return {name: name in self.levels for name in (*self.places, *self.words) if name not in ADDED}
+        return {name: name in self.levels for name in (*self.places, *self.words) if name != CONSTANT}
 
     def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
         """Names that are not known, of categories whose levels are not known, and of features that are missing."""
@@ -109,7 +104,7 @@ class StreamSchema(Part):
         return {
             "names": [name for name in has if name not in self.places and name not in self.words],
             "levels": [name for name, value in has.items() if name in self.levels and value not in self.levels[name]],
-            "missing": [name for name in self.places if name not in has and name not in ADDED],
+            "missing": [name for name in self.places if name not in has and name != CONSTANT],
         }
 
     @property
@@ -156,10 +151,7 @@ class StreamSchema(Part):
             raise bad("levels", "names of features and words", [*self.levels])
         if not max(words, default=-1) < self.word_count <= self.occurrences.shape[1]:
             raise bad("words", f"numbers below {self.word_count}, with occurrences", self.occurrences.shape)
-        previous, count = self.previous, len(self.classes)
-        if not (type(previous) in (int, float) and (math.isnan(previous) or previous in range(count))):
-            raise bad("previous", f"NaN or the number of one of {count} classes", repr(previous))
-        if [*self.classes.values()] != [*range(count)]:
+        if [*self.classes.values()] != [*range(len(self.classes))]:
             raise bad("classes", "numbers from 0", self.classes)
 
     def copy(self) -> StreamSchema:
@@ -205,11 +197,11 @@ class StreamSchema(Part):
 
     def encode(self, x: Sample) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        return self._with_previous(self._sample(self._values(x, None), self.places, None), self.places, self.previous)
+        return self._sample(self._values(x, None), self.places, None)
 
     def encode_rows(self, samples: Any) -> SampleBatch:
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
-        return self._with_previous(self._samples(named_rows(samples), self.places, None), self.places, self.previous)
+        return self._samples(named_rows(samples), self.places, None)
 
     def propose(
         self, x: Sample, labels: Sequence[Hashable] | None = None, at_once: float | None = None
@@ -262,7 +254,7 @@ class StreamSchema(Part):
         """
         features = features_of({}, places).repeat(len(rows), axis=1)
         for name, place in places.items():
-            if name not in self.levels and name not in ADDED and rows.is_zero(name):
+            if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[place] = 0.0
         names, samples, values = list[Hashable](), [np.zeros(0, int)], [np.zeros(0)]
         for name, column in rows.frame.items():
@@ -405,15 +397,7 @@ class StreamSchema(Part):
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        if self.memory:
-            batch = self._with_previous(batch, places, [self.previous, *targets[:-1]])
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
-
-    def _with_previous(self, batch: SampleBatch, places: Mapping[Hashable, int], numbers: Any) -> SampleBatch:
-        """Fill in previous labels as codes from MOST_ONE_HOT on, where levels have statistics and add no columns."""
-        if self.memory and places:
-            batch.features[places[PREVIOUS]] = np.add(numbers, MOST_ONE_HOT)
-        return batch
 
     def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
         self.level_changes += len(levels)

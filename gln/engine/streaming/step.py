@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
-from gln.engine.ensemble.ensemble import COLUMNS, Ensemble
+from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.jit import plain
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
@@ -81,10 +81,9 @@ class CompiledStep(NamedTuple):
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
         planes, predicting, learning = zip(*(network.of_sample for network in networks), strict=True)
-        columns = featurizer.columns_of(COLUMNS)
         offset = log_sampling_rate(ensembles[0].heads) if base_models.linear.are_classes else 0.0
         inputs = np.array([network.base_size for network in networks])
-        of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments, columns
+        of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
         heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
         heads[ALL] = sum(heads.values())

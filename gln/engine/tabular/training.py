@@ -233,7 +233,7 @@ def train_pass(
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
         read, targets = inputs.read(chosen, expands), targets_of_heads(job, chosen)
         for member in job.members:
-            member.network.predict_arrays(*read.of(member), targets, rates, training.batch_size)
+            member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
     return networks, outputs_of(job.members, inputs, job.left_out)
 
 

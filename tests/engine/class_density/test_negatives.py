@@ -324,8 +324,6 @@ def test_river_refuses_what_does_not_go_with_it():
     river = pytest.importorskip("gln.river")
     with pytest.raises(ValueError, match="negatives: expected True or False, got 1"):
         river.GLNClassifier(negatives=1)
-    with pytest.raises(ValueError, match="memory: expected False with negatives=False"):
-        river.GLNClassifier(negatives=False, memory=True)
 
 
 def test_fit_learns_a_table_once_in_random_order(flowers):

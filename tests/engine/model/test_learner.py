@@ -126,7 +126,7 @@ def test_expansions_come_before_what_all_networks_mix():
     read = model.featurizer.transform(BATCH)
     first, second = model.means.mixed(model.means.run(read))
     np.testing.assert_allclose(model.decision(BATCH), 0.7 * first + 1.5 * second + 0.2)
-    plain, expanded = (read.of(member)[0] for member in members)
+    plain, expanded = (read.of(member.network)[0] for member in members)
     np.testing.assert_array_equal(expanded[-6:], plain)
     contributions, constant = model.explain(BATCH)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(BATCH), atol=1e-3)

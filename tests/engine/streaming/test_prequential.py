@@ -18,7 +18,6 @@ from gln.river import GLNClassifier, GLNRegressor
 
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {
     "classes": (GLNClassifier, {}),
-    "memory": (GLNClassifier, {"memory": True}),
     "numbers": (GLNRegressor, {}),
     "quantiles": (GLNRegressor, {"quantiles": (0.9, 0.1)}),
     "density": (GLNRegressor, {"density": True}),
@@ -92,7 +91,6 @@ def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        pytest.param(GLNClassifier, {"memory": True}, marks=pytest.mark.slow),
         (GLNClassifier, {"negatives": False}),
         pytest.param(GLNRegressor, {"quantiles": (0.5,)}, marks=pytest.mark.slow),
     ],
@@ -165,14 +163,13 @@ def as_rows(samples: Samples) -> NamedRows:
 
 GROUPED: dict[str, tuple[type, dict[str, Any]]] = {
     "classes": (GLNClassifier, {}),
-    "memory": (GLNClassifier, {"memory": True}),
     "densities": (GLNClassifier, {"negatives": False}),
     "numbers": (GLNRegressor, {"quantiles": (0.1, 0.9)}),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "seed"), [("classes", 11), ("memory", 12), ("densities", 11), ("numbers", 12)])
+@pytest.mark.parametrize(("kind", "seed"), [("classes", 11), ("densities", 11), ("numbers", 12)])
 def test_samples_with_words_are_learned_the_same_however_they_are_grouped(kind, seed, tmp_path):
     made, options = GROUPED[kind]
     samples, labels, w = bags(160, seed)

@@ -51,7 +51,6 @@ STREAMS: dict[str, tuple[Callable[..., Any], Callable[[int], dict[str, Any]], Ca
     "numbers": (GLNClassifier, numbers, classes),
     "strings": (GLNClassifier, strings, classes),
     "words": (GLNClassifier, words, classes),
-    "memory": (functools.partial(GLNClassifier, memory=True), strings, classes),
     "regression": (GLNRegressor, strings, target),
     "quantiles": (functools.partial(GLNRegressor, quantiles=(0.9, 0.1, 0.5)), numbers, target),
     "rate": (functools.partial(GLNRegressor, quantiles=(0.5,), learning_rate=0.3), words, target),

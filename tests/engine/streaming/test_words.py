@@ -180,12 +180,10 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_limits")
-@pytest.mark.parametrize(
-    ("kind", "options"), [(GLNClassifier, {}), (GLNClassifier, {"memory": True}), (GLNRegressor, {})]
-)
-def test_beyond_the_limits_nothing_grows_and_samples_may_still_be_grouped(kind, options):
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_beyond_the_limits_nothing_grows_and_samples_may_still_be_grouped(kind):
     samples, rng = endless_names(700, 23), np.random.default_rng(24)
-    one, many = (kind(**SMALL, **options) for _ in range(2))
+    one, many = (kind(**SMALL) for _ in range(2))
     for start in (0, 350):
         half, first = samples[start : start + 350], 0
         expected = []
@@ -356,14 +354,13 @@ def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(v
         assert large < small + 40_000  # less than a copy of the names that are known
 
 
-@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", [[80], [1, 30, 49]])
-def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts, memory):
+def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts):
     samples, start = reviews(80), 0
     for i, (x, _) in enumerate(samples):
         if 40 <= i < 60:
             x["sensor"] = float(i % 5)
-    one, many = (GLNClassifier(**SMALL, memory=memory) for _ in range(2))
+    one, many = (GLNClassifier(**SMALL) for _ in range(2))
     learned(samples, one)
     for count in parts:
         many.learn_many(*frame_of(samples[start : start + count]))
@@ -432,7 +429,7 @@ def test_bad_values_of_words_change_nothing(kind, bad):
 @pytest.mark.parametrize("backend", ["numpy", "auto"])
 def test_learning_continues_after_loading_in_mid_stream(backend, tmp_path):
     samples = reviews(120)
-    for model in (GLNClassifier(**SMALL, memory=True), GLNRegressor(**SMALL, density=True)):
+    for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, density=True)):
         learned(samples[:60], model).save(tmp_path / "m")
         resumed = type(model).load(tmp_path / "m", backend=backend)
         assert_same_state(bases_of(resumed), bases_of(model))
