@@ -22,9 +22,9 @@ EXAMPLES = """examples:
   gln-stream flights.csv --target late
   tail -f events.jsonl | gln-stream --target clicked --save model.gln --predictions -
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
-  gln-stream prices.csv --target price --quantiles .05,.95 --plot errors.png
+  gln-stream prices.csv --target price --quantiles .05,.95 --metrics figures.jsonl
   gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
-  gln-stream ratings.csv --target liked --test next.csv --metrics figures.jsonl
+  gln-stream ratings.csv --target liked --test next.csv
 """
 
 
@@ -145,7 +145,6 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         help="continue from --save if it exists: after the samples of the same file already learned, or with the next "
         "line of a pipe",
     )
-    group.add_argument("--plot", metavar="FILE", help="draw accuracy or error along the stream, as .png, .svg or .pdf")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -201,22 +200,21 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for name in ("learning_rate", "test", "test_every"):
         if options.predict_only and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: expected a run that learns, got --predict-only")
-    for name in ("save", "plot", "predictions", "metrics"):
+    for name in ("save", "predictions", "metrics"):
         if (path := getattr(options, name)) not in (None, "-"):
             file = Path(path)
             is_device = name == "save" and file.exists() and not file.is_file()  # which saving would replace
             if file.is_dir() or not file.parent.is_dir() or is_device:
                 raise ValueError(f"--{name}: expected a file in a folder that exists, got {path!r}")
     check_files(options)
-    for module, extra in (("river", "river"), *((("matplotlib", "plots"),) if options.plot else ())):
-        if importlib.util.find_spec(module) is None:
-            raise ImportError(f'gln-stream needs {module}: pip install "gated-linear-networks[{extra}]"')
+    if importlib.util.find_spec("river") is None:
+        raise ImportError('gln-stream needs river: pip install "gated-linear-networks[river]"')
 
 
 def check_files(options: argparse.Namespace) -> None:
     """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
     may_be_same = ("--load", "the input"), ("--save", "--load")
-    names = "test", "load", "save", "predictions", "metrics", "plot"
+    names = "test", "load", "save", "predictions", "metrics"
     files = {"the input": options.file} | {f"--{name}": getattr(options, name, None) for name in names}
     streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
     found: dict[Any, str] = {}

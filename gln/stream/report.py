@@ -1,4 +1,4 @@
-"""What a run of `gln-stream` prints and writes: figures, predictions, `--metrics` and `--plot`."""
+"""What a run of `gln-stream` prints and writes: figures, predictions and `--metrics`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections import deque
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ from gln.stream.formats.chunks import Chunk
 from gln.stream.formats.lines import escaped
 from gln.stream.metrics.held_out import HeldOut
 from gln.stream.metrics.metrics import Metrics
-from gln.stream.metrics.progress import POINTS, Line, Progress
+from gln.stream.metrics.progress import Line, Progress
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
 from gln.stream.scoring import TestFile
@@ -33,7 +32,6 @@ class Report:
         self._bar = None if size is None else _progress_bar(size)
         self.progress: Progress | None = None
         self._held_out: HeldOut | None = None
-        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._outputs: dict[str, Output] = {}  # by the name of the option
         self._predictions: Predictions | None = None
 
@@ -82,9 +80,6 @@ class Report:
         lines = self.progress.advance(predicted, self.learned(chunk.targets), chunk.weights)
         if self._held_out is not None:
             self._held_out.count(predicted, chunk)
-        if self.progress.intervals and self._options.plot:
-            rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
-            self._recent.extend(row for row in rows if row[0] is not None)
         return lines
 
     def write(self, lines: list[Line], predicted: pd.DataFrame, chunk: Chunk) -> None:
@@ -105,8 +100,8 @@ class Report:
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, outer: tuple[int, int], test: TestFile | None) -> None:
-        """Print, write and draw all that there is; `outer` are the columns of the outer quantiles in predictions."""
+    def end(self, test: TestFile | None) -> None:
+        """Print and write all figures."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -120,10 +115,6 @@ class Report:
                 self._print_table(self._options.test, test.figures, test.skipped)
                 values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
             self._add_metrics("end", values)
-            if self._options.plot:
-                from gln.stream.metrics.plot import plot
-
-                plot(self.progress, list(self._recent), outer).savefig(self._options.plot, dpi=150)
 
     def close(self) -> None:
         """Write the last figures, and close the outputs."""

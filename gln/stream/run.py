@@ -266,9 +266,9 @@ class Run:
     # ---- The end -----------------------------------------------------------------------------------------------------
 
     def _end(self, why: str) -> None:
-        """Save, draw and print all that there is."""
+        """Save and print all that there is."""
         saved = self._save()
-        self._report.end((1, len(getattr(self._model, "quantiles", None) or ())), self._test)
+        self._report.end(self._test)
         if why:
             self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
         self._report.close()

@@ -544,20 +544,6 @@ def test_a_signal_ends_a_run_that_waits(number, tmp_path):
 # ---- The rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_plots(files, tmp_path):
-    pytest.importorskip("matplotlib")
-    for options in (KINDS, [*PRICES, "--quantiles", ".1,.9"]):
-        assert main([str(files / "kinds.csv"), *options, "--plot", str(tmp_path / "p.svg")]) == 0
-        text = (tmp_path / "p.svg").read_text()
-        assert "since the start" in text
-        assert ("accuracy" in text, "absolute error" in text, "interval" in text) == (
-            (True, False, False) if options == KINDS else (False, True, True)
-        )
-        assert main([str(files / "kinds.csv"), *options, "--plot", str(tmp_path / "p.png")]) == 0
-        assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
-
-
 def test_help_imports_nothing_heavy():
     code = "import sys; from gln.stream import command; command._parser(); "
     code += "print([name for name in ('numpy', 'pandas', 'river', 'numba') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The figures of a stream while it is learned: lines at 1, 2, 4, 8, ... samples, a curve, and a summary."""
+"""The figures of a stream while it is learned: lines at 1, 2, 4, 8, ... samples, and a summary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pandas as pd
 
 from gln.stream.metrics.metrics import Metrics
 
-__all__ = ["POINTS", "Line", "Progress"]
-
-POINTS = 200  # of the curve; twice as many, and every other one is left out
+__all__ = ["Line", "Progress"]
 
 
 class Line(NamedTuple):
@@ -24,13 +22,12 @@ class Line(NamedTuple):
 class Progress(Metrics):
     """Progressive figures, in which each sample is predicted before it is learned."""
 
-    kept = (*Metrics.kept, "skipped", "last_line", "next_line", "every", "curve")
+    kept = (*Metrics.kept, "skipped", "last_line", "next_line")
 
     def __init__(self, are_classes: bool, intervals: bool = False) -> None:
         super().__init__(are_classes, intervals)
         self.skipped = 0  # bad lines
         self.last_line, self.next_line = list(self.sums), 1  # the sums in the line printed last, and when the next is
-        self.every, self.curve = 1, [[0.0, 0.0]]  # samples between points; weight and first figure, summed up to each
         self.taken = 0  # samples of this process
         self._start = time.monotonic()
 
@@ -38,10 +35,6 @@ class Progress(Metrics):
         """Count samples; returns the lines to print."""
         first, sums, lines = self.samples, self.count(predicted, targets, weights), []
         self.taken += len(targets)
-        while (sample := len(self.curve) * self.every) <= self.samples:
-            self.curve.append(sums[:2, sample - first].tolist())
-            if len(self.curve) > 2 * POINTS:
-                self.curve, self.every = self.curve[::2], 2 * self.every
         while self.next_line <= self.samples:
             at = sums[:, self.next_line - first].tolist()
             if at[0]:
