@@ -84,15 +84,8 @@ def saved(**fields: Kind) -> Callable[[T], T]:
     return declare
 
 
-class Part:
-    """An object that its owner makes, and to which a file only gives its fields."""
-
-    @classmethod
-    def of_saved(cls, **fields: Value) -> Self:
-        """One that has the fields of a file and nothing else."""
-        made = cls.__new__(cls)
-        vars(made).update(fields)
-        return made
+class Restorable:
+    """An object that is made without a file, from which it only gets fields."""
 
     def _restore(self, fields: Mapping[str, Value]) -> None:
         """Take the fields of a file, which have been checked."""
@@ -101,6 +94,17 @@ class Part:
                 getattr(self, name)._restore(vars(value))
             else:
                 setattr(self, name, value)
+
+
+class Part(Restorable):
+    """One that its owner makes."""
+
+    @classmethod
+    def of_saved(cls, **fields: Value) -> Self:
+        """One that has the fields of a file and nothing else."""
+        made = cls.__new__(cls)
+        vars(made).update(fields)
+        return made
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
