@@ -116,6 +116,7 @@ def test_noisy_tables_get_a_lower_learning_rate():
 def test_the_chosen_rate_gives_the_networks_that_it_alone_would_give(most, monkeypatch):
     """Also if the table is so large that the networks that choose it learn only some of its rows before."""
     monkeypatch.setattr(training, "PILOT_ROWS", most)
+    monkeypatch.setattr(training, "MANY_ROWS", most)
     X, y = blobs(200, 8)
     model: Any = GLNClassifier(**SMALL).fit(X, y)
     loss = model.glns_[0].config.loss
