@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Loop: TypeAlias = Callable[..., Any]
 LOCK = threading.RLock()  # of several threads that need a loop for the first time, one compiles it
 
 
 @functools.cache
-def compiled(loop: Loop) -> Any:
+def compiled(loop: Loop) -> Loop:
     """The compiled function, with the functions of this package that it calls.
 
     Numba is imported by the first call, because that takes a while.
@@ -28,7 +29,7 @@ def compiled(loop: Loop) -> Any:
 
 
 @functools.cache
-def _compiled(loop: Loop) -> Any:
+def _compiled(loop: Loop) -> Loop:
     if importlib.util.find_spec("numba") is None:
         return loop
     import numba
@@ -75,7 +76,7 @@ def _last_change() -> float:
     return max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
 
 
-def plain(array: Any) -> np.ndarray:
+def plain(array: ArrayLike) -> np.ndarray:
     """As float64, contiguous and writeable: for other kinds of arrays, Numba would compile everything again."""
     array = np.ascontiguousarray(array, np.float64)
     return array if array.flags.writeable else array.copy()

@@ -41,7 +41,7 @@ def indices_of_table(
     return order[repeats], step_sizes
 
 
-def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
+def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
     """The samples of a stream that are learned, and their step sizes: (N,) or None -> (V,), (V,) or None.
 
     Raises ValueError as `check_stream_weights` does.

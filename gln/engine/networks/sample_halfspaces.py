@@ -6,14 +6,15 @@ Shapes: N samples, D values of side information, n neurons in a layer, k halfspa
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
+
+from gln_numpy import Config
 
 TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
 
 
-def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def between_samples(config: Config, hyperplanes: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Halfspaces that separate two random samples, for all layers of a network with this `config`.
 
     Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
@@ -31,7 +32,9 @@ def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -
     return hyperplanes.astype(np.float32), offsets
 
 
-def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
+def layer_between_samples(
+    hyperplanes: np.ndarray, samples: np.ndarray, rng: np.random.Generator, sparse: bool
+) -> tuple:
     """(n, k, D), (N, D) -> (n, k, D), (n, k).
 
     They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are

@@ -229,7 +229,7 @@ class Standardizer(WritableArrays):
 
     to_save, of_saved = get_state, classmethod(_of_saved)
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `Standardizer` of the same size.
 
         Raises:
@@ -319,7 +319,7 @@ class SparseScaler(WritableArrays):
 
     to_save, of_saved = get_state, classmethod(_of_saved)
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `SparseScaler` of the same size."""
         arrays = checked_state(state, SPARSE_STATE, self.size)
         if arrays["logs"] > LARGEST_LOG * max(1.0, float(arrays["stored"])):
@@ -355,7 +355,7 @@ class Unscaled:
         raise ValueError(f"samples: expected {self.size} features, got {size}")
 
 
-def checked_state(state: Mapping[str, Any], declared: Mapping[str, Array], size: int) -> dict[str, np.ndarray]:
+def checked_state(state: Mapping[str, object], declared: Mapping[str, Array], size: int) -> dict[str, np.ndarray]:
     """Copies of the arrays of a state; raises ValueError unless they are as declared, for so many features."""
     if set(state) != set(declared):
         raise bad("state", f"a mapping of the names {list(declared)}", sorted(map(str, state)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,11 +23,12 @@ from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, Value, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
 from gln.engine.streaming.novelty import StreamNovelty
-from gln.engine.streaming.schema import CONSTANT, SchemaChange, StreamSchema
+from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
 from gln.engine.streaming.values import Sample
 
+Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
@@ -58,7 +59,7 @@ class StreamEstimator(Part):
 
     def __init__(
         self,
-        build: Callable[[Featurizer, int, bool], Any],
+        build: Callable[[Featurizer, int, bool], Learner],
         schema: StreamSchema,
         learning_rate: Rate | None = None,
         are_classes: bool = False,
@@ -69,7 +70,7 @@ class StreamEstimator(Part):
         self.learning_rate = learning_rate
         self.are_classes = are_classes
         self.novelty = novelty
-        self.learner: Any = None  # a StreamModel or ClassDensityClassifier, from the first feature on
+        self.learner: Learner = None  # from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class StreamEstimator(Part):
             self.novelty.learn(change)
         self.schema.commit(change)
 
-    def learn_many(self, samples: Any, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
+    def learn_many(self, samples: Rows, y: Labels, weights: np.ndarray) -> None:
         """Learn a frame or dictionaries, all or, if there is an error, none."""
         segments = self._plan(named_rows(samples), y, np.ones(len(samples), bool), predicts=False)
         self._check_rates(segments)
@@ -108,7 +109,7 @@ class StreamEstimator(Part):
             self.learn(change, self._targets(change, y[rows]), weights[rows])
 
     def predict_then_learn(
-        self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
+        self, samples: Rows, y: Labels, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
     ) -> np.ndarray:  # -> (N, K)
         """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_many`.
 
@@ -154,12 +155,12 @@ class StreamEstimator(Part):
         return sum_to_one(predicted) if self.are_classes else predicted
 
     @staticmethod
-    def _targets(change: SchemaChange, y: Any) -> np.ndarray:  # (B,) -> (B,) or (1, B)
+    def _targets(change: SchemaChange, y: Labels) -> np.ndarray:  # (B,) -> (B,) or (1, B)
         return np.asarray(y)[None] if change.targets is None else change.targets
 
     # ---- Checks, before the first sample is learned ------------------------------------------------------------------
 
-    def _plan(self, samples: NamedRows, y: Any, learns: np.ndarray, predicts: bool = True) -> list[Segment]:
+    def _plan(self, samples: NamedRows, y: Labels, learns: np.ndarray, predicts: bool = True) -> list[Segment]:
         """Samples as segments, proposed one after another; where there are several, on a copy of the schema.
 
         Raises ValueError if one of them cannot be learned.
@@ -177,7 +178,7 @@ class StreamEstimator(Part):
         return segments
 
     def _segment(
-        self, schema: StreamSchema, samples: NamedRows, rows: slice, y: Any, learns: bool, predicts: bool
+        self, schema: StreamSchema, samples: NamedRows, rows: slice, y: Labels, learns: bool, predicts: bool
     ) -> Segment:
         """The first of these rows."""
         if not learns:
@@ -201,7 +202,7 @@ class StreamEstimator(Part):
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 
-    def _learner_for(self, change: SchemaChange, targets: np.ndarray) -> Any:
+    def _learner_for(self, change: SchemaChange, targets: np.ndarray) -> Learner:
         """The learner of these samples: the known one, unless they bring the first features."""
         known, schema = self.learner, self.schema
         if known is not None and (
@@ -211,7 +212,7 @@ class StreamEstimator(Part):
         fresh = self.new_learner(change.batch, change.categorical, targets)
         return fresh if known is None else known.with_first_features(fresh)
 
-    def new_learner(self, samples: SampleBatch, categorical: Set[int], targets: np.ndarray) -> Any:  # (C, B)
+    def new_learner(self, samples: SampleBatch, categorical: Set[int], targets: np.ndarray) -> Learner:  # (C, B)
         """A learner of a stream that begins with these samples."""
         featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)

@@ -7,13 +7,14 @@ import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from gln.engine.streaming.values import check_dictionary, check_frame, has_values, is_missing
 
 NO_COLUMNS = pd.DataFrame()
+Rows: TypeAlias = Any  # a frame, dictionaries, or `NamedRows`
 
 
 def always(name: Hashable) -> bool:
@@ -28,7 +29,7 @@ class NamedRows:
     dictionaries: Sequence[Mapping[Any, Any]] = ()  # whose keys are no columns
     # Whether a feature of this name that is absent is 0, as in sparse formats.
     is_zero: Callable[[Any], bool] = lambda name: False
-    texts: Set[Any] = frozenset()  # names of text on purpose, of which there is no warning if it reads as numbers
+    texts: Set[Hashable] = frozenset()  # names of text on purpose, of which there is no warning if it reads as numbers
 
     def __len__(self) -> int:
         return max(len(self.frame), len(self.dictionaries))
@@ -62,7 +63,7 @@ class NamedRows:
         return [*of_column, *(x[name] for x in self.dictionaries if not is_missing(x.get(name)))]
 
 
-def named_rows(samples: Any) -> NamedRows:
+def named_rows(samples: Rows) -> NamedRows:
     """A frame or dictionaries as `NamedRows`.
 
     Raises ValueError for a frame with several columns of one name, and for what is no dictionary.

@@ -18,7 +18,7 @@ import itertools
 import math
 import sys
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
 from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
@@ -38,6 +38,7 @@ MOST_FEATURES = 1000  # with more, words stay words
 MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
 MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
+Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
 
@@ -199,13 +200,11 @@ class StreamSchema(Part):
         """Convert a dictionary for prediction; what is unknown is ignored."""
         return self._sample(self._values(x, None), self.places, None)
 
-    def encode_rows(self, samples: Any) -> SampleBatch:
+    def encode_rows(self, samples: Rows) -> SampleBatch:
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
         return self._samples(named_rows(samples), self.places, None)
 
-    def propose(
-        self, x: Sample, labels: Sequence[Hashable] | None = None, at_once: float | None = None
-    ) -> SchemaChange:
+    def propose(self, x: Sample, labels: Labels | None = None, at_once: float | None = None) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list, if targets are labels.
 
         `at_once` replaces the schema's. Raises ValueError for values that cannot be learned.
@@ -216,7 +215,7 @@ class StreamSchema(Part):
             places = self._places_with([name for name, value in values.items() if value == value], at_once)
         return self._change(self._sample(values, places, new), places, new, labels)
 
-    def propose_rows(self, rows: NamedRows, labels: Sequence[Hashable] | None = None) -> SchemaChange:
+    def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
         """Convert samples for learning, as `propose`; where it brings features, a single one."""
         new, places = NewNames({}, {}), self._places_with(rows.used_names())
         return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
@@ -322,7 +321,7 @@ class StreamSchema(Part):
     def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
         """The values of a column as `_numbers`, NaN where they are missing."""
         if column.dtype.kind not in "biuf" or name in self.levels:
-            found: Iterable[Any]
+            found: Iterable[Hashable]
             try:
                 places, found = pd.factorize(column)
             except TypeError:  # lists, for example, have no hash
@@ -336,7 +335,7 @@ class StreamSchema(Part):
             number_of(name, value)  # raises the error
         return values
 
-    def _numbers(self, name: Hashable, values: Iterable[Any], new: NewNames | None) -> list[float]:
+    def _numbers(self, name: Hashable, values: Iterable[Hashable], new: NewNames | None) -> list[float]:
         """Different values of a key as numbers or as codes of levels.
 
         Unknown levels are added to `new`, or without it are NaN. Raises ValueError for values that cannot be learned.
@@ -349,7 +348,7 @@ class StreamSchema(Part):
             new.levels[name] = found
         return codes
 
-    def _is_category(self, name: Hashable, values: Iterable[Any]) -> bool:
+    def _is_category(self, name: Hashable, values: Iterable[Hashable]) -> bool:
         """Whether a key is a category, by its first value. Raises ValueError if other values differ in kind."""
         is_text = isinstance(next(iter(values), None), str)
         if name in self.places or name in self.words:
@@ -384,8 +383,8 @@ class StreamSchema(Part):
         batch: SampleBatch,
         places: dict[Hashable, int],
         new: NewNames,
-        labels: Sequence[Hashable] | None,
-        texts: Set[Any] = frozenset(),
+        labels: Labels | None,
+        texts: Set[Hashable] = frozenset(),
     ) -> SchemaChange:
         levels, words = new
         for name in levels.keys() - texts:

@@ -64,7 +64,7 @@ def _as_float(value: Any) -> float:
         return np.inf
 
 
-def label_of(value: Any) -> Hashable:
+def label_of(value: Hashable) -> Hashable:
     """A label to learn; None if it is missing."""
     check_key("y", "labels", value)
     return None if is_missing(value) else value

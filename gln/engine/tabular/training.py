@@ -22,6 +22,7 @@ from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, m
 from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
 from gln.engine.tabular.inputs import TableInputs
 from gln.rates import LAST_RATE, RATES, linear_rate
+from gln_numpy import Config
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
@@ -89,7 +90,7 @@ def place_tree_halfspaces(jobs: list[Job], inputs: TableInputs, n_jobs: int | No
         network.set_state(state)
 
 
-def tree_halfspaces(config: Any, job: Job, inputs: TableInputs) -> Halfspaces:
+def tree_halfspaces(config: Config, job: Job, inputs: TableInputs) -> Halfspaces:
     """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
     return choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
@@ -191,7 +192,7 @@ def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training
     return trained._replace(outputs=outputs)
 
 
-def set_states(networks: list[Network], states: list[Any]) -> None:
+def set_states(networks: list[Network], states: list[dict[str, np.ndarray]]) -> None:
     for network, state in zip(networks, states, strict=True):
         network.set_state(state)
 
