@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import as_pandas, reads_as_number
+from gln.engine.tabular.folds import FOLDS
 
 
 def check_labels(y: np.ndarray) -> None:
@@ -121,7 +123,8 @@ def with_weight(
 def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
     """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
 
-    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
+    Raises ValueError unless each of the N rows has a label, and the rest of them at least two. Warns if they are fewer
+    than folds.
     """
     if groups is None:
         return None
@@ -133,8 +136,10 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     if len(numbers) != len(learned) or (numbers < 0).any():
         came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
         raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
-    if len(np.unique(numbers[learned])) < 2:
+    if (groups_learned := len(np.unique(numbers[learned]))) < 2:
         raise ValueError("groups: expected at least two, of which one can be left out, got one")
+    if groups_learned < FOLDS:
+        warnings.warn(f"groups: {groups_learned}, so there are {groups_learned} folds instead of {FOLDS}", stacklevel=3)
     return numbers[learned]
 
 

@@ -206,7 +206,8 @@ def test_fewer_groups_than_folds(count):
     X, y = NOISY
     groups, weights = np.arange(200) % count, (np.arange(200) % 11 > 0).astype(float)
     for model in (GLNClassifier(random_state=0), GLNRegressor(random_state=0, n_epochs=2, density=True)):
-        model.fit(X[:200], y[:200], sample_weight=weights, groups=groups)
+        with pytest.warns(UserWarning, match=f"groups: {count}, so there are {count} folds instead of 8"):
+            model.fit(X[:200], y[:200], sample_weight=weights, groups=groups)
         assert model.score(X[200:], y[200:]) > (0.65 if model.n_epochs is None else 0)
         assert np.isfinite(model.oob_score_)
 
