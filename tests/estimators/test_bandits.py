@@ -216,25 +216,6 @@ def test_room_for_arms_and_arms_without_a_reward_are_saved(tmp_path):
     assert loaded._model.room == 10
 
 
-def test_a_file_of_version_1_0_loads(tmp_path):
-    bandit = GLNBandit(["a", "b", "c"], **SMALL)
-    for x in contexts(20):
-        bandit.learn_all(x, {"a": 1.0, "c": 3.0 + x["a"]})
-    x, values = contexts(1, seed=1)[0], bandit.predict(contexts(1, seed=1)[0])
-    # There, each arm had a number, with or without a reward.
-    assert bandit._model.learner is not None
-    bandit._model._stream.learner = bandit._model.learner.with_outputs([0, 2, 1], 0)
-    bandit._model.arms = {"a": 0, "b": 1, "c": 2, "d": 3}
-    bandit.save(tmp_path / "old")
-    loaded = GLNBandit.load(tmp_path / "old")
-    assert loaded.predict(x) == {**values, "d": values["b"]}
-    loaded.learn(x, "b", 5.0)
-    loaded.learn(x, "d", 5.0)
-    assert len({*loaded._model.arms.values()}) == 4
-    after = loaded.predict(x)
-    assert after["b"] != after["a"]
-
-
 def test_dates_are_no_contexts():
     bandit = GLNBandit(ARMS, **SMALL)
     for context in (np.array(["2020-01-01"], "M8[ns]"), np.array([3, 4], "m8[s]")):

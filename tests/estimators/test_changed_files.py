@@ -118,6 +118,11 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
         r"shape \(M, T\)",
     ),
     "a class that is not declared": ("river", put("Path", *LEARNER[:2], "learner", "object"), "KeyError"),
+    "a head that is not there": (
+        "bandit",
+        put(9, "_model", "fields", "arms", "pairs", 0, 1),
+        r"arms: expected one of \d heads for each arm",
+    ),
     "another model": ("levels", put("ClassDensity", "learner_", "object"), "expected"),
 }
 
