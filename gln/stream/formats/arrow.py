@@ -21,7 +21,7 @@ from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.namespaces import Namespaces, Sample
-from gln.stream.formats.timestamps import MICROSECONDS
+from gln.engine.preprocessing.dates import MICROSECONDS
 
 try:
     import pyarrow as pa
