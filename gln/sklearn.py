@@ -265,7 +265,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
             numbers, groups = np.searchsorted(classes, y), numbered_groups(groups, learned, len(y))
             weighted = with_class_weights(self.class_weight, numbers, classes, weights)
-            X, words = self._made_for(0 if len(classes) >= MANY_CLASSES else len(classes) - (len(classes) == 2), X, table)
+            X, words = self._made_for(
+                0 if len(classes) >= MANY_CLASSES else len(classes) - (len(classes) == 2), X, table
+            )
             indices, step_sizes = indices_of_table(X, numbers, weighted, self.shuffle)
             if self.negatives:
                 samples, predicted = self._learn_table(_losses(classes), X, words, numbers, indices, step_sizes, groups)

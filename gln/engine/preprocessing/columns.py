@@ -5,7 +5,7 @@ predicts from their words, one column per head.
 
 Shapes: N rows, F columns of the table, D columns made from them.
 """
-# ruff: noqa: N803, N806 - X is scikit-learn's name
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 from gln.engine.preprocessing.category_codes import (
     categorical_columns,
@@ -30,7 +29,6 @@ from gln.engine.preprocessing.category_codes import (
 from gln.engine.preprocessing.dates import (
     AMBIGUOUS,
     FORMATS,
-    ISO_8601,
     PARTS,
     days_in,
     format_of,
@@ -39,7 +37,7 @@ from gln.engine.preprocessing.dates import (
     varying_parts,
     zone_of,
 )
-from gln.engine.preprocessing.texts import TextModel, counts_of, has_no_spaces
+from gln.engine.preprocessing.texts import TextModel, Words, counts_of, has_no_spaces
 from gln.engine.saving import bad, saved
 
 NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
@@ -89,8 +87,7 @@ class Columns:
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
-        known = (None, ISO_8601, *FORMATS)
-        are_known = all(column.form in known and {*column.parts} <= {*PARTS} for column in self.columns)
+        are_known = all(column.form in (None, *FORMATS) and {*column.parts} <= {*PARTS} for column in self.columns)
         sizes = {len(model.offset) for model in self.texts.values()}
         if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
             raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
@@ -109,10 +106,10 @@ class Columns:
                 values[place] = np.zeros(len(X))
         return with_columns(X, values)
 
-    def words(self, X: Any) -> dict[int, csr_array]:
-        """The counts of words of each text of a table, by column."""
-        texts = self.of_kind(TEXT)
-        return {place: counts_of(column_of(X, place), self.columns[place].of_characters) for place in texts}
+    def words(self, X: Any) -> dict[int, Words]:
+        """The words of the texts of a table, by column."""
+        kinds = {place: self.columns[place].of_characters for place in self.of_kind(TEXT)}
+        return {place: Words(kind, counts_of(column_of(X, place), kind)) for place, kind in kinds.items()}
 
     def made_from(self, numbers: np.ndarray, X: Any) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
         """The columns made from a table and its numbers; before texts are fitted, hashes stand for them."""
@@ -123,7 +120,9 @@ class Columns:
                 made += [part_of(part, values[:, 0])[:, None] for part in column.parts]
             elif column.kind == TEXT:
                 model = self.texts.get(place)
-                made.append(values.repeat(self.heads, axis=1) if model is None else model.transform(column_of(X, place)))
+                made.append(
+                    values.repeat(self.heads, axis=1) if model is None else model.transform(column_of(X, place))
+                )
             elif column.kind != ID:
                 made.append(values)
         return np.concatenate([numbers[:, :0], *made], axis=1)
@@ -134,12 +133,31 @@ class Columns:
         np.add.at(np.moveaxis(sums, -1, 0), self.owners, np.moveaxis(of_made, -1, 0))
         return sums
 
+    def words_of(self, X: Any, made: np.ndarray, contributions: np.ndarray) -> list[tuple[int, int, str, np.ndarray]]:
+        """Row, column, word and contributions (C,) of each word of a table's texts.
+
+        Shapes: (N, F), the columns made from it (N, D), and the contributions of these (C, N, D).
+        """
+        found = []
+        for place, model in self.texts.items():
+            owned = self.owners == place
+            for row, text in enumerate(column_of(X, place).tolist()):
+                words, changes, shares = model.words(text)
+                of_words = model.divided(contributions[:, row, owned], made[row, owned], changes, shares)
+                found += [(row, place, *pair) for pair in zip(words, of_words, strict=True)]
+        return found
+
     def shown(self, names: Sequence[Any], levels: Mapping[int, Mapping]) -> pd.DataFrame:
         """A table for people: a row for each column."""
         becomes = []
         for place, column in enumerate(self.columns):
-            texts = f"what its words predict, {self.heads} numbers" if self.heads else "nothing: too many classes"
-            of_kind = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: ", ".join(column.parts) or "nothing: constant"}
+            texts = f"what its words predict ({self.heads})" if self.heads else "nothing: too many classes"
+            of_kind = {
+                NUMBER: "itself",
+                ID: "nothing",
+                TEXT: texts,
+                DATE: ", ".join(column.parts) or "nothing: constant",
+            }
             becomes.append(of_kind.get(column.kind, f"a category of {len(levels.get(place, ()))} levels"))
         kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
         index = pd.Index(names, name="column")
@@ -152,7 +170,7 @@ def _hashes(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), below 1
     return np.where(texts.isna(), np.nan, hashes)
 
 
-# ---- Finding out -------------------------------------------------------------------------------------------------------
+# ---- Finding out -----------------------------------------------------------------------------------------------------
 
 
 def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
@@ -175,7 +193,8 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
         else:
             found = _found(column, is_frame(X) and X.shape[1] > 1, is_auto) or Column()
             found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
-        if found.told_by != "its type" and found.told_by.startswith("its"):
+        is_constant = found.kind == DATE and not found.parts
+        if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):
             notes.setdefault(_note(found), []).append(repr(column.name))
         columns.append(found)
     for note, names in notes.items():
@@ -185,12 +204,14 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
 
 
 def _note(column: Column) -> str:
+    if column.kind == DATE and not column.parts:
+        return "{} is left out, because all of its dates are equal"
     if column.kind == DATE:
         return f"{{}} becomes dates, read as {column.form}; {AS_CATEGORY}"
     if column.kind == TEXT:
         return f"{{}} becomes texts, of which words are learned; {AS_CATEGORY}, or name all texts in text_features"
     if column.kind == CATEGORY:
-        return f"{{}} may be dates, but it cannot be told if day or month is first; convert it by pandas.to_datetime"
+        return "{} may be dates, but it cannot be told if day or month is first; convert it by pandas.to_datetime"
     return f"{{}} is left out, because it names rows; convert it to float to make it a number, or {AS_CATEGORY}"
 
 
@@ -212,9 +233,14 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return Column(CATEGORY, "its values")
     if form is not None:
         return Column(DATE, "its values", form=form, parts=varying_parts(days_in(column, form)))
-    counts = texts[:: -(-len(texts) // TYPICAL)].str.split().str.len()
+    counts = texts[:: -(-len(texts) // TYPICAL)].map(lambda text: len(text.split()))
     share, of_characters = texts.nunique() / len(texts), _is_of_characters(texts)
-    if has_texts and share >= DISTINCT and len(texts) >= FEWEST_IDS and (of_characters or counts.median() >= FEWEST_WORDS):
+    if (
+        has_texts
+        and share >= DISTINCT
+        and len(texts) >= FEWEST_IDS
+        and (of_characters or counts.median() >= FEWEST_WORDS)
+    ):
         return Column(TEXT, "its values", of_characters=of_characters)
     is_id = has_ids and share == 1 and len(texts) >= FEWEST_IDS and counts.max() == 1
     if is_id and not all(reads_as_number(text) for text in texts[:TYPICAL]):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +21,11 @@ __all__ = ["MICROSECONDS", "cycles_of", "days_in", "days_of", "features_of", "fo
 CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}  # days that each takes
 PARTS = ("days since 1970", "year", "month", "year_sin", "year_cos", "weekday", "hour", "hour_sin", "hour_cos")
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
+MAYBE = re.compile(r".*\d{4}.*")  # a year, or the hour and minute of a zone
 ISO_8601 = "ISO 8601"
-# Formats of strings besides ISO 8601, each also with a time.
-DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d %B %Y")
-DATE_FORMATS += ("%b %d, %Y", "%B %d, %Y", "%d-%b-%Y")
-FORMATS = tuple(date + time for date in DATE_FORMATS for time in ("", " %H:%M", " %H:%M:%S"))
+WITH_NUMBERS = ["%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]
+WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
+FORMATS = [ISO_8601, *(date + time for date in WITH_NUMBERS + WITH_NAMES for time in ("", " %H:%M", " %H:%M:%S"))]
 AMBIGUOUS = "day or month first"  # in place of a format
 MICROSECONDS = 86_400_000_000  # of a day
 
@@ -90,10 +89,8 @@ def is_date(column: pd.Series) -> bool:
 def format_of(texts: pd.Series) -> str | None:
     """The format in which all of these texts are dates, AMBIGUOUS if 03/04/2020 may be March or April, None if some
     are no dates."""
-    if texts.map(ISO.fullmatch).notna().all():
-        return ISO_8601 if not np.isnan(days_of(texts.tolist())).any() else None
     found: dict[str, np.ndarray] = {}
-    for form in FORMATS:
+    for form in FORMATS if MAYBE.fullmatch(texts.iloc[0]) else ():
         if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:1], texts[:100], texts)):  # soon no date
             found[form] = _parsed(texts, form)
     forms, values = [*found], [*found.values()]
@@ -102,7 +99,9 @@ def format_of(texts: pd.Series) -> str | None:
     return forms[0] if forms else None
 
 
-def _parsed(texts: Any, form: str) -> np.ndarray:
+def _parsed(texts: pd.Series, form: str) -> np.ndarray:
+    if form == ISO_8601:
+        return days_of(texts.tolist())
     return _days(pd.DatetimeIndex(pd.to_datetime(texts, format=form, errors="coerce")))
 
 
@@ -111,6 +110,7 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
 
     Times of a type with a time zone are those of clocks in `zone`, because hours decide; UTC without it.
     """
+    column = column.infer_objects()
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.to_timestamp()
     if column.dtype.kind == "M":
@@ -118,11 +118,11 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
         return _days(times if times.tz is None else times.tz_convert(zone or "UTC").tz_localize(None))
     starts = [value.start_time if isinstance(value, pd.Period) else value for value in column.tolist()]
     texts = [None if pd.isna(value) else str(value) for value in starts]
-    return days_of(texts) if form in (None, ISO_8601) else _parsed(pd.Series(texts, dtype=object), form)
+    return _parsed(pd.Series(texts, dtype=object), form or ISO_8601)
 
 
 def zone_of(column: pd.Series) -> str | None:
-    zone = getattr(column.dtype, "tz", None)
+    zone = getattr(column.infer_objects().dtype, "tz", None)
     return None if zone is None else str(zone)
 
 

@@ -1,12 +1,11 @@
 """Texts as numbers: what a linear model of their words predicts, out of fold for the rows that it learned.
 
-The words and punctuation of a text, and pairs of neighbours, are hashed to slots, so that memory is bounded. A text is a
-unit vector of their TF-IDF weights, from which ridge regression predicts each class, as 0 or 1, or each target. (Ridge
-regression is as good as logistic regression on eight tables of texts, and takes a tenth of the time: `benchmarks.texts`.)
+The words and punctuation of a text, and pairs of neighbours, are hashed to slots, so that memory is bounded. A text is
+a unit vector of their TF-IDF weights, from which ridge regression predicts each class, as 0 or 1, or each target. It is
+about as good as logistic regression on seven tables, and takes a tenth of the time.
 
 Shapes: N texts, S slots, n of them that occur, H heads (one for two classes, else one per class or target).
 """
-# ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -29,6 +28,7 @@ ALPHA = 1.0  # of ridge regression; .3 to 3 are about as good
 # Pairs of words lower the log-loss of `benchmarks.texts` from .445 to .421 on reviews of food.
 WORDS = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
 CHARACTERS = {"analyzer": "char_wb", "ngram_range": (1, 3)}  # of languages without spaces
+NEAR, TINY = 0.1, 1e-300  # standard deviations from the mean where slopes would be too steep
 FEWEST_PER_SPACE = 12  # characters, on average, of a language without spaces
 
 
@@ -58,19 +58,39 @@ class TextModel(NamedTuple):
         """The m words of a text that are known, by how much each changes what is predicted compared with the mean,
         (m, H), and the share of each of the text, (m,), which are 1 together."""
         counter = Counter(vectorizer(self.of_characters).build_analyzer()(text if _is_given(text) else ""))
+        if not counter or len(self.slots) == 0:
+            return [], np.zeros((0, len(self.mean))), np.zeros(0)
         words = np.array([*counter], object)
         hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in counter])
-        places = np.searchsorted(self.slots, hashed.indices).clip(max=max(0, len(self.slots) - 1))
-        known = np.flatnonzero(self.slots[places] == hashed.indices) if len(self.slots) else np.zeros(0, int)
+        places = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
+        known = np.flatnonzero(self.slots[places] == hashed.indices)
         places, times = places[known], np.array([*counter.values()])[known]
         used, slot = np.unique(places, return_inverse=True)
         of_slots = np.bincount(slot, times)  # which words may share
         vector = (1 + np.log(of_slots)) * self.idf[used]
-        vector /= max(np.linalg.norm(vector), 1e-300)
+        vector /= max(np.linalg.norm(vector), TINY)
         parts = times / of_slots[slot]
         shares = parts * vector[slot] ** 2
         changes = (parts * vector[slot])[:, None] * self.weights[:, places].T
         return words[known].tolist(), changes + shares[:, None] * (self.offset - self.mean), shares
+
+    def divided(
+        self, contributions: np.ndarray, values: np.ndarray, changes: np.ndarray, shares: np.ndarray
+    ) -> np.ndarray:  # (C, H), (H,), (m, H), (m,) -> (m, C)
+        """Contributions of what is predicted for a text, divided among its words, which `words` returned.
+
+        As far as a contribution grows with the distance from the mean, in proportion to changes; the rest by shares.
+        """
+        distance = values - self.mean
+        slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
+        return changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
+
+
+class Words(NamedTuple):
+    """How often the words of each text of a column occur in it."""
+
+    of_characters: bool
+    counts: csr_array  # (N, S)
 
 
 def vectorizer(of_characters: bool) -> HashingVectorizer:
@@ -102,16 +122,18 @@ def unit_vectors(counts: csr_array, idf: np.ndarray) -> csr_array:  # (N, n), (n
 
 
 def fit_text(
-    counts: csr_array,  # (N, S)
-    of_characters: bool,
+    words: Words,  # (N, S)
     targets: np.ndarray,  # (H, N)
     weights: np.ndarray,  # (N,)
     folds: np.ndarray,  # (N,)
     counted: np.ndarray,  # (R, R) bools, whether the rows of a fold (second) are learned for those of a fold (first)
 ) -> tuple[TextModel, np.ndarray]:
     """The model of all texts, and for each row what a model of the folds that are counted predicts, (N, H)."""
+    of_characters, counts = words
     slots = np.unique(counts.indices)
-    counts = csr_array((counts.data, np.searchsorted(slots, counts.indices), counts.indptr), (counts.shape[0], len(slots)))
+    counts = csr_array(
+        (counts.data, np.searchsorted(slots, counts.indices), counts.indptr), (counts.shape[0], len(slots))
+    )
     known = (np.diff(counts.indptr) > 0) & (weights > 0)
     idf = 1 + np.log((1 + known.sum()) / (1 + np.bincount(counts.indices, minlength=len(slots)))).astype(np.float32)
     values = np.full((len(known), len(targets)), np.nan)

@@ -59,6 +59,7 @@ OF_COPIES = (
     "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
     "pass groups=np.arange(len(y)), else the group of each row"
 )
+WORDS = ["row", "column", "word"]  # columns of `explain_words`
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
@@ -206,7 +207,7 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
 
     def _coded(self, X, reset, learning, of_table):
-        """X with numbers in place of dates, texts and ids, and codes of categories; when learning, new levels get one."""
+        """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
         X = as_table(X)
         if isinstance(X, pd.DataFrame):
             check_different_names(X)
@@ -228,7 +229,9 @@ class Estimator(Saveable, BaseEstimator):
         self.__dict__.pop("_columns", None)
         names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
         if names_texts and (issparse(X) or not of_table):
-            raise ValueError("text_features: expected 'auto' or None in partial_fit, with negatives=False and for sparse X")
+            raise ValueError(
+                "text_features: expected 'auto' or None in partial_fit, with negatives=False and for sparse X"
+            )
         if getattr(X, "ndim", 2) != 2:
             return []
         if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
@@ -253,7 +256,7 @@ class Estimator(Saveable, BaseEstimator):
         if heads == 0 and columns.of_kind(TEXT):
             warnings.warn(f"X: texts are left out, because there are {MANY_CLASSES} classes or more", stacklevel=3)
         if len(columns.owners) == 0:
-            raise ValueError("X: expected a column to learn from, got ids, constant dates and the like alone")
+            raise ValueError("X: expected a column to learn from, got ids and other columns that are left out")
         return self._made_from(numbers, X), columns.words(as_table(X)) if heads else {}
 
     def _with_new(self, levels, column):
@@ -330,6 +333,30 @@ class Estimator(Saveable, BaseEstimator):
         if explain is None:
             raise ValueError("novelty: expected a model trained by `fit`, got `partial_fit` or negatives=False")
         return self._summed(explain(samples).T)
+
+    def explain_words(self, X: Any) -> pd.DataFrame:
+        """Contributions of words and pairs of words; those of a text add up to its contribution in `explain`.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        words : DataFrame
+            A row for each word that was learned of each text, with the columns "row" (a number), "column" (a name or
+            number), "word", and "contribution", or one for each class or target.
+        """
+        samples, table = self._samples(X), as_table(X)
+        contributions, _ = self.learner_.explain(samples)
+        columns = self._columns or Columns([])
+        found = columns.words_of(table, samples.T, contributions)
+        names = vars(self).get("feature_names_in_", range(self.n_features_in_))
+        words = pd.DataFrame([(row, names[column], word) for row, column, word, _ in found], columns=WORDS)
+        count = len(contributions)
+        outputs = ["contribution"] if count == 1 else vars(self).get("classes_", range(count))
+        of_words = np.array([of_word for *_, of_word in found]).reshape(-1, count)
+        return words.join(pd.DataFrame(of_words, columns=[*outputs]))
 
     def _summed(self, contributions):  # (..., D) -> (..., F)
         return contributions if self._columns is None else self._columns.summed(contributions)
@@ -418,7 +445,7 @@ class Estimator(Saveable, BaseEstimator):
             # Networks of variances learn from what those of means left out, so these leave out all that they can.
             left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
             owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
-            texts={column: (self._columns.columns[column].of_characters, counts) for column, counts in words.items()},
+            texts=words,
         )
         training = Training(
             passes=settings["n_epochs"],

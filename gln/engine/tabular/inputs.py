@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import issparse
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, Samples, chunks, dense, spread
@@ -32,7 +32,7 @@ from gln.engine.preprocessing.basis_expansion import (
 )
 from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.preprocessing.texts import TextModel, fit_text
+from gln.engine.preprocessing.texts import TextModel, Words, fit_text
 from gln.engine.saving import bad, checked, saved
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
@@ -110,7 +110,7 @@ class TrainingTable(NamedTuple):
     outputs: int  # the number of classes or targets
     left_out: int  # how many folds networks leave out
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
-    texts: Mapping[int, tuple[bool, csr_array]]  # by the user's column: whether of characters, and counts (N, slots)
+    texts: Mapping[int, Words]  # by the user's column, (N, S)
 
     @property
     def has_many_classes(self) -> bool:
@@ -153,7 +153,7 @@ class TableInputs(NamedTuple):
 def with_texts(
     table: TrainingTable, y: np.ndarray, folds: np.ndarray, counted: np.ndarray
 ) -> tuple[TrainingTable, dict[int, TextModel]]:
-    """The table with what is predicted from texts, out of fold, and the models of these; shapes as for `table_inputs`."""
+    """The table with what is predicted from texts, out of fold, and their models; shapes as for `table_inputs`."""
     if not table.texts:
         return table, {}
     X, count, models = np.array(table.X, np.float64), table.X.shape[0], {}
@@ -161,8 +161,8 @@ def with_texts(
     targets, of_samples = np.zeros((len(y), count)), np.zeros(count, int)
     targets[:, table.indices], of_samples[table.indices] = y, folds
     weights = np.bincount(table.indices, table.step_sizes, count)
-    for column, (of_characters, counts) in table.texts.items():
-        models[column], values = fit_text(counts, of_characters, targets, weights, of_samples, counted)
+    for column, words in table.texts.items():
+        models[column], values = fit_text(words, targets, weights, of_samples, counted)
         X[:, table.owners == column] = values
     return table._replace(X=X), models
 
