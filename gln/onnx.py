@@ -84,14 +84,15 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: the model is of another kind, is not fitted, learned a stream by `partial_fit` alone, has a
-            `base_predictor` or `negatives=False`, has levels or classes that the file's types cannot hold or tell
-            apart, such as 1 and "1", has numbers that float32 rounds by more than a thousandth of their standard
-            deviation, has a feature whose name an input cannot have, or is larger than the 2 GiB that an ONNX file can
-            hold.
+            `base_predictor` or `negatives=False`, has dates, texts or ids among its columns, has levels or classes that
+            the file's types cannot hold or tell apart, such as 1 and "1", has numbers that float32 rounds by more than
+            a thousandth of their standard deviation, has a feature whose name an input cannot have, or is larger than
+            the 2 GiB that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
         check_is_fitted(model)
+        _check_columns(model)
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model, _inputs(graph, model))
         _check_rounding(model)
@@ -218,6 +219,14 @@ def _inputs(g: Graph, estimator: Any) -> list[Input]:
     return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in zip(names, kinds, strict=True)]
 
 
+def _check_columns(estimator: Any) -> None:
+    """Raise ValueError, naming the column, for dates, texts and ids, which a file cannot read."""
+    kinds = estimator.columns_["treated as"]
+    for name, kind in kinds[~kinds.isin(["number", "category"])].items():
+        expected = "numbers and categories; drop the column, or convert it to numbers before fitting"
+        raise _bad("model", expected, f"column {name!r}, which is treated as {kind}")
+
+
 def _check_rounding(estimator: Any) -> None:
     """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
     featurizer, names = estimator.learner_.featurizer, _names(estimator)
@@ -339,6 +348,7 @@ def _check_outputs(operator: Any) -> None:
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add an estimator to the graph that skl2onnx makes of a pipeline."""
     g, model = Graph(scope.get_unique_variable_name("gln") + "_"), operator.raw_operator
+    _check_columns(model)
     kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
     inputs, names = [], [output.onnx_name for output in operator.outputs]
     for given in operator.inputs:

@@ -25,6 +25,7 @@ from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import Model
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import Classes, Numbers, Targets, sum_to_one
+from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular.checks import (
@@ -133,8 +134,15 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     verbose : bool or int, default=False
         Whether `fit` shows a progress bar, with the score of what networks left out after each pass.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
-        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
-        an array-like holds a mask, column numbers or names. None takes all features as numbers.
+        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame
+        that `fit` does not find to be dates, texts or ids; an array-like holds a mask, column numbers or names. None
+        takes all features as numbers.
+    text_features : "auto", array-like or None, default="auto"
+        Which features are texts, of which `fit` learns words: "auto" takes string columns whose values are mostly
+        several words and mostly different; an array-like holds a mask, column numbers or names. `fit` warns of what
+        "auto" took for texts. A text becomes what ridge regression predicts from its words and pairs of words, one
+        column per class or target, for the rows of `fit` out of fold. With None, and in `partial_fit` alone, texts are
+        categories; with 100 classes or more they are left out.
     negatives : bool, default=True
         Whether a class also learns which samples are of other classes. With False, each class learns from its own
         samples alone: its mean, its covariance, its levels of categories, and one network (or `n_networks`), which
@@ -151,6 +159,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
+    columns_ : DataFrame
+        What each feature was taken for (a number, a category, dates, text or an id), what it becomes, and what told it.
     categories_ : dict
         For each category, by column number, the codes of its levels.
     n_iter_ : int
@@ -201,6 +211,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         random_state: Any = None,
         verbose: bool | int = False,
         categorical_features: Any = "from_dtype",
+        text_features: Any = "auto",
         negatives: bool = True,
     ) -> None:
         self.layer_sizes = layer_sizes
@@ -218,6 +229,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         self.random_state = random_state
         self.verbose = verbose
         self.categorical_features = categorical_features
+        self.text_features = text_features
         self.negatives = negatives
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNClassifier:
@@ -246,16 +258,19 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         """
         with undone_after(BaseException, self):
             labels = y
-            X, y, weights, learned = with_weight(X, y, sample_weight, ignored_classes(self.class_weight))
-            X, y = self._checked(X, y, reset=True)
+            table, y, weights, learned = with_weight(X, y, sample_weight, ignored_classes(self.class_weight))
+            X, y = self._checked(table, y, reset=True, of_table=self.negatives)
             labels = column_or_1d(labels)
             check_labels(labels)
             classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
             numbers, groups = np.searchsorted(classes, y), numbered_groups(groups, learned, len(y))
             weighted = with_class_weights(self.class_weight, numbers, classes, weights)
+            X, words = self._made_for(
+                0 if len(classes) >= MANY_CLASSES else len(classes) - (len(classes) == 2), X, table
+            )
             indices, step_sizes = indices_of_table(X, numbers, weighted, self.shuffle)
             if self.negatives:
-                samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes, groups)
+                samples, predicted = self._learn_table(_losses(classes), X, words, numbers, indices, step_sizes, groups)
                 p, weights = sum_to_one(predicted).T, np.ones(len(y)) if weights is None else weights
                 weights = representing(numbers, weights, samples)
                 self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
@@ -330,6 +345,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)
+        contributions = self._summed(contributions)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
     kept = Estimator.kept | {"classes_": np.ndarray, "learner_": (TableModel, StreamModel, ClassDensityClassifier)}
@@ -408,11 +424,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         fast ones; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25 (fast); see `gln.rates.stream_rate`. The
         steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
     n_epochs, early_stopping, batch_size, shuffle
-    backend, n_jobs, random_state, verbose, categorical_features
+    backend, n_jobs, random_state, verbose, categorical_features, text_features
 
     Attributes
     ----------
-    n_features_in_, feature_names_in_, categories_, n_iter_
+    n_features_in_, feature_names_in_, columns_, categories_, n_iter_
     oob_score_ : float
         R² of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's random
         forests, only those that left out a sample predict it.
@@ -464,6 +480,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         random_state: Any = None,
         verbose: bool | int = False,
         categorical_features: Any = "from_dtype",
+        text_features: Any = "auto",
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
@@ -481,6 +498,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         self.random_state = random_state
         self.verbose = verbose
         self.categorical_features = categorical_features
+        self.text_features = text_features
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
@@ -497,12 +515,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             As in `GLNClassifier.fit`.
         """
         with undone_after(BaseException, self):
-            X, y, weights, learned = with_weight(X, y, sample_weight)
-            X, targets, shape = self._numbers_of(X, y, reset=True)
+            table, y, weights, learned = with_weight(X, y, sample_weight)
+            X, targets, shape = self._numbers_of(table, y, reset=True, of_table=True)
+            X, words = self._made_for(len(targets), X, table)
             groups = numbered_groups(groups, learned, X.shape[0])
             indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
             losses = self._losses(len(targets))
-            samples, predicted = self._learn_table(losses, X, targets, indices, step_sizes, groups)
+            samples, predicted = self._learn_table(losses, X, words, targets, indices, step_sizes, groups)
             self.targets_shape_, weights = shape, None if weights is None else weights[samples]
             self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
             self.oob_score_ = _score_of(r2_score, targets[:, samples].T, predicted.T, weights)
@@ -600,7 +619,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)  # (T, N, F), (T, N)
-        contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
+        contributions, constant = self._summed(contributions).swapaxes(0, 1), constant.T
+        shape = (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
     kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
@@ -650,9 +670,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
         return predicted.T.reshape(-1, *self.targets_shape_)
 
-    def _numbers_of(self, X, y, reset):
+    def _numbers_of(self, X, y, reset, of_table=False):
         """Validated X (N, F) and targets (T, N), and the shape of a sample's targets."""
-        X, y = self._checked(X, y, reset, multi_output=True)
+        X, y = self._checked(X, y, reset, of_table, multi_output=True)
         if not isinstance(self.density, (bool, np.bool_)):
             raise ValueError(f"density: expected True or False, got {self.density!r}")
         try:

@@ -148,6 +148,7 @@ KINDS: dict[str, Kind] = {  # of arguments, by name
     "context_map_size": some(0, 2),
     "backend": some("numba", "numpy"),
     "categorical_features": some("from_dtype", None, odd="[0]; [5]; [True];"),
+    "text_features": some("auto", None, odd="[0]; [5]; [True]; 'words';"),
     "class_weight": some(None, "balanced"),
     "explore": some("counts", "inverse-gap", "epsilon", "greedy"),
     "reward": Kind(lambda random, _: random.random(), functions("r", "np.float64(r);"), (), ODD),

@@ -35,6 +35,12 @@ def as_pandas(X: Any) -> Any:
     return pd.DataFrame(columns)
 
 
+def as_table(X: Any) -> Any:
+    """A table with a shape: a pandas frame in place of a polars one, and an array in place of lists."""
+    X = as_pandas(X)
+    return X if hasattr(X, "shape") else np.asarray(X, object)
+
+
 def is_frame(X: Any) -> bool:
     return isinstance(X, pd.DataFrame)
 
@@ -64,15 +70,21 @@ def column_of(X: Any, place: int) -> pd.Series:
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
-    """The columns of a pandas frame or array that are categories.
+    """The columns of a pandas frame or array that are categories: `chosen` is `categorical_features`."""
+    of_type = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if is_frame(X) else []
+    return chosen_columns("categorical_features", X, chosen, "from_dtype", of_type)
 
-    `chosen` is "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
-    mask (F,), column numbers, or column names of a frame. Anything else raises ValueError.
+
+def chosen_columns(argument: str, X: Any, chosen: Any, default: str, by_default: list[int]) -> list[int]:
+    """The columns of a pandas frame or array that are chosen.
+
+    `chosen` is the word for the default, None for no column, or an array-like: a mask (F,), column numbers, or column
+    names of a frame. Anything else raises ValueError.
     """
     if chosen is None:
         return []
-    if np.array_equal(chosen, "from_dtype"):
-        return [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if is_frame(X) else []
+    if np.array_equal(chosen, default):
+        return by_default
     names, wanted, count = list(getattr(X, "columns", ())), np.asarray(chosen), X.shape[1]
     if wanted.dtype.kind == "b" and wanted.shape == (count,):
         return np.flatnonzero(wanted).tolist()
@@ -80,8 +92,8 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
         return [names.index(name) for name in wanted.tolist()]
     if wanted.ndim == 1 and wanted.dtype.kind in "iu" and ((wanted >= 0) & (wanted < count)).all():
         return wanted.tolist()
-    expected = "'from_dtype', None, or a mask, numbers or names"
-    raise ValueError(f"categorical_features: expected {expected} of the {count} columns of X, got {chosen!r}")
+    expected = f"{default!r}, None, or a mask, numbers or names"
+    raise ValueError(f"{argument}: expected {expected} of the {count} columns of X, got {chosen!r}")
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -92,14 +104,18 @@ def _is_text(column: pd.Series) -> bool:
 
 def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     """A copy of a frame or array with codes in the categorical columns."""
-    coded: Any = X.copy(deep=False) if is_frame(X) else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
-    for column, known in levels.items():
-        codes = codes_of(column_of(X, column), known)
+    return with_columns(X, {column: codes_of(column_of(X, column), known) for column, known in levels.items()})
+
+
+def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
+    """A copy of a frame or array with numbers in some columns."""
+    copy: Any = X.copy(deep=False) if is_frame(X) else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    for column, numbers in values.items():
         if is_frame(X):
-            coded.isetitem(column, codes)
+            copy.isetitem(column, numbers)
         else:
-            coded[:, column] = codes
-    return coded
+            copy[:, column] = numbers
+    return copy
 
 
 def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:

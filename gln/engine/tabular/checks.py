@@ -19,7 +19,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, co
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import MAX_FLOAT
-from gln.engine.preprocessing.category_codes import as_pandas, reads_as_number
+from gln.engine.preprocessing.category_codes import as_table, reads_as_number
 from gln.engine.tabular.folds import FOLDS
 
 
@@ -103,8 +103,7 @@ def with_weight(
         return X, y, None, None
     check_consistent_length(X, y)
     check_targets(y)
-    X = as_pandas(X)
-    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
+    X, y = as_table(X), y if hasattr(y, "shape") else np.asarray(y)
     weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
     weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weights.shape != (X.shape[0],):

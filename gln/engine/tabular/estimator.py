@@ -7,6 +7,7 @@ takes columns.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from numbers import Integral
@@ -27,6 +28,7 @@ from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.category_codes import (
     Levels,
     as_pandas,
+    as_table,
     categorical_columns,
     check_different_names,
     check_no_dates,
@@ -37,6 +39,7 @@ from gln.engine.preprocessing.category_codes import (
     warn_of_numbers,
     with_codes,
 )
+from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other
 from gln.engine.tabular.fit import fit_table
@@ -56,6 +59,7 @@ OF_COPIES = (
     "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
     "pass groups=np.arange(len(y)), else the group of each row"
 )
+WORDS = ["row", "column", "word"]  # columns of `explain_words`
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
@@ -95,9 +99,9 @@ class Estimator(Saveable, BaseEstimator):
         **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}},
         **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
         **{"oob_score_": float, "validation_scores_": np.ndarray},
-        **{"_importances": np.ndarray},
+        **{"_importances": np.ndarray, "_columns": Columns},
     }
-    optional = ("feature_names_in_", *OF_LEFT_OUT)
+    optional = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
     changeable = (
         *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs"),
         *("n_jobs", "random_state", "shuffle", "verbose"),
@@ -105,6 +109,23 @@ class Estimator(Saveable, BaseEstimator):
 
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
+    _columns: Columns | None = None  # None if all columns are numbers and categories
+
+    @property
+    def columns_(self) -> pd.DataFrame:
+        """What the columns of the table are treated as, what they become, and what told it: a row for each column."""
+        check_is_fitted(self)
+        columns, count = self._columns, self.n_features_in_
+        if columns is None:
+            columns = Columns([Column(CATEGORY if place in self.categories_ else NUMBER) for place in range(count)])
+        return columns.shown(vars(self).get("feature_names_in_", range(count)), self.categories_)
+
+    @property
+    def _levels_made(self):
+        """The levels of categories, by number of the column that the networks read."""
+        if self._columns is None:
+            return self.categories_
+        return {int(np.searchsorted(self._columns.owners, column)): codes for column, codes in self.categories_.items()}
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # after an interruption of the first `partial_fit`, other attributes exist
@@ -124,9 +145,14 @@ class Estimator(Saveable, BaseEstimator):
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         shape, classes = vars(self).get("targets_shape_"), vars(self).get("classes_")
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        known = features, {*self.categories_}, 0 if classes is None else len(classes)
-        if self.learner_.sizes({*self.categories_}) != known or (names is not None and names.shape != (features,)):
-            raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes({*self.categories_}))
+        if (columns := self._columns) is not None:
+            columns.check()
+            if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
+                raise bad("columns", f"{features} columns with categories {[*self.categories_]}", columns.columns)
+        made, levels = features if columns is None else len(columns.owners), {*self._levels_made}
+        known = made, levels, 0 if classes is None else len(classes)
+        if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
+            raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
         if classes is not None and not np.array_equal(np.unique(classes), classes):
             raise bad("classes_", "different labels in ascending order", classes)
         heads = 1 if classes is not None else self.learner_.means.heads
@@ -148,21 +174,22 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
         load_backend(self.backend)  # raises an error for unknown names
 
-    def _checked(self, X, y, reset, **checks):
-        """Validated X and y; also checks the parameters."""
+    def _checked(self, X, y, reset, of_table=False, **checks):
+        """Validated X and y; also checks the parameters. With `of_table`, columns may be dates, texts or ids."""
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         if reset:
             self._check_parameters()
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             check_targets(y)
-            X, y = self._numbers(X, y, reset=reset, **checks)
+            table, (X, y) = X, self._numbers(X, y, reset=reset, of_table=of_table, **checks)
+            X = X if reset else self._made_from(X, table)
         self._check_magnitude(X)
         return X, y
 
-    def _numbers(self, X, *y, **checks):
+    def _numbers(self, X, *y, of_table=False, **checks):
         """X, or X and y, as `validate_data` returns them; an error about a value of X names the column."""
-        X = self._coded(X, checks["reset"], learning=len(y) > 0)
+        X = self._coded(X, checks["reset"], learning=len(y) > 0, of_table=of_table)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except (TypeError, ValueError) as error:
@@ -179,16 +206,16 @@ class Estimator(Saveable, BaseEstimator):
             name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
             raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
 
-    def _coded(self, X, reset, learning):
-        """X with categories replaced by codes; when learning, new levels get a code."""
-        X, chosen = as_pandas(X), self.categorical_features
-        X = X if hasattr(X, "shape") else np.asarray(X, object)
+    def _coded(self, X, reset, learning, of_table):
+        """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
+        X = as_table(X)
         if isinstance(X, pd.DataFrame):
             check_different_names(X)
-        check_no_dates(X)
         if reset:
-            found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
-            self.categories_: dict[int, Levels] = {column: {} for column in found}
+            self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
+        if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
+            X = self._columns.as_numbers(X)
+        check_no_dates(X)
         if not self.categories_ or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
             return X  # with categories, `validate_data` rejects it
         if issparse(X):
@@ -196,6 +223,41 @@ class Estimator(Saveable, BaseEstimator):
         if learning:
             self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
         return with_codes(X, self.categories_)
+
+    def _find_columns(self, X, of_table):
+        """Find out what the columns of a table are; returns the categories."""
+        self.__dict__.pop("_columns", None)
+        names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
+        if names_texts and (issparse(X) or not of_table):
+            raise ValueError(
+                "text_features: expected 'auto' or None in partial_fit, with negatives=False and for sparse X"
+            )
+        if getattr(X, "ndim", 2) != 2:
+            return []
+        if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
+            return categorical_columns(X, self.categorical_features)
+        columns = find_columns(X, self.categorical_features, self.text_features)
+        if not columns.are_plain:
+            self._columns = columns
+        return columns.of_kind(CATEGORY)
+
+    def _made_from(self, numbers, X):  # (N, F), (N, F) -> (N, D)
+        """The columns that networks read, of a table and its numbers."""
+        if self._columns is None:
+            return numbers
+        self._check_magnitude(numbers)
+        return self._columns.made_from(numbers, as_table(X))
+
+    def _made_for(self, heads, numbers, X):  # -> (N, D), dict
+        """The columns that networks of so many heads read of a table to fit, and counts of words by column."""
+        if self._columns is None:
+            return numbers, {}
+        columns = self._columns = dataclasses.replace(self._columns, heads=heads)
+        if heads == 0 and columns.of_kind(TEXT):
+            warnings.warn(f"X: texts are left out, because there are {MANY_CLASSES} classes or more", stacklevel=3)
+        if len(columns.owners) == 0:
+            raise ValueError("X: expected a column to learn from, got ids and other columns that are left out")
+        return self._made_from(numbers, X), columns.words(as_table(X)) if heads else {}
 
     def _with_new(self, levels, column):
         """The levels of a category, and the new ones in a column."""
@@ -208,17 +270,17 @@ class Estimator(Saveable, BaseEstimator):
         """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
         plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
-        return plain and not self.categories_
+        return plain and not self.categories_ and self._columns is None
 
     def _samples(self, X):  # (N, F), for prediction
         if not hasattr(self, "learner_"):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
         X = as_pandas(X)
         if not self._is_plain(X):
-            names = vars(self).get("feature_names_in_")
+            table, names = X, vars(self).get("feature_names_in_")
             is_known = type(X) is pd.DataFrame and names is not None and X.columns.tolist() == names.tolist()
-            small = small_as_numbers(X, self.categories_) if is_known else None
-            X = self._numbers(X, reset=False) if small is None else small
+            small = small_as_numbers(X, self.categories_) if is_known and self._columns is None else None
+            X = self._made_from(self._numbers(X, reset=False), table) if small is None else small
         self._check_magnitude(X)
         return SampleBatch.of(X.T)
 
@@ -269,18 +331,44 @@ class Estimator(Saveable, BaseEstimator):
         explain = getattr(self.learner_, "explain_novelty", None)
         if explain is None:
             raise ValueError("novelty: expected a model trained by `fit`, got `partial_fit` or negatives=False")
-        return explain(samples).T
+        return self._summed(explain(samples).T)
+
+    def explain_words(self, X: Any) -> pd.DataFrame:
+        """Contributions of words and pairs of words; those of a text add up to its contribution in `explain`.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        words : DataFrame
+            A row for each word that was learned of each text, with the columns "row" (a number), "column" (a name or
+            number), "word", and "contribution", or one for each class or target.
+        """
+        samples, table = self._samples(X), as_table(X)
+        contributions, _ = self.learner_.explain(samples)
+        columns = self._columns or Columns([])
+        found = columns.words_of(table, samples.features.T, contributions)
+        names = vars(self).get("feature_names_in_", range(self.n_features_in_))
+        words = pd.DataFrame([(row, names[column], word) for row, column, word, _ in found], columns=WORDS)
+        count = len(contributions)
+        outputs = ["contribution"] if count == 1 else vars(self).get("classes_", range(count))
+        of_words = np.array([of_word for *_, of_word in found]).reshape(-1, count)
+        return words.join(pd.DataFrame(of_words, columns=[*outputs]))
+
+    def _summed(self, contributions):  # (..., D) -> (..., F)
+        return contributions if self._columns is None else self._columns.summed(contributions)
 
     def _samples_with_new_levels(self, X):  # (N, F)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
         samples = self._samples(X)
         if not self.categories_:
             return samples
-        features, X = np.array(samples.features, np.float64), as_pandas(X)
-        X = X if hasattr(X, "shape") else np.asarray(X, object)
-        for i, levels in self.categories_.items():
+        features, X = np.array(samples.features, np.float64), as_table(X)
+        for (i, levels), made in zip(self.categories_.items(), self._levels_made, strict=True):
             column = column_of(X, i)
-            features[i] = codes_of(column, levels | new_levels(levels, column))
+            features[made] = codes_of(column, levels | new_levels(levels, column))
         return SampleBatch.of(features)
 
     @property
@@ -304,7 +392,7 @@ class Estimator(Saveable, BaseEstimator):
                     "feature_importances_: expected a model that was just fitted to a table of at most 1,000 features, "
                     "or one that was saved after reading them; got one without left-out samples"
                 )
-            self._importances = left_out.importances()
+            self._importances = left_out.importances(self.n_features_in_)
         return self._importances
 
     def _forget_left_out(self):
@@ -331,8 +419,8 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _learn_table(self, losses, X, targets, indices, step_sizes, groups):
-        """Learn a table (N, F) from scratch. Returns samples that some networks left out, and what these predict there.
+    def _learn_table(self, losses, X, words, targets, indices, step_sizes, groups):
+        """Learn a table (N, D) from scratch. Returns samples that some networks left out, and what these predict there.
 
         Shapes: targets (N,) or (T, N), (V,), (V,) or None, (N,) or None -> (n,), (C, n).
         """
@@ -351,10 +439,12 @@ class Estimator(Saveable, BaseEstimator):
             targets=targets[..., indices],
             step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
             groups=groups[indices],
-            levels={column: len(codes) for column, codes in self.categories_.items()},
+            levels={column: len(codes) for column, codes in self._levels_made.items()},
             outputs=classes or len(targets),
             # Networks of variances learn from what those of means left out, so these leave out all that they can.
             left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
+            owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
+            texts=words,
         )
         training = Training(
             passes=settings["n_epochs"],
@@ -368,6 +458,8 @@ class Estimator(Saveable, BaseEstimator):
         networks = settings["n_networks"]
         fitted = fit_table(table, self._config(settings), networks, losses, training, self.random_state)
         self.learner_: Any = fitted.model
+        if self._columns is not None:
+            self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
         self.n_iter_, self.validation_scores_ = len(fitted.scores), fitted.scores
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
@@ -377,7 +469,7 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
-        samples, categorical = SampleBatch.of(X.T), self.categories_.keys()
+        samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
         predicted = learner.learn(samples, targets, step_sizes, self.batch_size, categorical, predicts)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples

@@ -21,9 +21,10 @@ from gln.engine.model.targets import Classes, Numbers, Targets
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.surgery import set_initial_logits
+from gln.engine.preprocessing.texts import TextModel
 from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, logits_of_rates
 from gln.engine.tabular.importance import LeftOutRows
-from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs
+from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs, with_texts
 from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
     OutOfFold,
@@ -44,6 +45,7 @@ class FittedTable(NamedTuple):
     """What `fit_table` learned."""
 
     model: TableModel
+    texts: dict[int, TextModel]  # by the user's column
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
     scores: np.ndarray  # (P,), for rows that were left out, after each pass
     samples: np.ndarray  # (n,), the samples of these rows
@@ -67,6 +69,7 @@ def fit_table(
     y, targets = standardised_targets(table)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
+    table, texts = with_texts(table, y, folds, counted)
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:
@@ -84,6 +87,7 @@ def fit_table(
     estimates = cross_fitted(model.means, jobs, outputs[-1], inputs)
     return FittedTable(
         model,
+        texts,
         learning_rate=rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],

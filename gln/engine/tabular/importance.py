@@ -28,6 +28,7 @@ class LeftOutRows(NamedTuple):
     """Some rows of a table that networks left out, and these networks."""
 
     X: np.ndarray  # (n, F), with codes for categories
+    owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
     inputs: TableInputs  # what networks read of them
     targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers
     ensemble: Ensemble
@@ -43,17 +44,16 @@ class LeftOutRows(NamedTuple):
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
         inputs = inputs.only(rows)._replace(step_sizes=weights)
-        return cls(dense(table.X[table.indices[rows]]), inputs, targets, ensemble, kept)
+        return cls(dense(table.X[table.indices[rows]]), table.owners, inputs, targets, ensemble, kept)
 
-    def importances(self) -> np.ndarray:  # (F,)
-        """By how much the score falls if a feature is shuffled: the log-loss that is added, or the R² that is lost."""
+    def importances(self, columns: int) -> np.ndarray:
+        """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
+        that is added, or the R² that is lost."""
         rng, count = np.random.default_rng(0), len(self.X)
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_TIMES))
         orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
-        shuffled = [
-            np.mean([self._score(self._shuffled(feature, order)) for order in orders])
-            for feature in range(self.X.shape[1])
-        ]
+        made = [np.flatnonzero(self.owners == column) for column in range(columns)]
+        shuffled = [np.mean([self._score(self._shuffled(features, order)) for order in orders]) for features in made]
         return best - np.array(shuffled)
 
     def _score(self, inputs: TableInputs) -> float:
@@ -62,21 +62,21 @@ class LeftOutRows(NamedTuple):
         combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
         return score(self.ensemble.config, combined, self.targets[..., rows], inputs.step_sizes[rows])
 
-    def _shuffled(self, feature: int, order: np.ndarray) -> TableInputs:
-        """What networks read if rows have the value that a feature has in other rows.
+    def _shuffled(self, chosen: np.ndarray, order: np.ndarray) -> TableInputs:
+        """What networks read if rows have the values that some features have in other rows.
 
-        Means of its bins go with the value: those of the model would have counted the row's own target. Pairs of bins
-        are looked up in the model.
+        Means of their bins go with the values: those of the model would have counted the row's own target. Pairs of
+        bins, of which one is of another feature, are looked up in the model.
         """
         inputs, featurizer = self.inputs, self.inputs.featurizer
         columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, getattr(featurizer, "bin_means", None)
-        of_feature = featurizer.feature_of_columns == feature
+        of_feature = np.isin(featurizer.feature_of_columns, chosen)
         columns[:, of_feature] = columns[order][:, of_feature]
         if of_rows is None or of_model is None:
             return inputs._replace(columns=columns)
         features, samples = of_model.features, self.X.T.copy()
-        samples[feature] = samples[feature, order]
-        is_read, is_alone = (features == feature).any(axis=1), (features == feature).all(axis=1)
+        samples[chosen] = samples[chosen][:, order]
+        is_read, is_alone = np.isin(features, chosen).any(axis=1), np.isin(features, chosen).all(axis=1)
         bin_means = np.where(is_read, of_model.transform(samples).T, of_rows)
         bin_means[:, is_alone] = of_rows[order][:, is_alone]
         return inputs._replace(columns=columns, bin_means=bin_means)

@@ -32,6 +32,7 @@ from gln.engine.preprocessing.basis_expansion import (
 )
 from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.preprocessing.texts import TextModel, Words, fit_text
 from gln.engine.saving import bad, saved
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
@@ -108,6 +109,8 @@ class TrainingTable(NamedTuple):
     levels: Mapping[int, int]  # how many levels each category has, by feature
     outputs: int  # the number of classes or targets
     left_out: int  # how many folds networks leave out
+    owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
+    texts: Mapping[int, Words]  # by the user's column, (N, S)
 
     @property
     def has_many_classes(self) -> bool:
@@ -145,6 +148,27 @@ class TableInputs(NamedTuple):
 
     def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
+
+
+def with_texts(
+    table: TrainingTable, y: np.ndarray, folds: np.ndarray, counted: np.ndarray
+) -> tuple[TrainingTable, dict[int, TextModel]]:
+    """The table with what is predicted from texts, out of fold, and their models; shapes as for `table_inputs`."""
+    if not table.texts:
+        return table, {}
+    X, count, models = np.array(table.X, np.float64), table.X.shape[0], {}
+    y = y if y.ndim == 2 else one_hot(y, table.outputs)
+    targets, of_samples = np.zeros((len(y), count)), np.zeros(count, int)
+    targets[:, table.indices], of_samples[table.indices] = y, folds
+    weights = np.bincount(table.indices, table.step_sizes, count)
+    for column, words in table.texts.items():
+        models[column], values = fit_text(words, targets, weights, of_samples, counted)
+        X[:, table.owners == column] = values
+    return table._replace(X=X), models
+
+
+def one_hot(classes: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (C, V), or (1, V) for two classes
+    return (classes == np.arange(count)[(1 if count == 2 else 0) :, None]).astype(np.float64)
 
 
 def rows_of(table: Matrix, indices: np.ndarray) -> Matrix:  # (N, D), (n,) -> (n, D)

@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from gln.engine.preprocessing.dates import MICROSECONDS
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.namespaces import Namespaces, Sample
-from gln.stream.formats.timestamps import MICROSECONDS
 
 try:
     import pyarrow as pa

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from gln.engine.preprocessing.dates import cycles_of, days_of, features_of, known_cycles
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.timestamps import cycles_of, days_of, features_of, known_cycles
 
 __all__ = ["ColumnTypes", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 

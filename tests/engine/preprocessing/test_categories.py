@@ -270,7 +270,7 @@ def test_frames_of_polars():
     np.testing.assert_array_equal(model.predict_proba(given), expected.predict_proba(frame))
     dated = given.with_columns(day=datetime.date(2020, 1, 1))
     with pytest.raises(ValueError, match="dates or times in column 'day'"):
-        GLNClassifier(**SMALL).fit(dated, y)
+        GLNClassifier(**SMALL).partial_fit(dated, y, np.unique(y))
 
 
 @pytest.mark.slow
@@ -347,13 +347,16 @@ def test_samples_of_a_stream_count_by_their_weights():
         pytest.param(300 * [datetime.date(2020, 1, 1)], id="objects"),
     ],
 )
-def test_dates_are_refused_by_name(days):
+def test_dates_are_refused_by_name_where_they_were_numbers_and_in_streams(days):
     frame, y = table()
-    model = GLNClassifier(**SMALL).fit(frame, y)
-    for call in (lambda: GLNClassifier().fit(frame.assign(x=days), y), lambda: model.predict(frame.assign(x=days))):
+    model, classes = GLNClassifier(**SMALL).fit(frame, y), np.unique(y)
+    for call in (
+        lambda: GLNClassifier().partial_fit(frame.assign(x=days), y, classes),
+        lambda: GLNClassifier(negatives=False).fit(frame.assign(x=days), y),
+        lambda: model.predict(frame.assign(x=days)),
+    ):
         with pytest.raises(ValueError, match="got dates or times in column 'x'; convert them to numbers, such as days"):
             call()
-    model.fit(frame.assign(x=pd.Series(days).astype(str)), y)
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])

@@ -1,0 +1,252 @@
+"""What each column of a table is, decided once: numbers, a category, dates, texts, or ids, which are left out.
+
+Numbers and categories stay one column each. Dates become the parts of them that vary, and texts what a linear model
+predicts from their words, one column per head.
+
+Shapes: N rows, F columns of the table, D columns made from them.
+"""
+# ruff: noqa: N803 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gln.engine.preprocessing.category_codes import (
+    categorical_columns,
+    chosen_columns,
+    column_of,
+    is_frame,
+    reads_as_number,
+    with_columns,
+)
+from gln.engine.preprocessing.dates import (
+    AMBIGUOUS,
+    FORMATS,
+    PARTS,
+    days_in,
+    format_of,
+    is_date,
+    part_of,
+    varying_parts,
+    zone_of,
+)
+from gln.engine.preprocessing.texts import TextModel, Words, counts_of, has_no_spaces
+from gln.engine.saving import bad, saved
+
+NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
+FEWEST_IDS = 50  # rows, or chance makes values differ
+FEWEST_WORDS, DISTINCT, TYPICAL = 3, 0.5, 1000  # of a text, of a column of them, and rows that tell
+LONGEST_WORD = 25  # characters, of a language that separates words
+CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
+ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
+AS_CATEGORY = "give it the dtype 'category' to make it a category"
+
+
+@saved(kind=str, told_by=str, form=(str, None), zone=(str, None), parts=[str], of_characters=bool)
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What a column is."""
+
+    kind: str = NUMBER
+    told_by: str = "its type"
+    form: str | None = None  # of dates that come as text
+    zone: str | None = None  # of clocks, for dates that have one
+    parts: list[str] = dataclasses.field(default_factory=list)  # of dates, that vary
+    of_characters: bool = False  # whether texts are of a language without spaces
+
+
+@saved(columns=[Column], heads=int, texts={int: TextModel})
+@dataclasses.dataclass
+class Columns:
+    """What all columns of a table are, and what they become."""
+
+    columns: list[Column]  # F
+    heads: int = 0  # columns that each text becomes
+    texts: dict[int, TextModel] = dataclasses.field(default_factory=dict)  # by column, once they are fitted
+
+    @property
+    def are_plain(self) -> bool:
+        return all(column.kind in (NUMBER, CATEGORY) for column in self.columns)
+
+    def of_kind(self, kind: str) -> list[int]:
+        return [place for place, column in enumerate(self.columns) if column.kind == kind]
+
+    @property
+    def owners(self) -> np.ndarray:  # (D,)
+        """The column of the table that each column is made from."""
+        widths = {ID: [], TEXT: range(self.heads)}
+        made = [column.parts if column.kind == DATE else widths.get(column.kind, [0]) for column in self.columns]
+        return np.arange(len(made)).repeat([len(columns) for columns in made])
+
+    def check(self) -> None:
+        """Raise ValueError unless the parts, of a file, fit together."""
+        are_known = all(column.form in (None, *FORMATS) and {*column.parts} <= {*PARTS} for column in self.columns)
+        sizes = {len(model.offset) for model in self.texts.values()}
+        if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
+            raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
+
+    # ---- Tables ----------------------------------------------------------------------------------------------------
+
+    def as_numbers(self, X: Any) -> Any:
+        """A table (N, F) with days in place of dates, hashes in place of texts, and 0 in place of ids."""
+        values: dict[int, Any] = {}
+        for place, column in enumerate(self.columns):
+            if column.kind == DATE:
+                values[place] = days_in(column_of(X, place), column.form, column.zone)
+            elif column.kind == TEXT:
+                values[place] = _hashes(column_of(X, place))
+            elif column.kind == ID:
+                values[place] = np.zeros(len(X))
+        return with_columns(X, values)
+
+    def words(self, X: Any) -> dict[int, Words]:
+        """The words of the texts of a table, by column."""
+        kinds = {place: self.columns[place].of_characters for place in self.of_kind(TEXT)}
+        return {place: Words(kind, counts_of(column_of(X, place), kind)) for place, kind in kinds.items()}
+
+    def made_from(self, numbers: np.ndarray, X: Any) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
+        """The columns made from a table and its numbers; before texts are fitted, hashes stand for them."""
+        made: list[np.ndarray] = []
+        for place, column in enumerate(self.columns):
+            values = numbers[:, place : place + 1]
+            if column.kind == DATE:
+                made += [part_of(part, values[:, 0])[:, None] for part in column.parts]
+            elif column.kind == TEXT:
+                model = self.texts.get(place)
+                made.append(
+                    values.repeat(self.heads, axis=1) if model is None else model.transform(column_of(X, place))
+                )
+            elif column.kind != ID:
+                made.append(values)
+        return np.concatenate([numbers[:, :0], *made], axis=1)
+
+    def summed(self, of_made: np.ndarray) -> np.ndarray:  # (..., D) -> (..., F)
+        """What belongs to the columns made from a table, summed by column of the table."""
+        sums = np.zeros((*of_made.shape[:-1], len(self.columns)))
+        np.add.at(np.moveaxis(sums, -1, 0), self.owners, np.moveaxis(of_made, -1, 0))
+        return sums
+
+    def words_of(self, X: Any, made: np.ndarray, contributions: np.ndarray) -> list[tuple[int, int, str, np.ndarray]]:
+        """Row, column, word and contributions (C,) of each word of a table's texts.
+
+        Shapes: (N, F), the columns made from it (N, D), and the contributions of these (C, N, D).
+        """
+        found = []
+        for place, model in self.texts.items():
+            owned = self.owners == place
+            for row, text in enumerate(column_of(X, place).tolist()):
+                words, changes, shares = model.words(text)
+                of_words = model.divided(contributions[:, row, owned], made[row, owned], changes, shares)
+                found += [(row, place, *pair) for pair in zip(words, of_words, strict=True)]
+        return found
+
+    def shown(self, names: Sequence[Any], levels: Mapping[int, Mapping]) -> pd.DataFrame:
+        """A table for people: a row for each column."""
+        becomes = []
+        for place, column in enumerate(self.columns):
+            texts = f"what its words predict ({self.heads})" if self.heads else "nothing: too many classes"
+            of_kind = {
+                NUMBER: "itself",
+                ID: "nothing",
+                TEXT: texts,
+                DATE: ", ".join(column.parts) or "nothing: constant",
+            }
+            becomes.append(of_kind.get(column.kind, f"a category of {len(levels.get(place, ()))} levels"))
+        kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
+        index = pd.Index(names, name="column")
+        return pd.DataFrame({"treated as": kinds, "becomes": becomes, "told by": told_by}, index=index)
+
+
+def _hashes(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), below 1
+    texts = column.astype(object)
+    hashes = pd.util.hash_array(texts.map(str, na_action="ignore").fillna("").to_numpy(object)) / 2.0**64
+    return np.where(texts.isna(), np.nan, hashes)
+
+
+# ---- Finding out -----------------------------------------------------------------------------------------------------
+
+
+def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
+    """What the columns of a dense table are, with a warning of what was told by values or names.
+
+    `categorical` and `text` are the estimators' `categorical_features` and `text_features`.
+    """
+    categories = categorical_columns(X, categorical)
+    texts = chosen_columns("text_features", X, text, "auto", [])
+    is_auto, named = isinstance(text, str), not isinstance(categorical, str) and categorical is not None
+    if both := [*{*categories} & {*texts}] if named else []:
+        raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
+    columns, notes = [], dict[str, list[str]]()
+    for place in range(X.shape[1]):
+        column = column_of(X, place)
+        if place in texts:
+            found = Column(TEXT, "text_features", of_characters=_is_of_characters(column))
+        elif named and place in categories:
+            found = Column(CATEGORY, "categorical_features")
+        else:
+            found = _found(column, is_frame(X) and X.shape[1] > 1, is_auto) or Column()
+            found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
+        is_constant = found.kind == DATE and not found.parts
+        if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):
+            notes.setdefault(_note(found), []).append(repr(column.name))
+        columns.append(found)
+    for note, names in notes.items():
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        warnings.warn(f"X: {note.format(shown)}", UserWarning, stacklevel=2)
+    return Columns(columns)
+
+
+def _note(column: Column) -> str:
+    if column.kind == DATE and not column.parts:
+        return "{} is left out, because all of its dates are equal"
+    if column.kind == DATE:
+        return f"{{}} becomes dates, read as {column.form}; {AS_CATEGORY}"
+    if column.kind == TEXT:
+        return f"{{}} becomes texts, of which words are learned; {AS_CATEGORY}, or name all texts in text_features"
+    if column.kind == CATEGORY:
+        return "{} may be dates, but it cannot be told if day or month is first; convert it by pandas.to_datetime"
+    return f"{{}} is left out, because it names rows; convert it to float to make it a number, or {AS_CATEGORY}"
+
+
+def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
+    """A column that is dates, texts or ids, or None."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "bfc":
+        return None
+    if is_date(column):
+        zone = zone_of(column)
+        return Column(DATE, zone=zone, parts=varying_parts(days_in(column, zone=zone)))
+    if column.dtype.kind in "iu":
+        name = CAPITAL.sub("_", str(column.name)).lower()
+        is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
+        return Column(ID, "its name, and whole numbers that are all different") if is_id else None
+    texts = column.dropna()
+    if len(texts) == 0 or not all(type(text) is str for text in texts):
+        return None
+    if (form := format_of(texts)) == AMBIGUOUS:
+        return Column(CATEGORY, "its values")
+    if form is not None:
+        return Column(DATE, "its values", form=form, parts=varying_parts(days_in(column, form)))
+    counts = texts[:: -(-len(texts) // TYPICAL)].map(lambda text: len(text.split()))
+    share, of_characters = texts.nunique() / len(texts), _is_of_characters(texts)
+    if (
+        has_texts
+        and share >= DISTINCT
+        and len(texts) >= FEWEST_IDS
+        and (of_characters or counts.median() >= FEWEST_WORDS)
+    ):
+        return Column(TEXT, "its values", of_characters=of_characters)
+    is_id = has_ids and share == 1 and len(texts) >= FEWEST_IDS and counts.max() == 1
+    if is_id and not all(reads_as_number(text) for text in texts[:TYPICAL]):
+        return Column(ID, "its values, words that are all different")
+    return None
+
+
+def _is_of_characters(texts: pd.Series) -> bool:
+    return has_no_spaces(str(text) for text in texts.dropna()[:TYPICAL])

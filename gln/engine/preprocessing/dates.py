@@ -1,0 +1,152 @@
+"""Dates and times as numbers.
+
+In a stream, an ISO 8601 column `time` becomes the days since 1970, and for each of its cycles a sine and a cosine:
+`time.hour_sin`, `time.hour_cos`, `time.weekday_sin`, ... An offset such as +02:00 is taken into account; without one,
+times are UTC. In a table, a column becomes the days since 1970 and those of PARTS that vary. Both numbers and cycles:
+trees and bins cut numbers, and linear models follow cycles, which add .014 to R² where seasons and hours act smoothly.
+
+Shapes: N samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["MICROSECONDS", "cycles_of", "days_in", "days_of", "features_of", "format_of", "is_date", "known_cycles"]
+
+CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}  # days that each takes
+PARTS = ("days since 1970", "year", "month", "year_sin", "year_cos", "weekday", "hour", "hour_sin", "hour_cos")
+ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
+MAYBE = re.compile(r".*\d{4}.*")  # a year, or the hour and minute of a zone
+ISO_8601 = "ISO 8601"
+WITH_NUMBERS = ["%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]
+WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
+FORMATS = [ISO_8601, *(date + time for date in WITH_NUMBERS + WITH_NAMES for time in ("", " %H:%M", " %H:%M:%S"))]
+AMBIGUOUS = "day or month first"  # in place of a format
+MICROSECONDS = 86_400_000_000  # of a day
+
+
+def days_of(texts: Sequence[str | None]) -> np.ndarray:  # N -> (N,)
+    """Days since 1970; NaN for None, and for what is no date or time."""
+    given = [text if text is not None and ISO.fullmatch(text) else None for text in texts]  # pandas also takes "now"
+    return _days(pd.to_datetime(pd.Index(given, dtype=object), format="ISO8601", utc=True, errors="coerce"))
+
+
+def _days(times: pd.DatetimeIndex) -> np.ndarray:  # N -> (N,)
+    return np.where(times.isna(), np.nan, times.as_unit("us").asi8 / MICROSECONDS)
+
+
+def cycles_of(days: np.ndarray) -> list[str]:  # (N,) ->
+    """The cycles of a column with these values: of times, or of dates.
+
+    Measured on streams of `benchmarks.stream_data` with a time instead of the hour: the hour lowers the log-loss of
+    weather from .564 to .471 and of electricity from .239 to .210, the weekday that of flights by .003; the year raises
+    two of three. For dates, weekday and year lower the absolute error of births from .737 to .208, the weekday .226.
+    """
+    return ["hour", "weekday"] if (days % 1 > 0).any() else ["weekday", "year"]
+
+
+def known_cycles(known: Mapping[str, bool]) -> dict[str, list[str]]:
+    """The columns that a model reads as timestamps, and their cycles."""
+    found: dict[str, list[str]] = {}
+    for name in known:
+        column, _, part = name.rpartition(".")
+        cycle = part.removesuffix("_sin")
+        if cycle != part and cycle in CYCLES and known.get(column) is False:
+            found.setdefault(column, []).append(cycle)
+    return found
+
+
+def features_of(name: str, days: np.ndarray, cycles: Iterable[str]) -> dict[str, np.ndarray]:  # (N,) -> (N,) each
+    """The features of a column of timestamps, by name."""
+    features = {name: days}
+    for cycle in cycles:
+        sine, cosine = sine_and_cosine(cycle, days)
+        features |= {f"{name}.{cycle}_sin": sine, f"{name}.{cycle}_cos": cosine}
+    return features
+
+
+def sine_and_cosine(cycle: str, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N,) -> (N,), (N,)
+    angles = 2 * np.pi * (days / CYCLES[cycle] % 1)
+    return np.sin(angles), np.cos(angles)
+
+
+# ---- Columns of tables -----------------------------------------------------------------------------------------------
+
+
+def is_date(column: pd.Series) -> bool:
+    """Whether the type of a column, or of all its values, is one of dates."""
+    if column.dtype.kind == "M" or isinstance(column.dtype, pd.PeriodDtype):
+        return True
+    kinds = ("date", "datetime", "datetime64", "period")
+    return column.dtype.kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in kinds
+
+
+def format_of(texts: pd.Series) -> str | None:
+    """The format in which all of these texts are dates, AMBIGUOUS if 03/04/2020 may be March or April, None if some
+    are no dates."""
+    found: dict[str, np.ndarray] = {}
+    for form in FORMATS if MAYBE.fullmatch(texts.iloc[0]) else ():
+        if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:1], texts[:100], texts)):  # soon no date
+            found[form] = _parsed(texts, form)
+    forms, values = [*found], [*found.values()]
+    if any((days != values[0]).any() for days in values):
+        return AMBIGUOUS
+    return forms[0] if forms else None
+
+
+def _parsed(texts: pd.Series, form: str) -> np.ndarray:
+    if form == ISO_8601:
+        return days_of(texts.tolist())
+    return _days(pd.DatetimeIndex(pd.to_datetime(texts, format=form, errors="coerce")))
+
+
+def days_in(column: pd.Series, form: str | None = None, zone: str | None = None) -> np.ndarray:  # (N,) -> (N,)
+    """Days since 1970 of a column of dates, or of texts in this format; NaN for what is no date.
+
+    Times of a type with a time zone are those of clocks in `zone`, because hours decide; UTC without it.
+    """
+    column = column.infer_objects()
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    if column.dtype.kind == "M":
+        times = pd.DatetimeIndex(column)
+        return _days(times if times.tz is None else times.tz_convert(zone or "UTC").tz_localize(None))
+    starts = [value.start_time if isinstance(value, pd.Period) else value for value in column.tolist()]
+    texts = [None if pd.isna(value) else str(value) for value in starts]
+    return _parsed(pd.Series(texts, dtype=object), form or ISO_8601)
+
+
+def zone_of(column: pd.Series) -> str | None:
+    zone = getattr(column.infer_objects().dtype, "tz", None)
+    return None if zone is None else str(zone)
+
+
+def part_of(part: str, days: np.ndarray) -> np.ndarray:  # (N,) -> (N,)
+    """One of PARTS of dates, NaN where they are."""
+    times = (np.nan_to_num(days) * MICROSECONDS).round().astype("i8").astype("M8[us]")
+    match part.split("_"):
+        case [cycle, wave]:
+            values = sine_and_cosine(cycle, days)[wave == "cos"]
+        case ["year"]:
+            values = times.astype("M8[Y]").astype(int) + 1970
+        case ["month"]:
+            values = times.astype("M8[M]").astype(int) % 12 + 1
+        case ["weekday"]:
+            values = (np.floor(days) + 3) % 7  # Monday is 0, and 1970 began on a Thursday
+        case ["hour"]:
+            values = (days % 1 * 24).round(6) % 24  # or rounding would make equal hours differ
+        case _:
+            values = days
+    return np.where(np.isnan(days), np.nan, values)
+
+
+def varying_parts(days: np.ndarray) -> list[str]:  # (N,) ->
+    """The PARTS that vary among dates; cycles of a year only where months do."""
+    known = days[~np.isnan(days)]
+    vary = {part for part in PARTS if len(np.unique(part_of(part, known))) > 1}
+    return [part for part in PARTS if part in vary and ("month" in vary or not part.startswith("year_"))]
