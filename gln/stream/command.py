@@ -24,7 +24,6 @@ EXAMPLES = """examples:
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
   gln-stream prices.csv --target price --quantiles .05,.95 --metrics figures.jsonl
   gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
-  gln-stream ratings.csv --target liked --test next.csv
 """
 
 
@@ -98,7 +97,9 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
     group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
     group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
-    group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
+    group.add_argument(
+        "--predict-only", action="store_true", help="learn nothing; needs --load, and --target for figures"
+    )
 
 
 def _add_learning(group: argparse._ArgumentGroup) -> None:
@@ -133,7 +134,6 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="write those of all classes, too; as classes may appear while it learns, not as CSV then",
     )
-    group.add_argument("--test", metavar="FILE", help="at the end, predict this file, too, and print figures")
     group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines")
     group.add_argument(
         "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
@@ -193,11 +193,10 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
         (options.probabilities and options.predictions is None, "--probabilities needs --predictions"),
         (options.predictions == options.metrics == "-", "--metrics: expected another file than --predictions, got -"),
-        (options.test == "-", "--test: expected a file, got -"),
     ):
         if is_wrong:
             parser.error(message)
-    for name in ("learning_rate", "test", "test_every"):
+    for name in ("learning_rate", "test_every"):
         if options.predict_only and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')}: expected a run that learns, got --predict-only")
     for name in ("save", "predictions", "metrics"):
@@ -214,7 +213,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 def check_files(options: argparse.Namespace) -> None:
     """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
     may_be_same = ("--load", "the input"), ("--save", "--load")
-    names = "test", "load", "save", "predictions", "metrics"
+    names = "load", "save", "predictions", "metrics"
     files = {"the input": options.file} | {f"--{name}": getattr(options, name, None) for name in names}
     streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
     found: dict[Any, str] = {}

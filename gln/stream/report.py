@@ -17,7 +17,6 @@ from gln.stream.metrics.metrics import Metrics
 from gln.stream.metrics.progress import Line, Progress
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
-from gln.stream.scoring import TestFile
 from gln.stream.signals import Signals
 
 __all__ = ["Report"]
@@ -100,7 +99,7 @@ class Report:
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, test: TestFile | None) -> None:
+    def end(self) -> None:
         """Print and write all figures."""
         if self._bar is not None:
             self._bar.close()
@@ -109,11 +108,9 @@ class Report:
             self.print(self.progress.summary())
             values = {**self.progress.totals(), "progressive": _values(self.progress)}
             if self._held_out is not None:
-                self._print_table("held out", self._held_out.figures)
-                values["held_out"] = _values(self._held_out.figures)
-            if test is not None and test.figures is not None:
-                self._print_table(self._options.test, test.figures, test.skipped)
-                values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
+                held_out = self._held_out.figures
+                self.print(f"\nheld out, {held_out.heading(0)}\n{held_out.table()}".rstrip("\n"))
+                values["held_out"] = _values(held_out)
             self._add_metrics("end", values)
 
     def close(self) -> None:
@@ -122,9 +119,6 @@ class Report:
             self._outputs["metrics"].flush()
         for output in self._outputs.values():
             output.close()
-
-    def _print_table(self, title: str, figures: Metrics, bad_lines: int = 0) -> None:
-        self.print(f"\n{title}, {figures.heading(bad_lines)}\n{figures.table()}".rstrip("\n"))
 
     def say(self, text: str) -> None:
         self.print(f"gln-stream: {text}")

@@ -24,7 +24,6 @@ from gln.stream.head import Head
 from gln.stream.learning import are_labels, kind_of, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.predictions import is_json
 from gln.stream.report import Report
-from gln.stream.scoring import TestFile
 from gln.stream.signals import Signals, Stopped
 
 __all__ = ["run"]
@@ -65,9 +64,6 @@ class Run:
         state = self._resumed()
         if options.load:
             self._load(options.load)
-        self._test = TestFile(options, self._target) if options.test else None
-        if self._test is not None:
-            self._test.check(self._model)
         self._report.open(state)
         if state:
             self._report.say(f"going on after {state['figures']['samples']:,} samples")
@@ -127,8 +123,6 @@ class Run:
         with self._signals.handled():
             try:
                 self._take_all()
-                why = self._score_test()
-                status = 2 if why else 0
             except Stopped:  # while predictions were written
                 pass
             except BadLine as bad:
@@ -153,17 +147,6 @@ class Run:
         if self._met < self._line:
             expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
-
-    def _score_test(self) -> str:
-        """Score the test file, if there is one and no signal came; returns what is wrong with it."""
-        if self._test is None or self._model is None or self._signals.received:
-            return ""
-        self._save()
-        try:
-            self._test.score(self._model, self._signals)
-        except ValueError as error:
-            return str(error)
-        return ""
 
     def _chunks(self) -> Iterator[Chunk]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
@@ -268,7 +251,7 @@ class Run:
     def _end(self, why: str) -> None:
         """Save and print all that there is."""
         saved = self._save()
-        self._report.end(self._test)
+        self._report.end()
         if why:
             self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
         self._report.close()

@@ -101,9 +101,8 @@ def test_a_signal_stops_within_a_chunk(form, stops, tmp_path):
     lines = lines_of(form, table(COUNT))
     for number in (20, 100, 101, 180, COUNT - 1):
         lines[number] = "{bad"
-    test = str(written(tmp_path / f"test.{form}", lines_of(form, table(50, seed=1))))
     file = str(written(tmp_path / f"s.{form}", lines))
-    common = [file, *target(form), "--skip-bad", "--test-every", "7", "--test", test]
+    common = [file, *target(form), "--skip-bad", "--test-every", "7"]
 
     def outputs(prefix: str) -> list[str]:
         names = {"--save": "m", "--predictions": "p.csv", "--metrics": "f.jsonl"}
