@@ -150,14 +150,15 @@ def frozen(rows: pd.DataFrame, later: pd.DataFrame, folder: Path) -> dict[str, l
     files = [write(part, folder / f"{name}.vw") for name, part in (("rows", rows), ("later", later))]
     found = {}
     for name, options in (("gln-stream", []), ("gln-stream --fast", ["--fast"])):
-        metrics = folder / "metrics.jsonl"
-        seconds([*gln(files[0]), *options, "--test", str(files[1]), "--metrics", str(metrics)])
-        figures = json.loads(metrics.read_text().splitlines()[-1])["test"]
+        model, metrics = str(folder / "model.gln"), folder / "metrics.jsonl"
+        seconds(gln(files[0], *options, "--save", model))
+        seconds(gln(files[1], "--load", model, "--predict-only", "--metrics", str(metrics)))
+        figures = json.loads(metrics.read_text().splitlines()[-1])["progressive"]
         found[name] = [figures["log_loss"], figures["calibration_error"]]
     for name, options in (("vw", []), ("vw, pairs", PAIRS)) if HAS_VW else ():
-        model, predictions = folder / "model", folder / "predictions"
-        seconds([*VW, "-d", str(files[0]), "-f", str(model), *options])
-        seconds([*VW[:3], "-d", str(files[1]), "-t", "-i", str(model), "-p", str(predictions)])
+        model, predictions = str(folder / "model"), folder / "predictions"
+        seconds([*VW, "-d", str(files[0]), "-f", model, *options])
+        seconds([*VW[:3], "-d", str(files[1]), "-t", "-i", model, "-p", str(predictions)])
         p = np.array([float(line.split()[0]) for line in predictions.read_text().splitlines()])
         found[name] = scores(p, later["y"].to_numpy() == 1)
     return found

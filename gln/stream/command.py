@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
-import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,6 @@ EXAMPLES = """examples:
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
   gln-stream prices.csv --target price --quantiles .05,.95 --metrics figures.jsonl
   gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
-  gln-stream ratings.csv --target liked --test next.csv
 """
 
 
@@ -74,7 +70,7 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
         ("ignore", "that are left out"),
     ):
         group.add_argument(
-            f"--{name}", type=_names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas"
+            f"--{name}", type=names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas"
         )
     group.add_argument("--skip-bad", action="store_true", help="leave out bad lines and count them")
 
@@ -86,9 +82,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="learn numbers. Without it, targets that begin with text, true, false, or whole numbers from -1 to 9 are "
         "classes; --strings with the target's name makes classes of all",
     )
-    group.add_argument(
-        "--quantiles", type=_levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95"
-    )
+    group.add_argument("--quantiles", type=levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95")
     group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
     group.add_argument(
         "--no-negatives",
@@ -98,7 +92,9 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
     group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
     group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
-    group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
+    group.add_argument(
+        "--predict-only", action="store_true", help="learn nothing; needs --load, and --target for figures"
+    )
 
 
 def _add_learning(group: argparse._ArgumentGroup) -> None:
@@ -108,14 +104,14 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
         help="small networks without a slow one: half as fast again, less accurate on numbers",
     )
     group.add_argument(
-        "--layers", type=_sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16"
+        "--layers", type=sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16"
     )
     group.add_argument(
-        "--learning-rate", type=_rate, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
+        "--learning-rate", type=float, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
     )
     group.add_argument(
         "--test-every",
-        type=_at_least(2),
+        type=int,
         metavar="N",
         help="hold out every Nth sample with a target: predict it, and never learn it",
     )
@@ -133,12 +129,11 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="write those of all classes, too; as classes may appear while it learns, not as CSV then",
     )
-    group.add_argument("--test", metavar="FILE", help="at the end, predict this file, too, and print figures")
     group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines")
     group.add_argument(
         "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
     )
-    group.add_argument("--save-every", type=_at_least(1), metavar="N", help="also save it about every N samples")
+    group.add_argument("--save-every", type=int, metavar="N", help="also save it about every N samples")
     group.add_argument(
         "--resume",
         action="store_true",
@@ -147,37 +142,16 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
-def _option(convert: Callable[[str], Any], fits: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
-    """The type of an option: its text is converted, and what does not fit is an error of the command line."""
-
-    def parse(text: str) -> Any:
-        with contextlib.suppress(ValueError):
-            if fits(value := convert(text)):
-                return value
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-
-    return parse
+def levels(text: str) -> tuple[float, ...]:
+    return tuple(sorted(map(float, text.split(","))))
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    return _option(int, lambda number: number >= least, f"a whole number of at least {least}")
-
-
-_levels = _option(
-    lambda text: tuple(sorted(map(float, text.split(",")))),
-    lambda levels: 0 < levels[0] <= levels[-1] < 1,
-    "numbers between 0 and 1, separated by commas",
-)
-_sizes = _option(
-    lambda text: tuple(map(int, text.split(","))),
-    lambda sizes: min(sizes) >= 1,
-    "whole numbers from 1 on, separated by commas",
-)
-_rate = _option(float, lambda rate: 0 < rate < math.inf, "a number above 0")
+def sizes(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -191,30 +165,24 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             "--resume needs --save, and not --load",
         ),
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
+        (options.save_every is not None and options.save_every < 1, "--save-every: expected at least 1"),
+        (options.test_every is not None and options.test_every < 2, "--test-every: expected at least 2"),
         (options.probabilities and options.predictions is None, "--probabilities needs --predictions"),
         (options.predictions == options.metrics == "-", "--metrics: expected another file than --predictions, got -"),
-        (options.test == "-", "--test: expected a file, got -"),
     ):
         if is_wrong:
             parser.error(message)
-    for name in ("learning_rate", "test", "test_every"):
-        if options.predict_only and getattr(options, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')}: expected a run that learns, got --predict-only")
-    for name in ("save", "predictions", "metrics"):
-        if (path := getattr(options, name)) not in (None, "-"):
-            file = Path(path)
-            is_device = name == "save" and file.exists() and not file.is_file()  # which saving would replace
-            if file.is_dir() or not file.parent.is_dir() or is_device:
-                raise ValueError(f"--{name}: expected a file in a folder that exists, got {path!r}")
+    if options.save is not None:
+        file = Path(options.save)
+        if not file.parent.is_dir() or (file.exists() and not file.is_file()):  # a device, which saving would replace
+            raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
     check_files(options)
-    if importlib.util.find_spec("river") is None:
-        raise ImportError('gln-stream needs river: pip install "gated-linear-networks[river]"')
 
 
 def check_files(options: argparse.Namespace) -> None:
     """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
     may_be_same = ("--load", "the input"), ("--save", "--load")
-    names = "test", "load", "save", "predictions", "metrics"
+    names = "load", "save", "predictions", "metrics"
     files = {"the input": options.file} | {f"--{name}": getattr(options, name, None) for name in names}
     streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
     found: dict[Any, str] = {}

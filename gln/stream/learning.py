@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError, safe_open
 
+from gln.engine import saving
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.lines import BadLine
@@ -22,15 +21,6 @@ __all__ = ["are_labels", "kind_of", "loaded", "made", "predict_then_learn", "sam
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
 FAST_LAYERS = (16, 8)  # of --fast
-UNSAID: dict[str, Any] = {
-    "fast": False,
-    "layers": None,
-    "regression": False,
-    "quantiles": None,
-    "density": False,
-    "no_negatives": False,
-    "seed": None,
-}
 
 
 def are_labels(targets: list[Any]) -> bool:
@@ -39,9 +29,8 @@ def are_labels(targets: list[Any]) -> bool:
 
 
 def made(options: argparse.Namespace, are_classes: bool) -> Any:
-    """A new estimator. Raises ValueError for options of the other kind."""
-    seed = 0 if options.seed is None else options.seed
-    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed, "fast": options.fast}
+    """A new estimator. Raises ValueError for options of the other kind, or out of range."""
+    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": options.seed or 0, "fast": options.fast}
     layers = options.layers or (FAST_LAYERS if options.fast else None)
     common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": layers} if layers else {})
     of_others = ("quantiles", "density") if are_classes else ("no_negatives", "probabilities")
@@ -50,8 +39,12 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
         raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
     if are_classes:
-        return GLNClassifier(negatives=not options.no_negatives, **common)
-    return GLNRegressor(quantiles=options.quantiles, density=options.density, **common)
+        common["negatives"] = not options.no_negatives
+    else:
+        common |= {"quantiles": options.quantiles, "density": options.density}
+    kind = GLNClassifier if are_classes else GLNRegressor
+    kind(**common).learn_one({"a": 0.0}, 0)  # raises for options that are wrong, before lines seem to be
+    return kind(**common)
 
 
 def kind_of(model: Any) -> tuple[bool, bool]:
@@ -62,21 +55,17 @@ def kind_of(model: Any) -> tuple[bool, bool]:
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
     """Load an estimator. Raises ValueError if it is not one for streams, or does not match the options."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            kind = json.loads((file.metadata() or {}).get("config", "{}")).get("estimator")
-    except (SafetensorError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: expected a saved model, got a file that cannot be read: {error}") from error
+    kind = saving.read(path)[0].get("estimator")
     if kind not in ESTIMATORS:
         raise ValueError(f"{path}: expected a saved {' or '.join(ESTIMATORS)}, got {kind or 'another model'}")
     changed = {name: getattr(options, name) for name in ("backend", "learning_rate")}
     model: Any = ESTIMATORS[kind].load(path, **{name: value for name, value in changed.items() if value is not None})
-    saved: dict[str, Any] = {name: getattr(model, name, unsaid) for name, unsaid in UNSAID.items()}
+    saved: dict[str, Any] = {name: getattr(model, name, None) for name in ("fast", "seed", "quantiles", "density")}
     saved |= {"layers": model.layer_sizes, "no_negatives": not getattr(model, "negatives", True)}
     saved["regression"] = isinstance(model, GLNRegressor)
     for name, value in saved.items():
         given, value = getattr(options, name), tuple(value) if isinstance(value, list) else value
-        if given not in (UNSAID[name], value):
+        if not (given is None or given is False or given == value):
             raise ValueError(f"{_flag(name)}: expected {value}, as in {path}, got {given}")
     if options.probabilities and saved["regression"]:
         raise ValueError(f"--probabilities: expected a model of classes, got one of numbers: {path}")

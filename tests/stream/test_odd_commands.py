@@ -36,7 +36,7 @@ OPTIONS = """target y; target no; target c; regression; quantiles .1,.9; quantil
     skip-bad; strings a; strings y; numbers c; ignore b; ignore y; save m; save .; save-every 3; save-every 0; resume;
     load m; load missing; predict-only; predictions p.csv; predictions p.jsonl; predictions -; predictions no/p;
     format csv; format vw; format no; seed 1; seed x; backend numpy; backend no; no-such-option; layers 4,2; layers 4,;
-    learning-rate .1; learning-rate -1; probabilities; test test.csv; test test.vw; test no; test-every 3;
+    learning-rate .1; learning-rate -1; probabilities; test-every 3;
     test-every 1; metrics m.jsonl; metrics -; metrics no/m"""
 
 
@@ -55,8 +55,6 @@ def run_command(arguments: Sequence[str]) -> tuple[Any, str]:
 def odd_commands(seed: int, count: int) -> Iterator[str]:
     """Run the command on damaged files with options that need not fit together, and report what has a problem."""
     random, damages, options = Random(seed), functions("s", BAD_LINES), OPTIONS.split(";")
-    for form in ("csv", "vw"):
-        Path(f"test.{form}").write_text("\n".join(KINDS_OF_FILES[form]))
     for _ in range(count):
         form = random.choice(sorted(KINDS_OF_FILES))
         lines, file = list(KINDS_OF_FILES[form]), Path(f"in.{form}")

@@ -381,7 +381,7 @@ REFUSED = {
     "--no-negatives: expected classes as targets, got numbers": ["{csv}", *PRICES, "--no-negatives"],
     "--density: expected numbers as targets (--regression), got classes": ["{csv}", *KINDS, "--density"],
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
-    "expected a saved model, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
+    "expected a saved GLN, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
     "No such file or directory": ["missing.csv", *KINDS],
     "format: expected one of csv, tsv, jsonl, vw, libsvm": ["{folder}/model.gln", *KINDS],
 }

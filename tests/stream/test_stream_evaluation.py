@@ -1,4 +1,4 @@
-"""What `gln-stream` says of a model: AUC and calibration, `--test`, `--test-every`, `--metrics`, `--probabilities`."""
+"""What `gln-stream` says of a model: figures, test files, `--test-every`, `--metrics`, `--probabilities`."""
 
 # ruff: noqa: N803, N806 - X is a frame
 
@@ -112,78 +112,51 @@ def test_a_test_file_is_predicted_by_the_frozen_model(file, tmp_path, capsys):
     new = table(200, seed=1).assign(kind=lambda X: X["kind"].replace("middle", "high"))
     new.loc[::7, "kind"] = None
     new.to_csv(tmp_path / "new.csv", index=False)
-    options = [file, *KINDS, "--test", str(tmp_path / "new.csv"), "--metrics", str(tmp_path / "f.jsonl")]
-    assert main([*options, "--save", str(tmp_path / "m")]) == 0
-    assert main([file, *KINDS, "--save", str(tmp_path / "without")]) == 0
-    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "without")[1])
+    assert main([file, *KINDS, "--save", str(tmp_path / "m")]) == 0
+    before = (tmp_path / "m").read_bytes()
+    options = [str(tmp_path / "new.csv"), *KINDS, "--load", str(tmp_path / "m"), "--predict-only"]
+    assert main([*options, "--predictions", str(tmp_path / "p.csv"), "--metrics", str(tmp_path / "f.jsonl")]) == 0
+    assert (tmp_path / "m").read_bytes() == before
     model, known = GLNClassifier.load(tmp_path / "m"), new[new["kind"].notna()]
     p = [model.predict_proba_one(x) for x, _ in samples(known, "kind")]
     loss = np.mean([-np.log(q[label]) for q, label in zip(p, known["kind"], strict=True)])
     accuracy = np.mean([max(q, key=q.__getitem__) == label for q, label in zip(p, known["kind"], strict=True)])
     (end,) = events_in(tmp_path / "f.jsonl", "end")
-    assert end["test"]["samples"] == 200
-    assert (end["test"]["accuracy"], end["test"]["log_loss"]) == pytest.approx((accuracy, loss), rel=1e-6)
-    assert f"\n{tmp_path / 'new.csv'}, 200 samples\n" in capsys.readouterr().err
+    figures = end["progressive"]
+    assert (figures["accuracy"], figures["log_loss"]) == pytest.approx((accuracy, loss), rel=1e-6)
+    assert "\n200 samples; 200 in" in capsys.readouterr().err
 
 
 def test_a_test_file_of_numbers(tmp_path):
     table(300).to_csv(tmp_path / "s.csv", index=False)
     table(100, seed=1).to_csv(tmp_path / "new.csv", index=False)
-    options = [str(tmp_path / "s.csv"), *PRICES, "--quantiles", ".1,.9", "--save", str(tmp_path / "m")]
-    assert main([*options, "--test", str(tmp_path / "new.csv"), "--metrics", str(tmp_path / "f.jsonl")]) == 0
+    options = [*PRICES, "--metrics", str(tmp_path / "f.jsonl"), "--predictions", str(tmp_path / "p.csv")]
+    learned = [str(tmp_path / "s.csv"), *options, "--quantiles", ".1,.9", "--save", str(tmp_path / "m")]
+    assert main(learned) == 0
+    assert main([str(tmp_path / "new.csv"), *options, "--load", str(tmp_path / "m"), "--predict-only"]) == 0
     model, pairs = GLNRegressor.load(tmp_path / "m"), samples(table(100, seed=1), "price")
     (end,) = events_in(tmp_path / "f.jsonl", "end")
-    assert end["test"]["absolute_error"] == pytest.approx(np.mean([abs(model.predict_one(x) - y) for x, y in pairs]))
+    figures = end["progressive"]
+    assert figures["absolute_error"] == pytest.approx(np.mean([abs(model.predict_one(x) - y) for x, y in pairs]))
     intervals = [[*model.predict_quantiles_one(x).values()] for x, _ in pairs]
     inside = [low <= y <= high for (low, high), (_, y) in zip(intervals, pairs, strict=True)]
-    assert end["test"]["in_interval"] == pytest.approx(np.mean(inside))
-    counts = {"samples", "bad_lines", "unknown_class"}
-    assert set(end["test"]) == {*counts, "absolute_error", "in_interval", "mean_so_far", "last_target"}
+    assert figures["in_interval"] == pytest.approx(np.mean(inside))
+    counts = {"samples", "unknown_class"}
+    assert set(figures) == {*counts, "absolute_error", "in_interval", "mean_so_far", "last_target"}
 
 
 def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
     rows = Path(file).read_text().splitlines()
     new = tmp_path / "new.csv"
     new.write_text("\n".join([*rows[:300], "bad", *rows[300:]]) + "\n")
-    options = [file, *KINDS, "--test", str(new), "--save", str(tmp_path / "m")]
+    assert main([file, *KINDS, "--save", str(tmp_path / "m")]) == 0
+    options = [str(new), *KINDS, "--load", str(tmp_path / "m"), "--predict-only", "--predictions", str(tmp_path / "p")]
     assert main(options) == 2
     said = capsys.readouterr().err
-    assert f"--test: line 301: expected 7 fields, as in the header, got 1: {new}; saved" in said
-    assert f"\n{new}, 299 samples\n" in said
-    assert figures_in(tmp_path / "m").samples == 400
+    assert "line 301: expected 7 fields, as in the header, got 1\n" in said
+    assert "\n299 samples; 299 in" in said
     assert main([*options, "--skip-bad"]) == 0
-    assert f"\n{new}, 400 samples, 1 bad lines left out\n" in capsys.readouterr().err
-
-
-def test_samples_of_a_class_that_only_a_test_file_has_are_said(tmp_path, capsys):
-    (tmp_path / "s.csv").write_text("a,y\n1,no\n2,yes\n3,no\n4,yes\n")
-    (tmp_path / "new.csv").write_text("a,y\n1,no\n2,yes\n3,perhaps\n")
-    assert main([str(tmp_path / "s.csv"), "--target", "y", "--test", str(tmp_path / "new.csv")]) == 0
-    said = capsys.readouterr().err
-    assert f"\n{tmp_path / 'new.csv'}, 3 samples, 1 of an unknown class (log-loss 0)\n" in said
-    assert said.count("AUC") == 1  # of the two classes of the input
-
-
-TEST_FILES = {  # what is in them, and what is wrong
-    "": "--test: line 1: expected a header",
-    "a,b\n1,2\n": "--test: line 1: target: expected one of the columns 'a', 'b', got 'kind'",
-    "a,kind\n1,\n": "--test: expected a target in at least one sample, got 1 samples without",
-    "a,kind\n": "--test: expected a target in at least one sample, got 0 samples without",
-}
-
-
-@pytest.mark.parametrize("content", TEST_FILES)
-def test_test_files_without_samples_are_refused(content, file, tmp_path, capsys):
-    (tmp_path / "new.csv").write_text(content)
-    assert main([file, "--target", "kind", "--test", str(tmp_path / "new.csv")]) == 2
-    assert TEST_FILES[content] in capsys.readouterr().err
-
-
-def test_a_test_file_that_is_absent_is_said_before_the_run(file, tmp_path, capsys):
-    assert main([file, *KINDS, "--test", str(tmp_path / "no.csv"), "--save", str(tmp_path / "m")]) == 2
-    said = capsys.readouterr().err
-    assert "No such file or directory" in said
-    assert "accuracy" not in said
+    assert "\n400 samples, 1 bad lines left out; 400 in" in capsys.readouterr().err
 
 
 # ---- Samples that are held out ---------------------------------------------------------------------------------------
@@ -364,21 +337,13 @@ USAGE = {
     "--predict-only": "--predict-only",
     "--resume": "--resume",
     "--save-every 5": "--save-every",
-    "--quantiles 0,1": "--quantiles",
     "--quantiles x": "--quantiles",
-    "--layers 3,x": "expected whole numbers from 1 on, separated by commas, got '3,x'",
-    "--layers 3,0": "expected whole numbers from 1 on, separated by commas, got '3,0'",
-    "--learning-rate 0": "expected a number above 0, got '0'",
-    "--learning-rate fast": "expected a number above 0, got 'fast'",
-    "--learning-rate inf": "expected a number above 0, got 'inf'",
-    "--save m --save-every 0": "expected a whole number of at least 1, got '0'",
-    "--test-every 1": "expected a whole number of at least 2, got '1'",
-    "--test -": "--test: expected a file, got -",
+    "--layers 3,x": "argument --layers: invalid sizes value: '3,x'",
+    "--learning-rate fast": "argument --learning-rate: invalid float value: 'fast'",
+    "--save m --save-every 0": "--save-every: expected at least 1",
+    "--test-every 1": "--test-every: expected at least 2",
     "--probabilities": "--probabilities needs --predictions",
     "--predictions - --metrics -": "--metrics: expected another file than --predictions, got -",
-    "--load m --predict-only --test new.csv": "--test: expected a run that learns, got --predict-only",
-    "--load m --predict-only --test-every 5": "--test-every: expected a run that learns, got --predict-only",
-    "--load m --predict-only --learning-rate 1": "--learning-rate: expected a run that learns, got --predict-only",
 }
 
 
@@ -388,3 +353,18 @@ def test_options_that_make_no_sense_print_the_usage(options, capsys):
         main(["a.csv", *options.split()])
     assert ended.value.code == 2
     assert USAGE[options] in capsys.readouterr().err
+
+
+OF_ESTIMATORS = {  # options that the estimators check, and what is wrong; even with --skip-bad no line is
+    "--layers 3,0": "layer_sizes[1]: expected int in [1, inf), got 0",
+    "--learning-rate inf": "learning_rate: expected numbers from 0 to",
+    "--backend no": "backend: expected 'auto' or one of",
+    "--regression --quantiles 0.5,1": "quantiles[1]: expected float in (0, 1), got 1.0",
+}
+
+
+@pytest.mark.parametrize("options", OF_ESTIMATORS)
+def test_options_that_an_estimator_refuses_are_no_bad_lines(options, file, capsys):
+    target = ["--target", "price" if "--regression" in options else "kind"]
+    assert main([file, *target, "--skip-bad", *options.split()]) == 2
+    assert f"gln-stream: {OF_ESTIMATORS[options]}" in capsys.readouterr().err

@@ -121,7 +121,8 @@ def test_test_files(tmp_path, capsys):
     for ending in ("csv", "parquet"):
         file, other = written(tmp_path / f"s.{ending}", table()), written(tmp_path / f"t.{ending}", table(seed=1))
         capsys.readouterr()
-        learned(file, tmp_path, "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
+        model = ["--load", str(learned(file, tmp_path)), "--predict-only", "--target", "kind"]
+        assert main([other, *model, "--predictions", str(tmp_path / f"{ending}.p")]) == 0
         printed = capsys.readouterr().err.splitlines()
         said.append([line for line in printed if line.startswith(("GLN", "best constant", "last label"))])
     assert said[0] == said[1] != []
