@@ -491,7 +491,7 @@ def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys
     assert capsys.readouterr()[0].startswith("\nAccuracy: ")
     loaded = GLN.load(file, learning_rate=1)
     assert (loaded.seed, loaded.step, loaded.layer_sizes, loaded.context_map_size) == (6, 5, (3,), halfspaces)
-    drawn = ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png", "two_moons.png"]
+    drawn = ["confusion.png", "explanations.png", "halfspaces.png", "two_moons.png"]
     assert sorted(os.listdir(pictures)) == [name for name in drawn if halfspaces or name != "halfspaces.png"]
 
 
