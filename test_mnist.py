@@ -21,12 +21,12 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.engine.batches import SampleBatch
+from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel
 from gln.features import Standardizer
 from gln.mnist import PIXELS, Digits, deskew, fit_windows, load_mnist
-from gln.mnist.options import check, compare, load_digits, make_network, parse, text_of_one, text_of_ten
+from gln.mnist.options import check, load_digits, make_network, parse, text_of_one, text_of_ten
 from gln.rates import linear_rate
 
 __all__ = ["TenDigits", "deskew", "get_mnist_metrics", "get_ten_digits_metrics", "load_mnist", "main"]
@@ -64,7 +64,7 @@ def get_mnist_metrics(
     """
     if mnist_class not in range(10):
         raise ValueError(f"mnist_class: expected an integer from 0 to 9, got {mnist_class!r}")
-    _check_batch_size(batch_size)
+    check_integer("batch_size", batch_size, 1)
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
     for batch in tqdm(list(gen_batches(len(order), batch_size)), disable=not verbose):
@@ -76,11 +76,6 @@ def get_mnist_metrics(
         predicted[batch] = _probabilities(model.predict(columns, columns), columns.shape[1:]) >= 0.5
     actual, names = y_test == mnist_class, [f"not_{mnist_class}", f"is_{mnist_class}"]
     return (100 * float((actual == predicted).mean()), *_tables(actual, predicted, [False, True], names))
-
-
-def _check_batch_size(batch_size: Any) -> None:
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
 
 
 class TenDigits(NamedTuple):
@@ -128,7 +123,7 @@ def get_ten_digits_metrics(
         ValueError: an argument is out of range, or the model has another size or has already learned.
         OSError: the model cannot be saved.
     """
-    _check_batch_size(batch_size)
+    check_integer("batch_size", batch_size, 1)
     if model.num_classes != 10:
         raise ValueError(f"model: expected one of 10 classes, got one of {model.num_classes}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
@@ -220,9 +215,6 @@ def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
 
 def _run(options: argparse.Namespace) -> None:
     check(options)
-    if options.backend == "all":
-        print(compare(options, load_digits(options), _score))
-        return
     backend = load_backend(options.backend)
     model = make_network(backend, options)
     digits = load_digits(options)

@@ -142,9 +142,18 @@ def table_of_streams(hits: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(errors, index=[f"up to {end:,}" for end in ends])
 
 
+def draw(errors: pd.DataFrame, file: str) -> None:
+    """Draw the table of streams."""
+    axes = errors.plot(logy=True, marker=".", figsize=(7, 4.5), rot=30, ylabel="error since the point before, %")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("digits seen")
+    axes.grid(which="both", alpha=0.2)
+    axes.figure.savefig(file, dpi=150, bbox_inches="tight")
+
+
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--plot", metavar="FILE", help="draw the learning curves")
+    parser.add_argument("--plot", metavar="FILE", help="draw the learning curves; needs Matplotlib")
     options = parser.parse_args()
     trials = Trials(300 if options.quick else None)
     print(machine())
@@ -171,12 +180,10 @@ def main() -> None:
         "What each ingredient contributes: the recipe with one thing changed, 2 seeds",
         {name: (2, change) for name, change in CHANGES.items()},
     )
-    hits = streams(trials)
-    show("Progressive error in percent since the previous line", table_of_streams(hits), 2, file=options.csv)
+    errors = table_of_streams(streams(trials))
+    show("Progressive error in percent since the previous line", errors, 2, file=options.csv)
     if options.plot:
-        from gln.plots import plot_learning_curves  # Matplotlib is needed only for pictures
-
-        plot_learning_curves(hits, per_decade=3).savefig(options.plot, dpi=150)
+        draw(errors, options.plot)
 
 
 if __name__ == "__main__":

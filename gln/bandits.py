@@ -279,10 +279,6 @@ class GLNBandit(Saveable):
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
         self._learn(context, rewards, adds=False)
 
-    def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
-        """Like `learn_all`, but unknown arms are added."""
-        self._learn(context, rewards)
-
     def learn_log(self, rows: Iterable[Sequence[Any]]) -> None:
         """Learn decisions that others made, in their order; their propensities are not needed.
 

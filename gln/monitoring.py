@@ -1,4 +1,4 @@
-"""What to watch of a model of a stream in service: `Monitor`, whose figures go to Prometheus or to a log of JSON lines.
+"""What to watch of a model of a stream in service: `Monitor`, whose figures go to Prometheus or to a log.
 
 It wraps a classifier or regressor of `gln.river`, or any other of River's.
 """
@@ -6,7 +6,6 @@ It wraps a classifier or regressor of `gln.river`, or any other of River's.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -126,10 +125,6 @@ class Monitor:
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [f"# HELP {prefix}{name} {HELP[name]}", f"# TYPE {prefix}{name} {kind}", f"{prefix}{name} {value}"]
         return "\n".join(lines) + "\n"
-
-    def json_line(self, **more: Any) -> str:
-        """The figures, and `more`, such as a time or a version, as one line of JSON."""
-        return json.dumps({**more, **self.figures()}) + "\n"
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

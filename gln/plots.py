@@ -1,10 +1,10 @@
-"""Pictures of models: halfspaces, decision regions, explanations, intervals, errors. Needs Matplotlib (extra `plots`).
+"""Pictures of models: halfspaces, regions, explanations, intervals, calibration. Needs Matplotlib (extra `plots`).
 
 Every function returns a Matplotlib figure. A notebook shows it if the call is the last line of a cell, and
 `figure.savefig("picture.png")` saves it. Figures are narrow and their text is large enough to be read on a phone.
 
-Every function raises ValueError, whose message names the argument, for shapes that do not match, nothing to draw,
-numbers that are not finite or out of range, labels that are no classes, and models of another kind.
+Every function raises ValueError for shapes that do not match, nothing to draw, numbers that are not finite, and labels
+that are no classes.
 
 Shapes: B samples, C classes, D values of a sample.
 """
@@ -17,13 +17,14 @@ import copy
 import io
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_X_y
 
 try:
     from matplotlib import colormaps
@@ -31,7 +32,6 @@ try:
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
     from matplotlib.textpath import TextPath
-    from matplotlib.ticker import NullFormatter
 except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
@@ -41,7 +41,7 @@ from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
     *("plot_calibration", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
-    *("plot_learning", "plot_learning_curves", "plot_regions"),
+    "plot_learning",
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -49,7 +49,6 @@ BLUE_AND_RED = "#2166ac", "#b2182b"  # the same, a little lighter
 OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # distinct for the colour-blind, and in greyscale
 PLACES = 400  # points of a line at which a model predicts
 SIDE = 150  # points along each side of a plane at which a model predicts
-TICKS = [float(f"{digit}e{power}") for power in range(-9, 16) for digit in (1, 3)]  # of logarithmic axes
 # Inches: a phone shows text of 10 points in a picture of this width at about 9 pixels.
 WIDTH = 5.4
 COLUMNS = 5  # images per row
@@ -102,13 +101,9 @@ def plot_halfspaces(
     """
     images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
     side = _side(images)
-    if not (1 <= layer <= len(model.layer_sizes) and 0 <= neuron < model.layer_sizes[layer - 1]):
-        raise ValueError(f"layer, neuron: expected one of layer_sizes {model.layer_sizes}, got {layer} and {neuron}")
     if context.shape != images.shape or len(context) != model.context_size:
         raise ValueError(f"context_inputs: expected ({model.context_size}, B), like images, got {context.shape}")
     planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
-    if len(planes) == 0:
-        raise ValueError("model: expected halfspaces, context_map_size of at least 1, got 0")
     if not isinstance(shown, (int, np.integer)) or not 1 <= shown <= images.shape[1]:
         raise ValueError(f"shown: expected an integer from 1 to {images.shape[1]}, got {shown!r}")
     figure = _Figure(figsize=(0.65 * (2 * shown + 1) + 0.3, 0.7 * len(planes) + 0.5), layout="constrained")
@@ -129,86 +124,6 @@ def plot_halfspaces(
     return figure
 
 
-def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
-    """Progressive error against samples seen, on logarithmic axes: each sample is predicted, then learned.
-
-    Args:
-        hits: for each curve its name, and (N,) bools that say which samples were predicted correctly.
-        per_decade: points per power of ten, at least 1. Each is the mean error since the previous point. A remainder
-            of less than half such a step is added to the last point. Means of zero cannot be drawn on a logarithmic
-            axis and are left out.
-    """
-    if not hits:
-        raise ValueError(f"hits: expected at least one curve, got {hits!r}")
-    if not per_decade >= 1:
-        raise ValueError(f"per_decade: expected at least 1, got {per_decade!r}")
-    figure = _Figure(figsize=(WIDTH, 4), layout="constrained")
-    axes = figure.subplots()
-    seen: list[float] = []
-    wrong: list[float] = []
-    for name, right in hits.items():
-        right = np.asarray(right, float)
-        if right.ndim != 1 or len(right) == 0:
-            raise ValueError(f"hits[{name!r}]: expected (N,) bools, N at least 1, got shape {right.shape}")
-        steps = round(math.log10(len(right)) * per_decade)
-        ends = np.unique([*(10 ** (np.arange(per_decade, steps) / per_decade)).astype(int), len(right)])
-        errors = [100 * (1 - part.mean()) for part in np.split(right, ends[:-1])]
-        axes.loglog(ends, errors, marker="o", markersize=3, label=_text(name), nonpositive="mask")
-        seen, wrong = [*seen, *ends], [*wrong, *filter(None, errors)]
-    axes.set_autoscale_on(False)  # autoscaling warns if there are no errors
-    axes.set_xlim(*_plain_ticks(axes.xaxis, seen))
-    axes.set_ylim(*_plain_ticks(axes.yaxis, wrong or [1, 100]))
-    axes.set_title("Error on each sample before it is learned", fontsize=11)
-    axes.set_xlabel("samples seen")
-    axes.set_ylabel("error, %")
-    axes.grid(which="both", alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    return figure
-
-
-def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = None) -> Figure:
-    """Decision regions of a model of two features. The model is not changed.
-
-    With two classes, colours from blue to red show the probability. With more, each class has a colour, which fades
-    where the model is unsure. Decision boundaries are black, and samples have the colours of their true classes.
-
-    Args:
-        model: a GLN with two inputs that are also its side information, or a fitted scikit-learn classifier of two
-            features with `predict_proba`, such as `GLNClassifier`.
-        samples: as the model takes them: columns (2, B) for a GLN, rows (B, 2) for a classifier. The column names of a
-            DataFrame become axis labels.
-        labels: (B,), the true classes: class numbers for a GLN, any of `classes_` for a classifier.
-        ax: where to draw. None: a new figure.
-
-    Returns:
-        The figure, or that of `ax`. Notebooks already show pyplot's figures; a semicolon at the end of the line keeps
-        such a figure from being shown twice.
-    """
-    if not (ax is None or isinstance(ax, Axes)):
-        raise ValueError(f"ax: expected Axes or None, got {type(ax).__name__}")
-    names = None
-    if hasattr(model, "predict_proba"):
-        names = getattr(samples, "columns", None)
-        points = _points(samples, labels, rows=True)
-        grid = _grid(points)
-        # A classifier that was fitted with feature names expects them again.
-        p = np.asarray(model.predict_proba(grid.T if names is None else pd.DataFrame(grid.T, columns=names))).T
-        classes = model.classes_
-    else:
-        _check_inputs(model)
-        points = _points(samples, labels)
-        grid = _grid(points)
-        p, classes = _probabilities(model, grid), range(model.num_classes)
-    members = _members(labels, classes)
-    axes = _Figure(figsize=(4.8, 4), layout="constrained").subplots() if ax is None else ax
-    _draw_regions(axes, grid, p, points, members, classes)
-    if names is not None:
-        axes.set(xlabel=_text(names[0]), ylabel=_text(names[1]))
-    axes.legend(title="true class", markerscale=2)
-    return axes.figure.figure  # the outermost figure, if `ax` is in a subfigure
-
-
 def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | None = None) -> Figure:
     """Decision regions of a network after different numbers of samples, each learned once.
 
@@ -220,20 +135,19 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
         after: increasing numbers of samples from 1 to B, one for each panel. None: those of 10, 30, 100 and 1,000 that
             are below B, and B.
     """
-    _check_inputs(model)
     if int(model.step) > 0:
         raise ValueError(f"model: expected one that has learned nothing yet, got step {int(model.step)}")
-    points, classes = _points(samples, labels), range(model.num_classes)
-    members, labels = _members(labels, classes), np.asarray(labels)
-    ends = _ends(after, len(labels))
-    grid, learner = _grid(points), copy.deepcopy(model)
+    points, labels = check_X_y(np.transpose(samples), labels)
+    points, ends, learner = points.T, _ends(after, len(labels)), copy.deepcopy(model)
+    grid = _grid(points)
     columns = min(len(ends), 2)
     rows = math.ceil(len(ends) / columns)
     figure = _Figure(figsize=(2.7 * columns, 2.6 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis, (start, end) in zip(axes.flat[: len(ends)], itertools.pairwise([0, *ends]), strict=True):
         learner.predict_online(points[:, start:end], points[:, start:end], labels[start:end])
-        _draw_regions(axis, grid, _probabilities(learner, grid), points[:, :end], members[:, :end], classes)
+        p = sum_to_one(learner.predict_arrays(*learner.prepare(grid, grid)[:2]))
+        _draw_regions(axis, grid, p, points[:, :end], labels[:end])
         axis.set_title(_samples(end), fontsize=11)
     _no_ticks(axes)
     for axis in axes.flat[len(ends) :]:
@@ -258,12 +172,9 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
         after: increasing numbers of samples from 1 to B, one for each panel. None: those of 10, 30, 100 and 1,000 that
             are below B, and B.
     """
-    for method in ("partial_fit", "predict", "predict_quantiles"):
-        if not hasattr(model, method):
-            raise ValueError(
-                f"model: expected partial_fit, predict, predict_quantiles, got {model!r}, without {method}"
-            )
-    x, targets = _pairs(X, y)
+    x, targets = check_X_y(X, y, dtype=np.float64, y_numeric=True)
+    if x.shape[1] != 1:
+        raise ValueError(f"X: expected one feature, got {x.shape[1]}")
     ends, names, learner = _ends(after, len(x)), getattr(X, "columns", None), copy.deepcopy(model)
     rows = x if names is None else pd.DataFrame(x, columns=names)  # an estimator checks the names
     line = _line(x)
@@ -297,7 +208,10 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
         quantiles: (B, Q), in the units of y.
         levels: the Q levels, increasing, in (0, 1); many are best, such as `numpy.arange(0.05, 1, 0.05)`.
     """
-    targets, predicted, ranks = _quantiles(y, quantiles, levels)
+    targets, predicted = check_array(y, ensure_2d=False), check_array(quantiles)
+    if predicted.shape != (*targets.shape, len(levels)):
+        expected = f"(B,) and (B, {len(levels)})"
+        raise ValueError(f"y, quantiles: expected shapes {expected}, got {targets.shape} and {predicted.shape}")
     below = (targets[:, None] <= predicted).mean(axis=0)
     figure = _Figure(figsize=(4, 4), layout="constrained")
     axes = figure.subplots()
@@ -306,7 +220,7 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     axes.fill_between(ends, ends - chance, ends + chance, color="#bbbbbb", linewidth=0, label="95% by chance")
     axes.plot([0, 1], [0, 1], color=OF_SAMPLES, linewidth=0.8)
     axes.set_title("Calibration of quantiles", fontsize=11)
-    axes.plot(ranks, below, "o-", color=OF_MEAN, markersize=4, label=f"{len(targets):,} targets")
+    axes.plot(levels, below, "o-", color=OF_MEAN, markersize=4, label=f"{len(targets):,} targets")
     axes.set(xlabel="level of the quantile", ylabel="share of targets below", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", frameon=False)
@@ -337,8 +251,6 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         raise ValueError(f"class_: expected None or one of the classes {classes}, got {class_!r}")
     features, names = _features(model, X)
     values = pd.DataFrame(features.toarray() if issparse(features) else as_pandas(features))
-    if y is not None and np.shape(y) != (len(values),):
-        raise ValueError(f"y: expected shape ({len(values)},), got {np.shape(y)}")
     contributions, titles = _explained(last, features, y, class_)
     names = [f"feature {i}" for i in range(values.shape[1])] if names is None else names
     parts = [
@@ -469,58 +381,6 @@ def _no_ticks(axes: np.ndarray) -> None:
         axis.set_yticks([])
 
 
-def _plain_ticks(axis: Any, values: Sequence[float]) -> tuple[float, float]:
-    """Put plain numbers along a logarithmic axis: 1, 3, 10, 30 or, if those are too many, 1, 10, 100.
-
-    Returns its limits, which include at least two of the numbers, even if the values are close together.
-    """
-    last = int(np.searchsorted(TICKS, max(values)))
-    first = min(int(np.searchsorted(TICKS, min(values), side="right")) - 1, last - 1)
-    low, high = TICKS[first] / 1.1, TICKS[last] * 1.1
-    ticks = TICKS[first : last + 1]
-    if len(ticks) > 8:
-        ticks = [tick for tick in TICKS[::2] if low < tick < high]
-    axis.set_ticks(ticks, [f"{tick:,.12g}" for tick in ticks])
-    axis.set_minor_formatter(NullFormatter())
-    return low, high
-
-
-def _check_inputs(model: Any) -> None:
-    if [getattr(model, name, None) for name in ("input_size", "context_size")] != [2, 2]:
-        raise ValueError(f"model: expected a GLN with input_size and context_size of 2, got {model!r}")
-
-
-def _points(samples: Any, labels: Any, rows: bool = False) -> np.ndarray:
-    """The samples (2, B), checked, from rows or columns."""
-    points, count = np.asarray(samples), np.shape(labels)
-    expected, shape = ("(B, 2)", (*count, 2)) if rows else ("(2, B)", (2, *count))
-    if len(count) != 1 or count[0] == 0 or points.shape != shape:
-        raise ValueError(f"samples, labels: expected {expected} and (B,), B at least 1, got {points.shape} and {count}")
-    if points.dtype.kind not in "biuf" or not np.isfinite(points).all():
-        raise ValueError(f"samples: expected finite numbers, got {points.dtype}, or NaN or infinity among them")
-    return points.T if rows else points
-
-
-def _pairs(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Samples (B, 1) and targets (B,), checked, as floats."""
-    x, y = np.asarray(X), np.asarray(y)
-    if x.ndim != 2 or x.shape[1] != 1 or len(x) == 0 or y.shape != (len(x),):
-        raise ValueError(f"X, y: expected (B, 1) and (B,), B at least 1, got {x.shape} and {y.shape}")
-    for name, values in (("X", x), ("y", y)):
-        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-            raise ValueError(f"{name}: expected finite numbers, got {values.dtype}, or NaN or infinity among them")
-    return x.astype(float), y.astype(float)
-
-
-def _members(labels: Any, classes: Any) -> np.ndarray:
-    """Which samples belong to each class, (C, B) bools."""
-    labels = np.asarray(labels, object)  # otherwise NumPy may compare numbers and strings as strings
-    members = labels == np.asarray(classes, object)[:, None]
-    if not members.any(axis=0).all():
-        raise ValueError(f"labels: expected some of {list(classes)}, got {labels[~members.any(axis=0)][0]!r}")
-    return members
-
-
 def _ends(after: Iterable[int] | None, count: int) -> list[int]:
     if after is None:
         after = [*(end for end in (10, 30, 100, 1000) if end < count), count]
@@ -546,26 +406,6 @@ def _line(x: np.ndarray) -> np.ndarray:
     return np.linspace(low - margin, high + margin, PLACES)[:, None]
 
 
-def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
-    """Class probabilities of a GLN, normalised to sum to one: (2, B) -> (C, B)."""
-    base, context, *_ = model.prepare(points, points)
-    return sum_to_one(model.predict_arrays(base, context))
-
-
-def _quantiles(y: Any, quantiles: Any, levels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets (B,), their quantiles (B, Q) and levels (Q,), checked."""
-    targets, predicted, ranks = (np.asarray(array, np.float64) for array in (y, quantiles, levels))
-    if ranks.ndim != 1 or len(ranks) < 2 or not ((ranks > 0) & (ranks < 1)).all() or (np.diff(ranks) <= 0).any():
-        raise ValueError(f"levels: expected two or more increasing numbers in (0, 1), got {levels!r}")
-    if targets.ndim != 1 or len(targets) == 0 or predicted.shape != (len(targets), len(ranks)):
-        expected = f"shapes (B,) and (B, {len(ranks)}), B at least 1"
-        raise ValueError(f"y, quantiles: expected {expected}, got {targets.shape} and {predicted.shape}")
-    for name, array in (("y", targets), ("quantiles", predicted)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return targets, predicted, ranks
-
-
 def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest predicted quantile: (B, 1) -> (B,), (B,)."""
     quantiles = np.asarray(model.predict_quantiles(rows))  # (B, Q)
@@ -582,23 +422,21 @@ def _draw_interval(axes: Axes, model: Any, places: Any, line: np.ndarray, x: np.
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_regions(
-    axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarray, members: np.ndarray, names: Iterable[Any]
-) -> None:
-    """Shapes: (2, SIDE * SIDE), (C, SIDE * SIDE), (2, B), (C, B), C names."""
+def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarray, labels: np.ndarray) -> None:
+    """Shapes: (2, SIDE * SIDE), (C, SIDE * SIDE), (2, B), (B,)."""
     x, y = grid.reshape(2, SIDE, SIDE)
     shades, colours = _shades(p)
     limits = [(values[0, 0], values[-1, -1]) for values in (x, y)]
     half = [(high - low) / (SIDE - 1) / 2 for low, high in limits]  # of a cell
     extent = [end for (low, high), part in zip(limits, half, strict=True) for end in (low - part, high + part)]
-    looks = {"origin": "lower", "interpolation": "bilinear", "aspect": axes.get_aspect(), "alpha": 0.6}
+    looks = {"origin": "lower", "interpolation": "bilinear", "aspect": "auto", "alpha": 0.6}
     axes.imshow(shades.reshape(SIDE, SIDE, 3), extent=extent, **looks)
     for c in range(1, len(p)):  # each boundary belongs to one of these
         lead = p[c] - np.delete(p, c, axis=0).max(axis=0)
         if lead.min() < 0 < lead.max():
             axes.contour(x, y, lead.reshape(SIDE, SIDE), levels=[0], colors="black", linewidths=1)
-    for member, colour, name in zip(members, colours, names, strict=True):
-        axes.scatter(*points[:, member], s=12, color=colour, linewidths=0.3, edgecolors="white", label=_text(name))
+    for c, colour in enumerate(colours):
+        axes.scatter(*points[:, labels == c], s=12, color=colour, linewidths=0.3, edgecolors="white", label=str(c))
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
@@ -611,5 +449,5 @@ def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     of_classes = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
     colours = of_classes[:, :3]
     # 0 if all are equally probable, 1 if one is certain; rounding may exceed this, which Matplotlib rejects.
-    sure = ((count * p.max(axis=0) - 1) / max(count - 1, 1)).clip(0, 1)
+    sure = ((count * p.max(axis=0) - 1) / (count - 1)).clip(0, 1)
     return 1 - sure[:, None] * (1 - colours[p.argmax(axis=0)]), colours

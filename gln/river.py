@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -39,10 +39,7 @@ from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import AT_ONCE, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
-if TYPE_CHECKING:
-    from gln.river_policy import GLNPolicy
-
-__all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNNovelty", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
 
@@ -479,14 +476,6 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
         return self._stream.explain(x)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "GLNPolicy":  # its imports take most of a second
-        from gln.river_policy import GLNPolicy
-
-        return GLNPolicy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _labels(targets: Sequence[Any]) -> list[Hashable]:

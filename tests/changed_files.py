@@ -100,7 +100,7 @@ def bandit(arms: Any) -> Kind:
         found = [model.predict(ROWS[1]), model.propensities(NEW), model.novelty(NEW)]
         decision = model.decide(ROWS[1])
         model.learn(ROWS[1], "p", 1.0)
-        model.learn_and_add(NEW, {"s": 0.0})
+        model.learn_log([(NEW, "s", 0.0, 1.0)])
         return [*found, decision.propensity, model.predict(NEW)]
 
     return Kind(learned, use)

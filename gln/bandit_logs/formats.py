@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from gln.bandits import LoggedDecision, checked
+from gln.bandits import LoggedDecision
 from gln.stream.formats.column_types import number_of, shown
 from gln.stream.formats.jsonl import flattened, object_of
 from gln.stream.formats.lines import BadLine, Lines, text_of
@@ -30,25 +30,24 @@ class Logged(NamedTuple):
 
 
 def read_decisions(source: BinaryIO) -> Iterator[Logged | BadLine]:
-    """The decisions of a log, in their order, and what could not be read."""
+    """The decisions of a log, in their order, and what could not be read.
+
+    Values are checked where they are learned.
+    """
     lines, event = Lines(source), Event()
     for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
         try:
             text = text_of(lines.number, line).strip()
             if text.startswith("{"):
-                yield _logged(lines.number, _of_object(text))
+                yield Logged(lines.number, _of_object(text))
             elif text:
                 event.add(text)
             elif event.lines:
                 event, finished = Event(), event
                 if not finished.is_bad:
-                    yield _logged(lines.number, finished.decision())
+                    yield Logged(lines.number, finished.decision())
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
-
-
-def _logged(line: int, decision: LoggedDecision | None) -> Logged:
-    return Logged(line, None if decision is None else checked(decision))
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import math
-import sys
-import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,16 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.backends import BACKENDS, load_backend
-from gln.mnist.digits import PIXELS, Digits, load_mnist, not_mnist
+from gln.backends import BACKENDS
+from gln.engine.batches import check_integer
+from gln.mnist.digits import PIXELS, Digits, load_mnist
 from gln.mnist.orientations import orientation_features
 
-__all__ = ["check", "compare", "load_digits", "make_network", "parse", "text_of_one", "text_of_ten"]
+__all__ = ["check", "load_digits", "make_network", "parse", "text_of_one", "text_of_ten"]
 
 # The features of images, (N, 784) -> (N, F), by the names that `--features` takes.
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
-
-
 # Defaults, which differ for all ten digits and for one.
 TEN_DIGITS = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
 ONE_DIGIT = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
@@ -35,10 +30,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options; `digit` is None for all ten. Errors and `--help` end the program."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.backend == "all" or options.digit is not None:
-        for name in ("save", "plot"):
-            if getattr(options, name) is not None:
-                parser.error(f"--{name} needs all ten digits and a single backend")
+    for name in ("save", "plot"):
+        if options.digit is not None and getattr(options, name) is not None:
+            parser.error(f"--{name} needs all ten digits")
     for name, value in (TEN_DIGITS if options.digit is None else ONE_DIGIT).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -50,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="gln-mnist",
         description="Train a GLN on the MNIST digits, in one pass, and score it on the test set.",
     )
-    task = parser.add_mutually_exclusive_group()
-    task.add_argument("--digit", type=int, choices=range(10), help="tell this digit from the others (default: all ten)")
-    task.add_argument("--all-classes", action="store_true", help=argparse.SUPPRESS)  # the default since 1.1
+    parser.add_argument(
+        "--digit", type=int, choices=range(10), help="tell this digit from the others (default: all ten)"
+    )
     parser.add_argument(
         "--features",
         choices=list(FEATURES),
@@ -61,10 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--backend",
-        choices=["auto", *BACKENDS, "all"],
+        choices=["auto", *BACKENDS],
         default="auto",
-        help="implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each installed "
-        "one, as a table (default: %(default)s)",
+        help="implementation; auto: the fastest of numba, jax and numpy that is installed (default: %(default)s)",
     )
     for name, metavar, nargs, text in (
         ("layer_sizes", "N", "+", "neurons in each layer"),
@@ -74,10 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         text += f" (default: {TEN_DIGITS[name]}, with --digit {ONE_DIGIT[name]})"
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, nargs=nargs, metavar=metavar, help=text)
     parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="seed of the halfspaces and of the order of the images (default: %(default)s)",
+        "--seed", type=int, default=0, help="for halfspaces and the order of the images (default: %(default)s)"
     )
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="use the digits as they are")
     parser.add_argument("--data", metavar="FILE", help=".npz file of digits to use instead of the embedded MNIST")
@@ -92,30 +82,17 @@ def check(options: argparse.Namespace) -> None:
 
     Raises:
         ImportError: `--plot` is given and Matplotlib is not installed.
-        ValueError: a number is out of range, or a file or folder cannot be read or written.
+        OSError: the folder for pictures cannot be created.
+        ValueError: the batch size is out of range, or there is no folder for the model.
     """
-    for name, numbers, low, high in (
-        ("--layer-sizes", options.layer_sizes, 1, math.inf),
-        ("--halfspaces", [options.halfspaces], 0, 30),
-        ("--batch-size", [options.batch_size], 1, math.inf),
-        ("--seed", [options.seed], 0, math.inf),
-    ):
-        for number in numbers:
-            if not low <= number <= high:
-                expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-                raise ValueError(f"{name}: expected an integer {expected}, got {number}")
-    if options.data is not None and not Path(options.data).exists():
-        raise not_mnist(Path(options.data), "no such file")
+    check_integer("--batch-size", options.batch_size, 1)
     if options.save is not None:
         file = Path(options.save)
         if file.is_dir() or not file.parent.is_dir():
             raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
     if options.plot is not None:
         importlib.import_module("gln.plots")  # raises ImportError without Matplotlib
-        try:
-            Path(options.plot).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"--plot: expected a folder that exists or can be created, got {error}") from error
+        Path(options.plot).mkdir(parents=True, exist_ok=True)
 
 
 def load_digits(options: argparse.Namespace) -> Digits:
@@ -153,24 +130,3 @@ def text_of_ten(scores: Any) -> str:
         f"Calibration error: {scores.calibration_error:.4f}",
     ]
     return "\n".join(lines)
-
-
-def compare(options: argparse.Namespace, digits: Digits, score: Callable[..., Any]) -> pd.DataFrame:
-    """One row per installed backend. The seconds are for the whole pass and testing, including compilation.
-
-    Args:
-        score: called with a network, the options and the digits; the first entry of its result is the accuracy.
-    """
-    rows = {}
-    for name, distribution in BACKENDS.items():
-        try:
-            backend = load_backend(name)
-        except ImportError as error:
-            print(f"gln-mnist: left out {name}: {error}", file=sys.stderr)
-            continue
-        start = time.perf_counter()
-        accuracy = score(make_network(backend, options), options, digits)[0]
-        seconds = time.perf_counter() - start
-        samples = (len(digits[0]) + len(digits[2])) / seconds
-        rows[name] = [metadata.version(distribution), f"{accuracy:.2f}", f"{seconds:.1f}", f"{samples:.0f}"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["version", "accuracy", "seconds", "samples/s"])

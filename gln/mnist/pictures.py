@@ -34,7 +34,6 @@ def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
     figures = {
         "two_moons": plots.plot_learning(of_two, zscore(moons).T, labels),
         "confusion": counts.plot(ax=Figure().subplots(), colorbar=False).figure_,
-        "learning_curve": plots.plot_learning_curves({"one pass": ten.online_hits}),
     }
     x_test, y_test = digits[2][:1000], digits[3][:1000]
     if x_test.shape[1] == PIXELS and ten.standardizer is not None:

@@ -154,7 +154,7 @@ CASES: dict[str, Case] = {
     "predicted rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.predict_learn_many(*of_rows())),
     "novelty": (lambda: GLNNovelty(seed=0), lambda model: model.learn_one(samples(1)[0])),
     "a decision": (lambda: bandit(False), lambda model: model.decide(samples(1, 1)[0], offered(False))),
-    "a new arm": (lambda: bandit(False), lambda model: model.learn_and_add(samples(1, 1)[0], {"new": 1.0, "old": 2.0})),
+    "a new arm": (lambda: bandit(False), lambda model: model.learn_log([(samples(1, 1)[0], "new", 1.0, 1.0)])),
     "a retired arm": (lambda: bandit(False), lambda model: model.retire("old")),
     "a decision of features": (lambda: bandit(True), lambda model: model.decide(samples(1, 1)[0], offered(True))),
     "an arm of features": (

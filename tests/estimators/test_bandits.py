@@ -234,11 +234,10 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "a former arm that is a list": (lambda bandit: bandit.retire(["left"]), "arm: expected arms that can be keys"),
     "an arm that is None": (lambda bandit: bandit.learn({}, None, 1.0), "arm: expected the name of an arm, got None"),
     "None with features": (lambda bandit: bandit.learn({}, None, 1.0, {"a": 1}), "arm: expected the name of an arm"),
-    "a new arm that is None": (lambda bandit: bandit.learn_and_add({}, {None: 1.0}), "arm: expected the name of an"),
+    "a new arm that is None": (lambda bandit: bandit.learn_log([({}, None, 1.0, 1.0)]), "arm: expected the name of an"),
     "None among the arms": (lambda bandit: bandit.decide({}, [None, "left"]), "arm: expected the name of an arm"),
     "a bandit with the arm None": (lambda bandit: made([None]), "arm: expected the name of an arm, got None"),
     "rewards without arms": (lambda bandit: bandit.learn_all({}, [1.0]), "rewards: expected a dictionary"),
-    "a reward without an arm": (lambda bandit: bandit.learn_and_add({}, 1.0), "rewards: expected a dictionary"),
     "a reward for float64": (lambda bandit: bandit.learn({}, "left", 1e300), "reward: expected a finite number"),
     "a context of text": (lambda bandit: bandit.decide("text"), "context: expected a dictionary or a vector"),
     "a context of mixed types": (lambda bandit: bandit.predict([1, "a"]), "context: expected a dictionary or a vector"),
@@ -274,7 +273,7 @@ def test_a_bad_rate_teaches_no_arm():
         bandit.learn({"a": 1.0}, "left", 1.0)
     before = learner_state(bandit._model.learner)
     with pytest.raises(ValueError, match="learning_rate: expected "):
-        bandit.learn_and_add({"a": 1.0}, {"new": 1.0})
+        bandit.learn_log([({"a": 1.0}, "new", 1.0, 1.0)])
     assert list(bandit.predict({})) == ARMS
     assert_same_state(learner_state(bandit._model.learner), before)
 

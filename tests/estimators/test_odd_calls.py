@@ -80,9 +80,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "made": lambda model, **given: type(model)(**given),
     "made_to_fit": lambda model, X, y, **given: clone(model).set_params(**given).fit(X, y),
     "made_to_learn": lambda model, X, y, **given: type(model)(**given).learn_many(X, y),
-    "made_to_decide": lambda model, **given: type(model)(**given).learn_and_add({"a": 1.0}, {"p": 0.5}),
+    "made_to_decide": lambda model, **given: type(model)(**given).learn_log([({"a": 1.0}, "p", 0.5, 1.0)]),
     "rate_set": lambda model, rate: setattr(model, "learning_rate", rate),
-    "update": lambda model, arm_id, context, reward: model.update(arm_id, context, reward),
 }
 FILES = "reloaded: path damage?; pickled: ; copied: ; shown: ;"
 OF_NETWORKS = (
@@ -122,10 +121,9 @@ OF_NOVELTY = FILES + "learn_one: x; score_one: x; explain_one: x; cloned: ; made
 OF_BANDITS = (
     FILES
     + """decide: context arms? k?; propensities: context arms?; predict: context; novelty: context;
-    explain: context; learn: context arm reward features?; learn_all: context rewards; learn_and_add: context rewards;
+    explain: context; learn: context arm reward features?; learn_all: context rewards;
     add_arm: arm features?; retire: arm; made_to_decide: seed arms? explore? strength? layer_sizes? learning_rate?;"""
 )
-OF_POLICIES = "pull: arm_ids context?; update: arm_id context reward; cloned: ;"
 RENAMED = {"one": "y", "weights": "w"}
 
 
@@ -222,7 +220,6 @@ def subjects() -> dict[str, Subject]:
         "river.GLNNovelty": subject(novelty, OF_NOVELTY, OSError),
         "GLNBandit": subject(functools.partial(bandit, arms=["p", "q"], explore="inverse-gap"), OF_BANDITS, OSError),
         "GLNBandit of features": subject(of_features, OF_BANDITS, OSError, features=some({"g": "u"}, None)),
-        "GLNPolicy": subject(lambda _: river.GLNPolicy(**FEW), OF_POLICIES),
     }
 
 

@@ -20,10 +20,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, SGDRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
 
@@ -31,7 +30,6 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("matplotlib")
 
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from gln import plots
@@ -69,7 +67,7 @@ def test_a_notebook_shows_a_figure_once(monkeypatch):
             pytest.importorskip(package)
     nbclient, v4 = importlib.import_module("nbclient"), importlib.import_module("nbformat.v4")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    plot = 'plots.plot_learning_curves({"one": [True, False]})'
+    plot = "plots.plot_calibration([0, 1], [[0, 1], [0, 1]], [0.1, 0.9])"
     sources = ["from gln import plots\n" + plot, "%matplotlib inline\n" + plot]  # without and with the inline backend
     notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
     nbclient.NotebookClient(notebook, timeout=300).execute()
@@ -128,9 +126,6 @@ def test_halfspaces_show_the_images_far_on_either_side():
     shown = [axes[i].images[0].get_array().ravel().argmax() for i in (0, 1, 3, 4)]
     assert shown == [order[0], order[1], order[-2], order[-1]]
     np.testing.assert_allclose(axes[2].images[0].get_array().ravel(), plane)
-    for layer, neuron in ((0, 0), (3, 0), (1, 2), (1, -1)):
-        with pytest.raises(ValueError, match="layer, neuron"):
-            plots.plot_halfspaces(model, images, images, layer, neuron)
     with pytest.raises(ValueError, match="context_inputs"):
         plots.plot_halfspaces(model, images, images[:8])
     with pytest.raises(ValueError, match="images: expected"):
@@ -140,75 +135,6 @@ def test_halfspaces_show_the_images_far_on_either_side():
     for count in refused:
         with pytest.raises(ValueError, match="shown: expected an integer from 1 to 9"):
             plots.plot_halfspaces(model, images, images, shown=count)
-    with pytest.raises(ValueError, match="model: expected halfspaces"):
-        plots.plot_halfspaces(GLN([2, 1], 9, 9, context_map_size=0), images, images, shown=2)
-
-
-def test_learning_curves_are_means_since_the_point_before():
-    hits = np.ones(1000, bool)
-    hits[:10], hits[100:200] = False, False
-    axes = plots.plot_learning_curves({"one": hits, "short": [True]}, per_decade=1).axes[0]
-    one, short = axes.lines
-    assert one.get_xdata().tolist() == [10, 100, 1000]
-    np.testing.assert_allclose(one.get_ydata(), [100, 0, 100 / 9])
-    assert short.get_xdata().tolist() == [1]
-    with pytest.raises(ValueError, match=r"hits\['empty'\]"):
-        plots.plot_learning_curves({"empty": []})
-    with pytest.raises(ValueError, match="hits: expected at least one curve"):
-        plots.plot_learning_curves({})
-    for few in (0, -1):
-        with pytest.raises(ValueError, match="per_decade: expected at least 1"):
-            plots.plot_learning_curves({"one": hits}, few)
-
-
-@pytest.mark.parametrize(
-    ("count", "last"), [(1, [1]), (9, [9]), (11, [11]), (1000, [562, 1000]), (1300, [562, 1300]), (2000, [1000, 2000])]
-)
-def test_learning_curves_do_not_end_with_a_point_of_few_samples(count, last):
-    (curve,) = plots.plot_learning_curves({"one": np.zeros(count, bool)}).axes[0].lines
-    assert curve.get_xdata()[-2:].tolist() == last
-
-
-def test_learning_curves_leave_out_zeros():
-    hits = np.ones(1000, bool)
-    hits[:10] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for curves in ({"reaches zero": hits, "none": ~np.zeros(50, bool)}, {"right": [True]}, {"wrong": [False]}):
-            figure = plots.plot_learning_curves(curves)
-            figure.draw_without_rendering()
-            low, high = figure.axes[0].get_ylim()
-            assert 0 < low < high <= 2000
-    first = plots.plot_learning_curves({"reaches zero": hits}).axes[0].lines[0]
-    path = first.get_transform().transform_path_non_affine(first.get_path())
-    assert np.isfinite(path.vertices).all(axis=1).tolist() == [True] + 8 * [False]
-
-
-@pytest.mark.parametrize(
-    ("count", "of_samples", "of_errors"),
-    [
-        pytest.param(2, "1 3", "30 100", id="one point"),
-        pytest.param(100, "10 30 100", "3 10 30 100", id="100 samples"),
-        pytest.param(2000, "10 30 100 300 1,000 3,000", "1 3 10 30 100", id="2,000 samples"),
-        pytest.param(60_000, "10 100 1,000 10,000 100,000", "1 3 10 30 100", id="60,000 samples"),
-        pytest.param(1_000_000, "10 100 1,000 10,000 100,000 1,000,000", "1 3 10 30 100", id="a million samples"),
-    ],
-)
-def test_learning_curves_have_plain_numbers_side_by_side(count, of_samples, of_errors):
-    hits = np.arange(count) % 50 > 0  # errors of 2 %, after those of the first ten
-    hits[: min(10, count - 1)] = False
-    figure = plots.plot_learning_curves({"one": hits})
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    for axis, expected, side in ((axes.xaxis, of_samples, "x"), (axes.yaxis, of_errors, "y")):
-        labels = axis.get_ticklabels()
-        assert [label.get_text() for label in labels] == expected.split()
-        assert not any(label.get_text() for label in axis.get_ticklabels(minor=True))
-        boxes = [label.get_window_extent() for label in labels]
-        assert all(getattr(a, side + "1") < getattr(b, side + "0") for a, b in itertools.pairwise(boxes))
-        low, high = sorted(axis.get_view_interval())
-        data = axes.lines[0].get_data()[side == "y"]
-        assert low < min(data[data > 0]) <= max(data) < high
 
 
 def border_of(axes) -> np.ndarray:
@@ -233,12 +159,10 @@ def points_of(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {str(a.get_label()): (np.asarray(a.get_offsets()), np.array(a.get_facecolor())[0, :3]) for a in drawn}
 
 
-def test_regions_are_those_of_a_model_as_it_is(learned):
+def test_regions_are_those_of_the_network(learned):
     model, samples, labels = learned
-    before = model.get_state()
-    (axes,) = plots.plot_regions(model, samples, labels).axes
-    for name, array in model.get_state().items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    fresh = GLN([8, 1], 2, 2, context_bias=1.0, seed=0)
+    (axes,) = plots.plot_learning(fresh, samples, labels, after=[40]).axes
     border, step = border_of(axes), np.array([[0.05], [0.05]])
     sides = [model.predict(border + sign * step, border + sign * step) > 0.5 for sign in (-1, 1)]
     assert border.shape[1] > 10
@@ -251,38 +175,11 @@ def test_regions_are_those_of_a_model_as_it_is(learned):
         np.testing.assert_allclose(colour, colormaps["RdBu_r"](float(label))[:3])
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param(np.array(["no", "yes"]), id="strings"),
-        pytest.param(np.array([False, True]), id="bools"),
-        pytest.param(np.array([-1.0, 7.0]), id="floats"),
-        pytest.param(np.array(["no", "yes"], object), id="objects"),
-    ],
-)
-def test_regions_of_a_scikit_learn_classifier_have_its_rows_and_labels(thirds, names):
-    rows, labels = thirds[0], names[thirds[1] // 2]
-    classifier = LogisticRegression().fit(rows, labels)
-    before = classifier.coef_.copy()
-    (axes,) = plots.plot_regions(classifier, rows, pd.Series(labels)).axes
-    np.testing.assert_array_equal(classifier.coef_, before)
-    np.testing.assert_allclose(classifier.decision_function(border_of(axes).T), 0, atol=0.01)
-    points = points_of(axes)
-    assert list(points) == [text.get_text() for text in axes.get_legend().get_texts()] == list(map(str, names))
-    for name in names:
-        np.testing.assert_allclose(points[str(name)][0], rows[labels == name])
-
-
-@pytest.mark.parametrize("kind", ["GLN", "classifier"])
-def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
+def test_regions_of_three_classes_fade_where_the_network_is_unsure(thirds):
     rows, labels = thirds
-    if kind == "GLN":
-        model = GLN([8, 1], 2, 2, num_classes=3, context_bias=1.0, seed=0)
-        model.predict_online(rows.T, rows.T, labels)
-        (axes,) = plots.plot_regions(model, rows.T, labels).axes
-    else:
-        classifier = LogisticRegression().fit(rows, labels)
-        (axes,) = plots.plot_regions(classifier, rows, labels).axes
+    model, fresh = (GLN([8, 1], 2, 2, num_classes=3, context_bias=1.0, seed=0) for _ in range(2))
+    model.predict_online(rows.T, rows.T, labels)
+    (axes,) = plots.plot_learning(fresh, rows.T, labels, after=[60]).axes
     points, sure = points_of(axes), []
     assert list(points) == ["0", "1", "2"]
     for label, (drawn, colour) in points.items():
@@ -290,68 +187,20 @@ def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
         np.testing.assert_allclose(colour, colormaps["tab10"](int(label))[:3])
     for point in np.concatenate([rows, 0.3 * rows]):
         middle, colour = place_at(axes, point)
-        if kind == "GLN":
-            p = model.predict(middle, middle)
-            p = p / p.sum()
-        else:
-            (p,) = classifier.predict_proba([middle])
+        p = model.predict(middle, middle)
+        p = p / p.sum()
         sure.append((3 * p.max() - 1) / 2)
         of_class = points[str(p.argmax())][1]
         np.testing.assert_allclose(colour, 1 - sure[-1] * (1 - of_class), atol=1e-4)
     assert min(sure) < 0.4 < 0.8 < max(sure)
 
 
-def test_regions_ask_a_classifier_by_the_names_of_a_table(thirds):
-    table = pd.DataFrame(thirds[0], columns=["width", "height"])
-    model = LogisticRegression().fit(table, thirds[1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # scikit-learn warns if names are missing
-        (axes,) = plots.plot_regions(model, table, thirds[1]).axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
-
-
-def test_regions_are_drawn_in_given_axes(learned):
-    figure = Figure()
-    left, right = figure.subfigures(1, 2)
-    other, axes = left.subplots(), right.subplots()
-    axes.set(title="mine", aspect="equal")
-    assert plots.plot_regions(*learned, ax=axes) is figure
-    assert axes.images
-    assert not other.has_data()
-    assert (axes.get_title(), axes.get_aspect()) == ("mine", 1)
-    given: Any = np.array([axes])
-    with pytest.raises(ValueError, match="ax: expected Axes or None, got ndarray"):
-        plots.plot_regions(*learned, ax=given)
-
-
 def test_regions_without_border_or_extent_are_drawn():
-    sure, same = GLN([2, 1], 2, 2, seed=0), np.ones((2, 3))
-    sure.predict_online(same, same, [1, 1, 1])
+    same = np.ones((2, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.plot_regions(sure, same, [1, 1, 1]).draw_without_rendering()
-        plots.plot_learning(GLN([2, 1], 2, 2, num_classes=3), same, [1, 1, 1]).draw_without_rendering()
-
-
-def test_regions_raise_errors(learned, thirds):
-    network, (rows, labels) = learned[0], thirds
-    classifier = LogisticRegression().fit(rows, labels)
-    refused: list[Any] = [
-        (network, rows, labels, r"samples, labels: expected \(2, B\)"),
-        (network, rows[:0].T, [], r"samples, labels: expected \(2, B\)"),
-        (classifier, rows.T, labels, r"samples, labels: expected \(B, 2\)"),
-        (network, np.full((2, 60), np.nan), labels % 2, "samples: expected finite numbers"),
-        (classifier, rows.astype(str), labels, "samples: expected finite numbers"),
-        (network, rows.T, labels, r"labels: expected some of \[0, 1\], got 2"),
-        (classifier, rows, labels.astype(str), "labels: expected some of .*, got '0'"),
-        (GLN([2, 1], 3, 2), rows.T, labels, "model: expected a GLN with input_size"),
-        (GLN([2, 1], 2, 3), rows.T, labels, "model: expected a GLN with input_size"),
-        (LinearSVC(), rows, labels, "model: expected a GLN with input_size"),
-        (LogisticRegression(), rows, labels, "not fitted"),
-    ]
-    for model, samples, of_samples, message in refused:
-        with pytest.raises(ValueError, match=message):
-            plots.plot_regions(model, samples, of_samples)
+        for classes in (2, 3):
+            plots.plot_learning(GLN([2, 1], 2, 2, num_classes=classes), same, [1, 1, 1]).draw_without_rendering()
 
 
 def test_learning_is_drawn_of_a_copy(learned):
@@ -363,7 +212,7 @@ def test_learning_is_drawn_of_a_copy(learned):
         np.testing.assert_array_equal(array, before[name], err_msg=name)
     assert [axes.get_title() for axes in (first, last)] == ["5 samples", "40 samples"]
     assert [sum(len(points) for points, _ in points_of(axes).values()) for axes in (first, last)] == [5, 40]
-    (whole,) = plots.plot_regions(model, samples, labels).axes
+    (whole,) = plots.plot_learning(fresh, samples, labels, after=[40]).axes
     np.testing.assert_array_equal(last.images[0].get_array(), whole.images[0].get_array())
     assert (first.images[0].get_array() != whole.images[0].get_array()).any()
     with pytest.raises(ValueError, match="model: expected one that has learned nothing yet, got step 40"):
@@ -385,14 +234,18 @@ def test_learning_is_drawn_up_to_the_last_sample(count, after):
 
 def test_learning_raises_errors():
     samples, labels = np.zeros((2, 3)), [0, 1, 1]
-    with pytest.raises(ValueError, match="samples, labels"):
-        plots.plot_learning(GLN([1], 2, 2), samples.T, labels)
-    with pytest.raises(ValueError, match="labels: expected some of"):
-        plots.plot_learning(GLN([1], 2, 2), samples, [0, 1, 2])
-    with pytest.raises(ValueError, match="model: expected a GLN with input_size"):
-        plots.plot_learning(GLN([1], 3, 2), samples, labels)
-    refused: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
-    for after in refused:
+    refused: list[Any] = [
+        (samples.T, labels, "inconsistent numbers of samples"),
+        (samples + np.nan, labels, "Input X contains NaN"),
+        (samples, [0, 1, 2], "targets: expected"),
+        (samples[:1], labels, "inputs: expected"),
+        (samples[:, :0], [], "minimum of 1 is required"),
+    ]
+    for columns, numbers, message in refused:
+        with pytest.raises(ValueError, match=message):
+            plots.plot_learning(GLN([1], 2, 2), columns, numbers)
+    counts: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
+    for after in counts:
         with pytest.raises(ValueError, match="after: expected"):
             plots.plot_learning(GLN([1], 2, 2), samples, labels, after)
 
@@ -520,18 +373,11 @@ def test_calibration_is_the_share_of_targets_below_each_quantile():
 def test_calibration_raises_errors():
     y, quantiles = np.zeros(3), np.zeros((3, 2))
     refused: list[Any] = [
-        (y, quantiles, (0.5,), r"levels: expected two or more increasing numbers in \(0, 1\), got \(0.5,\)"),
-        (y, quantiles, (0.9, 0.1), "levels: expected"),
-        (y, quantiles, (0, 0.1), "levels: expected"),
-        (
-            y,
-            quantiles,
-            (0.05, 0.25, 0.5, 0.75, 0.95),
-            r"y, quantiles: expected shapes \(B,\) and \(B, 5\), B at least 1, got \(3,\) and \(3, 2\)",
-        ),
-        (y[:0], quantiles[:0], (0.1, 0.9), "y, quantiles: expected shapes"),
-        (y + np.nan, quantiles, (0.1, 0.9), "y: expected finite numbers"),
-        (y, quantiles + np.inf, (0.1, 0.9), "quantiles: expected finite numbers"),
+        (y, quantiles, (0.5,), r"y, quantiles: expected shapes \(B,\) and \(B, 1\), got \(3,\) and \(3, 2\)"),
+        (y[:2], quantiles, (0.1, 0.9), "y, quantiles: expected shapes"),
+        (y[:0], quantiles[:0], (0.1, 0.9), "minimum of 1 is required"),
+        (y + np.nan, quantiles, (0.1, 0.9), "Input contains NaN"),
+        (y, quantiles + np.inf, (0.1, 0.9), "Input contains infinity"),
     ]
     for targets, predicted, levels, message in refused:
         with pytest.raises(ValueError, match=message):
@@ -541,15 +387,12 @@ def test_calibration_raises_errors():
 def test_intervals_raise_errors():
     X, y = np.zeros((3, 1)), np.zeros(3)  # noqa: N806
     refused: list[Any] = [
-        (X[:, 0], y, r"X, y: expected \(B, 1\) and \(B,\), B at least 1, got \(3,\) and \(3,\)"),
-        (np.zeros((3, 2)), y, r"X, y: expected .* got \(3, 2\) and \(3,\)"),
-        (X, y[:2], r"X, y: expected .* got \(3, 1\) and \(2,\)"),
-        (X, y[:, None], r"X, y: expected .* got \(3, 1\) and \(3, 1\)"),
-        (X[:0], y[:0], r"X, y: expected .* got \(0, 1\) and \(0,\)"),
-        (X + np.nan, y, "X: expected finite numbers"),
-        (X, y - np.inf, "y: expected finite numbers"),
-        (X.astype(str), y, "X: expected finite numbers"),
-        (X, np.array(["a", "b", "c"]), "y: expected finite numbers"),
+        (X[:, 0], y, "Expected 2D array"),
+        (np.zeros((3, 2)), y, "X: expected one feature, got 2"),
+        (X, y[:2], "inconsistent numbers of samples"),
+        (X[:0], y[:0], "minimum of 1 is required"),
+        (X + np.nan, y, "Input X contains NaN"),
+        (X, y - np.inf, "Input y contains infinity"),
     ]
     for samples, targets, message in refused:
         with pytest.raises(ValueError, match=message):
@@ -558,10 +401,6 @@ def test_intervals_raise_errors():
     for after in counts:
         with pytest.raises(ValueError, match="after: expected increasing counts from 1 to 3"):
             plots.plot_intervals(SeenSoFar(), X, y, after)
-    with pytest.raises(
-        ValueError, match=r"model: expected partial_fit, .* got SGDRegressor.*without predict_quantiles"
-    ):
-        plots.plot_intervals(SGDRegressor(), X, y)
 
 
 @pytest.mark.slow
@@ -619,7 +458,7 @@ def test_contributions_of_features_without_names():
     for bad, message in (
         ({"most": 0}, "most: expected an integer of at least 1, got 0"),
         ({"X": X}, "13 features"),
-        ({"y": [1, 2]}, r"y: expected shape \(1,\), got \(2,\)"),
+        ({"y": [1, 2]}, "is longer than"),
     ):
         with pytest.raises(ValueError, match=message):
             plots.plot_contributions(**{"model": model, "X": X[:1, :3], **bad})
@@ -728,15 +567,8 @@ def test_names_are_shown_as_they_are():
     names = [name.replace("\x1b", "\\x1b").replace("\x07", "\\x07") for name in ODD]
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)), columns=ODD)
     labels = np.array(ODD)[np.arange(60) % 5]
-    assert shown_by(plots.plot_learning_curves({name: [True, False] for name in [*ODD, "\ud800"]})) >= {
-        *names,
-        "\\ud800",
-    }
-    image = np.ones((4, 5))
-    assert shown_by(plots.plot_explanations(image, image, image, ODD)) >= set(names)
-    for two in itertools.pairwise(range(5)):
-        table = frame.iloc[:, list(two)]
-        assert shown_by(plots.plot_regions(LogisticRegression().fit(table, labels), table, labels)) >= set(names)
+    image = np.ones((4, 6))
+    assert shown_by(plots.plot_explanations(image, image, image, [*ODD, "\ud800"])) >= {*names, "\\ud800"}
     classifier = GLNClassifier((2,), n_networks=1, n_epochs=1, random_state=0, backend="numpy").fit(frame, labels)
     bars = {f"{name} = {value:.4g}" for name, value in zip(names, frame.iloc[0], strict=True)}
     shown = shown_by(plots.plot_contributions(classifier, frame[:1], y=labels[:1], class_=ODD[0]))

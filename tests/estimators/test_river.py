@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import doctest
 import inspect
 import math
@@ -22,11 +21,11 @@ from scipy.stats import norm
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import bandit, base, checks, datasets, evaluate, metrics, stats
+from river import base, checks, datasets, evaluate, metrics
 
 import gln.river
 from gln import sklearn
-from gln.river import GLNClassifier, GLNNovelty, GLNPolicy, GLNRegressor
+from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 NAMES = "abcdefgh"
@@ -505,36 +504,6 @@ def test_a_label_whose_samples_have_no_weight_is_no_class():
         empty.learn_one({}, label)
     empty.learn_one({"a": 1.0}, "y")
     assert empty.predict_proba_one({"a": 1.0}).keys() == {"x", "y", "z"}
-
-
-# ---- Bandits ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("context", "reward"), [({"a": 1.0}, math.nan), ({"a": math.inf}, 1.0)])
-def test_a_policy_is_as_before_after_a_reward_or_context_that_is_refused(context, reward):
-    policy = GLNPolicy(layer_sizes=(8, 4), seed=1)
-    for x in rows(5):
-        policy.update(policy.pull(["left", "right"], context=x), x, 1.0)
-    before, n, counts = learner_state(policy._bandit._model.learner), policy._n, dict(policy._counts)
-    rewards = copy.deepcopy(policy._rewards)
-    for arm in ("left", "new"):
-        with pytest.raises(ValueError, match="expected a finite number"):
-            policy.update(arm, context, reward)
-    assert (policy._n, dict(policy._counts), {*policy._bandit._model.arms}) == (n, counts, {"left", "right"})
-    assert repr(policy._rewards) == repr(rewards)
-    assert_same_state(learner_state(policy._bandit._model.learner), before)
-    policy.update("new", {"a": 1.0}, 1.0)
-    assert policy._counts["new"] == 1
-    assert "new" in policy._bandit.predict({"a": 1.0})
-
-
-def test_a_policy_in_rivers_own_evaluation():
-    gym = pytest.importorskip("gymnasium")
-    policies = [GLNPolicy(layer_sizes=(8, 4), seed=1), bandit.EpsilonGreedy(epsilon=0.1, seed=1)]
-    environment = gym.make("river_bandits/KArmedTestbed-v0", max_episode_steps=100)
-    trace = pd.DataFrame(bandit.evaluate(policies, environment, stats.Mean(), n_episodes=3, seed=1))
-    means = trace[trace.step == 99].groupby("policy_idx").reward_stat.mean()
-    assert means[0] > 0.5  # 0 at random
 
 
 # ---- Batches, copies, backends ---------------------------------------------------------------------------------------

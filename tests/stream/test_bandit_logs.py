@@ -269,7 +269,8 @@ def test_learning_a_log_is_learning_its_rewards():
     log, one, other = log_of(40, seed=10), GLNBandit(**SMALL), GLNBandit(**SMALL)
     one.learn_log(log)
     for context, arm, reward, *_ in log:
-        other.learn_and_add(context, {arm: reward})
+        other.add_arm(arm)
+        other.learn(context, arm, reward)
     assert one.predict({"kind": "a"}) == other.predict({"kind": "a"})
     with pytest.raises(ValueError, match=r"arm: expected one of \['left'\] \(1 arms\), got 'right'"):
         GLNBandit(**SMALL).learn_log([({}, "right", 1.0, 0.5, {"left": {"x": 1.0}})])

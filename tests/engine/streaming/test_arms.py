@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -376,17 +375,3 @@ def test_backends_agree(backend):
         expected, found = (bandit._choice(x, songs(3)) for bandit in bandits)
         np.testing.assert_allclose(found[2], expected[2], atol=1e-2)
         np.testing.assert_array_equal(found[3], expected[3])
-
-
-def test_as_a_policy_of_river():
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("river")
-    from gln.river import GLNPolicy
-
-    policy, arms, hits = GLNPolicy(layer_sizes=(8, 4), burn_in=2, seed=1), songs(9), []
-    for x in listeners(400):
-        arm = policy.pull(arms, context=x)
-        hits.append(liked(x, arms[arm]))
-        policy.update(arm, x, hits[-1])
-    assert np.mean(hits[-100:]) > 0.8
-    assert policy._bandit._model.offered == arms
