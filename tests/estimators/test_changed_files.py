@@ -105,7 +105,6 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "a negative count": ("river", put(-7, *NOVELTY, "count"), "novelty: expected count from 0 to"),
     "no weight": ("river", put(None, *NOVELTY, "total"), "novelty: expected total from 0 to"),
     "a text as losses": ("river", put("text", *LOSSES), "combination: expected losses, float64"),
-    "the last label": ("river", put(10**8, *SCHEMA, "previous"), "previous: expected NaN or the number of one of 3"),
     "a limit": ("river", put([50.0], *LIMIT), "standardizer: expected a limit"),
     "another dtype": (
         "river",

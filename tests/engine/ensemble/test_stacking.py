@@ -11,6 +11,7 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
@@ -151,7 +152,7 @@ def test_a_class_of_one_sample_is_learned_by_all():
     X, y = np.arange(40.0)[:, None], np.zeros(40, int)
     y[-1] = 1
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
-    read = model.learner_.featurizer.transform(X.T)
+    read = model.learner_.featurizer.transform(SampleBatch.of(X.T))
     for member in model.learner_.means.members:
         p = member.network.predict(*read.of(member))
         # In training, the bin of the sample could say nothing about its class.

@@ -49,16 +49,13 @@ def test_a_stream_in_several_calls_is_the_stream_in_one(calls):
 
 
 def bad_steps() -> dict[str, Any]:
-    infinite = SAMPLES.copy()
-    infinite[1, 50] = np.inf
     return {
-        "samples": (infinite, NUMBERS),
-        "targets: expected shape": (SAMPLES, NUMBERS[:5]),
-        "features": (SAMPLES[:2], NUMBERS),
-        "targets: expected class numbers": (SAMPLES, NUMBERS - 1),
-        "step_sizes": (SAMPLES, NUMBERS, np.full(60, -1.0)),
-        "batch_size": (SAMPLES, NUMBERS, None, 0),
-        "learning_rate": (SAMPLES, NUMBERS),
+        "targets: expected shape": (BATCH, NUMBERS[:5]),
+        "features": (SampleBatch.of(SAMPLES[:2]), NUMBERS),
+        "targets: expected class numbers": (BATCH, NUMBERS - 1),
+        "step_sizes": (BATCH, NUMBERS, np.full(60, -1.0)),
+        "batch_size": (BATCH, NUMBERS, None, 0),
+        "learning_rate": (BATCH, NUMBERS),
     }
 
 
@@ -75,7 +72,9 @@ def test_errors_change_nothing(message):
     assert_same_state(learner_state(model), before)
 
 
-def test_targets_that_are_not_finite_are_refused():
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="Input samples contains infinity"):
+        SampleBatch.of(np.where(SAMPLES == SAMPLES[1, 50], np.inf, SAMPLES))
     model = of_numbers()
     with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn(BATCH, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))

@@ -72,7 +72,7 @@ def test_a_constant_target_does_not_change_the_score_of_another_one():
     model = GLNRegressor(**SMALL).fit(X, np.stack([X[:, 0], np.ones(100)], axis=1))
     known = ~np.isnan(model.oob_prediction_[:, 0])
     expected = r2_score(X[known, 0], model.oob_prediction_[known, 0])
-    assert model.validation_scores_[-1] == pytest.approx(expected)
+    assert model.validation_scores_[-1] == pytest.approx(expected, abs=0.001)
     assert model.feature_importances_[0] > 0.5 > 0.1 > model.feature_importances_[1]
 
 
