@@ -9,7 +9,6 @@ Shapes: N texts, S slots, n of them that occur, H heads (one for two classes, el
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -58,22 +57,18 @@ class TextModel(NamedTuple):
     def words(self, text: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The m words of a text that are known, by how much each changes what is predicted compared with the mean,
         (m, H), and the share of each of the text, (m,), which are 1 together."""
-        counter = Counter(vectorizer(self.of_characters).build_analyzer()(text if _is_given(text) else ""))
-        if not counter or len(self.slots) == 0:
+        found = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text if _is_given(text) else ""))]
+        if not found or len(self.slots) == 0:
             return [], np.zeros((0, len(self.mean))), np.zeros(0)
-        words = np.array([*counter], object)
-        hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in counter])
+        hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in found])
         places = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
         known = np.flatnonzero(self.slots[places] == hashed.indices)
-        places, times = places[known], np.array([*counter.values()])[known]
-        used, slot = np.unique(places, return_inverse=True)
-        of_slots = np.bincount(slot, times)  # which words may share
-        vector = (1 + np.log(of_slots)) * self.idf[used]
-        vector /= max(np.linalg.norm(vector), TINY)
-        parts = times / of_slots[slot]
+        places = places[known]
+        used, slot, sharing = np.unique(places, return_inverse=True, return_counts=True)
+        vector, parts = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY), 1 / sharing[slot]
         shares = parts * vector[slot] ** 2
         changes = (parts * vector[slot])[:, None] * self.weights[:, places].T
-        return words[known].tolist(), changes + shares[:, None] * (self.offset - self.mean), shares
+        return [found[place] for place in known], changes + shares[:, None] * (self.offset - self.mean), shares
 
     def divided(
         self, contributions: np.ndarray, values: np.ndarray, changes: np.ndarray, shares: np.ndarray
@@ -88,10 +83,10 @@ class TextModel(NamedTuple):
 
 
 class Words(NamedTuple):
-    """How often the words of each text of a column occur in it."""
+    """Which words the texts of a column have."""
 
     of_characters: bool
-    counts: csr_array  # (N, S)
+    counts: csr_array  # (N, S), 1 for those that occur
 
 
 def vectorizer(of_characters: bool) -> HashingVectorizer:
@@ -112,7 +107,7 @@ def has_no_spaces(texts: Iterable[str]) -> bool:
 
 
 def counts_of(column: pd.Series, of_characters: bool) -> csr_array:  # (N,) -> (N, S)
-    """How often the words of each text occur in it; nothing if it is missing."""
+    """1 for the words of each text; nothing if it is missing."""
     texts = [str(text) if _is_given(text) else "" for text in column.tolist()]
     return csr_array(vectorizer(of_characters).transform(texts))
 
