@@ -225,7 +225,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     if column.dtype.kind in "iu":
         name = CAPITAL.sub("_", str(column.name)).lower()
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
-        return Column(ID, "its name, and whole numbers that are all different") if is_id else None
+        return Column(ID, "its name and values") if is_id else None
     texts = column.dropna()
     if len(texts) == 0 or not all(type(text) is str for text in texts):
         return None
@@ -244,7 +244,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return Column(TEXT, "its values", of_characters=of_characters)
     is_id = has_ids and share == 1 and len(texts) >= FEWEST_IDS and counts.max() == 1
     if is_id and not all(reads_as_number(text) for text in texts[:TYPICAL]):
-        return Column(ID, "its values, words that are all different")
+        return Column(ID, "its values")
     return None
 
 
