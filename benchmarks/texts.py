@@ -132,9 +132,9 @@ def dated(rows: int = 2400) -> dict[str, float]:
         "evenings of weekends, mornings of others": ((weekday >= 5) & (hour >= 18)) | ((weekday < 5) & (hour < 9)),
     }
     for name, y in decide.items():
-        X = frame.assign(when=when.dt.strftime("%Y-%m-%d %H:%M:%S"))
-        model = GLNClassifier(random_state=0).fit(X[: rows // 2], y[: rows // 2])
-        found[name] = model.score(X[rows // 2 :], y[rows // 2 :])
+        features = frame.assign(when=when.dt.strftime("%Y-%m-%d %H:%M:%S"))
+        model = GLNClassifier(random_state=0).fit(features[: rows // 2], y[: rows // 2])
+        found[name] = model.score(features[rows // 2 :], y[rows // 2 :])
     return found
 
 

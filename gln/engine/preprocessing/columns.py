@@ -225,26 +225,24 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     if column.dtype.kind in "iu":
         name = CAPITAL.sub("_", str(column.name)).lower()
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
-        return Column(ID, "its name, and whole numbers that are all different") if is_id else None
+        return Column(ID, "its name and values") if is_id else None
     texts = column.dropna()
-    if len(texts) == 0 or not all(type(text) is str for text in texts):
+    some = texts.iloc[:: 1 + len(texts) // TYPICAL].astype(object)
+    if len(texts) == 0 or not all(type(text) is str for text in some):
         return None
-    if (form := format_of(texts)) == AMBIGUOUS:
-        return Column(CATEGORY, "its values")
-    if form is not None:
+    if (form := format_of(some)) is not None and (form := format_of(texts.astype(object))) is not None:
+        if form == AMBIGUOUS:
+            return Column(CATEGORY, "its values")
         return Column(DATE, "its values", form=form, parts=varying_parts(days_in(column, form)))
-    counts = texts[:: -(-len(texts) // TYPICAL)].map(lambda text: len(text.split()))
-    share, of_characters = texts.nunique() / len(texts), _is_of_characters(texts)
-    if (
-        has_texts
-        and share >= DISTINCT
-        and len(texts) >= FEWEST_IDS
-        and (of_characters or counts.median() >= FEWEST_WORDS)
-    ):
-        return Column(TEXT, "its values", of_characters=of_characters)
-    is_id = has_ids and share == 1 and len(texts) >= FEWEST_IDS and counts.max() == 1
-    if is_id and not all(reads_as_number(text) for text in texts[:TYPICAL]):
-        return Column(ID, "its values, words that are all different")
+    if len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
+        return None
+    words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)
+    if has_texts and share >= DISTINCT:
+        of_characters = _is_of_characters(some)
+        if of_characters or np.median(words) >= FEWEST_WORDS:
+            return Column(TEXT, "its values", of_characters=of_characters)
+    if has_ids and share == 1 and max(words) == 1 and not all(map(reads_as_number, some)):
+        return Column(ID, "its values")
     return None
 
 

@@ -10,6 +10,9 @@ Shapes: N samples.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,7 +24,7 @@ __all__ = ["MICROSECONDS", "cycles_of", "days_in", "days_of", "features_of", "fo
 CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}  # days that each takes
 PARTS = ("days since 1970", "year", "month", "year_sin", "year_cos", "weekday", "hour", "hour_sin", "hour_cos")
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
-MAYBE = re.compile(r".*\d{4}.*")  # a year, or the hour and minute of a zone
+MAYBE = re.compile(r"\d{4}[-/]\d.*|[\w,]{1,9}[-/. ][\w,]{1,9}[-/. ]\d{4}\b.*")  # formats take time to try
 ISO_8601 = "ISO 8601"
 WITH_NUMBERS = ["%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]
 WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
@@ -90,13 +93,24 @@ def format_of(texts: pd.Series) -> str | None:
     """The format in which all of these texts are dates, AMBIGUOUS if 03/04/2020 may be March or April, None if some
     are no dates."""
     found: dict[str, np.ndarray] = {}
-    for form in FORMATS if MAYBE.fullmatch(texts.iloc[0]) else ():
-        if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:1], texts[:100], texts)):  # soon no date
+    first = texts.iloc[0]
+    for form in filter(functools.partial(_is_of, first), FORMATS if MAYBE.fullmatch(first) else ()):
+        if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:100], texts)):  # soon no date
             found[form] = _parsed(texts, form)
     forms, values = [*found], [*found.values()]
     if any((days != values[0]).any() for days in values):
         return AMBIGUOUS
     return forms[0] if forms else None
+
+
+def _is_of(text: str, form: str) -> bool:
+    """Whether a text is a date in a format: many times as fast as pandas."""
+    if form == ISO_8601:
+        return ISO.fullmatch(text) is not None
+    with contextlib.suppress(ValueError):
+        datetime.datetime.strptime(text, form)
+        return True
+    return False
 
 
 def _parsed(texts: pd.Series, form: str) -> np.ndarray:

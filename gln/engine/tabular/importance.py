@@ -53,7 +53,10 @@ class LeftOutRows(NamedTuple):
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_TIMES))
         orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
         made = [np.flatnonzero(self.owners == column) for column in range(columns)]
-        shuffled = [np.mean([self._score(self._shuffled(features, order)) for order in orders]) for features in made]
+        shuffled = [
+            np.mean([self._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
+            for features in made
+        ]
         return best - np.array(shuffled)
 
     def _score(self, inputs: TableInputs) -> float:

@@ -1,0 +1,101 @@
+"""What columns are taken for: texts, dates and ids are found, genuine numbers and categories are not."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gln.engine.preprocessing.columns import find_columns
+from gln.engine.saving import decoded, encoded
+
+N = 200
+RNG = np.random.default_rng(0)
+WORDS = np.array(["tea", "cup", "of", "the", "with", "and", "great", "stale"])
+
+
+def found(values, name="x", text="auto", categorical="from_dtype"):
+    frame = pd.DataFrame({name: values, "other": np.arange(N) % 2 * 1.0})
+    return find_columns(frame, categorical, text).columns[0].kind
+
+
+SENTENCES = [" ".join(RNG.choice(WORDS, 6)) for _ in range(N)]
+KEYS = [f"B{number:05d}" for number in RNG.permutation(N)]
+FOUND = {
+    "text": {
+        "review": SENTENCES,
+        "title": [*SENTENCES[:180], *20 * [None]],
+        "comment": [f"第{i}次的评论写得非常好" for i in range(N)],
+    },
+    "id": {
+        **{"id": RNG.permutation(N), "orderId": RNG.permutation(10**6)[:N], "user_id": np.arange(N)},
+        **{"rownames": np.arange(1, N + 1), "asin": KEYS},
+    },
+    "number": {
+        **{"price": RNG.permutation(10**5)[:N], "time": np.arange(N), "area": RNG.permutation(N) + 50},
+        **{"id": np.arange(N) // 2, "timestamp": 1_600_000_000 + np.arange(N), "year": np.arange(1800, 1800 + N)},
+        **{"customer_id": np.arange(N) + 0.5, "width": RNG.permutation(N), "paid": RNG.permutation(N)},
+    },
+    "category": {
+        **{"zip": [f"{i % 90:05d}" for i in range(N)], "city": RNG.choice(["New York City", "Rio de Janeiro"], N)},
+        **{"job": RNG.choice([f"head of group {i}" for i in range(40)], N), "code": [str(i) for i in range(N)]},
+        **{"dose": pd.Categorical(KEYS), "note": pd.Categorical(SENTENCES), "name": [f"{key} Smith" for key in KEYS]},
+        "often": [*KEYS[:-1], KEYS[0]],
+    },
+    "date": {
+        "day": pd.date_range("2020", periods=N),
+        "text day": pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:X. ")
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, columns in FOUND.items() for name in columns])
+def test_what_a_column_is_taken_for(kind, name):
+    assert found(FOUND[kind][name], name) == kind
+
+
+def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
+    frame = pd.DataFrame({"review": SENTENCES, "key": KEYS, "day": pd.Series(["03/04/2021", "01/02/2021"] * (N // 2))})
+    frame["when"] = pd.date_range("2020", periods=N).strftime("%Y-%m-%d")
+    frame["typed"], frame["same"] = pd.to_datetime(frame.when), pd.Timestamp("2020")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        columns = find_columns(frame, "from_dtype", "auto")
+    notes = [str(warning.message) for warning in caught]
+    for name, words in {
+        "review": "becomes texts.*text_features",
+        "key": "left out.*dtype 'category'",
+        "day": "cannot be told if day or month.*to_datetime",
+        "when": "dates, read as ISO 8601.*dtype 'category'",
+        "same": "all of its dates are equal",
+    }.items():
+        assert [note for note in notes if f"'{name}'" in note and pd.Series([note]).str.contains(words)[0]], name
+    assert len(notes) == 5
+    shown = columns.shown(list(frame), {2: {"a": 0}})
+    assert shown["treated as"].tolist() == ["text", "id", "category", "date", "date", "date"]
+    assert shown.loc["same", "becomes"] == "nothing: constant"
+    with warnings.catch_warnings():  # nothing is said of what the user said
+        warnings.simplefilter("error")
+        told = find_columns(frame[["review", "typed"]], "from_dtype", ["review"])
+        find_columns(frame.astype({"review": "category"})[["review", "typed"]], "from_dtype", "auto")
+        assert find_columns(frame[["review"]], "from_dtype", None).of_kind("category") == [0]
+    assert told.of_kind("text") == [0]
+    with pytest.raises(ValueError, match=r"text_features: expected columns that are not in categorical_features"):
+        find_columns(frame, ["review"], ["review"])
+
+
+@pytest.mark.filterwarnings("ignore:X. ")
+def test_columns_are_saved_and_checked():
+    frame = pd.DataFrame({"key": KEYS, "day": pd.date_range("2020", periods=N, tz="Asia/Tokyo"), "x": 1.0})
+    columns, arrays = find_columns(frame, "from_dtype", "auto"), {}
+    assert columns.owners.tolist() == [1, 1, 1, 1, 1, 2]
+    again = decoded("columns", encoded("columns", columns, arrays), arrays, None)
+    assert again == columns
+    again.check()
+    again.columns[1].parts.append("century")
+    with pytest.raises(ValueError, match="dates in known formats"):
+        again.check()
+    np.testing.assert_array_equal(columns.summed(np.ones((2, 6))), [[0, 5, 1]] * 2)

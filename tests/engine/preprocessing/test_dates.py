@@ -1,0 +1,85 @@
+"""Dates of tables: which columns are dates, their days and parts."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gln.engine.preprocessing.dates import AMBIGUOUS, days_in, format_of, is_date, part_of, varying_parts, zone_of
+
+TIMES = pd.Series(pd.to_datetime(["2024-02-29 23:30", "1969-12-28 00:00", "2021-07-04 12:15"]))
+DAYS = [19782 + 23.5 / 24, -4.0, 18812 + 12.25 / 24]  # by datetime.date.toordinal
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        TIMES,
+        TIMES.astype("datetime64[s]"),
+        TIMES.astype(object),
+        TIMES.dt.to_period("min"),
+        TIMES.dt.tz_localize("Europe/Berlin"),
+        TIMES.dt.tz_localize("Europe/Berlin").astype(object),
+        pd.Series(TIMES.dt.to_pydatetime(), dtype=object),
+    ],
+)
+def test_days_of_every_type_are_those_of_its_clock(column):
+    assert is_date(column)
+    zone = zone_of(column)
+    np.testing.assert_allclose(days_in(column, zone=zone), DAYS, rtol=0, atol=1e-9)
+    with_missing = pd.concat([column, pd.Series([None], dtype=column.dtype)], ignore_index=True)
+    assert np.isnan(days_in(with_missing, zone=zone)).tolist() == [False, False, False, True]
+
+
+def test_parts_are_those_of_python():
+    days, stamps = np.array([*DAYS, np.nan]), [time.to_pydatetime() for time in TIMES]
+    parts = {
+        "year": [stamp.year for stamp in stamps],
+        "month": [stamp.month for stamp in stamps],
+        "weekday": [stamp.weekday() for stamp in stamps],
+        "hour": [stamp.hour + stamp.minute / 60 for stamp in stamps],
+        "hour_cos": [np.cos(2 * np.pi * (stamp.hour + stamp.minute / 60) / 24) for stamp in stamps],
+    }
+    for part, expected in parts.items():
+        np.testing.assert_allclose(part_of(part, days), [*expected, np.nan], atol=1e-9)
+    hours = part_of("hour", np.arange(24 * 500) / 24 + 19000)
+    assert len(np.unique(hours)) == 24  # equal hours of different days are equal numbers
+
+
+def test_parts_that_never_vary_are_left_out():
+    day = pd.Timestamp("2024-03-04")
+    assert varying_parts(days_in(pd.Series([day, day]))) == []
+    weeks = pd.Series(pd.date_range(day, periods=4, freq="7D"))
+    assert varying_parts(days_in(weeks)) == ["days since 1970"]
+    assert varying_parts(days_in(weeks + pd.to_timedelta([0, 6, 12, 0], "h"))) == [
+        *("days since 1970", "hour", "hour_sin", "hour_cos"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [
+        (["2024-02-29", "2024-03-01T12:00:00+02:00"], "ISO 8601"),
+        (["29/02/2024", "01/03/2024"], "%d/%m/%Y"),
+        (["02/29/2024 10:30", "03/01/2024 11:00"], "%m/%d/%Y %H:%M"),
+        (["03/04/2024", "01/03/2024"], AMBIGUOUS),
+        (["03/03/2024", "04/04/2024"], "%d/%m/%Y"),  # the same in both orders
+        (["5. May 2024"], None),
+        (["5 May 2024", "16 Dec 2023"], "%d %b %Y"),
+        (["May 5, 2024"], "%b %d, %Y"),
+        (["2024-02-30"], None),
+        (["2024-02-29", "unknown"], None),
+        (["4711", "1234-05"], None),
+        (["now", "today"], None),
+    ],
+)
+def test_formats_of_texts(texts, form):
+    assert format_of(pd.Series(texts)) == form
+    if form not in (None, AMBIGUOUS):
+        found = days_in(pd.Series([*texts, "soon", None]), form)
+        assert np.isnan(found).tolist() == [False] * len(texts) + [True, True]
+        assert is_date(pd.Series([datetime.date(2024, 1, 1)], dtype=object))
+        assert not is_date(pd.Series(texts))

@@ -1,0 +1,132 @@
+"""A frame as it is, with numbers, categories, dates, texts, ids and missing values: what an estimator does."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+SMALL: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 4, "n_epochs": 2, "random_state": 0}
+pytestmark = pytest.mark.filterwarnings("ignore:X. ")
+
+
+def orders(count: int = 300, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Whether a customer comes again, which a word of a review and the hour of an order tell."""
+    rng = np.random.default_rng(seed)
+    again, words = rng.random(count) < 0.5, np.array(["tea", "cup", "of", "the", "with", "and"])
+    told = np.where((rng.random(count) < 0.9) == again, "lovely", "stale")
+    frame = pd.DataFrame({"order_id": rng.permutation(count) + 1000, "price": rng.gamma(2, 3, count)})
+    frame["review"] = [" ".join([*rng.choice(words, 5), word, *rng.choice(words, 3)]) for word in told]
+    hours = np.where((rng.random(count) < 0.8) == again, rng.integers(0, 6, count), rng.integers(6, 24, count))
+    days = pd.Timestamp("2023-05-01") + pd.to_timedelta(rng.integers(0, 500, count), unit="D")
+    frame["when"] = pd.Series(days + pd.to_timedelta(hours, unit="h")).dt.tz_localize("Asia/Tokyo")
+    frame["seen"] = pd.Series(days).dt.strftime("%d.%m.%Y")
+    frame["city"] = rng.choice(["Bonn", "Oslo"], count)
+    for name in ("price", "review", "when", "seen", "city"):
+        frame.loc[rng.random(count) < 0.05, name] = None
+    return frame, again
+
+
+FRAME, AGAIN = orders()
+NEW, OF_NEW = orders(seed=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return GLNClassifier(**SMALL).fit(FRAME, AGAIN)
+
+
+def test_one_line_learns_a_frame_and_one_print_says_what_it_was_taken_for(model):
+    assert model.columns_["treated as"].to_dict() == {
+        **{"order_id": "id", "price": "number", "review": "text", "when": "date", "seen": "date", "city": "category"},
+    }
+    assert model.score(NEW, OF_NEW) > 0.82
+    assert abs(model.oob_score_ - model.score(NEW, OF_NEW)) < 0.08
+    assert model.score(NEW.assign(review=None), OF_NEW) < model.score(NEW, OF_NEW) - 0.05
+    one_by_one = [model.predict_proba(NEW[i : i + 1])[0] for i in range(5)]
+    np.testing.assert_allclose(model.predict_proba(NEW[:5]), one_by_one, atol=1e-6)
+    in_utc = NEW.assign(when=NEW.when.dt.tz_convert("UTC"))  # the same times
+    np.testing.assert_array_equal(model.predict_proba(in_utc), model.predict_proba(NEW))
+    plain = GLNClassifier(**SMALL).fit(FRAME[["price", "city"]], AGAIN)
+    assert plain.columns_["treated as"].tolist() == ["number", "category"]
+    assert "_columns" not in vars(plain)
+
+
+def test_columns_and_words_are_explained(model):
+    contributions, constant = model.explain(NEW)
+    assert contributions.shape == NEW.shape
+    np.testing.assert_allclose(contributions.sum(axis=1) + constant, model.decision_function(NEW), atol=1e-4)
+    importances = dict(zip(FRAME, model.feature_importances_, strict=True))
+    assert importances["order_id"] == 0
+    assert importances["review"] == max(importances.values()) > 0.1
+    np.testing.assert_allclose(model.explain_novelty(NEW).sum(axis=1), 1)
+    words = model.explain_words(NEW)
+    sums = words.groupby("row").contribution.sum()
+    np.testing.assert_allclose(sums, contributions[sums.index, list(NEW).index("review")], atol=1e-6)
+    means = words.groupby("word").contribution.mean()
+    assert means["lovely"] > 0.1 > -0.1 > means["stale"]
+
+
+def test_files_and_copies_predict_the_same(model, tmp_path):
+    model.save(tmp_path / "model.gln")
+    for again in (GLNClassifier.load(tmp_path / "model.gln"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.predict_proba(NEW), model.predict_proba(NEW))
+        assert again.columns_.equals(model.columns_)
+        again.partial_fit(NEW[:50], OF_NEW[:50])  # by the columns that were fitted
+        assert again.explain(NEW)[0].shape == NEW.shape
+    assert not hasattr(clone(model), "columns_")
+
+
+def test_classes_targets_weights_and_groups():
+    three, weights = np.digitize(FRAME.price.fillna(5), [3, 8]), np.arange(300) % 3
+    classes = GLNClassifier(**SMALL, early_stopping=True).fit(FRAME, three, weights, groups=np.arange(300) // 3)
+    contributions, _ = classes.explain(NEW[:20])
+    words = classes.explain_words(NEW[:20]).groupby("row")[[0, 1, 2]].sum()
+    np.testing.assert_allclose(words, contributions[words.index, :, list(NEW).index("review")], atol=1e-6)
+    targets = np.column_stack([AGAIN, FRAME.price.fillna(5)])
+    numbers = GLNRegressor(**SMALL, quantiles=(0.1, 0.9), density=True).fit(FRAME, targets)
+    assert numbers.explain(NEW)[0].shape == (300, 2, 6)
+    assert numbers.score(NEW.fillna({"price": 5.0}), np.column_stack([OF_NEW, NEW.price.fillna(5)])) > 0.5
+
+
+def test_in_searches_and_pipelines():
+    assert cross_val_score(GLNClassifier(**SMALL), FRAME, AGAIN, cv=3).mean() > 0.8
+    scaled = make_column_transformer((StandardScaler(), ["price"]), remainder="passthrough")
+    scaled.set_output(transform="pandas")
+    pipeline = make_pipeline(scaled, GLNClassifier(**SMALL)).fit(FRAME, AGAIN)
+    assert pipeline.score(NEW, OF_NEW) > 0.82
+
+
+def test_frames_of_polars_are_those_of_pandas(model):
+    polars = pytest.importorskip("polars")
+    found = GLNClassifier(**SMALL).fit(polars.from_pandas(FRAME), AGAIN)
+    np.testing.assert_array_equal(found.predict_proba(polars.from_pandas(NEW)), model.predict_proba(NEW))
+
+
+def test_what_cannot_be_done_is_an_error_that_names_the_way(model, tmp_path):
+    with pytest.raises(ValueError, match="got dates or times in column 'when'"):
+        GLNClassifier(**SMALL).partial_fit(FRAME, AGAIN, [False, True])
+    for call in (
+        lambda: GLNClassifier(text_features=["review"]).partial_fit(FRAME, AGAIN, [False, True]),
+        lambda: GLNClassifier(text_features=["review"], negatives=False).fit(FRAME, AGAIN),
+    ):
+        with pytest.raises(ValueError, match="text_features: expected 'auto' or None in partial_fit"):
+            call()
+    with pytest.raises(ValueError, match="expected a column to learn from"):
+        GLNClassifier(**SMALL).fit(FRAME[["order_id"]].assign(seen=pd.Timestamp("2020")), AGAIN)
+    with pytest.warns(UserWarning, match="texts are left out, because there are 100 classes or more"):
+        many = GLNClassifier(**SMALL).fit(FRAME, np.arange(300) % 100)
+    assert many.columns_["becomes"]["review"] == "nothing: too many classes"
+    export = pytest.importorskip("gln.onnx").export
+    with pytest.raises(ValueError, match="got column 'order_id', which is treated as id"):
+        export(model, tmp_path / "model.onnx")
