@@ -74,7 +74,7 @@ def test_errors_change_nothing(message):
 
 def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="Input samples contains infinity"):
-        SampleBatch.of(np.where(SAMPLES == SAMPLES[1, 50], np.inf, SAMPLES))
+        SampleBatch.of(np.where(SAMPLES[1, 50] == SAMPLES, np.inf, SAMPLES))
     model = of_numbers()
     with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn(BATCH, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
