@@ -48,7 +48,6 @@ def assert_same(backend: Any, reference: Any = gln_numpy) -> None:
     name = network.__module__
     _check_halfspaces(name, _small(network), _small(expected))
     _check_continuing(name, network, expected)
-    _check_clock(name, network)
     _check_bad_input(name, network)
 
 
@@ -111,23 +110,6 @@ def _check_continuing(name: str, network: Any, expected: Any) -> None:
     second.set_state(first.get_state())
     found, wanted = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
     _compare(f"{name}: a stream continued from another backend's state", found, wanted, PREDICTIONS)
-
-
-def _check_clock(name: str, network: Any) -> None:
-    """The learning rate is asked once for each sample, by the number of samples before it."""
-    times: list[int] = []
-
-    def rate(t: int) -> float:
-        times.append(t)
-        return 0.1
-
-    model = _small(network, learning_rate=rate)
-    inputs, context, targets = _stream(model, 10)
-    times.clear()
-    model.predict(inputs[:, :3], context[:, :3], targets[:3])
-    model.predict_online(inputs[:, 3:], context[:, 3:], targets[3:], batch_size=2)
-    if times != [*range(10)] or int(model.step) != 10:
-        raise AssertionError(f"{name}: expected learning rates of samples 0 to 9, got {times} and step {model.step}")
 
 
 def _check_bad_input(name: str, network: Any) -> None:

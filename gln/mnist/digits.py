@@ -36,8 +36,6 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
         with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a file could run code
             for part in ("train", "test"):
                 digits += _checked(file, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
-    except FileNotFoundError as error:
-        raise not_mnist(file, "no such file") from error
     except (OSError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise not_mnist(file, f"{type(error).__name__}: {error}") from error
     except ValueError as error:

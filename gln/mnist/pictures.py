@@ -36,7 +36,7 @@ def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
         "confusion": counts.plot(ax=Figure().subplots(), colorbar=False).figure_,
     }
     x_test, y_test = digits[2][:1000], digits[3][:1000]
-    if x_test.shape[1] == PIXELS and ten.standardizer is not None:
+    if x_test.shape[1] == PIXELS:
         z = ten.standardizer.transform(x_test.T)
         if model.context_map_size > 0:
             figures["halfspaces"] = plots.plot_halfspaces(model, x_test.T, z, shown=min(4, len(x_test)))
