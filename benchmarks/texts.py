@@ -8,6 +8,7 @@ hour, weekday or trend decides. `--quick` runs the smallest table.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 import warnings
@@ -82,12 +83,12 @@ def gln(table: Table, seed: int, with_text: bool = True) -> Any:
 
 
 def catboost(table: Table, seed: int) -> Any:
-    from catboost import CatBoostClassifier, CatBoostRegressor
-
-    kind = CatBoostRegressor if table.target.dtype.kind == "f" else CatBoostClassifier
+    library = importlib.import_module("catboost")
+    kind = library.CatBoostRegressor if table.target.dtype.kind == "f" else library.CatBoostClassifier
     frame = table.features.copy()
-    others = [name for name in frame if frame[name].dtype.kind not in "iuf" and name != table.text]
-    frame[[table.text, *others]] = frame[[table.text, *others]].astype(str)
+    others: list[Any] = [name for name in frame if frame[name].dtype.kind not in "iuf" and name != table.text]
+    strings = [table.text, *others]
+    frame[strings] = frame[strings].astype(str)
     options = {"text_features": [table.text], "cat_features": others, "verbose": 0, "thread_count": 1}
     return kind(TREES, random_seed=seed, **options), frame
 
@@ -154,7 +155,8 @@ def main() -> None:
         table = TABLES[name]()
         rows = {}
         for of_model, make in MODELS.items():
-            found = [scored(table, *make(table, seed), seed) for seed in range(seeds)]
+            made = [make(table, seed) for seed in range(seeds)]
+            found = [scored(table, model, frame, seed) for seed, (model, frame) in enumerate(made)]
             rows[of_model] = pd.DataFrame(found).mean()
         show(name, pd.DataFrame(rows).T, 3, file=options.csv)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def found(values, name="x", text="auto", categorical="from_dtype"):
 
 SENTENCES = [" ".join(RNG.choice(WORDS, 6)) for _ in range(N)]
 KEYS = [f"B{number:05d}" for number in RNG.permutation(N)]
-FOUND = {
+FOUND: dict[str, dict[str, Any]] = {
     "text": {
         "review": SENTENCES,
         "title": [*SENTENCES[:180], *20 * [None]],
@@ -90,7 +91,8 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
 @pytest.mark.filterwarnings("ignore:X. ")
 def test_columns_are_saved_and_checked():
     frame = pd.DataFrame({"key": KEYS, "day": pd.date_range("2020", periods=N, tz="Asia/Tokyo"), "x": 1.0})
-    columns, arrays = find_columns(frame, "from_dtype", "auto"), {}
+    arrays: dict[str, np.ndarray] = {}
+    columns = find_columns(frame, "from_dtype", "auto")
     assert columns.owners.tolist() == [1, 1, 1, 1, 1, 2]
     again = decoded("columns", encoded("columns", columns, arrays), arrays, None)
     assert again == columns

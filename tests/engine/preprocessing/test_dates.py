@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def test_days_of_every_type_are_those_of_its_clock(column):
 
 def test_parts_are_those_of_python():
     days, stamps = np.array([*DAYS, np.nan]), [time.to_pydatetime() for time in TIMES]
-    parts = {
+    parts: dict[str, Any] = {
         "year": [stamp.year for stamp in stamps],
         "month": [stamp.month for stamp in stamps],
         "weekday": [stamp.weekday() for stamp in stamps],
