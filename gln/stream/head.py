@@ -26,13 +26,11 @@ class Head:
         """What to save when so many lines were learned. Later ones may still change, such as a bad one."""
         return None if self._bytes is None else _checksum(b"\n".join(self._bytes.split(b"\n", line)[:line]))
 
-    def check(self, saved: Mapping[str, int] | None) -> None:
-        """Raise ValueError if the input does not begin as the one with this `state`."""
-        kinds = ["a pipe" if head is None else "a file" for head in (saved, self._bytes)]
-        if kinds[0] != kinds[1]:
-            raise ValueError(f"expected {kinds[0]}, from which the saved run learned, got {kinds[1]}")
-        if saved is not None and self._bytes is not None and saved != _checksum(self._bytes[: saved["bytes"]]):
-            raise ValueError("expected the file from which the saved run learned, got one that begins differently")
+    def is_as(self, saved: Mapping[str, int] | None) -> bool:
+        """Whether the input begins as the one with this `state`."""
+        if saved is None or self._bytes is None:
+            return saved is self._bytes
+        return saved == _checksum(self._bytes[: saved["bytes"]])
 
 
 def _beginning(source: BinaryIO, form: str) -> bytes:
@@ -41,11 +39,10 @@ def _beginning(source: BinaryIO, form: str) -> bytes:
         from gln.stream.formats.arrow import first_rows  # optional
 
         head = first_rows(source, form)
-        source.seek(start)
-        return head[:LENGTH]
-    with contextlib.suppress(EOFError, OSError, zlib.error):  # which `Lines` will meet again
-        while len(head) < LENGTH and (block := source.read1(LENGTH)):  # type: ignore[attr-defined]
-            head += block
+    else:
+        with contextlib.suppress(EOFError, OSError, zlib.error):  # which `Lines` will meet again
+            while len(head) < LENGTH and (block := source.read1(LENGTH)):  # type: ignore[attr-defined]
+                head += block
     source.seek(start)
     return head[:LENGTH]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from gln.stream.formats.chunks import Chunk
-from gln.stream.output import Output
 
-__all__ = ["Predictions", "is_json"]
+__all__ = ["is_json", "text_of"]
 
 DIGITS = 6  # of probabilities
 
@@ -25,28 +24,32 @@ def is_json(name: str, form: str) -> bool:
     return Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl")
 
 
-class Predictions:
-    """Writes one line for each sample. With `probabilities`, it has those of all classes."""
-
-    def __init__(self, output: Output, probabilities: bool = False) -> None:
-        self._output, self._probabilities = output, probabilities
-
-    def add(self, predicted: pd.DataFrame, are_classes: bool, chunk: Chunk) -> None:
-        """Add the predictions for the samples of a chunk to the output."""
-        columns = (_of_classes if are_classes else _of_numbers)(predicted)
-        if chunk.tags is not None:
-            columns = {"tag": chunk.tags, **columns}
-        if is_json(self._output.name, chunk.form):
-            texts = {name: _json_texts(values) for name, values in columns.items()}
-            if self._probabilities:
-                texts["probabilities"] = _json_of_classes(predicted)
-            self._output.add("".join([text + "\n" for text in _json_objects(texts)]))
-        else:
-            if self._probabilities:
-                p = np.round(predicted.to_numpy(), DIGITS).T.tolist()
-                columns |= {f"probability_{label}": row for label, row in zip(predicted.columns, p, strict=True)}
-            header = [list(columns)] if self._output.is_empty else []
-            self._output.add(_csv([*header, *zip(*columns.values(), strict=True)]))
+def text_of(
+    predicted: pd.DataFrame, chunk: Chunk, name: str, are_classes: bool, probabilities: bool, header: bool
+) -> str:
+    """One line for each sample of a chunk, for a file of this name. With `probabilities`, it has those of all classes;
+    `header` says whether CSV has one."""
+    columns = (_of_classes if are_classes else _of_numbers)(predicted)
+    if chunk.tags is not None:
+        columns = {"tag": chunk.tags, **columns}
+    p = np.round(predicted.to_numpy(), DIGITS)
+    if is_json(name, chunk.form):
+        if probabilities:
+            are_known = predicted.to_numpy() > 0
+            columns["probabilities"] = [
+                {label: value for label, value, is_known in zip(predicted.columns, *row, strict=True) if is_known}
+                for row in zip(p.tolist(), are_known.tolist(), strict=True)
+            ]
+        rows = zip(*columns.values(), strict=True)
+        return "".join([json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows])
+    if probabilities:
+        columns |= {f"probability_{label}": row for label, row in zip(predicted.columns, p.T.tolist(), strict=True)}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return buffer.getvalue()
 
 
 def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
@@ -66,34 +69,3 @@ def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
 def _of_numbers(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     names = ["prediction", *map(str, predicted.columns[1:])]
     return dict(zip(names, predicted.to_numpy().T.tolist(), strict=True))
-
-
-def _json_texts(values: Sequence[Any]) -> list[str]:
-    """The JSON text of each of these strings, numbers or None, in one call, which is fast."""
-    return json.dumps(values, separators=("\n", ""))[1:-1].split("\n")  # in strings, "\n" is escaped
-
-
-def _json_objects(texts: Mapping[Any, Sequence[str]]) -> list[str]:
-    """Objects with these keys, and one text of each value."""
-    keys = [json.dumps({key: 0}).removesuffix(" 0}")[1:].replace("%", "%%") for key in texts]  # 1 becomes "1"
-    template = "{" + ", ".join(f"{key} %s" for key in keys) + "}"
-    return [template % row for row in zip(*texts.values(), strict=True)]
-
-
-def _json_of_classes(predicted: pd.DataFrame) -> list[str]:
-    """The probabilities of the classes known at each row: those of later ones are 0."""
-    p, labels = predicted.to_numpy(), list(predicted.columns)
-    objects = ["{}"] * len(p)
-    for known in np.unique(p > 0, axis=0) if p.any() else ():
-        rows, columns = np.flatnonzero(((p > 0) == known).all(axis=1)), np.flatnonzero(known)
-        of_classes = np.round(p[np.ix_(rows, columns)], DIGITS).T.tolist()
-        texts = {labels[place]: _json_texts(row) for place, row in zip(columns, of_classes, strict=True)}
-        for row, text in zip(rows.tolist(), _json_objects(texts), strict=False):  # there is no text without classes
-            objects[row] = text
-    return objects
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

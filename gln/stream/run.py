@@ -16,14 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.formats.chunks import Chunk, unit_of
+from gln.stream.formats.chunks import Chunk
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, form_of, opened
 from gln.stream.head import Head
 from gln.stream.learning import are_labels, kind_of, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.predictions import is_json
-from gln.stream.report import Report
+from gln.stream.report import Report, say
 from gln.stream.signals import Signals, Stopped
 
 __all__ = ["run"]
@@ -47,73 +47,57 @@ def run(options: argparse.Namespace) -> int:
 class Run:
     """Samples of one source, with a model that may exist already."""
 
+    _report: Report  # there is one as soon as there is a model
+
     def __init__(self, options: argparse.Namespace, source: Any, form: str) -> None:
-        self._options, self._source, self._form = options, source, form
-        status = os.fstat(source.fileno())
-        self._is_file = stat.S_ISREG(status.st_mode)
-        self._check_options()
-        self._head = Head(source if self._is_file else None, self._form)
+        self._options, self._form = options, form
+        if options.probabilities and not (options.predict_only or is_json(options.predictions, form)):
+            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
+            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
+        self._source, self._is_file = source, stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        self._head = Head(source if self._is_file else None, form)
         self._signals = Signals()
-        self._report = Report(options, self._signals, status.st_size if self._is_file else None)
         self._target: str | None = options.target
         self._line = 0  # the last one that was counted
         self._bad: list[int] = []  # the bad lines after it, so far
-        self._met = 0  # the last line with a sample or a bad one, counted or not
         self._most = LEAST  # samples in a part of a chunk
         self._model: Any = None
-        state = self._resumed()
-        if options.load:
-            self._load(options.load)
-        self._report.open(state)
-        if state:
-            self._report.say(f"going on after {state['figures']['samples']:,} samples")
+        if options.resume and Path(options.save).exists():
+            self._load(options.save, goes_on=True)
+        elif options.load:
+            self._load(options.load, goes_on=False)
 
-    def _check_options(self) -> None:
-        """Raise ValueError for options that do not go with the input."""
-        options = self._options
-        if options.probabilities and not (options.predict_only or is_json(options.predictions, self._form)):
-            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
-            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
-
-    def _resumed(self) -> dict[str, Any]:
-        """What the model's file says about the run to continue; empty if there is none."""
-        options = self._options
-        if not (options.resume and Path(options.save).exists()):
-            return {}
-        if not (state := self._load(options.save)):
-            raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
-        if (number := state.get("pass", 1)) > 1:  # of an earlier version
-            raise ValueError(f"--resume: expected a run without passes, got one in pass {number}: {options.save}")
-        self._check_input(state)
-        self._report.resume(state)
-        self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
-        return state
-
-    def _load(self, path: str) -> dict[str, Any]:
-        """Begin with a saved model; returns what the run that saved it says of itself, empty if it was none."""
-        model, given = loaded(path, self._options), self._options.target
-        state: dict[str, Any] = dict(model.extra)
-        saved = state.get("target")
-        if self._options.resume and None not in (given, saved) and given != saved:
-            raise ValueError(f"--target: expected {saved!r}, as in {path}, got {given!r}")
+    def _load(self, path: str, goes_on: bool) -> None:
+        """Begin with a saved model, and perhaps where its run was saved."""
+        options, model = self._options, loaded(path, self._options)
+        state: dict[str, Any] = dict(model.extra)  # what that run says of itself, empty if it was none
+        given, saved = options.target, state.get("target")
+        if goes_on:
+            self._check_run(state)
         if given in model.known_names:
             raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
-        if not (given or self._options.predict_only or self._form in LABELLED):
+        if not (given or options.predict_only or self._form in LABELLED):
             self._target = saved
-        self._begin(model)
-        return state
+        self._begin(model, state if goes_on else {})
+        if goes_on:
+            self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
+            say(f"going on after {state['figures']['samples']:,} samples")
 
-    def _check_input(self, state: dict[str, Any]) -> None:
-        """Raise ValueError if the saved run learned from another input, whose lines would be skipped."""
-        try:
-            self._head.check(state["input"])
-        except ValueError as error:
-            advice = f"--load {self._options.save} without --resume goes on learning from it"
-            raise ValueError(f"--resume: {error}: {self._options.file} ({advice})") from None
+    def _check_run(self, state: dict[str, Any]) -> None:
+        """Raise ValueError if the saved run had another target, or another input, whose lines would be skipped."""
+        options = self._options
+        if not state:
+            raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
+        if None not in (options.target, state["target"]) and options.target != state["target"]:
+            raise ValueError(f"--target: expected {state['target']!r}, as in {options.save}, got {options.target!r}")
+        if not self._head.is_as(state["input"]):
+            expected = "the file from which the saved run learned, or a pipe if that was one"
+            advice = f"--load {options.save} without --resume goes on learning from it"
+            raise ValueError(f"--resume: expected {expected}, got another input: {options.file} ({advice})")
 
-    def _begin(self, model: Any) -> None:
+    def _begin(self, model: Any, state: dict[str, Any]) -> None:
+        self._report = Report(self._options, self._signals, *kind_of(model), state)
         self._model = model
-        self._report.begin(*kind_of(model))
 
     # ---- The run -----------------------------------------------------------------------------------------------------
 
@@ -122,7 +106,10 @@ class Run:
         status, why = 0, ""
         with self._signals.handled():
             try:
-                self._take_all()
+                for chunk in self._signals.each(self._chunks()):
+                    self._take(chunk)
+                if not self._signals.received:
+                    self._count_skipped()
             except Stopped:  # while predictions were written
                 pass
             except BadLine as bad:
@@ -136,18 +123,6 @@ class Run:
             self._end(why)
         return status
 
-    def _take_all(self) -> None:
-        """Take all chunks, up to a signal. Raises ValueError if the input has ended before the lines that were
-        learned."""
-        for chunk in self._signals.each(self._chunks()):
-            self._take(chunk)
-        if self._signals.received:
-            return
-        self._count_skipped()
-        if self._met < self._line:
-            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
-            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
-
     def _chunks(self) -> Iterator[Chunk]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
         options, waiting = self._options, []
@@ -156,7 +131,7 @@ class Run:
             if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
             for note in chunk.notes:
-                self._report.say(note)
+                say(note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
                 yield from waiting
@@ -165,32 +140,21 @@ class Run:
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
 
     def _take(self, chunk: Chunk) -> None:
-        """Predict and learn a chunk, and all that follows from it."""
-        every, taken = self._options.save_every, self._taken()
-        self._met = max(self._met, chunk.lines[-1])
-        if done := bisect.bisect_right(chunk.lines, self._line):
-            chunk = chunk.part(slice(done, None))
-        for part in self._parts(chunk):
+        """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
+        every, taken = self._options.save_every, self._report.progress.taken
+        for part in self._parts(chunk.part(slice(bisect.bisect_right(chunk.lines, self._line), None))):
             self._learn(part)
             self._count_skipped(part.lines[-1])
-        if every and self._taken() // every > taken // every:
+        if every and self._report.progress.taken // every > taken // every:
             self._save()
-        if self._is_file:
-            self._report.move_bar(os.lseek(self._source.fileno(), 0, os.SEEK_CUR))
-
-    def _taken(self) -> int:
-        return 0 if self._report.progress is None else self._report.progress.taken
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
         while chunk.lines and not self._signals.received:
             part, chunk, before = chunk.part(slice(self._most)), chunk.part(slice(self._most, None)), monotonic()
             yield part
-            took = monotonic() - before
-            if took > PATIENCE:
-                self._most = max(LEAST, self._most // 2)
-            elif took < PATIENCE / 2 and len(part.lines) == self._most:
-                self._most *= 2
+            took = max(monotonic() - before, 1e-3)
+            self._most = max(LEAST, int(len(part.lines) * PATIENCE / took))
 
     def _learn(self, part: Chunk) -> None:
         """Predict and learn samples, but those that are held out, and write their predictions."""
@@ -200,7 +164,7 @@ class Run:
             targets = [None] * len(samples.targets) if is_frozen else self._report.learned(samples.targets)
             return predict_then_learn(self._model, samples, targets)
 
-        for predicted, samples in taught(part, learn, self._refused):
+        for predicted, samples in taught(part, learn, self._skip):
             lines = self._report.count(predicted, samples)
             self._line = samples.lines[-1]  # before anything that may fail, as these samples were learned
             self._report.write(lines, predicted, samples)
@@ -211,36 +175,29 @@ class Run:
         if not known and not options.regression and self._target not in options.strings:
             return False
         are_classes = not options.regression and are_labels(known)
-        self._begin(made(options, are_classes))
+        self._begin(made(options, are_classes), {})
         if known and not options.regression:
             name, seen = self._target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
-            self._report.say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+            say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
         if listed := ",".join(name for name in ids if name not in options.numbers):
-            self._report.say(
-                f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)"
-            )
+            say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
         return True
-
-    def _refused(self, bad: BadLine) -> None:
-        """The model does not take a sample."""
-        if not self._options.skip_bad:
-            raise bad
-        self._skip(bad)
 
     def _skip(self, bad: BadLine) -> None:
         """Leave a bad line out, and count it with the samples around it."""
-        self._met = max(self._met, bad.line)
+        if not self._options.skip_bad:
+            raise bad
         if bad.line > self._line:  # otherwise it was counted before the run went on
-            if not self._bad and not (self._report.progress and self._report.progress.skipped):
-                self._report.say(f"leaving out {bad}")
+            if not self._bad and (self._model is None or not self._report.progress.skipped):
+                say(f"leaving out {bad}")
             self._bad.append(bad.line)
 
     def _count_skipped(self, last: float = math.inf) -> None:
         """Count the bad lines up to the last line that was learned; those after it may be read again."""
-        if self._report.progress is not None:
+        if self._model is not None:
             counted = [line for line in self._bad if line <= last]
             self._bad = [line for line in self._bad if line > last]
             self._report.progress.skipped += len(counted)
@@ -251,16 +208,18 @@ class Run:
     def _end(self, why: str) -> None:
         """Save and print all that there is."""
         saved = self._save()
-        self._report.end()
-        if why:
-            self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
-        self._report.close()
+        if why and saved:
+            why += f"; saved, and --resume continues from there: {self._options.save}"
+        if self._model is not None:
+            self._report.end(why)
+        elif why:
+            say(why)
 
-    def _save(self) -> str | None:
-        """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
+    def _save(self) -> bool:
+        """Save the model and how far the run is, in one file; returns False if there is nothing to save."""
         if self._options.save is None or self._model is None:
-            return None
+            return False
         place = {"line": self._line if self._is_file else 0, "input": self._head.state(self._line)}
         state = {**place, "target": self._target, **self._report.state()}
         self._model.save(self._options.save, state)
-        return self._options.save
+        return True

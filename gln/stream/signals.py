@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,9 +32,6 @@ class Signals:
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
         """Handle signals within this block."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         numbers = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
             numbers.append(signal.SIGHUP)

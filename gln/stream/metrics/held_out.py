@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gln.stream.formats.chunks import Chunk
@@ -14,41 +13,47 @@ __all__ = ["HeldOut"]
 
 
 class HeldOut:
-    """Every Nth sample with a target; its figures are those of the model as it is at this place of the stream."""
+    """Every Nth sample with a target, or none; its figures are those of the model as it is at this place of the
+    stream."""
 
-    def __init__(self, every: int, are_classes: bool, intervals: bool) -> None:
-        self._every = every
+    def __init__(self, every: int | None, are_classes: bool, intervals: bool) -> None:
+        self.every = every
         self._targets = 0  # how many samples had a target
         self.figures = Metrics(are_classes, intervals)
 
-    def state(self) -> dict[str, Any]:
-        """What to save, so that a run can go on."""
-        return {"every": self._every, "targets": self._targets, "figures": self.figures.state()}
+    def state(self) -> dict[str, Any] | None:
+        """What to save, so that a run can go on; None if nothing is held out."""
+        if self.every is None:
+            return None
+        return {"every": self.every, "targets": self._targets, "figures": self.figures.state()}
 
     def resume(self, state: dict[str, Any] | None) -> None:
-        """Continue from a `state`, None if nothing was held out. Raises ValueError if other samples were."""
-        if state is None or state["every"] != self._every:
-            expected = "none" if state is None else state["every"]
-            raise ValueError(f"--test-every: expected {expected}, as in the saved run, got {self._every}")
-        self._targets = state["targets"]
-        self.figures.resume(state["figures"])
+        """Continue from a `state`. Raises ValueError if other samples were held out."""
+        every = None if state is None else state["every"]
+        if every != self.every:
+            expected, got = every or "none", self.every or "none"
+            raise ValueError(f"--test-every: expected {expected}, as in the saved run, got {got}")
+        if state is not None:
+            self._targets = state["targets"]
+            self.figures.resume(state["figures"])
 
     def learned(self, targets: list[Any]) -> list[Any]:
         """The targets of the next samples, with None for those that are held out."""
         targets = list(targets)
-        for place in self._places(targets).tolist():
+        for place in self._places(targets):
             targets[place] = None
         return targets
 
     def count(self, predicted: pd.DataFrame, chunk: Chunk) -> None:
         """Count the next samples."""
-        places = self._places(chunk.targets)
-        self._targets += sum(target is not None for target in chunk.targets)
-        if len(places):
-            targets = [chunk.targets[place] for place in places.tolist()]
-            weights = None if chunk.weights is None else [chunk.weights[place] for place in places.tolist()]
+        if places := self._places(chunk.targets):
+            targets = [chunk.targets[place] for place in places]
+            weights = None if chunk.weights is None else [chunk.weights[place] for place in places]
             self.figures.count(predicted.iloc[places], targets, weights)
+        self._targets += sum(target is not None for target in chunk.targets)
 
-    def _places(self, targets: list[Any]) -> np.ndarray:
-        known = np.flatnonzero([target is not None for target in targets])
-        return known[(self._targets + 1 + np.arange(len(known))) % self._every == 0]
+    def _places(self, targets: list[Any]) -> list[int]:
+        if self.every is None:
+            return []
+        known = [place for place, target in enumerate(targets) if target is not None]
+        return known[-(self._targets + 1) % self.every :: self.every]
