@@ -89,8 +89,8 @@ def catboost(table: Table, seed: int) -> Any:
     others: list[Any] = [name for name in frame if frame[name].dtype.kind not in "iuf" and name != table.text]
     strings = [table.text, *others]
     frame[strings] = frame[strings].astype(str)
-    options = {"text_features": [table.text], "cat_features": others, "verbose": 0, "thread_count": 1}
-    return kind(TREES, random_seed=seed, **options), frame
+    options = {"text_features": [table.text], "cat_features": others, "verbose": 0}
+    return kind(TREES, random_seed=seed, thread_count=1, allow_writing_files=False, **options), frame
 
 
 MODELS: dict[str, Callable[[Table, int], Any]] = {

@@ -154,7 +154,7 @@ def test_a_class_of_one_sample_is_learned_by_all():
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
     read = model.learner_.featurizer.transform(SampleBatch.of(X.T))
     for member in model.learner_.means.members:
-        p = member.network.predict(*read.of(member))
+        p = member.network.predict(*read.of(member.network))
         # In training, the bin of the sample could say nothing about its class.
         assert p[-1] > 2 * np.median(p) if member.role == EXPANDED else p[-1] == p.max()
 
