@@ -282,7 +282,7 @@ def outcome(kind: Kind, cls: Any, path: Path) -> str:
     except ValueError as error:
         text = str(error)
         found = "refused" if step == "load" else f"late: {ascii(error)[:300]}"
-        if len(text) > 1000 or not text.isprintable():
+        if len(text) > 1000 or not (text if step == "load" else text.replace("\n", "")).isprintable():
             found = f"FAILED: message of {len(text)}: {ascii(text)[:300]}"
     except Exception as error:
         found = f"FAILED at {step}: {ascii(error)[:300]}"

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from test_onnx import answers, columns_for, expected_of, session_of
 
+from gln.engine.batches import SampleBatch
 from gln.engine.preprocessing.category_codes import with_codes
 from gln.engine.preprocessing.scaling import FAR
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -105,7 +106,7 @@ def closeness(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     featurizer = model.learner_.featurizer
     x = np.asarray(with_codes(frame, model.categories_), np.float64).T
     columns = x if featurizer.encoding is None else featurizer.encoding.transform(x)
-    standardizer, z = featurizer.standardizer, featurizer.standardised(x)
+    standardizer, z = featurizer.standardizer, featurizer.standardised(SampleBatch.of(x))
     scale = np.where(standardizer.scale > 0, standardizer.scale, np.inf)[:, None]
     exact = (columns - standardizer.mean[:, None]) / scale  # (D, B)
     rounding = ROUNDING * (np.nan_to_num(np.abs(columns)) / scale + np.abs(z)) + NEVER

@@ -307,7 +307,8 @@ class Estimator(Saveable, BaseEstimator):
         ValueError
             The model was not trained by `fit`, or by an earlier version.
         """
-        return self.learner_.novelty(self._samples_with_new_levels(X))
+        samples = self._samples_with_new_levels(X)  # raises an error before the first fit
+        return self.learner_.novelty(samples)
 
     def explain_novelty(self, X: Any) -> np.ndarray:
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1.
