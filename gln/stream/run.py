@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.formats.chunks import Chunk
+from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, form_of, opened
@@ -59,6 +59,7 @@ class Run:
         self._signals = Signals()
         self._target: str | None = options.target
         self._line = 0  # the last one that was counted
+        self._met = 0  # the last one with a sample or a bad one, counted or not
         self._bad: list[int] = []  # the bad lines after it, so far
         self._most = LEAST  # samples in a part of a chunk
         self._model: Any = None
@@ -110,6 +111,7 @@ class Run:
                     self._take(chunk)
                 if not self._signals.received:
                     self._count_skipped()
+                    self._check_length()
             except Stopped:  # while predictions were written
                 pass
             except BadLine as bad:
@@ -142,6 +144,7 @@ class Run:
     def _take(self, chunk: Chunk) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
         every, taken = self._options.save_every, self._report.progress.taken
+        self._met = max(self._met, chunk.lines[-1])
         for part in self._parts(chunk.part(slice(bisect.bisect_right(chunk.lines, self._line), None))):
             self._learn(part)
             self._count_skipped(part.lines[-1])
@@ -190,6 +193,7 @@ class Run:
         """Leave a bad line out, and count it with the samples around it."""
         if not self._options.skip_bad:
             raise bad
+        self._met = max(self._met, bad.line)
         if bad.line > self._line:  # otherwise it was counted before the run went on
             if not self._bad and (self._model is None or not self._report.progress.skipped):
                 say(f"leaving out {bad}")
@@ -202,6 +206,12 @@ class Run:
             self._bad = [line for line in self._bad if line > last]
             self._report.progress.skipped += len(counted)
             self._line = max([self._line, *counted])
+
+    def _check_length(self) -> None:
+        """Raise ValueError if the input has ended before the lines that were learned."""
+        if self._met < self._line:
+            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
+            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 

@@ -404,9 +404,11 @@ def test_a_stopped_run_goes_on_also_if_the_file_has_grown(
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert_same_file(tmp_path / "m", whole)
     before = (tmp_path / "m").read_bytes()
-    for other in (table(1300, seed=1), table(1300).iloc[:1250]):
-        assert main([write(tmp_path / "day" / name, other), *options]) == 2
-        assert "--resume: expected the file from which the saved run learned, or" in capsys.readouterr().err
+    assert main([write(tmp_path / "day" / name, table(1300, seed=1)), *options]) == 2
+    assert "--resume: expected the file from which the saved run learned, or" in capsys.readouterr().err
+    assert main([write(tmp_path / "day" / name, table(1300).iloc[:1250]), *options]) == 2
+    message = "got another input" if "zst" in name else "at least 1,300 rows"
+    assert message in capsys.readouterr().err
     assert (tmp_path / "m").read_bytes() == before
 
 
