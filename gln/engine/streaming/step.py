@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
 
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
@@ -30,7 +29,8 @@ ALL = -1  # in place of the number of an ensemble
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     """Whether these samples, of any number, can be predicted in a compiled call."""
-    return means.mixes_linear and hasattr(means.members[0].network, "of_sample") and not issparse(samples.features)
+    is_dense = type(samples.features) is np.ndarray
+    return is_dense and means.mixes_linear and hasattr(means.members[0].network, "of_sample")
 
 
 class StepSources(NamedTuple):
@@ -106,9 +106,10 @@ class CompiledStep(NamedTuple):
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
-        columns = features if featurizer.encoding is None else featurizer.encoding.transform(features)
+        features = plain(features)
+        columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
-        batch = plain(columns), plain(features), samples.words, targets, rates, ONE
+        batch = columns, features, samples.words, targets, rates, ONE
         predicted, counted = np.empty((self.heads[number], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, number, False, False, 0, self.state)
         counts = self.sources.counts
