@@ -5,12 +5,12 @@ They had other names, and no declared classes. This module knows nothing else, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from gln.engine.saving import Json, bad
 
 SINCE_1_1 = {"_occurrences", "_of_features", "roles", "classes"}  # files of 1.0 have none of these names
+REMOVED = ("max_seconds", "memory")  # parameters
 OF_SCALERS = {
     "standardizer": (
         "Standardizer",
@@ -34,7 +34,9 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
     names = learned.keys() | learned.get("learner_", {"fields": {}})["fields"].keys()
     if not names & SINCE_1_1:
         raise _of_1_0(kind)
-    parameters = {name: value for name, value in config["parameters"].items() if name != "max_seconds"}
+    if config["parameters"].get("memory"):
+        raise bad(kind, "a model without a network for the label before, which is gone", "memory=True")
+    parameters = {name: value for name, value in config["parameters"].items() if name not in REMOVED}
     extra = {"extra": learned.pop("extra")} if "extra" in learned else {}
     if kind.startswith("gln.sklearn."):
         learned = _of_table(learned)
@@ -74,7 +76,7 @@ def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _schema(learned: Mapping[str, Json]) -> dict[str, Json]:
-    fields = {new: learned.get(old, math.nan) for old, new in OF_SCHEMA.items()}  # NaN as the previous of no labels
+    fields = {new: learned[old] for old, new in OF_SCHEMA.items()}
     labels = enumerate(learned.get("_labels", ()))
     return _object("StreamSchema", fields | {"classes": {"pairs": [[label, number] for number, label in labels]}})
 
