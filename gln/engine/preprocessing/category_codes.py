@@ -6,6 +6,7 @@ Shapes: N samples, F features.
 
 from __future__ import annotations
 
+import re
 import warnings
 import zlib
 from collections.abc import Hashable, Mapping
@@ -16,6 +17,7 @@ import pandas as pd
 
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
+CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
 SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
@@ -194,6 +196,11 @@ def reads_as_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def snake_case(name: Hashable) -> str:
+    """A name in lower case, its words apart: movieId is movie_id."""
+    return CAPITAL.sub("_", str(name)).lower()
 
 
 def level_of(value: Hashable) -> Hashable:

@@ -24,6 +24,7 @@ from gln.engine.preprocessing.category_codes import (
     column_of,
     is_frame,
     reads_as_number,
+    snake_case,
     with_columns,
 )
 from gln.engine.preprocessing.dates import (
@@ -44,7 +45,6 @@ NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
 FEWEST_IDS = 50  # rows, or chance makes values differ
 FEWEST_WORDS, DISTINCT, TYPICAL = 3, 0.5, 1000  # of a text, of a column of them, and rows that tell
 LONGEST_WORD = 25  # characters, of a language that separates words
-CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 
@@ -223,7 +223,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         zone = zone_of(column)
         return Column(DATE, zone=zone, parts=varying_parts(days_in(column, zone=zone)))
     if column.dtype.kind in "iu":
-        name = CAPITAL.sub("_", str(column.name)).lower()
+        name = snake_case(column.name)
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
         return Column(ID, "its name and values") if is_id else None
     texts = column.dropna()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gln.engine.preprocessing.category_codes import snake_case
 from gln.engine.preprocessing.dates import cycles_of, days_of, features_of, known_cycles
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
@@ -20,7 +21,6 @@ __all__ = ["ColumnTypes", "ids_in", "is_numeric", "label_of", "number_of", "show
 # The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
 NO_TIME = MISSING | {"NaT"}
-CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
     "(.*[^a-z])?(id|uid|sku|zip|code|(user|item|customer|client|product|movie|store|device|account)id|(zip|post)code)"
@@ -66,7 +66,7 @@ def ids_in(rows: NamedRows) -> list[str]:
     """
     found = []
     for name in rows.common_names():
-        if ID.fullmatch(CAPITAL.sub("_", str(name)).lower()):
+        if ID.fullmatch(snake_case(name)):
             values = rows.values_of(name)
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
