@@ -8,7 +8,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
-from gln.engine.preprocessing.texts import Words, counts_of, fit_text, has_no_spaces
+from gln.engine.preprocessing.texts import ALPHA, Words, counts_of, fit_text, has_no_spaces
 from gln.engine.tabular.folds import FOLDS, counted_folds
 
 PATTERN = r"\w+|[^\w\s]"
@@ -35,15 +35,14 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
         return TfidfVectorizer(token_pattern=PATTERN, ngram_range=(1, 2), binary=True)
 
     expected = vectorizer().fit(texts[known])
-    ridge = Ridge(1.0).fit(expected.transform(texts[known]), y[known], weights[known])
+    ridge = Ridge(ALPHA).fit(expected.transform(texts[known]), y[known], weights[known])
     new = reviews(50, seed=2)[0]
     found = model.transform(pd.concat([new, pd.Series([None, ""], dtype=object)], ignore_index=True))
     np.testing.assert_allclose(found[:50, 0], ridge.predict(expected.transform(new)), atol=0.02)
     assert np.isnan(found[50:]).all()
     for fold in (0, 2):  # one that no network leaves out, and one that some do
         rows, chosen = (known & counted[fold][folds]).to_numpy(), (known & (folds == fold)).to_numpy()
-        alpha = rows.sum() / known.sum()
-        of_fold = Ridge(alpha).fit(expected.transform(texts[rows]), y[rows], weights[rows])
+        of_fold = Ridge(ALPHA * rows.sum() / known.sum()).fit(expected.transform(texts[rows]), y[rows], weights[rows])
         np.testing.assert_allclose(values[chosen, 0], of_fold.predict(expected.transform(texts[chosen])), atol=0.02)
 
 
