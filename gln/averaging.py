@@ -42,11 +42,9 @@ def average(networks: Iterable[N], weights: Sequence[float] | None = None) -> N:
         raise bad("networks", "one or more GLNs", repr(several or networks))
     steps = [int(network.step) for network in several]
     given: Any = [max(step, not any(steps)) for step in steps] if weights is None else weights
-    try:
-        counts = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        counts = np.empty(0)
-    if counts.shape != (len(steps),) or not (np.isfinite(counts) & (counts >= 0)).all() or not counts.any():
+    counts = np.asarray(given)
+    is_valid = counts.dtype.kind in "biuf" and counts.shape == (len(steps),)
+    if not is_valid or not (np.isfinite(counts) & (counts >= 0)).all() or not counts.any():
         raise bad("weights", f"{len(steps)} finite numbers of at least 0, not all 0", repr(given))
     state = _mean(several, counts / counts.max(), max(steps))
     mean = copy.deepcopy(several[0])
@@ -70,11 +68,7 @@ class RunningAverage(Generic[N]):
         self._learner = network
 
     def update(self) -> None:
-        """Count the network's present weights; takes as long as to copy them several times.
-
-        Raises:
-            ValueError: the network's halfspaces have moved since the start.
-        """
+        """Count the present weights; this copies them several times. Raises ValueError if halfspaces have moved."""
         counts = np.array([self.n_averaged, 1.0])
         self.network.set_state(_mean([self.network, self._learner], counts, int(self._learner.step)))
         self.n_averaged += 1
@@ -83,18 +77,17 @@ class RunningAverage(Generic[N]):
 def _mean(networks: Sequence[Network], counts: np.ndarray, step: int) -> dict[str, np.ndarray]:  # M networks, (M,)
     """The state with the mean weights; raises ValueError if networks differ in anything else."""
     states = [network.get_state(copy=False) for network in networks]
-    mean = {**states[0], "step": np.array(step)}
     expected, *others = map(_compared, networks, states)
     for place, found in enumerate(others, start=1):
         for name, value in found.items():
             if not np.array_equal(value, expected[name]):
                 values = ("equal", "others") if name.startswith("hyperplane") else (expected[name], value)
                 raise bad(f"networks[{place}]", f"{name} as of networks[0], {values[0]}", values[1])
-    for name in mean:
-        if name.startswith("weights"):
-            mean[name] = np.empty(mean[name].shape, np.float32)
-            for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
-                rows[:] = np.average([state[name][neuron] for state in states], axis=0, weights=counts)
+    mean = {**states[0], "step": np.array(step)}
+    for name in [name for name in mean if name.startswith("weights")]:
+        mean[name] = np.empty(mean[name].shape, np.float32)
+        for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
+            rows[:] = np.average([state[name][neuron] for state in states], axis=0, weights=counts)
     return mean
 
 
