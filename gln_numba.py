@@ -13,6 +13,7 @@ import itertools
 import math
 import operator
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -370,6 +371,11 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
             for b in batch if network.learns and network.batch_size > 1 else range(0):
                 update_sparse(weights[j, contexts[j, b], c], samples, b, np.float32(0), network.weight_clipping)
     return above
+
+
+def may_share() -> bool:
+    """Whether threads share large layers; those of a pool have enough to do."""
+    return settings.NUMBA_NUM_THREADS > 1 and threading.current_thread() is threading.main_thread()
 
 
 @functools.cache
@@ -950,7 +956,7 @@ class GLN:
 
     def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
         count = base.shape[1]
-        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or settings.NUMBA_NUM_THREADS == 1:
+        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or not may_share():
             inputs = np.array([len(base)])  # one compiled call, because calls take long
             return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0

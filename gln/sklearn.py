@@ -127,8 +127,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
     n_jobs : int or None, default=None
-        Number of joblib processes that share the networks in `fit`. None is 1, or the value set by
-        `joblib.parallel_config`; -1 is all processors. The result does not depend on it.
+        Number of threads in `fit`; None is as many as HistGradientBoosting takes, and -1 is all processors.
+        `joblib.parallel_config` can ask for processes instead. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False

@@ -20,6 +20,7 @@ from scipy.sparse import csc_array, issparse
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 from gln.engine.merging import check_equal
+from gln.engine.parallel import in_threads
 from gln.engine.saving import Array, bad, saved
 
 NONE = -1  # in place of a second feature
@@ -153,6 +154,7 @@ def fit_bin_means(
     counted: np.ndarray,  # (R, R) bools, whether the samples of a fold are counted (second) for those of a fold (first)
     levels: Mapping[int, int],  # the number of levels of each category, by feature
     rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
+    n_jobs: int | None = None,  # threads; None is as many as there are cores
 ) -> tuple[BinMeans | None, np.ndarray | None]:
     """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
 
@@ -173,12 +175,16 @@ def fit_bin_means(
     ]
     # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
     occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
-    values, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
-    for g, grid in enumerate(grids):
-        kind, ends = int(grid[1] != NONE), np.concatenate([binnings[feature].ends for feature in grid])
-        used = [occurring[kind][feature][0] for feature in grid]
-        of_cells, predictions[:, g] = _values_of(binned, grid, depths[kind, grid[0]], ends, used)
-        values.append(of_cells)
+    predictions = np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
+
+    def values_of(g: int) -> np.ndarray:
+        first, second = grids[g]
+        kind, ends = int(second != NONE), np.concatenate([binnings[first].ends, binnings[second].ends])
+        used = [occurring[kind][first][0], occurring[kind][second][0]]
+        values, predictions[:, g] = _values_of(binned, grids[g], depths[kind, first], ends, used)
+        return values
+
+    values = [*in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
     cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])

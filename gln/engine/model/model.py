@@ -18,6 +18,7 @@ from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
+from gln.engine.parallel import in_threads
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
 F = TypeVar("F", bound=Featurizer)
@@ -296,7 +297,8 @@ class NetworkModel(Generic[F]):
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:
-    """A function of samples, chunk by chunk to save memory; samples are the last axis of what it returns."""
+    """A function of samples, chunk by chunk in threads; samples are the last axis of what it returns."""
     if len(samples) <= CHUNK:
         return function(samples)
-    return np.concatenate([function(samples.take(chunk)) for chunk in chunks(len(samples))], axis=-1)
+    parts = in_threads(lambda chunk: function(samples.take(chunk)), [(chunk,) for chunk in chunks(len(samples))])
+    return np.concatenate([*parts], axis=-1)

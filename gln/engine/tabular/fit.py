@@ -70,7 +70,7 @@ def fit_table(
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
     table, texts = with_texts(table, y, folds, counted)
-    inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
+    inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:
         start_at_rates(model.networks, y)

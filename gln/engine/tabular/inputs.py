@@ -186,6 +186,7 @@ def table_inputs(
     counted: np.ndarray,  # which folds are counted in the bin means of each, see `counted_folds`
     rng: np.random.RandomState,
     encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
+    n_jobs: int | None = None,  # threads that count bins
 ) -> TableInputs:
     """What networks read of a table, with the featurizer; what is made from targets is out of fold."""
     X, rows = table.X, (table.indices, table.step_sizes, table.groups)
@@ -195,7 +196,8 @@ def table_inputs(
         return TableInputs(scaler.transform(X.T).T, None, *rows, PlainFeaturizer(scaler), are_standardised=True)
     bin_means = values = encoding = None
     if not table.has_many_classes:
-        bin_means, values = fit_bin_means(X, table.indices, y, table.step_sizes, folds, counted, table.levels, rng)
+        counts = table.step_sizes, folds, counted, table.levels, rng, n_jobs
+        bin_means, values = fit_bin_means(X, table.indices, y, *counts)
     columns = X
     if table.levels:
         encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)

@@ -6,11 +6,10 @@ Shapes: V rows to learn, M networks of an ensemble, R roles, C heads, n rows tha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from gln.engine.batches import chunks, spread
@@ -19,6 +18,7 @@ from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
+from gln.engine.parallel import run_all
 from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
 from gln.engine.tabular.inputs import TableInputs
 from gln.rates import LAST_RATE, RATES, linear_rate
@@ -94,13 +94,6 @@ def tree_halfspaces(config: Config, job: Job, inputs: TableInputs) -> Halfspaces
     """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
     return choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
-
-
-def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
-    """The results of calls, in their order, each as soon as it is there."""
-    if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
-        return (function(*args) for args in arguments)
-    return Parallel(n_jobs, return_as="generator")(delayed(function)(*args) for args in arguments)
 
 
 class Trained(NamedTuple):

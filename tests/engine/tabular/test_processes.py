@@ -1,10 +1,12 @@
-"""Work shared among joblib and Dask processes: the same results as in one process, and no model if one is killed."""
+"""Work shared among threads, or joblib and Dask processes: the same results, and no model if one is killed."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +17,10 @@ from backends import load_backend
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_limits
 
+from gln.engine.parallel import in_threads, thread_count
 from gln.sklearn import GLNClassifier, GLNRegressor
-
-pytestmark = pytest.mark.slow  # starts many processes
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_epochs": 1, "random_state": 0}
 
@@ -38,7 +40,7 @@ def cluster() -> Iterator[Any]:
         yield two
 
 
-@pytest.fixture(params=["loky", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.fixture(params=["threading", *(pytest.param(name, marks=pytest.mark.slow) for name in ("loky", "dask"))])
 def processes(request: pytest.FixtureRequest) -> Any:
     if request.param == "dask":
         request.getfixturevalue("cluster")
@@ -87,7 +89,49 @@ def kill(t: int) -> float:
 def test_a_killed_worker_leaves_no_model():
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy", learning_rate=kill, n_jobs=2)
-    with pytest.raises(Exception, match="terminated"):  # joblib's error, or its cause
+    with joblib.parallel_config("loky"), pytest.raises(Exception, match="terminated"):  # joblib's error, or its cause
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
+
+
+def test_threads_are_as_many_as_other_estimators_take(monkeypatch):
+    ran: set[int] = set()
+
+    def note(number: int) -> int:
+        ran.add(threading.get_ident())
+        time.sleep(0.02)
+        return number
+
+    calls = [(number,) for number in range(6)]
+    for threads, environment in [(1, "3"), (2, "2"), (3, "8")]:
+        monkeypatch.setenv("NUMBA_NUM_THREADS", environment)
+        monkeypatch.setattr("sklearn.utils._openmp_helpers._openmp_effective_n_threads", lambda: min(threads, 3))
+        ran.clear()
+        assert [*in_threads(note, calls)] == [*range(6)]
+        assert len(ran) == threads
+    assert [*in_threads(note, calls, n_jobs=1)] == [*range(6)]
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert thread_count() == 1
+    with threadpool_limits(1, "openmp"):
+        monkeypatch.undo()
+        assert thread_count() == 1
+
+
+def test_an_error_in_a_thread_is_raised_and_leaves_no_model():
+    def fail(t: int) -> float:
+        raise RuntimeError("no rate")
+
+    X, y = digits(10)
+    model = GLNClassifier(**SMALL, backend="numpy", learning_rate=fail, n_jobs=2)
+    with pytest.raises(RuntimeError, match="no rate"):
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_predictions_of_many_rows_are_those_of_each_part():
+    X, y = digits(10)
+    model = GLNClassifier(**SMALL, n_networks=2).fit(X, y)
+    many = np.tile(X, (6, 1))  # chunks of them share threads
+    np.testing.assert_array_equal(model.predict_proba(many), np.tile(model.predict_proba(X), (6, 1)))

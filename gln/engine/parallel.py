@@ -1,0 +1,49 @@
+"""Calls side by side: in threads, since compiled loops and NumPy release Python's lock, or as joblib is configured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from joblib import Parallel, delayed, effective_n_jobs
+
+Result = TypeVar("Result")
+
+
+def thread_count() -> int:
+    """How many threads scikit-learn's compiled estimators would take, but at most NUMBA_NUM_THREADS.
+
+    It is the number of cores, or less: OMP_NUM_THREADS, which joblib sets in its processes, threadpoolctl's limit, or a
+    container's share.
+    """
+    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads  # takes a while to import
+
+    threads = _openmp_effective_n_threads()
+    return min(threads, int(os.environ.get("NUMBA_NUM_THREADS", threads)))
+
+
+def in_threads(
+    function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]], n_jobs: int | None = None
+) -> Iterator[Result]:
+    """The results of calls, in their order, each as soon as it is there; `n_jobs=None` is `thread_count`.
+
+    The calls must change nothing in common.
+    """
+    calls = list(arguments)
+    threads = min(len(calls), thread_count() if n_jobs is None else effective_n_jobs(n_jobs)) if len(calls) > 1 else 1
+    if threads == 1:
+        yield from (function(*args) for args in calls)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda args: function(*args), calls)
+
+
+def run_all(
+    function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]], n_jobs: int | None
+) -> Iterator[Result]:
+    """`in_threads`, or by what else `joblib.parallel_config` asks for: processes of this machine, or of others."""
+    if n_jobs == 1 or effective_n_jobs(n_jobs) == 1:  # the latter also if joblib is not configured
+        return in_threads(function, arguments, n_jobs)
+    return Parallel(n_jobs, prefer="threads", return_as="generator")(delayed(function)(*args) for args in arguments)
