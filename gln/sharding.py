@@ -1,7 +1,7 @@
-"""A JAX GLN whose heads are sharded over devices. Heads are independent, so the devices need not communicate.
+"""A JAX GLN over several devices: each has some of the heads, which are independent, or learns some of the samples.
 
 Shapes: B samples, C heads, C' heads padded to a multiple of the devices, L layers, n neurons per layer, k halfspaces
-per neuron, d inputs per neuron (bias included).
+per neuron, d inputs per neuron (bias included), M devices.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 import gln_jax
+from gln.engine.batches import check_integer
 from gln.engine.networks.protocol import arguments
 
 try:
@@ -27,7 +29,7 @@ except AttributeError:  # before JAX 0.6
 
     shard_map = functools.partial(experimental, check_rep=False)
 
-__all__ = ["ShardedGLN", "shard_heads"]
+__all__ = ["ShardedGLN", "learn_rows", "shard_heads"]
 
 OF_WEIGHTS, OF_HEADS = Spec(None, "heads", None), Spec("heads", None)  # (n 2^k, C', d) and (C', B)
 
@@ -54,10 +56,7 @@ class ShardedGLN(gln_jax.GLN):
     """The result of `shard_heads`; `load` shards over all devices. Its `params` are sharded arrays on `mesh`."""
 
     def __init__(self, *args: Any, devices: Sequence[Any] | None = None, **arguments: Any) -> None:
-        devices = jax.devices() if devices is None else list(devices)
-        if not devices:
-            raise ValueError("devices: expected at least one, got none")
-        self.mesh = Mesh(np.array(devices), ("heads",))
+        self.mesh = _mesh(devices, "heads")
         self.runs = tuple(functools.partial(run, self.mesh) for run in (_run, _run_in_place))
         super().__init__(*args, **arguments)
         if self.config.record.heads == "quantiles":
@@ -81,6 +80,13 @@ class ShardedGLN(gln_jax.GLN):
         return gln_jax.Params(planes, plane_bias, tuple(jax.device_put(rows, over) for rows in filled))
 
 
+def _mesh(devices: Sequence[Any] | None, axis: str) -> Mesh:
+    devices = jax.devices() if devices is None else list(devices)
+    if not devices:
+        raise ValueError("devices: expected at least one, got none")
+    return Mesh(np.array(devices), (axis,))
+
+
 @functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
 def _run(mesh, config, params, count, batch_size, *samples):
     """`gln_jax.run_blocks` on each device with the heads there. Padding heads learn targets of zero."""
@@ -96,3 +102,64 @@ def _run(mesh, config, params, count, batch_size, *samples):
 
 
 _run_in_place = jax.jit(_run, static_argnames=("mesh", "config", "batch_size"), donate_argnames="params")
+
+
+# ---- Rows over devices -----------------------------------------------------------------------------------------------
+
+
+def learn_rows(
+    model: gln_jax.GLN,
+    inputs: Any,
+    context_inputs: Any,
+    targets: Any,
+    batch_size: int = 1,
+    devices: Sequence[Any] | None = None,
+) -> jax.Array:
+    """`model.predict_online`, but each device learns some of the samples, and then their weights are averaged.
+
+    All devices start with the model's weights. Sample b is learned on device b modulo M, at the learning rate of its
+    place in the stream. Give a long stream in several calls of equal length: each call averages once, and each length
+    is compiled once.
+
+    Args:
+        model: a `gln_jax.GLN` that is on one device, which learns.
+        inputs, context_inputs, targets, batch_size: as for `predict_online`; a batch is of samples of one device.
+        devices: JAX devices, at least one. None takes all.
+
+    Returns:
+        predictions, (B,) or (C, B), each by the device that learned the sample afterwards.
+
+    Raises:
+        ValueError: an argument is out of range or of the wrong shape; the model has not changed.
+    """
+    if isinstance(model, ShardedGLN):
+        raise ValueError(f"model: expected one that is on one device, got {model!r} of shard_heads")
+    check_integer("batch_size", batch_size, 1)
+    mesh = _mesh(devices, "rows")
+    base, context, labels, is_vector = model.prepare(inputs, context_inputs, targets)
+    count = base.shape[1]
+    if targets is None or is_vector or count == 0:  # an error, or nothing to share
+        return model.predict_online(inputs, context_inputs, targets, batch_size)
+    dealt = np.arange(-(-count // mesh.size) * mesh.size).reshape(-1, mesh.size).T  # (M, B / M), places in the stream
+    counts, places = (dealt < count).sum(axis=1), dealt.ravel()
+    samples = [array[..., places.clip(max=count - 1)] for array in (base, context, labels, model.rates(count))]
+    params = jax.device_put(model.params, NamedSharding(mesh, Spec()))
+    weights, p = _learn_rows(mesh, model.config, min(batch_size, dealt.shape[1]), params, counts, *samples)
+    weights = jax.device_put(weights, [array.sharding for array in model.params.weights])
+    model.params, model.step = model.params._replace(weights=tuple(weights)), model.step + count
+    p = p[:, np.argsort(places)[:count]]
+    return p[0] if model.num_heads == 1 else p
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
+def _learn_rows(mesh, config, batch_size, params, counts, *samples):
+    """The mean weights of devices that each learned `counts` of their samples, and predictions (C, B)."""
+
+    def one(params, count, *samples):
+        learned, p = gln_jax.run_blocks(config, batch_size, params, count[0], *samples)
+        share = count[0] / lax.psum(count[0], "rows")
+        return [lax.psum(share * array, "rows") for array in learned.weights], p
+
+    everywhere, over, of_rates = Spec(), Spec(None, "rows"), Spec("rows")
+    places = everywhere, of_rates, over, over, over, of_rates
+    return shard_map(one, mesh=mesh, in_specs=places, out_specs=(everywhere, over))(params, counts, *samples)

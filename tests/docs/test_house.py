@@ -50,8 +50,8 @@ def test_no_module_imports_from_a_higher_level():
 
 
 DOORS = {
-    *("backends", "bandits", "explaining", "features", "keras", "monitoring", "off_policy", "onnx", "plots"),
-    *("rates", "river", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
+    *("averaging", "backends", "bandits", "explaining", "features", "keras", "monitoring", "off_policy", "onnx"),
+    *("plots", "rates", "river", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
 }
 
 

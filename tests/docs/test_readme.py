@@ -70,6 +70,7 @@ def test_shell_blocks():
 
 
 LONG = {
+    "averaging": 1,
     "backends": 5,
     "bandits": 5,
     "coming_from": 1,
