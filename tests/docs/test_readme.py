@@ -74,7 +74,7 @@ LONG = {
     "backends": 5,
     "bandits": 5,
     "coming_from": 1,
-    "forgetting": 3,
+    "forgetting": 2,
     "gallery": 0,
     "long_tables": 3,
     "novelty": 2,
