@@ -306,8 +306,8 @@ class GLN:
             seed: an integer gives the same network in every backend; None gives a different one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample (with the log-loss a label, 0 or 1, or a probability),
-                or one head per quantile level, in (0, 1).
+            num_outputs, quantiles: one head per target of a sample (with the log-loss, per label), or one head per
+                quantile level, in (0, 1).
             value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
                 are clipped to ±value_clipping, so standardise them first.
             context_features: how many values of the side information a halfspace sees, at most; None is all of them.

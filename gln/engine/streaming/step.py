@@ -82,7 +82,8 @@ class CompiledStep(NamedTuple):
         planes, predicting, learning = zip(*(network.of_sample for network in networks), strict=True)
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
-        state = compiled.State(*of_features, ensembles[0].offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
+        offset = ensembles[0].offset
+        state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
         heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
         heads[ALL] = sum(heads.values())
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
