@@ -531,7 +531,7 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
 
 
 @documented_like(GLNClassifier)
-class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):
+class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # type: ignore[misc]  # no options of learn_one
     """Gated Linear Network regressor of several targets.
 
     It learns like `GLNRegressor`, all targets by one model: the networks have a head for each target, and some of them

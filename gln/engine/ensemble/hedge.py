@@ -229,7 +229,8 @@ def combine_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, 
 def log_or_squared_losses(predicted: np.ndarray, targets: np.ndarray, kinds: int, are_logits: bool) -> np.ndarray:
     """-log p of each sample's class, or of each label, or squared errors: (M, C, n), (C, n) -> (M, T, n).
 
-    T, the `kinds` of losses, is 1 for classes and otherwise C. Losses of unknown targets are not finite. With many classes, only the heads that a sample updates predict.
+    T, the number of `kinds`, is 1 for classes and otherwise C. Losses of unknown targets are not finite. With many
+    classes, only the heads that a sample updates predict.
     """
     models, heads, count = predicted.shape
     losses = np.empty((models, kinds, count))

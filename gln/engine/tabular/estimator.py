@@ -154,12 +154,12 @@ class Estimator(Saveable, BaseEstimator):
         known = made, levels, 0 if classes is None or of_labels else len(classes)
         if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
-        for each in classes if of_labels else [] if classes is None else [classes]:
+        all_classes: list[Any] = [] if classes is None else list(classes) if of_labels else [classes]
+        for each in all_classes:
             if not np.array_equal(np.unique(each), each) or (of_labels and each.tolist() != [0, 1]):
                 raise bad("classes_", "different labels in ascending order", classes)
-        if of_labels:
-            shape = (len(classes),)
-        heads = 1 if classes is not None and not of_labels else self.learner_.means.heads
+        shape = (len(all_classes),) if of_labels else shape
+        heads = 1 if all_classes and not of_labels else self.learner_.means.heads
         if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
 

@@ -91,8 +91,8 @@ def logits_of_rates(targets: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (
 def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights with which rows that were left out stand for the table: each class has its share of the whole.
 
-    Shapes: class numbers (V,), or numbers or labels, (T, V) or of one target (V,), (V,), (n,) -> (n,), about as large as
-    the step sizes of the rows.
+    Shapes: class numbers (V,), or numbers or labels (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the
+    rows.
     """
     weights, share = step_sizes[rows], step_sizes[rows].sum() / step_sizes.sum()
     if targets.dtype.kind in "fb":
