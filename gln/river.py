@@ -42,6 +42,7 @@ from gln.engine.streaming.values import check_frame, label_of, target_of
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
+LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
 
 class _Stream(SaveableStream, base.Estimator):
@@ -446,7 +447,8 @@ class _SeveralTargets(_Stream):
     def _check_loaded(self) -> None:
         super()._check_loaded()
         learner, names = self._stream.learner, [*self._stream.schema.classes]
-        if learner is not None and (learner.means.heads != len(names) or type(learner.targets) is not self._targets):
+        heads = max(LEAST_HEADS, len(names))
+        if learner is not None and (learner.means.heads != heads or type(learner.targets) is not self._targets):
             raise bad("learner", f"the targets {names}", f"{learner.means.heads} {type(learner.targets).__name__}")
 
     @uninterrupted
@@ -462,10 +464,11 @@ class _SeveralTargets(_Stream):
         if not (weights[0] and known):
             return
         names = [*dict.fromkeys([*stream.schema.classes, *known])]
-        if stream.learner is not None and (new := len(names) - stream.learner.means.heads):
+        targets = np.full((max(LEAST_HEADS, len(names)), 1), np.nan)
+        targets[: len(names), 0] = [known.get(name, np.nan) for name in names]
+        if stream.learner is not None and (new := len(targets) - stream.learner.means.heads):
             stream.learner.check_rates(1)  # while nothing has changed
             stream.learner = stream.learner.with_targets(new)
-        targets = np.array([[known.get(name, np.nan)] for name in names])
         stream.learn(change._replace(classes=names[len(stream.schema.classes) :]), targets, weights)
 
     @staticmethod
@@ -484,14 +487,14 @@ class _SeveralTargets(_Stream):
             return {name: {} for name in names}, dict.fromkeys(names, 0.0)
         features, contributions, constants = self._stream.explain(x)
         by_target = [dict(zip(features, row, strict=True)) for row in contributions.tolist()]
-        return dict(zip(names, by_target, strict=True)), dict(zip(names, constants.tolist(), strict=True))
+        return dict(zip(names, by_target, strict=False)), dict(zip(names, constants.tolist(), strict=False))
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
         learner, sample, names = self._stream.learner, self._stream.schema.encode(x), self._stream.schema.classes
         if learner is None:
             return dict.fromkeys(names, initial)
-        return dict(zip(names, learner.predict(sample)[:, 0].tolist(), strict=True))
+        return dict(zip(names, learner.predict(sample)[:, 0].tolist(), strict=False))
 
 
 @documented_like(GLNClassifier)
@@ -500,6 +503,9 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
 
     It learns like `GLNClassifier`, all labels by one model: the networks have a head for each label, and some of them
     also mix what linear models and means of bins predict for the other labels.
+
+    `predict_one` gives the labels that make the expected Jaccard score highest, usually more than those above 1/2. For
+    the fewest wrong labels, take those of `predict_proba_one` above 1/2.
 
     Parameters
     ----------
@@ -521,6 +527,23 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
         """The probabilities of False and True for each label seen so far."""
         return {name: {False: 1 - p, True: p} for name, p in self._predict(x, 0.5).items()}
+
+    def predict_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, bool]:
+        """Whether each label is in the set with the highest expected Jaccard score, as if labels were independent.
+
+        Of a set, it is the expected number of its true labels times the mean of 1 / (its size + the number of others
+        that are true); of the empty set, the probability that no label is true.
+        """
+        p = self._predict(x, 0.5)
+        names = sorted(p, key=p.__getitem__, reverse=True)
+        inside, outside, most, chosen = sum(p.values()), np.ones(1), 0.0, 0
+        for k in range(len(names), 0, -1):  # the k most probable ones; `outside` has probabilities of numbers of others
+            score = inside * (outside / np.arange(k, k + len(outside))).sum()
+            most, chosen = max((most, chosen), (score, k))
+            q = p[names[k - 1]]
+            inside, outside = inside - q, np.convolve(outside, [1 - q, q])
+        chosen = 0 if outside[0] >= most else chosen
+        return dict.fromkeys(p, False) | dict.fromkeys(names[:chosen], True)
 
     @staticmethod
     def _known(y: Any) -> dict[Any, float]:

@@ -94,7 +94,7 @@ class NetworkModel(Generic[F]):
         """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
         targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
         kinds = [(ensemble.config.record.heads, ensemble.link, ensemble.target) for ensemble in self.ensembles]
-        expected: list[Any] = [(targets.heads_argument(heads), targets.link, None)]
+        expected: list[Any] = [(targets.heads_argument, targets.link, None)]
         expected += [("quantiles", "itself", target) for target in range(len(self.quantiles))]
         expected += [("num_outputs", "log", None)] * (self.variances is not None)
         return (

@@ -44,10 +44,7 @@ class Classes:
     """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
 
     are_classes, link = True, "logit"
-
-    def heads_argument(self, heads: int) -> str:
-        """The argument of networks that gives them so many heads."""
-        return "num_classes"
+    heads_argument = "num_classes"  # of networks
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
         """Raise ValueError for targets that cannot be learned."""
@@ -108,10 +105,7 @@ class Numbers:
     standardizer: Standardizer  # has a scale for each target, or a single one for all if its size is 1
 
     are_classes, link = False, "itself"
-
-    def heads_argument(self, heads: int) -> str:
-        """The argument of networks that gives them so many heads."""
-        return "num_outputs"
+    heads_argument = "num_outputs"
 
     @classmethod
     def of_stream(cls, targets: int) -> Self:
@@ -179,13 +173,9 @@ class Numbers:
 
 @saved(standardizer=Standardizer)
 class Labels(Numbers):
-    """Targets are labels (T, B), each 0 or 1, or NaN for an unknown one of several; predictions are probabilities."""
+    """Targets are at least two labels (T, B), each 0 or 1, or NaN if it is unknown; predictions are probabilities."""
 
-    # `standardizer` learns only what statistics of categories count.
-    link = "logit"
-
-    def heads_argument(self, heads: int) -> str:
-        return "num_outputs" if heads > 1 else "num_classes"
+    link = "logit"  # `standardizer` learns only what statistics of categories count
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
         super().check(targets, count, heads)

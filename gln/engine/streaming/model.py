@@ -216,7 +216,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         model = self.with_outputs(range(self.means.heads), new)
         model.targets = copy.deepcopy(self.targets)
         cast(Numbers, model.targets).standardizer.grow(self.means.heads + new)
-        model.grow(model.featurizer.with_targets(new))
+        featurizer, model.featurizer = model.featurizer.with_targets(new), self.featurizer
+        model.grow(featurizer)
         return model
 
     def scale_by(self, samples: SampleBatch, categorical: Set[int]) -> None:

@@ -15,7 +15,7 @@ from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.model.targets import Classes, Labels, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import StreamModel
@@ -30,6 +30,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "two classes": {},
     "three classes": {"num_classes": 3},
     "numbers": {"loss": "squared_error", "num_outputs": 2},
+    "labels": {"num_outputs": 2},
     "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5)},
 }
 
@@ -40,8 +41,9 @@ TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 def learner(task: str) -> StreamModel:
     kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
     means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
-    targets = Numbers.of_stream(means.heads) if means.link == "itself" else Classes()
-    base_models = OnlineBaseModels.start((), means.heads, targets.are_classes, crosses=False, uses_bins=False)
+    kind = Labels if task == "labels" else Numbers
+    targets = Classes() if "classes" in task else kind.of_stream(means.heads)
+    base_models = OnlineBaseModels.start((), means.heads, targets.link == "logit", crosses=False, uses_bins=False)
     featurizer = StreamFeaturizer(Standardizer(3, **OF_FEATURES), base_models=base_models)
     return StreamModel(featurizer, targets, means, quantiles)
 
