@@ -82,7 +82,7 @@ LONG = {
     "streams": 8,
     "tuning": 1,
 }
-SHORT = {"tables": 6, "columns": 1}  # pages that are not slow, and their numbers of compared blocks
+SHORT = {"tables": 5, "columns": 1}  # pages that are not slow, and their numbers of compared blocks
 
 
 @pytest.mark.parametrize(
