@@ -311,7 +311,7 @@ class Config:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            if name == "loss" or (value is None and field.metadata["optional"] and name != self.record.heads):
+            if name == "loss" or (value is None and field.metadata["optional"] and name != LOSSES[self.loss].heads):
                 continue
             check = _numbers if name in ("layer_sizes", "quantiles") else _number
             object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
@@ -322,8 +322,13 @@ class Config:
         if self.record.link == "log" and self.bound > MOST_LOG:
             raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
-    record = property(lambda self: LOSSES[self.loss])
     logits = property(lambda self: self.record.link == "logit")
+
+    @property
+    def record(self) -> Loss:
+        """The properties of the loss. With the log-loss and several outputs, each has a probability of its own."""
+        record = LOSSES[self.loss]
+        return record._replace(heads="num_outputs") if record.link == "logit" and self.num_outputs > 1 else record
 
     @property
     def bound(self) -> float:
@@ -399,7 +404,8 @@ class GLN:
             seed: an integer gives the same network in every backend; None gives a different one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
+            num_outputs, quantiles: one head per target of a sample (with the log-loss, per label), or one head per
+                quantile level, in (0, 1).
             value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
                 are clipped to ±value_clipping, so standardise them first.
             context_features: how many values of the side information a halfspace sees, at most; None is all of them.

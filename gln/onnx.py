@@ -67,7 +67,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
       an input (B, 1) for each feature instead, named as in `feature_names_in_`, or x0, x1 and so on: text for a
       category with text among its levels, int64 for one of integers, and float32 for all others. A number among levels
       of text is given as `categories_` shows it: a level 1.0 as "1.0".
-    - **A classifier** has the outputs `label` (B,) and `probabilities` (B, C).
+    - **A classifier** has the outputs `label` (B,) and `probabilities` (B, C). For several labels they are (B, L), of
+      0 and 1 and the probabilities of 1.
     - **A regressor** has the output `variable`, the means (B,) or (B, T). With `quantiles` it also has the output
       `quantiles`, (B, Q) or (B, T, Q) in ascending order, and with `density` the output `std`, the standard deviations,
       with the shape of the means.
@@ -284,15 +285,19 @@ def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
 
 def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> None:
     label, p, classes = _classified(g, classifier, inputs)
-    g.output("label", label, "B", kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
-    g.output("probabilities", p, "B", len(classes))
+    labels = [classifier.n_outputs_] if classifier.n_outputs_ > 1 else []
+    g.output("label", label, "B", *labels, kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
+    g.output("probabilities", p, "B", *(labels or [len(classes)]))
 
 
 def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tuple[str, str, np.ndarray]:
-    """Labels (B,), probabilities (B, C), and the classes as labels are given."""
+    """Labels (B,), probabilities (B, C), and the classes as labels are given; of several labels (B, L), (B, L)."""
     if not getattr(classifier, "negatives", True):  # which older pickles lack
         raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
+    if classifier.n_outputs_ > 1:
+        p, classes = g("Transpose", p, perm=[1, 0]), classes[0].astype(np.int64)
+        return g("Gather", classes, g("Cast", g("Greater", p, 0.5), to=TensorProto.INT64)), _single(g, p), classes
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
         raise _bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
@@ -341,6 +346,8 @@ def _check_outputs(operator: Any) -> None:
     if not others:
         first.type = FloatTensorType([None, len(model.learner_.targets.standardizer.mean)])
         return
+    if model.n_outputs_ > 1:
+        raise _bad("model", "a classifier of one label in a pipeline", f"one of {model.n_outputs_} labels")
     first.type = StringTensorType([None]) if model.classes_.dtype.kind in "OU" else Int64TensorType([None])
     others[0].type = FloatTensorType([None, len(model.classes_)])
 

@@ -30,7 +30,7 @@ from gln.engine.docstrings import documented_like
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
-from gln.engine.model.targets import Classes, Numbers, sum_to_one
+from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
@@ -39,9 +39,10 @@ from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import AT_ONCE, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
-__all__ = ["GLNClassifier", "GLNNovelty", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
+LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
 
 class _Stream(SaveableStream, base.Estimator):
@@ -412,6 +413,175 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if learner is None:
             return np.zeros((len(self.quantiles or ()) if quantiles else 1, len(batch)))
         return learner.predict(batch, learner.quantiles[0] if quantiles else None)
+
+
+class _SeveralTargets(_Stream):
+    """Learns a dictionary of targets by one model, with a head for each."""
+
+    _targets: ClassVar[type[Numbers]]
+    _loss: ClassVar[dict[str, str]]
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int] = (64, 32),
+        context_map_size: int = 5,
+        context_bias: float = 1.0,
+        learning_rate: float | Callable[[int], float] | None = None,
+        backend: str = "auto",
+        seed: int | None = None,
+        fast: bool = False,
+        novelty: bool = False,
+    ) -> None:
+        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
+        self.fast = fast
+        self.novelty = novelty
+        schema = StreamSchema()  # whose `classes` are the names of targets
+        learns = new_novelty(schema, seed) if novelty else None
+        self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
+
+    def _build(self, featurizer, heads, has_names):
+        losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(COPIES, has_names, not self.fast)
+        featurizer = featurizer.with_targets(heads - 1)  # it has statistics of one
+        return build_stream(self._config(), featurizer, self._targets.of_stream(heads), roles, losses)
+
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
+        learner, names = self._stream.learner, [*self._stream.schema.classes]
+        heads = max(LEAST_HEADS, len(names))
+        if learner is not None and (learner.means.heads != heads or type(learner.targets) is not self._targets):
+            raise bad("learner", f"the targets {names}", f"{learner.means.heads} {type(learner.targets).__name__}")
+
+    @uninterrupted
+    def learn_one(self, x: dict[Any, Any], y: dict[Any, Any], w: float = 1.0) -> None:
+        """Learn a sample; `w` as in `GLNClassifier`.
+
+        A target that is None, NaN or absent is unknown: nothing is learned about it. New ones may appear at any time.
+        Raises ValueError for infinity, another target, or a string in a numeric feature or vice versa; nothing is
+        learned then.
+        """
+        weights, stream = _weights(w, 1), self._stream
+        known, change = self._known(y), stream.schema.propose(x)
+        if not (weights[0] and known):
+            return
+        names = [*dict.fromkeys([*stream.schema.classes, *known])]
+        targets = np.full((max(LEAST_HEADS, len(names)), 1), np.nan)
+        targets[: len(names), 0] = [known.get(name, np.nan) for name in names]
+        if stream.learner is not None and (new := len(targets) - stream.learner.means.heads):
+            stream.learner.check_rates(1)  # while nothing has changed
+            stream.learner = stream.learner.with_targets(new)
+        stream.learn(change._replace(classes=names[len(stream.schema.classes) :]), targets, weights)
+
+    @staticmethod
+    def _known(y: Any) -> dict[Any, float]:
+        """The known targets of a sample."""
+        if not hasattr(y, "items"):
+            raise ValueError(f"y: expected a dictionary of targets, got {y!r}")
+        targets = {name: target_of(target) for name, target in y.items()}
+        return {name: target for name, target in targets.items() if not math.isnan(target)}
+
+    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Contributions of the features to the prediction of each target, and a constant for each, which add up to it,
+        or to the logit of a label."""
+        names = [*self._stream.schema.classes]
+        if self._stream.learner is None:
+            return {name: {} for name in names}, dict.fromkeys(names, 0.0)
+        features, contributions, constants = self._stream.explain(x)
+        by_target = [dict(zip(features, row, strict=True)) for row in contributions.tolist()]
+        return dict(zip(names, by_target, strict=False)), dict(zip(names, constants.tolist(), strict=False))
+
+    def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
+        """What is predicted of each target, or before the first sample with a feature an initial value."""
+        learner, sample, names = self._stream.learner, self._stream.schema.encode(x), self._stream.schema.classes
+        if learner is None:
+            return dict.fromkeys(names, initial)
+        return dict(zip(names, learner.predict(sample)[:, 0].tolist(), strict=False))
+
+
+@documented_like(GLNClassifier)
+class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
+    """Gated Linear Network classifier of several labels, each of them true or false.
+
+    It learns like `GLNClassifier`, all labels by one model: the networks have a head for each label, and some of them
+    also mix what linear models and means of bins predict for the other labels.
+
+    `predict_one` gives the labels that make the expected Jaccard score highest, usually more than those above 1/2. For
+    the fewest wrong labels, take those of `predict_proba_one` above 1/2.
+
+    Parameters
+    ----------
+    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty
+
+    Examples
+    --------
+    >>> from river import datasets
+    >>> from gln.river import GLNMultiLabelClassifier
+    >>> model = GLNMultiLabelClassifier(seed=0)
+    >>> for x, y in datasets.Yeast().take(300):
+    ...     model.learn_one(x, y)
+    >>> model.predict_one(x)["Class12"]
+    True
+    """
+
+    _targets, _loss = Labels, {}
+
+    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
+        """The probabilities of False and True for each label seen so far."""
+        return {name: {False: 1 - p, True: p} for name, p in self._predict(x, 0.5).items()}
+
+    def predict_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, bool]:
+        """Whether each label is in the set with the highest expected Jaccard score, as if labels were independent.
+
+        Of a set, it is the expected number of its true labels times the mean of 1 / (its size + the number of others
+        that are true); of the empty set, the probability that no label is true.
+        """
+        p = self._predict(x, 0.5)
+        names = sorted(p, key=p.__getitem__, reverse=True)
+        inside, outside, most, chosen = sum(p.values()), np.ones(1), 0.0, 0
+        for k in range(len(names), 0, -1):  # the k most probable ones; `outside` has probabilities of numbers of others
+            score = inside * (outside / np.arange(k, k + len(outside))).sum()
+            most, chosen = max((most, chosen), (score, k))
+            q = p[names[k - 1]]
+            inside, outside = inside - q, np.convolve(outside, [1 - q, q])
+        chosen = 0 if outside[0] >= most else chosen
+        return dict.fromkeys(p, False) | dict.fromkeys(names[:chosen], True)
+
+    @staticmethod
+    def _known(y: Any) -> dict[Any, float]:
+        known = _SeveralTargets._known(y)
+        if not {*known.values()} <= {0.0, 1.0}:
+            raise ValueError(f"y: expected True or False for each label, got {y!r}")
+        return known
+
+
+@documented_like(GLNClassifier)
+class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # type: ignore[misc]  # no options of learn_one
+    """Gated Linear Network regressor of several targets.
+
+    It learns like `GLNRegressor`, all targets by one model: the networks have a head for each target, and some of them
+    also mix what linear models and means of bins predict for the other targets. It predicts the means.
+
+    Parameters
+    ----------
+    layer_sizes, context_map_size, context_bias
+    learning_rate
+        As in `GLNRegressor`.
+    backend, seed, fast, novelty
+
+    Examples
+    --------
+    >>> from river import datasets, evaluate, metrics
+    >>> from gln.river import GLNMultiTargetRegressor
+    >>> metric = metrics.multioutput.MicroAverage(metrics.MAE())
+    >>> metric = evaluate.progressive_val_score(datasets.SolarFlare(), GLNMultiTargetRegressor(seed=0), metric)
+    >>> metric.get() < 0.2
+    True
+    """
+
+    _targets, _loss = Numbers, {"loss": "squared_error"}
+
+    def predict_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+        """The mean of each target seen so far; 0 before the first sample."""
+        return self._predict(x, 0.0)
 
 
 class GLNNovelty(SaveableStream, AnomalyDetector):

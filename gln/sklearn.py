@@ -1,7 +1,7 @@
 """Gated Linear Networks as a scikit-learn classifier and regressor, on any backend.
 
-Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As in scikit-learn, a sample is a row; a
-`Learner` takes columns.
+Shapes: N samples, F features, C classes, L labels, T targets, Q quantiles, M networks. As in scikit-learn, a sample is
+a row; a `Learner` takes columns.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -24,11 +24,12 @@ from gln.engine.model.builders import Losses
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import Model
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
-from gln.engine.model.targets import Classes, Numbers, Targets, sum_to_one
+from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular.checks import (
+    as_labels,
     check_labels,
     checked_classes,
     class_numbers,
@@ -85,6 +86,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     of a short run of boosted trees. Each network leaves out an eighth of the samples. On these, a weight for each of
     the two kinds is learned, which calibrates the probabilities.
 
+    Targets may be several labels of a sample (multilabel): columns of 0 and 1. The networks then have one head per
+    label, which read the same inputs and halfspaces, and all that is said of classes holds for each label by itself.
+
     Wide sparse tables (sparse arrays of more than 1,000 features, such as words) are learned differently: features are
     scaled but not centred, a missing value counts as 0, and each network is by default one neuron without halfspaces.
     The result is about as good as a linear model, and calibrated.
@@ -122,7 +126,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         Whether `fit` shuffles the samples before each pass. `partial_fit` keeps their order.
     class_weight : dict, "balanced" or None, default=None
         Factors by which the weights of each class's samples are multiplied. "balanced", in `fit` only, gives all
-        classes the same total weight.
+        classes the same total weight. None for several labels.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
@@ -149,12 +153,14 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         tells its samples from noise of this mean and covariance. The result is then the same in whichever order classes
         come, even one after another; nothing is forgotten. Where the order is random, True is usually more accurate.
         Time and memory grow with the square of the number of features, of which there may be 1,000. `fit` then learns
-        each sample once, as `partial_fit` does. None for `learning_rate` is 1.
+        each sample once, as `partial_fit` does. None for `learning_rate` is 1. Not for several labels.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        The class labels.
+    classes_ : ndarray of shape (C,), or a list of L arrays
+        The class labels; for several labels 0 and 1 of each.
+    n_outputs_ : int
+        1, or L for several labels.
     n_features_in_ : int
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -168,11 +174,12 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     oob_score_ : float
         The accuracy of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's
         random forests, only those that left out a sample predict it. Each class counts by its share of the table.
-    oob_decision_function_ : ndarray of shape (N, C)
+        Several labels count if all are right, as in `score`.
+    oob_decision_function_ : ndarray of shape (N, C) or (N, 2, L)
         Their probabilities, NaN for samples that none left out, about five of eight, or had no weight. No file has
         them.
     validation_scores_ : ndarray of shape (n_iter_,)
-        Minus the log-loss of these samples after each pass.
+        Minus the log-loss of these samples after each pass, the mean of several labels.
     learning_rate_ : float or callable
         The rate at which `fit` began, without encodings.
     feature_importances_ : ndarray of shape (n_features_in_,)
@@ -243,8 +250,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             Unscaled numbers, and categories; NaN or None is a missing value. Dates raise an error: convert them to
             numbers or categories. With Numba, a sparse array of more than 1,000 features stays sparse; any other is
             made dense chunk by chunk.
-        y : array-like of shape (N,)
-            Class labels, of at least two classes.
+        y : array-like of shape (N,), or array-like or sparse array of shape (N, L)
+            Class labels, of at least two classes, or several labels, each 0 or 1.
         sample_weight : array-like of shape (N,), default=None
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
             is as if it were not there, except that its class is in `classes_`. Weights whose mean is outside [1, 10]
@@ -257,30 +264,33 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             no rows are left out.
         """
         with undone_after(BaseException, self):
-            labels = y
+            several = self._several(y)
+            labels = y = y if several is None else several
             table, y, weights, learned = with_weight(X, y, sample_weight, ignored_classes(self.class_weight))
-            X, y = self._checked(table, y, reset=True, of_table=self.negatives)
-            labels = column_or_1d(labels)
-            check_labels(labels)
-            classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-            numbers, groups = np.searchsorted(classes, y), numbered_groups(groups, learned, len(y))
+            X, y = self._checked(table, y, reset=True, of_table=self.negatives, multi_output=several is not None)
+            if several is None:
+                labels = column_or_1d(labels)
+                check_labels(labels)
+                classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
+                numbers, heads = np.searchsorted(classes, y), len(classes) - (len(classes) == 2)
+            else:
+                classes, numbers, heads = _of_labels(several), y.T.astype(bool), several.shape[1]
+            groups, losses = numbered_groups(groups, learned, len(y)), _losses(classes)
             weighted = with_class_weights(self.class_weight, numbers, classes, weights)
-            X, words = self._made_for(
-                0 if len(classes) >= MANY_CLASSES else len(classes) - (len(classes) == 2), X, table
-            )
+            X, words = self._made_for(0 if heads >= MANY_CLASSES else heads, X, table)
             indices, step_sizes = indices_of_table(X, numbers, weighted, self.shuffle)
             if self.negatives:
-                samples, predicted = self._learn_table(_losses(classes), X, words, numbers, indices, step_sizes, groups)
-                p, weights = sum_to_one(predicted).T, np.ones(len(y)) if weights is None else weights
+                samples, predicted = self._learn_table(losses, X, words, numbers, indices, step_sizes, groups)
+                p, weights = _shares(predicted, classes), np.ones(len(y)) if weights is None else weights
                 weights = representing(numbers, weights, samples)
                 self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
-                self.oob_score_ = _score_of(accuracy_score, numbers[samples], p.argmax(axis=1), weights)
+                self.oob_score_ = _score_of(accuracy_score, numbers.T[samples], p.argmax(axis=1), weights)
             else:
                 self._forget_left_out()
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
                     indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
-                learner = self._stream_learner(_losses(classes), X)
+                learner = self._stream_learner(losses, X)
                 self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
             self.classes_ = classes
         return self
@@ -299,7 +309,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         ----------
         X, y : as in `fit`
         classes : array-like of shape (C,), default=None
-            All classes that the stream may contain. Required in the first call; in later ones the same, or None.
+            All classes that the stream may contain. Required in the first call; in later ones the same, or None. Not
+            used for several labels.
         sample_weight : array-like of shape (N,), default=None
             From 0 to 10^6, ideally about 1: a sample of weight 2 counts as two. If all are 0, nothing changes.
         """
@@ -307,24 +318,42 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         return self
 
     def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
-        """Like `partial_fit`, but returns the probabilities (N, C) predicted for each sample before learning it."""
-        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
+        """Like `partial_fit`, but returns what `predict_proba` does for each sample before learning it."""
+        predicted = np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)
+        return _listed(_shares(predicted, self.classes_))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C)."""
+        """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C); of
+        several labels, (N, L)."""
         samples = self._samples(X)
         logits = self.learner_.decision(samples)
         return logits[0] if len(logits) == 1 else logits.T
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised."""
-        samples = self._samples(X)
-        return sum_to_one(self.learner_.predict(samples)).T
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised.
+
+        For several labels, a list of arrays (N, 2) as in scikit-learn's forests: of 0 and 1 for each label.
+        """
+        return _listed(self._predicted(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample, (N,), for X (N, F)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
+        """The most probable class of each sample, (N,), for X (N, F), or 0 or 1 for each of several labels, (N, L)."""
+        best = self._predicted(X).argmax(axis=1)
+        return (self.classes_[0] if type(self.classes_) is list else self.classes_)[best]
+
+    def _predicted(self, X):  # (N, F) -> (N, C) or (N, 2, L)
+        samples = self._samples(X)
+        return _shares(self.learner_.predict(samples), self.classes_)
+
+    @property
+    def n_outputs_(self) -> int:
+        """The number of labels of a sample; 1 unless there are several columns of them."""
+        return len(self.classes_) if type(self.classes_) is list else 1
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self.negatives
+        return tags
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
@@ -340,15 +369,26 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
         Returns
         -------
-        contributions : ndarray of shape (N, F) or (N, C, F)
-        constant : ndarray of shape (N,) or (N, C)
+        contributions : ndarray of shape (N, F) or (N, C, F); (N, L, F) for several labels
+        constant : ndarray of shape (N,) or (N, C); (N, L) for several labels
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)
         contributions = self._summed(contributions)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    kept = Estimator.kept | {"classes_": np.ndarray, "learner_": (TableModel, StreamModel, ClassDensityClassifier)}
+    kept = Estimator.kept | {
+        **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
+        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier)},
+    }
+
+    def _several(self, y: Any) -> np.ndarray | None:
+        """Several labels, (N, L), or None for classes. Raises ValueError for parameters that are only for these."""
+        if (several := as_labels(y)) is not None:
+            for name, only in (("class_weight", None), ("negatives", True)):
+                if getattr(self, name) != only:
+                    raise ValueError(f"{name}: expected {only} for several labels, got {getattr(self, name)!r}")
+        return several
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -358,6 +398,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
     def _stream_learner(self, losses: Losses, X: Any) -> Model:
+        if (several := losses.means.get("num_outputs")) is not None:
+            return self._new_stream_learner(losses, X, Labels.of_stream(several), several)
         if self.negatives:
             return self._new_stream_learner(losses, X, Classes(), losses.means["num_classes"])
         settings = self._settings(OF_STREAMS | {"n_networks": 1})
@@ -368,10 +410,16 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         with undone_after(Exception, self):
-            first = not hasattr(self, "learner_")
-            if first and classes is None:
+            first, several = not hasattr(self, "learner_"), self._several(y)
+            if several is not None:
+                y, classes, known = several, None, _of_labels(several) if first else self.classes_
+            elif first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            known = checked_classes(classes) if first else self.classes_
+            else:
+                known = checked_classes(classes) if first else self.classes_
+            if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
+                expected = f"as many columns as in the first call, {self.n_outputs_}"
+                raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
             if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
@@ -379,14 +427,14 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             X, y, weights, _ = with_weight(X, y, sample_weight, ignored_classes(self.class_weight), least=0)
             if weights is not None and len(weights) == 0:
                 return []
-            X, y = self._checked(X, y, reset=first)
-            numbers = class_numbers(y, known)
+            X, y = self._checked(X, y, reset=first, multi_output=several is not None)
+            numbers = class_numbers(y, known) if several is None else y.T.astype(np.float64)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
             weighted = with_class_weights(self.class_weight, numbers, known, weights)
             indices, step_sizes = indices_of_stream("sample_weight, class_weight", weighted)
             learner = self._stream_learner(_losses(known), X) if first else self.learner_
-            predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
+            predicted = self._learn(learner, X[indices], numbers[..., indices], step_sizes, predicts)
             self.classes_ = known
             return predicted
 
@@ -708,7 +756,25 @@ def _score_of(score, y, predicted, weights):
     return float(score(y, predicted, sample_weight=weights)) if len(y) > 1 else np.nan
 
 
+def _of_labels(several):  # (N, L)
+    """0 and 1 for each of several labels, as `classes_`."""
+    return several.shape[1] * [np.array([0, 1], several.dtype)]
+
+
+def _shares(predicted, classes):  # (C, n) -> (n, C), or (L, n) -> (n, 2, L)
+    """Probabilities of classes, or of 0 and 1 of several labels."""
+    if type(classes) is list:
+        return np.stack([1 - predicted, predicted]).transpose(2, 0, 1)
+    return sum_to_one(predicted).T
+
+
+def _listed(p):  # (n, C), or (n, 2, L) -> L of (n, 2)
+    return p if p.ndim == 2 else [*p.transpose(2, 0, 1)]
+
+
 def _losses(classes):
+    if type(classes) is list:
+        return Losses({"num_outputs": len(classes), "pred_clipping": CLIPPING})
     if len(classes) < 2:
         raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes.tolist()[0]!r}")
     return Losses({"num_classes": len(classes), "pred_clipping": CLIPPING})

@@ -80,7 +80,7 @@ LONG = {
     "novelty": 2,
     "regression": 3,
     "saving": 3,
-    "streams": 7,
+    "streams": 8,
     "tuning": 1,
 }
 SHORT = {"tables": 5, "columns": 1}  # pages that are not slow, and their numbers of compared blocks

@@ -25,7 +25,7 @@ from river import base, checks, datasets, evaluate, metrics
 
 import gln.river
 from gln import sklearn
-from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
+from gln.river import GLNClassifier, GLNMultiLabelClassifier, GLNMultiTargetRegressor, GLNNovelty, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 NAMES = "abcdefgh"
@@ -97,7 +97,13 @@ def test_docstrings():
     assert doctest.testmod(gln.river).failed == 0
 
 
-@pytest.mark.parametrize("model", [GLNClassifier, GLNRegressor, sklearn.GLNClassifier, sklearn.GLNRegressor])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(GLNClassifier, GLNRegressor, GLNMultiLabelClassifier, GLNMultiTargetRegressor),
+        *(sklearn.GLNClassifier, sklearn.GLNRegressor),
+    ],
+)
 def test_every_parameter_is_described(model):
     for name in inspect.signature(model).parameters:
         assert re.search(rf"^{name}( : .+)?\n    \S", inspect.getdoc(model) or "", re.MULTILINE), name

@@ -62,9 +62,16 @@ def test_every_loss_has_a_record(backend):
         model = small(backend, loss=loss, **{record.heads: given[record.heads]})
         assert model.config.record is record
         assert model.num_heads == (3 if record.heads == "num_classes" else 2)
-        for name in given.keys() - {record.heads}:
+        for name in given.keys() - {record.heads} - ({"num_outputs"} if loss == "log_loss" else set()):
             with pytest.raises(ValueError, match=f"{name}: expected .*, because {loss} does not use it"):
                 small(backend, loss=loss, **{record.heads: given[record.heads]}, **{name: given[name]})
+
+
+def test_the_log_loss_has_classes_or_several_labels(backend):
+    model = small(backend, num_outputs=3)
+    assert (model.num_heads, model.config.record.heads, model.config.record.link) == (3, "num_outputs", "logit")
+    with pytest.raises(ValueError, match="num_classes: expected 2, because log_loss does not use it, got 3"):
+        small(backend, num_outputs=2, num_classes=3)
 
 
 def arrays(*rows: int) -> list[np.ndarray]:

@@ -112,6 +112,20 @@ def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
     return y[: model.num_heads] if model.config.record.heads == "num_outputs" and model.num_heads > 1 else y[0]
 
 
+@pytest.mark.compiles
+def test_heads_of_several_labels_are_networks_of_their_own(backend):
+    inputs, context, _ = small_batch(40)
+    targets = np.stack([inputs[0] > 0, inputs[1] * context[0] > 0.2, inputs[2] > 1]).astype(float)
+    targets[1, ::3] = np.nan  # unknown
+    model = small(backend, num_outputs=3)
+    together = to_numpy(model.predict_online(inputs, context, targets))
+    for head, target in enumerate(targets):
+        known = ~np.isnan(target)
+        alone = small(backend, learning_rate=lambda t, known=known: model.learning_rate(np.flatnonzero(known)[t]))
+        found = to_numpy(alone.predict_online(inputs[:, known], context[:, known], target[known]))
+        np.testing.assert_allclose(together[head, known], found, atol=1e-5)
+
+
 @pytest.mark.compiles("labels")
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "variance, not normalized")) for kind in LOSSES]
@@ -806,8 +820,8 @@ BAD_ARGUMENTS: dict[str, list[Any]] = {
     "seed": [-1, 0.5, "seed"],
     "loss": ["mse", None, 1, ["log_loss"]],
     "context_features": [0, -1, 1.5, True, "3", 2**40],
+    "num_outputs": [0, 1.5],
     # The last of these is in range, but the log-loss does not use it.
-    "num_outputs": [0, 1.5, 2],
     "quantiles": [0.5, [], [0, 0.5], [1.0], ["half"], [math.nan], [0.5]],
     "value_clipping": [0, math.nan, 2e4, 5.0],
 }

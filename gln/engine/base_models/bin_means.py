@@ -148,7 +148,7 @@ def _look_up(
 def fit_bin_means(
     samples: np.ndarray,  # (N, F), perhaps sparse, with categories as codes
     indices: np.ndarray,  # (V,), of the samples to count
-    targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers, or labels, which are bools
     weights: np.ndarray,  # (V,)
     folds: np.ndarray,  # (V,), the fold that each is in, the same for all rows of a sample
     counted: np.ndarray,  # (R, R) bools, whether the samples of a fold are counted (second) for those of a fold (first)
@@ -269,7 +269,7 @@ class BinnedSamples(NamedTuple):
     weights: np.ndarray  # (N,)
     targets: np.ndarray  # (C, N) float32, of the heads
     counted: np.ndarray  # (R, R)
-    are_classes: bool
+    are_logits: bool  # whether what the means predict is logits
 
     @classmethod
     def of_rows(
@@ -282,14 +282,14 @@ class BinnedSamples(NamedTuple):
         counted: np.ndarray,
     ) -> BinnedSamples:
         """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
-        count, are_classes = cells.shape[1], targets.ndim == 1
-        if are_classes:
+        count, are_logits = cells.shape[1], targets.ndim == 1 or targets.dtype == bool
+        if targets.ndim == 1:
             classes = np.arange(targets.max() + 1)
             targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
         of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
         of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
         weights = np.bincount(indices, weights, count)
-        return cls(cells, of_folds, weights, of_samples, counted, are_classes)
+        return cls(cells, of_folds, weights, of_samples, counted, are_logits)
 
     @property
     def heads(self) -> int:
@@ -506,8 +506,8 @@ def _values_of(
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
-    """Means of classes as logits; those of numbers stay."""
-    if not binned.are_classes:
+    """Means of classes and labels as logits; those of numbers stay."""
+    if not binned.are_logits:
         return means
     means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return LOGIT_FACTOR * (np.log(means) - np.log1p(-means))

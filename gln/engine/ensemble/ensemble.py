@@ -124,7 +124,7 @@ class Ensemble:
     @property
     def offset(self) -> float:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
-        return log_sampling_rate(self.heads) if self.link == "logit" else 0.0
+        return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0
 
     def stacking_weights(self) -> tuple[StackingWeights, str]:
         """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""

@@ -132,7 +132,8 @@ def expert_losses(config: Config, predicted: np.ndarray, targets: np.ndarray) ->
         levels, errors = np.array(config.quantiles)[:, None], targets - predicted
         return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
     arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
-    return compiled(log_or_squared_losses)(*arrays, config.record.heads == "num_classes")
+    kinds = 1 if config.record.heads == "num_classes" else predicted.shape[1]
+    return compiled(log_or_squared_losses)(*arrays, kinds, config.logits)
 
 
 def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes: Steps) -> np.ndarray:
@@ -225,22 +226,24 @@ def combine_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, 
     return combined
 
 
-def log_or_squared_losses(predicted: np.ndarray, targets: np.ndarray, are_classes: bool) -> np.ndarray:
-    """-log p of each sample's class, or squared errors: (M, C, n), (C, n) -> (M, 1 or C, n); NaN if they are unknown.
+def log_or_squared_losses(predicted: np.ndarray, targets: np.ndarray, kinds: int, are_logits: bool) -> np.ndarray:
+    """-log p of each sample's class, or of each label, or squared errors: (M, C, n), (C, n) -> (M, T, n).
 
-    With many classes, only the heads that a sample updates predict.
+    T, the number of `kinds`, is 1 for classes and otherwise C. Losses of unknown targets are not finite. With many
+    classes, only the heads that a sample updates predict.
     """
     models, heads, count = predicted.shape
-    losses = np.empty((models, 1 if are_classes else heads, count))
+    losses = np.empty((models, kinds, count))
     for m, b in np.ndindex(models, count):
-        if not are_classes:
+        if kinds == heads:
             for c in range(heads):
-                losses[m, c, b] = (np.float64(targets[c, b]) - np.float64(predicted[m, c, b])) ** 2
+                s, y = np.float64(predicted[m, c, b]), np.float64(targets[c, b])
+                losses[m, c, b] = (y - s) ** 2
+                if are_logits:
+                    losses[m, c, b] = -math.log(max(abs(s + y - 1.0), MIN_PROBABILITY)) if y == y else np.nan
             continue
         p, total = 0.0, 0.0  # of the sample's class, and of all
-        if heads == 1:
-            p, total = abs(np.float64(predicted[m, 0, b]) + np.float64(targets[0, b]) - 1.0), 1.0
-        for c in range(heads if heads > 1 else 0):
+        for c in range(heads):
             if math.isfinite(targets[c, b]):
                 total += np.float64(predicted[m, c, b])
                 p += np.float64(predicted[m, c, b]) if targets[c, b] == 1 else 0.0

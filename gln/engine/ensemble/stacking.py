@@ -48,22 +48,27 @@ def fit_stacking(
     config: Config,  # of the networks
     input_sets: Sequence[np.ndarray],  # for each input set, the indices of the networks that read it
     values: np.ndarray,  # (G, C, n), out-of-fold logits or values, averaged over the networks of each input set
-    targets: np.ndarray,  # (n,), or (C, n)
+    targets: np.ndarray,  # (n,), or (C, n); bools if they are labels
     sample_weights: np.ndarray,  # (n,)
-    rates: np.ndarray | None = None,  # (C,), logits of the rates of the classes; None is 0
+    rates: np.ndarray | None = None,  # (C,), logits of the rates of the classes or labels; None is 0
 ) -> StackingWeights:
     """The weights with the lowest loss; for quantiles equal ones, with offsets that correct the coverage.
 
     The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
     """
-    heads, networks, offset = config.record.heads, sum(map(len, input_sets)), log_sampling_rate(config.num_heads)
+    heads, networks = config.record.heads, sum(map(len, input_sets))
     if heads == "quantiles":
         residuals = zip(targets - values.mean(axis=0), config.quantiles or (), strict=True)
         offsets = [_quantile_offset(residual, level, sample_weights) for residual, level in residuals]
         return equal_weights(networks)._replace(offsets=np.array(offsets))
-    if heads == "num_classes":
+    if config.logits:
+        offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
         rates = np.zeros(values.shape[1]) if rates is None else rates - offset
-        found = _class_weights(values, rates, targets, sample_weights, offset)[:, None]
+        if heads == "num_classes":
+            found = _class_weights(values, rates, targets, sample_weights, offset)[:, None]
+        else:
+            of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
+            found = np.stack([_class_weights(*label, sample_weights, offset) for label in of_labels], axis=1)
         return divide_among_networks(found, input_sets)._replace(offsets=offset + found[-1] * rates)
     pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
     found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)
@@ -71,15 +76,17 @@ def fit_stacking(
 
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
-    """How good predictions are, higher is better: minus the log-loss of classes, R² of means that vary; NaN for others.
+    """How good predictions are, higher is better: minus the log-loss of classes, or of labels, their mean; R² of means
+    that vary; NaN for others.
 
     Shapes: logits or values (C, n), targets (n,) or (C, n), (n,).
     """
-    kind = config.record.heads, config.record.link
-    if combined.shape[1] == 0 or kind not in (("num_classes", "logit"), ("num_outputs", "itself")):
+    if combined.shape[1] == 0 or config.record.heads == "quantiles" or config.record.link == "log":
         return math.nan
-    if config.record.heads == "num_classes":
-        return -float(np.average(_log_losses(combined, targets), weights=sample_weights))
+    if config.logits:
+        apart = combined[:, None] if targets.ndim == 2 else [combined]  # the heads of each label, or of all classes
+        losses = np.mean([_log_losses(*pair) for pair in zip(apart, np.atleast_2d(targets), strict=True)], axis=0)
+        return -float(np.average(losses, weights=sample_weights))
     targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
     errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
     varies = variances > 1e-9  # not by rounding alone

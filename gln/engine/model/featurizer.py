@@ -166,6 +166,13 @@ class Featurizer(WritableArrays):
         encoding = self.encoding.with_class()
         return self._with_columns(encoding, len(encoding.columns))
 
+    def with_targets(self, new: int) -> Self:
+        """With statistics of so many more targets."""
+        if self.encoding is None:
+            return self
+        encoding = self.encoding.with_targets(new)
+        return self._with_columns(encoding, len(encoding.columns))
+
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Self:
         standardizer = self.standardizer
         if size != self.size:

@@ -95,9 +95,7 @@ class NetworkModel(Generic[F]):
         """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
         targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
         kinds = [(ensemble.config.record.heads, ensemble.link, ensemble.target) for ensemble in self.ensembles]
-        expected: list[Any] = [
-            ("num_classes", "logit", None) if targets.are_classes else ("num_outputs", "itself", None)
-        ]
+        expected: list[Any] = [(targets.heads_argument, targets.link, None)]
         expected += [("quantiles", "itself", target) for target in range(len(self.quantiles))]
         expected += [("num_outputs", "log", None)] * (self.variances is not None)
         return (
@@ -136,7 +134,7 @@ class NetworkModel(Generic[F]):
 
         Args:
             samples: New features come last.
-            targets: (B,) class numbers from 0, or (T, B) numbers.
+            targets: (B,) class numbers from 0, or (T, B) numbers or labels.
             step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.

@@ -1,4 +1,4 @@
-"""What networks learn: class numbers, one-vs-rest, or numbers, standardised by those of the stream up to each.
+"""What networks learn: class numbers, one-vs-rest; numbers, standardised by those of the stream up to each; or labels.
 
 Shapes: B samples, C heads, M networks of an ensemble, T targets.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.saving import saved
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class TargetBatch(NamedTuple):
@@ -40,7 +43,8 @@ class Units(NamedTuple):
 class Classes:
     """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
 
-    are_classes = True
+    are_classes, link = True, "logit"
+    heads_argument = "num_classes"  # of networks
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
         """Raise ValueError for targets that cannot be learned."""
@@ -100,10 +104,11 @@ class Numbers:
 
     standardizer: Standardizer  # has a scale for each target, or a single one for all if its size is 1
 
-    are_classes = False
+    are_classes, link = False, "itself"
+    heads_argument = "num_outputs"
 
     @classmethod
-    def of_stream(cls, targets: int) -> Numbers:
+    def of_stream(cls, targets: int) -> Self:
         return cls(Standardizer(targets, **OF_TARGETS))
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
@@ -149,10 +154,9 @@ class Numbers:
         return y, Units(*np.concatenate(units, axis=2))
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """What statistics of categories count: each standardised target, or the sum of the known ones."""
-        if len(y) == self.standardizer.size:
-            return y
-        return np.where(np.isfinite(y), y, 0).sum(axis=0, keepdims=True)
+        """What statistics of categories count: each standardised target, 0 if it is unknown, or the sum of all."""
+        known = np.where(np.isfinite(y), y, 0)
+        return known if len(y) == self.standardizer.size else known.sum(axis=0, keepdims=True)
 
     def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (C, B) -> (C, B)
         """An ensemble's predictions in the targets' units."""
@@ -167,7 +171,33 @@ class Numbers:
         return contributions * self.standardizer.scale[:, None, None]
 
 
-Targets: TypeAlias = Classes | Numbers
+@saved(standardizer=Standardizer)
+class Labels(Numbers):
+    """Targets are at least two labels (T, B), each 0 or 1, or NaN if it is unknown; predictions are probabilities."""
+
+    link = "logit"  # `standardizer` learns only what statistics of categories count
+
+    def check(self, targets: np.ndarray, count: int, heads: int) -> None:
+        super().check(targets, count, heads)
+        if (np.abs(targets - 0.5) > 0.5).any():  # not so of NaN
+            raise ValueError(f"targets: expected labels, 0 or 1, got {targets}")
+
+    def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
+        unknown = np.float32(np.nan if predicts else np.inf)
+        return np.where(np.isnan(targets), unknown, targets).astype(np.float32), Units()
+
+    def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
+        standardised, _ = self.standardizer.learn_targets(targets, np.inf, 0.0)
+        return standardised
+
+    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:
+        return predicted
+
+    def scaled(self, contributions: np.ndarray) -> np.ndarray:
+        return contributions
+
+
+Targets: TypeAlias = Classes | Numbers  # and `Labels`, which are
 
 
 def sum_to_one(p: Any) -> np.ndarray:

@@ -51,8 +51,8 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
 
-    Shapes: standardised samples (D, n), class numbers (n,), or numbers (C, n) or (n,), and weights (n,) -> planes
-    (N, k, D), offsets (N, k).
+    Shapes: standardised samples (D, n), class numbers (n,), labels (C, n), or numbers (C, n) or (n,), and weights (n,)
+    -> planes (N, k, D), offsets (N, k).
     """
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
@@ -89,8 +89,8 @@ def _random_range(length: int, count: int, rng: np.random.Generator) -> slice:
 
 
 def _tree_targets(config: Config, targets: np.ndarray) -> np.ndarray:  # -> (n, C)
-    """What the trees predict: 0 or 1 of each class, or numbers; for variances the logs of squared deviations."""
-    if config.logits:
+    """What the trees predict: 0 or 1 of each class or label, or numbers; for variances logs of squared deviations."""
+    if targets.ndim == 1 and config.logits:
         return (targets[:, None] == np.arange(config.num_classes)[-config.num_heads :]).astype(np.float64)
     y = np.atleast_2d(targets).T.astype(np.float64)
     return np.log(np.square(y) + 0.01) if config.record.link == "log" else y

@@ -136,10 +136,12 @@ class TargetEncoding(WritableArrays):
 
     def with_class(self) -> TargetEncoding:
         """A copy with one more class."""
-        if len(self.totals) > MOST_CLASSES:
-            return self
-        counts = {feature: np.pad(table, [(0, 0), (0, 1)]) for feature, table in self.counts.items()}
-        return dataclasses.replace(self, totals=np.append(self.totals, 0), counts=counts)._with_statistics(set())
+        return self if len(self.totals) > MOST_CLASSES else self.with_targets(1)
+
+    def with_targets(self, new: int) -> TargetEncoding:
+        """A copy with so many more targets or classes."""
+        counts = {feature: np.pad(table, [(0, 0), (0, new)]) for feature, table in self.counts.items()}
+        return dataclasses.replace(self, totals=np.pad(self.totals, (0, new)), counts=counts)._with_statistics(set())
 
     def _with_statistics(self, features: Set[int]) -> TargetEncoding:
         """A copy with statistics of further features and of new classes."""

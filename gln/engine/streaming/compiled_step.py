@@ -200,7 +200,7 @@ def step(
             if ensemble.target >= 0:
                 losses = quantile_losses(of_members, of_heads, ensemble.levels)
             else:
-                losses = log_or_squared_losses(of_members, of_heads, state.are_classes)
+                losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)
             fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads
 

@@ -5,6 +5,7 @@ Shapes: B samples, F features, C heads, N neurons of a network, K values that ar
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -22,7 +23,7 @@ from gln.engine.ensemble.hedge import Hedge
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
-from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
+from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
@@ -36,8 +37,8 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 
 
 @saved(
-    **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers), "means": Ensemble, "quantiles": [Ensemble]},
-    **{"variances": (Ensemble, None), "counts": (GateCounts, None)},
+    **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers, Labels), "means": Ensemble},
+    **{"quantiles": [Ensemble], "variances": (Ensemble, None), "counts": (GateCounts, None)},
 )
 @dataclasses.dataclass
 class StreamModel(NetworkModel[StreamFeaturizer]):
@@ -58,7 +59,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if (
             [table.shape[:2] for table in rows] != [table.shape[:2] for table in counted]
             or not {table.shape[2] for table in counted} <= {1, heads}
-            or base_models.linear.are_classes != self.targets.are_classes
+            or base_models.linear.are_classes != (self.targets.link == "logit")
         ):
             raise bad("counts", "those of the networks, and linear models of their targets", "others")
 
@@ -210,6 +211,15 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
         return dataclasses.replace(self, featurizer=self.featurizer.with_outputs(kept, new), means=means, counts=counts)
 
+    def with_targets(self, new: int) -> StreamModel:
+        """A model of so many more targets, each with a scale and statistics of its own."""
+        model = self.with_outputs(range(self.means.heads), new)
+        model.targets = copy.deepcopy(self.targets)
+        cast(Numbers, model.targets).standardizer.grow(self.means.heads + new)
+        featurizer, model.featurizer = model.featurizer.with_targets(new), self.featurizer
+        model.grow(featurizer)
+        return model
+
     def scale_by(self, samples: SampleBatch, categorical: Set[int]) -> None:
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
         self.grow(self.grown_featurizer(samples, categorical))
@@ -318,7 +328,8 @@ def build_stream(
     outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
     heads = 1 if targets.are_classes and outputs == 2 else outputs
     numbers, crosses = first.numbers[first.numbers >= 0].tolist(), first.encoding is not None
-    base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
+    are_logits, uses_bins = targets.link == "logit", not least_squares
+    base_models = OnlineBaseModels.start(numbers, heads, are_logits, crosses, uses_bins)
     base_models.least_squares = LeastSquares.start(heads, first.size) if least_squares else None
     standardizer = cast(Standardizer, first.standardizer)
     featurizer = StreamFeaturizer(standardizer, first.encoding, base_models=base_models)

@@ -91,7 +91,8 @@ class StreamSchema(Part):
         self.occurrences = np.zeros((2, 0), np.int64)
         self.sample_count = 0
         self.level_changes = 0  # how often levels became known
-        self.classes: dict[Hashable, int] = {}  # the number of each label, in order of appearance
+        # The number of each label or, of several targets, of the name of each, in order of appearance.
+        self.classes: dict[Hashable, int] = {}
 
     @property
     def names(self) -> dict[Hashable, bool]:
@@ -164,10 +165,8 @@ class StreamSchema(Part):
 
     def commit(self, change: SchemaChange) -> None:
         """Know what the samples of a change have, from now on. Samples before the first feature are not counted."""
-        if change.targets is not None and len(change.targets):
-            for label in change.classes:
-                self.classes[label] = len(self.classes)
-            self.previous = float(change.targets[-1])
+        for label in change.classes:
+            self.classes[label] = len(self.classes)
         if not change.places:
             return
         if change.places is not self.places:

@@ -20,7 +20,6 @@ from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.jit import plain
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
-from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
 ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
@@ -81,9 +80,9 @@ class CompiledStep(NamedTuple):
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
         planes, predicting, learning = zip(*(network.of_sample for network in networks), strict=True)
-        offset = log_sampling_rate(ensembles[0].heads) if base_models.linear.are_classes else 0.0
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
+        offset = ensembles[0].offset
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
         heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
         heads[ALL] = sum(heads.values())

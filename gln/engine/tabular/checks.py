@@ -23,6 +23,24 @@ from gln.engine.preprocessing.category_codes import as_table, reads_as_number
 from gln.engine.tabular.folds import FOLDS
 
 
+def as_labels(y: Any) -> np.ndarray | None:
+    """Several columns of 0 and 1, dense or sparse, (N, L); None for targets of one column.
+
+    Raises ValueError for several columns of something else.
+    """
+    labels = y.toarray() if issparse(y) else None if y is None else np.asarray(y)
+    if labels is None or labels.ndim != 2 or labels.shape[1] < 2:
+        return None
+    check_targets(labels)
+    labels = labels.astype(bool) if labels.dtype == object and np.isin(labels, (0, 1)).all() else labels
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f"y: expected one column of classes, or 0 and 1 in each of several, got {reprlib.repr(labels.tolist())}; "
+            "for several columns of classes there is sklearn.multioutput.MultiOutputClassifier"
+        )
+    return labels
+
+
 def check_labels(y: np.ndarray) -> None:
     """Raise ValueError for numbers that are no classes, and for labels that cannot be sorted, such as 1 and "a"."""
     try:

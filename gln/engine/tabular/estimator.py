@@ -150,12 +150,16 @@ class Estimator(Saveable, BaseEstimator):
             if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
                 raise bad("columns", f"{features} columns with categories {[*self.categories_]}", columns.columns)
         made, levels = features if columns is None else len(columns.owners), {*self._levels_made}
-        known = made, levels, 0 if classes is None else len(classes)
+        of_labels = type(classes) is list  # 0 and 1 of each label
+        known = made, levels, 0 if classes is None or of_labels else len(classes)
         if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
-        if classes is not None and not np.array_equal(np.unique(classes), classes):
-            raise bad("classes_", "different labels in ascending order", classes)
-        heads = 1 if classes is not None else self.learner_.means.heads
+        all_classes: list[Any] = [] if classes is None else list(classes) if of_labels else [classes]
+        for each in all_classes:
+            if not np.array_equal(np.unique(each), each) or (of_labels and each.tolist() != [0, 1]):
+                raise bad("classes_", "different labels in ascending order", classes)
+        shape = (len(all_classes),) if of_labels else shape
+        heads = 1 if all_classes and not of_labels else self.learner_.means.heads
         if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
 
@@ -354,7 +358,8 @@ class Estimator(Saveable, BaseEstimator):
         names = vars(self).get("feature_names_in_", range(self.n_features_in_))
         words = pd.DataFrame([(row, names[column], word) for row, column, word, _ in found], columns=WORDS)
         count = len(contributions)
-        outputs = ["contribution"] if count == 1 else vars(self).get("classes_", range(count))
+        classes = vars(self).get("classes_")
+        outputs = ["contribution"] if count == 1 else classes if type(classes) is np.ndarray else range(count)
         of_words = np.array([of_word for *_, of_word in found]).reshape(-1, count)
         return words.join(pd.DataFrame(of_words, columns=[*outputs]))
 
@@ -423,7 +428,7 @@ class Estimator(Saveable, BaseEstimator):
     def _learn_table(self, losses, X, words, targets, indices, step_sizes, groups):
         """Learn a table (N, D) from scratch. Returns samples that some networks left out, and what these predict there.
 
-        Shapes: targets (N,) or (T, N), (V,), (V,) or None, (N,) or None -> (n,), (C, n).
+        Shapes: targets (N,) or (T, N), of bools if they are labels, (V,), (V,) or None, (N,) or None -> (n,), (C, n).
         """
         if groups is None:
             groups = find_copies(X, targets)

@@ -17,7 +17,7 @@ from gln.engine.ensemble.ensemble import EXPANDED, LINKS
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.ensemble.stacking import divide_among_networks
 from gln.engine.model.builders import Losses, NetworkConfig
-from gln.engine.model.targets import Classes, Numbers, Targets
+from gln.engine.model.targets import Classes, Labels, Numbers, Targets
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.surgery import set_initial_logits
@@ -66,7 +66,7 @@ def fit_table(
     Each network leaves out one fold of the table. Its predictions there give it a stacking weight and, with densities,
     the deviations that the networks of variances learn.
     """
-    y, targets = standardised_targets(table)
+    table, y, targets = with_standardised_targets(table)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
     table, texts = with_texts(table, y, folds, counted)
@@ -96,13 +96,16 @@ def fit_table(
     )
 
 
-def standardised_targets(table: TrainingTable) -> tuple[np.ndarray, Targets]:  # -> (V,) or (T, V)
-    """Class numbers, or numbers standardised by all rows."""
-    if table.targets.ndim == 1:
-        return table.targets, Classes()
-    targets = Numbers.of_stream(table.outputs)
-    targets.standardizer.fit(table.targets)
-    return targets.standardizer.transform(table.targets), targets
+def with_standardised_targets(table: TrainingTable) -> tuple[TrainingTable, np.ndarray, Targets]:
+    """The table with numbers and labels standardised by all rows; what networks learn, (V,) or (T, V), which are labels
+    as they were; and what these are."""
+    given = table.targets
+    if given.ndim == 1:
+        return table, given, Classes()
+    targets = (Labels if given.dtype == bool else Numbers).of_stream(table.outputs)
+    targets.standardizer.fit(given)
+    standardised = targets.standardizer.transform(given)
+    return table._replace(targets=standardised), given if given.dtype == bool else standardised, targets
 
 
 def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)

@@ -80,19 +80,22 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     return folds
 
 
-def logits_of_rates(classes: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (count,)
-    """Logits of the rates of all classes; one without rows, of weight 0, counts as half a row."""
-    rates = np.bincount(classes, minlength=count).clip(0.5, len(classes) - 0.5) / len(classes)
+def logits_of_rates(targets: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (count,), or (T, V) -> (T,)
+    """Logits of the rates of all classes, or labels; one without rows, of weight 0, counts as half a row."""
+    rows = targets.shape[-1]
+    counts = targets.sum(axis=1) if targets.ndim == 2 else np.bincount(targets, minlength=count)
+    rates = counts.clip(0.5, rows - 0.5) / rows
     return np.log(rates / (1 - rates))
 
 
 def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights with which rows that were left out stand for the table: each class has its share of the whole.
 
-    Shapes: class numbers (V,) or numbers (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the rows.
+    Shapes: class numbers (V,), or numbers or labels (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the
+    rows.
     """
     weights, share = step_sizes[rows], step_sizes[rows].sum() / step_sizes.sum()
-    if targets.dtype.kind == "f":
+    if targets.dtype.kind in "fb":
         return weights
     classes = targets[rows]
     factors = share * np.bincount(targets, step_sizes)[classes] / np.bincount(classes, weights)[classes]

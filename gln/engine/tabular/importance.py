@@ -30,7 +30,7 @@ class LeftOutRows(NamedTuple):
     X: np.ndarray  # (n, F), with codes for categories
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
     inputs: TableInputs  # what networks read of them
-    targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers
+    targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
     ensemble: Ensemble
     jobs: Sequence[Job]  # its networks, with the rows that each left out as numbers below n
 

@@ -103,7 +103,7 @@ class TrainingTable(NamedTuple):
 
     X: Matrix  # (N, F), dense or sparse, with codes for categories
     indices: np.ndarray  # (V,), the sample of each row
-    targets: np.ndarray  # (V,) class numbers, or (T, V) numbers
+    targets: np.ndarray  # (V,) class numbers, or (T, V) numbers, or labels, which are bools until standardised
     step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
     groups: np.ndarray  # (V,), equal for rows that are left out together
     levels: Mapping[int, int]  # how many levels each category has, by feature
@@ -181,7 +181,7 @@ def is_wide(X: Matrix) -> bool:  # (N, F)
 
 def table_inputs(
     table: TrainingTable,
-    y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers or labels
     folds: np.ndarray,  # (V,)
     counted: np.ndarray,  # which folds are counted in the bin means of each, see `counted_folds`
     rng: np.random.RandomState,
@@ -201,7 +201,7 @@ def table_inputs(
     columns = X
     if table.levels:
         encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)
-        columns = encode_categories(encoding, table, y, encoding_rng)
+        columns = encode_categories(encoding, table, encoding_rng)
     standardizer = Standardizer(columns.shape[1], **OF_FEATURES)
     standardizer.fit(columns.T, table.indices)
     is_small = np.prod(columns.shape) <= IN_MEMORY
@@ -223,7 +223,7 @@ def standardised(columns: Matrix, standardizer: Standardizer) -> np.ndarray:  # 
 
 
 def encode_categories(
-    encoding: TargetEncoding, table: TrainingTable, y: np.ndarray, rng: np.random.RandomState | None
+    encoding: TargetEncoding, table: TrainingTable, rng: np.random.RandomState | None
 ) -> np.ndarray:  # -> (N, D)
     """Columns with those of categories, encoded in the order of the table without `rng`.
 
@@ -237,7 +237,7 @@ def encode_categories(
     columns = np.empty((X.shape[0], len(encoding.columns)), X.dtype)
     for chunk in (order[chunk] for chunk in chunks(len(order))):
         chosen, weights = rows[chunk], is_counted[chunk] * table.step_sizes[rows[chunk]]
-        encoded = encoding.learn(X[table.indices[chosen]].T, y[..., chosen], weights).T
+        encoded = encoding.learn(X[table.indices[chosen]].T, table.targets[..., chosen], weights).T
         columns[table.indices[chosen[weights == 0]]] = encoded[weights == 0]
     return columns
 

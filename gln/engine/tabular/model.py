@@ -18,7 +18,7 @@ from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Scaler
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Numbers, TargetBatch, Targets
+from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.scaling import Unscaled
@@ -30,8 +30,8 @@ SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 
 
 @saved(
-    **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers), "means": Ensemble},
-    **{"quantiles": [Ensemble], "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
+    **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers, Labels)},
+    **{"means": Ensemble, "quantiles": [Ensemble], "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):

@@ -235,7 +235,7 @@ def train_pass(
 
 def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
     network, targets = job.members[0].network, job.targets.take(rows, axis=-1)
-    if network.config.logits:
+    if network.config.record.heads == "num_classes":
         return one_vs_rest(targets, network.num_heads, int(network.step))
     clipped = targets.clip(-network.bound, network.bound)
     return np.broadcast_to(clipped, (network.num_heads, len(rows))).astype(np.float32)

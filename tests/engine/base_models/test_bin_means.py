@@ -314,7 +314,7 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     slopes = np.zeros((last.input_size, 1))
     slopes[-2 * featurizer.size - 1] = 2  # of the last mean of bins
     last.explain = lambda inputs, columns: (slopes, np.zeros(1), None)
-    last.config = SimpleNamespace(record=SimpleNamespace(link="itself"))
+    last.config = SimpleNamespace(record=SimpleNamespace(heads="num_outputs", link="itself"))
     alone = Ensemble([Member(last, EXPANDED)], StackingWeights(np.ones((1, 1)), np.zeros(1)))
     [[contributions]], _ = TableModel(featurizer, Classes(), alone).explain(SampleBatch.of(X[:1].T))
     np.testing.assert_array_equal(np.flatnonzero(contributions), sorted(pair))

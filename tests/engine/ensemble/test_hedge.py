@@ -15,7 +15,7 @@ from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.model.targets import Classes, Labels, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import StreamModel
@@ -30,18 +30,21 @@ TASKS: dict[str, dict[str, Any]] = {
     "two classes": {},
     "three classes": {"num_classes": 3},
     "numbers": {"loss": "squared_error", "num_outputs": 2},
+    "labels": {"num_outputs": 2},
     "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5)},
 }
 
 
 TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
+LABELS = (TARGETS > [[0], [105]]).astype(float)
 
 
 def learner(task: str) -> StreamModel:
     kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
     means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
-    targets = Numbers.of_stream(means.heads) if means.link == "itself" else Classes()
-    base_models = OnlineBaseModels.start((), means.heads, targets.are_classes, crosses=False, uses_bins=False)
+    kind = Labels if task == "labels" else Numbers
+    targets = Classes() if "classes" in task else kind.of_stream(means.heads)
+    base_models = OnlineBaseModels.start((), means.heads, targets.link == "logit", crosses=False, uses_bins=False)
     featurizer = StreamFeaturizer(Standardizer(3, **OF_FEATURES), base_models=base_models)
     return StreamModel(featurizer, targets, means, quantiles)
 
@@ -138,17 +141,23 @@ def test_losses_of_each_task():
     assert of("three classes", [[0.5], [0.2], [9.0]], [[0], [1], [np.inf]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
     assert of("numbers", [[1.0], [2.0]], [[3], [1]]) == [[4], [1]]
     assert np.isnan(of("numbers", [[1.0], [2.0]], [[3], [np.nan]])[1][0])
+    assert of("labels", [[0.8], [0.3]], [[1], [0]]) == [
+        pytest.approx([-math.log(0.8)]),
+        pytest.approx([-math.log(0.7)]),
+    ]
+    assert np.isnan(of("labels", [[0.8], [0.3]], [[1], [np.nan]])[1][0])
     assert of("quantiles", [[1.0], [2.0]], [[3], [3]]) == [pytest.approx([0.1 * 2 + 0.5 * 1])]
 
 
 @pytest.mark.parametrize(
-    ("task", "least"), [("two classes", (0.5, 3)), ("three classes", (0.5, 3)), ("numbers", (0.1, 0.5))]
+    ("task", "least"),
+    [("two classes", (0.5, 3)), ("three classes", (0.5, 3)), ("labels", (0.5, 3)), ("numbers", (0.1, 0.5))],
 )
 def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(task, least):
     are_classes, first = task != "numbers", 0.3 if task == "numbers" else math.sqrt(7) / 2
-    numbers = np.minimum(NUMBERS, 1 if task == "two classes" else 2)
+    numbers = LABELS if task == "labels" else np.minimum(NUMBERS, 1 if task == "two classes" else 2)
     [predicted] = learner(task).learn(BATCH, numbers if are_classes else TARGETS)
-    z, y = Standardizer(3, **OF_FEATURES).learn(SAMPLES), numbers[None].astype(np.float32)
+    z, y = Standardizer(3, **OF_FEATURES).learn(SAMPLES), np.atleast_2d(numbers).astype(np.float32)
     zero, unit = np.zeros((2, 80)), np.ones((2, 80))
     if task == "three classes":
         y = (numbers == np.arange(3)[:, None]).astype(np.float32)
@@ -179,7 +188,8 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_path):
-    targets = TARGETS[:1] if task == "quantiles" else TARGETS if task == "numbers" else np.minimum(NUMBERS, 1)
+    of_tasks = {"quantiles": TARGETS[:1], "numbers": TARGETS, "labels": LABELS}
+    targets = of_tasks.get(task, np.minimum(NUMBERS, 1))
     whole, cut = learner(task), learner(task)
     whole.learn(BATCH, targets)
     for segment in np.array_split(np.arange(80), 7):

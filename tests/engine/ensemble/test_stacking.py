@@ -83,6 +83,18 @@ def test_weights_and_offsets_of_values(rng):
     np.testing.assert_allclose(stacking.combine(outputs), y, atol=0.1)
 
 
+def test_weights_of_labels_are_those_of_each_alone(rng):
+    labels, rates = rng.random((3, 500)) < [[0.1], [0.5], [0.7]], np.array([-2.2, 0.0, 0.8])
+    outputs = np.stack([2 * labels + rng.normal(size=labels.shape), rng.normal(size=labels.shape)])
+    kinds, weights = [np.array([0, 2]), np.array([1])], rng.choice([0.5, 1.0], 500)
+    together = fit_stacking(config(num_outputs=3), kinds, outputs, labels, weights, rates)
+    for head, label in enumerate(labels):
+        one = slice(head, head + 1)
+        alone = fit_stacking(config(), kinds, outputs[:, one], label.astype(int), weights, rates[one])
+        np.testing.assert_allclose(together.weights[:, one], alone.weights)
+        np.testing.assert_allclose(together.offsets[one], alone.offsets)
+
+
 def test_a_wrong_target_does_not_change_the_weights_of_values(rng):
     y = rng.normal(size=(1, 500))
     outputs = np.stack([y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)])

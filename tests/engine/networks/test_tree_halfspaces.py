@@ -29,6 +29,7 @@ TASKS: dict[str, Any] = {
     "twelve classes": ({"num_classes": 12}, lambda x: np.digitize(x, np.linspace(-2, 2, 11))),
     "numbers": ({"loss": "squared_error"}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
     "two targets": ({"loss": "squared_error", "num_outputs": 2}, lambda x: np.stack([x > 0.4, x < 0.4]).astype(float)),
+    "two labels": ({"num_outputs": 2}, lambda x: np.stack([x > 0.4, x < 0.4])),
     "quantiles": ({"loss": "quantile", "quantiles": [0.1, 0.9]}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
     "variances": ({"loss": "variance"}, lambda x: np.where(x > 0.4, 2.0, 0.1) * NOISE),
 }
