@@ -7,6 +7,7 @@ Shapes: n rows, F features, D columns, E bin means, M networks, R roles, C heads
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class LeftOutRows(NamedTuple):
         ends = dict(zip(folds, np.cumsum([len(of_fold) for of_fold in folds.values()]), strict=True))
         numbers = {fold: np.arange(ends[fold] - len(of_fold), ends[fold]) for fold, of_fold in folds.items()}
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
+        kept = copy.deepcopy(kept)  # because the networks themselves will learn these rows
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
         inputs = inputs.only(rows)._replace(step_sizes=weights)
         return cls(dense(table.X[table.indices[rows]]), table.owners, inputs, targets, ensemble, kept)
