@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.special import expit, log_expit, logsumexp
 
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.saving import Array, saved
@@ -23,6 +23,7 @@ from gln_numpy import Config
 PENALTY, OFFSET_PENALTY = {"classes": 4.0, "values": 0.5}, 100.0
 MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
+TOLERANCE = 1e-6  # of the loss of classes, relative: some left-out rows say no more
 
 
 @saved(**{"weights": Array("f8", "M *"), "offsets": Array("f8", "*")})
@@ -85,7 +86,7 @@ def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weig
         return math.nan
     if config.logits:
         apart = combined[:, None] if targets.ndim == 2 else [combined]  # the heads of each label, or of all classes
-        losses = np.mean([_log_losses(*pair) for pair in zip(apart, np.atleast_2d(targets), strict=True)], axis=0)
+        losses = np.mean([_log_losses(*pair)[0] for pair in zip(apart, np.atleast_2d(targets), strict=True)], axis=0)
         return -float(np.average(losses, weights=sample_weights))
     targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
     errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
@@ -110,13 +111,15 @@ def _class_weights(
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
         combined, difference = np.tensordot(weights, logits, 1) + offset, weights - mean
-        total = sample_weights @ _log_losses(combined, classes) + PENALTY["classes"] * np.square(difference).sum()
-        gradient = np.tensordot(logits, sample_weights * _slopes(combined, classes), 2)
+        losses, slopes = _log_losses(combined, classes)
+        total = sample_weights @ losses + PENALTY["classes"] * np.square(difference).sum()
+        gradient = np.tensordot(logits, sample_weights * slopes, 2)
         return total / scale, (gradient + 2 * PENALTY["classes"] * difference) / scale
 
     from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
 
-    return minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=len(mean) * [(0, MAX_WEIGHT["classes"])]).x
+    bounds, options = len(mean) * [(0, MAX_WEIGHT["classes"])], {"ftol": TOLERANCE}
+    return minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
@@ -144,18 +147,15 @@ def _quantile_offset(residuals: np.ndarray, level: float, sample_weights: np.nda
     return float(residuals[order][np.searchsorted(below, level * below[-1])])
 
 
-def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
-    """Log-losses of the heads' probabilities, normalised to sum to one."""
-    if len(logits) == 1:
-        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
-    log_p = log_expit(logits)
-    return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
+def _log_losses(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-losses of the heads' probabilities, normalised to sum to one, and their derivatives by the logits.
 
-
-def _slopes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (C, n)
-    """Derivatives of `_log_losses` by the logits."""
+    Shapes: (C, n), (n,) -> (n,), (C, n).
+    """
     if len(logits) == 1:
-        return expit(logits) - (classes == 1)
-    p = softmax(log_expit(logits), axis=0)
-    p[classes, np.arange(len(classes))] -= 1
-    return p * expit(-logits)
+        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0])), expit(logits) - (classes == 1)
+    log_p, rows = log_expit(logits), np.arange(len(classes))
+    log_sums = logsumexp(log_p, axis=0)
+    slopes = np.exp(log_p - log_sums)
+    slopes[classes, rows] -= 1
+    return log_sums - log_p[classes, rows], slopes * -np.expm1(log_p)

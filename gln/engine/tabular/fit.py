@@ -31,6 +31,7 @@ from gln.engine.tabular.training import (
     Training,
     cross_fitted,
     jobs_of,
+    learn_left_out,
     left_out_by_role,
     place_tree_halfspaces,
     train,
@@ -80,19 +81,21 @@ def fit_table(
         train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
         for ensemble in [model.means, *model.quantiles]
     ]
-    (jobs, rate, outputs), left_out = fitted[0]
+    trained, left_out = fitted[0]
     if model.variances is not None:
         fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
-    estimates = cross_fitted(model.means, jobs, outputs[-1], inputs)
+    estimates = cross_fitted(model.means, trained, left_out[-1], inputs)
+    rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, trained.jobs)
+    learn_left_out(model.means, trained, inputs, training)
     return FittedTable(
         model,
         texts,
-        learning_rate=rate,
+        learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
         predictions=targets.in_units(LINKS[model.means.link].inverse(estimates), model.means),
-        left_out=None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, jobs),
+        left_out=rows_left_out,
     )
 
 

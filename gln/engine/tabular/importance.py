@@ -7,6 +7,7 @@ Shapes: n rows, F features, D columns, E bin means, M networks, R roles, C heads
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.stacking import score
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import TableInputs, TrainingTable
-from gln.engine.tabular.training import Job, combine_roles, left_out_by_role, outputs_of
+from gln.engine.tabular.training import Job, combine_roles, left_out_by_role, outputs_of, set_states
 
 MOST_ROWS = 2000  # that are kept
 PREDICTED = 5000  # rows for each feature, by shuffling fewer rows several times, at most MOST_TIMES
@@ -33,6 +34,7 @@ class LeftOutRows(NamedTuple):
     targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
     ensemble: Ensemble
     jobs: Sequence[Job]  # its networks, with the rows that each left out as numbers below n
+    states: list[dict[str, np.ndarray]]  # of these networks, before they learned the rows
 
     @classmethod
     def of_table(cls, table: TrainingTable, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]) -> LeftOutRows:
@@ -42,19 +44,21 @@ class LeftOutRows(NamedTuple):
         ends = dict(zip(folds, np.cumsum([len(of_fold) for of_fold in folds.values()]), strict=True))
         numbers = {fold: np.arange(ends[fold] - len(of_fold), ends[fold]) for fold, of_fold in folds.items()}
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
+        states = [network.get_state() for job in jobs for network in job.networks]
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
         inputs = inputs.only(rows)._replace(step_sizes=weights)
-        return cls(dense(table.X[table.indices[rows]]), table.owners, inputs, targets, ensemble, kept)
+        return cls(dense(table.X[table.indices[rows]]), table.owners, inputs, targets, ensemble, kept, states)
 
     def importances(self, columns: int) -> np.ndarray:
         """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
         that is added, or the R² that is lost."""
-        rng, count = np.random.default_rng(0), len(self.X)
+        left_out, rng, count = self._replace(jobs=copy.deepcopy(self.jobs)), np.random.default_rng(0), len(self.X)
+        set_states([network for job in left_out.jobs for network in job.networks], self.states)
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_TIMES))
-        orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
+        orders, best = [rng.permutation(count) for _ in range(times)], left_out._score(self.inputs)
         made = [np.flatnonzero(self.owners == column) for column in range(columns)]
         shuffled = [
-            np.mean([self._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
+            np.mean([left_out._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
             for features in made
         ]
         return best - np.array(shuffled)

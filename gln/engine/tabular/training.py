@@ -29,6 +29,10 @@ MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
 # Of a table whose networks learn more than MANY_ROWS, pilots learn PILOT_ROWS to choose the learning rate. Of a shorter
 # one they learn all, which takes no longer, since they need not be trained again, and chooses better.
 MANY_ROWS, PILOT_ROWS = 6000, 2000
+# Of `learn_left_out`: other rows for each one, and the rate as a factor of the first one. On 36 tables, these lower the
+# log-loss (or 1 - R²) by 0.5% on average, on 25 others by 0.9%, and by 1 to 3% with 200 classes of ten rows. With as
+# many others it is 0.1%, because networks then forget some; with all, a whole pass, it is 1% in twice the time.
+OTHERS, LATE_RATE = 3, 0.3
 
 
 class Training(NamedTuple):
@@ -185,6 +189,24 @@ def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training
     return trained._replace(outputs=outputs)
 
 
+def learn_left_out(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training) -> None:
+    """Let each network also learn the rows that it left out, in a short last pass among others that it knows.
+
+    Only after everything that these rows decide: the rate, the combination and all estimates are of networks that had
+    not seen them. Of long tables, an eighth of the rows would change too little for the time that it takes.
+    """
+    if len(trained.jobs[0].rows) <= MANY_ROWS:
+        jobs, rate = [job_of_left_out(job) for job in trained.jobs], trained.rate and LATE_RATE * trained.rate
+        train(ensemble, jobs, inputs, training._replace(passes=1, verbose=False), rate)
+
+
+def job_of_left_out(job: Job) -> Job:
+    """To learn all rows that a job left out, with OTHERS times as many other ones; it leaves out nothing."""
+    left_out = np.setdiff1d(np.arange(job.targets.shape[-1]), job.rows, assume_unique=True)
+    others = np.random.default_rng(job.seed).permutation(job.rows)[: OTHERS * len(left_out)]
+    return job._replace(rows=np.sort(np.concatenate([left_out, others])), left_out=left_out[:0])
+
+
 def set_states(networks: list[Network], states: list[dict[str, np.ndarray]]) -> None:
     for network, state in zip(networks, states, strict=True):
         network.set_state(state)
@@ -270,15 +292,14 @@ def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], 
     return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets[..., rows], weights))
 
 
-def cross_fitted(
-    ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], inputs: TableInputs
-) -> np.ndarray:  # -> (C, n)
+def cross_fitted(ensemble: Ensemble, trained: Trained, left_out: OutOfFold, inputs: TableInputs) -> np.ndarray:
     """`OutOfFold.combined` with, for the rows of each fold, a combination that was learned from other folds alone.
 
-    So it is an estimate for new rows. Of few rows, those that a combination was learned from are predicted too well.
+    So it is an estimate for new rows, (C, n). Of few rows, those that a combination was learned from are predicted too
+    well.
     """
-    (rows, by_role), combined = left_out_by_role(jobs, outputs), out_of_fold(ensemble, jobs, outputs, inputs).combined
-    for job in {job.fold: job for job in jobs}.values():
+    (rows, by_role), combined = left_out_by_role(trained.jobs, trained.outputs[-1]), left_out.combined.copy()
+    for job in {job.fold: job for job in trained.jobs}.values():
         is_left_out = np.isin(rows, job.left_out)
         if not is_left_out.all():  # by a single network there are no other folds
             others = by_role[..., ~is_left_out], job.targets, rows[~is_left_out], job.targets[..., job.rows]
