@@ -92,8 +92,8 @@ class _Stream(SaveableStream, base.Estimator):
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
     """Gated Linear Network classifier.
 
-    It learns each sample once, without backpropagation. Features are numbers, bools and strings. They need no scaling:
-    they are standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
+    It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
+    standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
     far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
     Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
 
