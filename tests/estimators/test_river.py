@@ -124,6 +124,31 @@ def test_a_stream_with_intervals():
     assert abs(model.predict_one(x) - y) < 40
 
 
+@pytest.mark.parametrize("kind", ["density", "quantiles"])
+def test_intervals_hold_what_they_say_although_deviations_have_long_tails_and_are_small(kind):
+    """Deviations are Student's with five degrees of freedom, and a fiftieth of what the target varies."""
+    rng, levels = np.random.default_rng(0), (0.05, 0.25, 0.75, 0.95)
+    options: dict[str, Any] = {"density": True} if kind == "density" else {"quantiles": levels}
+    model, predicted, targets = GLNRegressor(**SMALL, **options), [], []
+    for i, x in enumerate(rows(3000)):
+        y = 20 * x["a"] + 10 * x["b"] + (1 + (x["c"] > 0)) * rng.standard_t(5) / 3
+        if i >= 1500:
+            if kind == "density":
+                density = model.predict_one(x, with_dist=True)
+                quantiles = [density.ppf(level) for level in levels]
+                assert [density.cdf(q) for q in quantiles] == pytest.approx(levels)
+                assert density.log_pdf(y) == pytest.approx(math.log(density(y)))
+            else:
+                quantiles = [*model.predict_quantiles_one(x).values()]
+            predicted.append(quantiles)
+            targets.append(y)
+        model.learn_one(x, y)
+    (low, first, third, high), y_ = np.transpose(predicted), np.array(targets)
+    assert 0.46 < np.mean((first <= y_) & (y_ <= third)) < 0.54
+    assert 0.86 < np.mean((low <= y_) & (y_ <= high)) < 0.94
+    assert np.mean(high - low) < 4.0
+
+
 @pytest.mark.slow
 def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     rng = np.random.default_rng(0)

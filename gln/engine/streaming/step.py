@@ -51,7 +51,7 @@ class StepSources(NamedTuple):
         found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
         found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
         for ensemble in ensembles:
-            found += [ensemble.combination.losses, ensemble.combination.spread]
+            found += vars(ensemble.combination).values()
             found += [member.network.of_sample for member in ensemble.members]
         return found
 
@@ -110,8 +110,13 @@ class CompiledStep(NamedTuple):
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         batch = columns, features, samples.words, targets, rates, ONE
-        predicted, counted = np.empty((self.heads[number], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, number, False, False, 0, self.state)
+        has_means = self.sources.ensembles[number].of_deviations  # which need them
+        predicted = np.empty((self.heads[ALL if has_means else number], count))
+        counted = np.zeros((self.state.counts[0].shape[2], count))
+        self.run(batch, predicted, counted, ALL if has_means else number, False, False, 0, self.state)
+        if has_means:
+            first = sum(self.heads[before] for before in range(number))
+            predicted = predicted[first : first + self.heads[number]]
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
@@ -160,4 +165,5 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     hedge, target = ensemble.combination, -1 if ensemble.target is None else ensemble.target
     levels = np.array([] if ensemble.target is None else ensemble.config.quantiles, np.float64)
     spread = NOTHING if hedge.spread is None else hedge.spread
-    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread)
+    of_deviations = (hedge.squares, hedge.offsets) if ensemble.of_deviations else (NOTHING, NOTHING)
+    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread, *of_deviations)
