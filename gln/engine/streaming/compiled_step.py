@@ -175,18 +175,18 @@ def step(
             continue
         members, heads, target = len(ensemble.losses), ensemble.heads, ensemble.target
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
-        mean, unit = np.zeros(samples), 1.0
+        of_deviations, unit = len(ensemble.squares) > 0, 1.0
         if target >= 0:
             of_heads = np.empty((heads, samples), np.float32)
-            if len(ensemble.squares) > 0:
-                mean, unit = predicted[target, begin : begin + samples], math.sqrt(max(ensemble.squares[0], TINY))
             for c in range(heads):
                 for b in range(samples):
-                    of_heads[c, b] = y[target, b] - mean[b]
-            if learns and len(ensemble.squares) > 0:
+                    of_heads[c, b] = y[target, b] - (predicted[target, begin + b] if of_deviations else 0.0)
+        if of_deviations:
+            unit = math.sqrt(max(ensemble.squares[0], TINY))
+            if learns:
                 units_before(ensemble.squares, of_heads[0].astype(np.float64), step_sizes, 1)
-                for c in range(heads):
-                    of_heads[c, 0] /= unit
+            for c in range(heads):
+                of_heads[c, 0] /= unit
         for m in range(ensemble.networks):
             network, planes = networks[first + m], all_planes[first + m]
             inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
@@ -208,10 +208,12 @@ def step(
             combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):
-                    offset = ensemble.offsets[c] if len(ensemble.offsets) > 0 else 0.0
-                    predicted[row + c, begin + b] = mean[b] + unit * (combined[c, b] + offset)
+                    predicted[row + c, begin + b] = combined[c, b]
+                    if of_deviations:
+                        deviation = unit * (combined[c, b] + ensemble.offsets[c])
+                        predicted[row + c, begin + b] = predicted[target, begin + b] + deviation
         if learns:
-            if len(ensemble.offsets) > 0:
+            if of_deviations:
                 combined = combine_by_losses(of_members, ensemble.losses, 0.0, False)
                 learn_offsets(ensemble.offsets, combined, of_heads, ensemble.levels, step_sizes)
             if target >= 0:

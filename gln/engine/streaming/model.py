@@ -229,18 +229,20 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
         ensemble = self.means if ensemble is None else ensemble
-        return self.targets.in_units(self._standardised(samples, ensemble), ensemble)
-
-    def _standardised(self, samples: SampleBatch, ensemble: Ensemble) -> np.ndarray:  # -> (C, B)
-        """Predictions in the networks' units."""
         if len(samples) == 1 and is_possible(self.means, samples):
             number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
-            return self.step().predict(samples, number)[0]
-        predicted = by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
+            return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
+        standardised = functools.partial(self._standardised, ensemble)
+        return self.targets.in_units(by_chunks(standardised, samples), ensemble)
+
+    def _standardised(self, ensemble: Ensemble, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        """Predictions in the networks' units."""
+        read = self.featurizer.transform(samples)
+        predicted = ensemble.predict(read)
         if not ensemble.of_deviations:
             return predicted
         deviations = ensemble.combination.unit * (predicted + ensemble.combination.offsets[:, None])
-        return self._standardised(samples, self.means)[ensemble.target] + deviations
+        return self.means.predict(read)[ensemble.target] + deviations
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities or means, then quantiles in ascending order, then standard deviations."""

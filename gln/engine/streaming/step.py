@@ -51,7 +51,7 @@ class StepSources(NamedTuple):
         found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
         found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
         for ensemble in ensembles:
-            found += vars(ensemble.combination).values()
+            found += [ensemble.combination.losses, ensemble.combination.spread]
             found += [member.network.of_sample for member in ensemble.members]
         return found
 
@@ -62,6 +62,7 @@ class CompiledStep(NamedTuple):
     sources: StepSources
     made_from: list[object]
     heads: dict[int, int]  # how many, by the number of the ensemble, or ALL
+    rows: list[tuple[int, slice]]  # for each ensemble, which one predicts, or ALL, and the rows of its predictions
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
     run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
@@ -86,14 +87,17 @@ class CompiledStep(NamedTuple):
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
         heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
-        heads[ALL] = sum(heads.values())
+        ends = np.cumsum([*heads.values()]).tolist()
+        whole = [ALL if ensemble.of_deviations else number for number, ensemble in enumerate(ensembles)]
+        rows = [(one, slice(end - heads[e], end)) for e, (one, end) in enumerate(zip(whole, ends, strict=True))]
+        heads[ALL] = ends[-1]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
         arguments = batch, one, one, 0, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(sources, sources.replaceable(), heads, nothing, run, state)
+        return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
 
     def is_of(self, sources: StepSources) -> bool:
         """Whether nothing of these was replaced since."""
@@ -110,13 +114,10 @@ class CompiledStep(NamedTuple):
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         batch = columns, features, samples.words, targets, rates, ONE
-        has_means = self.sources.ensembles[number].of_deviations  # which need them
-        predicted = np.empty((self.heads[ALL if has_means else number], count))
-        counted = np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, ALL if has_means else number, False, False, 0, self.state)
-        if has_means:
-            first = sum(self.heads[before] for before in range(number))
-            predicted = predicted[first : first + self.heads[number]]
+        whole, rows = self.rows[number]
+        predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
+        self.run(batch, predicted, counted, whole, False, False, 0, self.state)
+        predicted = predicted[rows] if whole == ALL else predicted
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
