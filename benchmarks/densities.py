@@ -2,6 +2,7 @@
 
     python -m benchmarks.densities
     python -m benchmarks.densities --plot densities.png   # intervals along a stream, and calibration on R's streams
+    python -m benchmarks.densities --intervals            # how many targets lie in the intervals of `gln.river`
 
 Tables are evaluated by 5-fold cross-validation. The samples of a stream are predicted and then learned, in order; the
 first 100 predictions do not count. Targets are standardised beforehand for all models, so the unit is the target's
@@ -16,6 +17,9 @@ the target; beyond the ends it has the slope from the first to the last. "One sp
 all predictions, from residuals of samples not yet learned: out-of-fold on tables, a fading mean of squares on streams.
 Standard deviations, and slopes of quantiles over probits, are at least 0.001. River's BayesianLinearRegression assumes
 a noise of standard deviation 1. The Gaussian process runs on up to 1,000 rows.
+
+With `--intervals`, tables are streams, too, in random order. Progressive predictions are those of the second half.
+Frozen ones are those of the last third by a model that has learned the rest; not of streams, because they drift.
 
 NGBoost and CatBoost are included if installed. NGBoost 0.6 requires scikit-learn 1.6 but works with 1.9:
 `pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
@@ -52,11 +56,13 @@ from sklearn.preprocessing import StandardScaler
 
 import gln.river
 from benchmarks.regressor import HELD_OUT, Table, of_r
+from benchmarks.regressor import TABLES as OTHERS
 from benchmarks.report import boosters, command_line, machine, show
 from benchmarks.stream_data import R_NUMBERS, Stream
 from benchmarks.streams import WARM, progressive, scaled
 from gln.sklearn import GLNRegressor
 
+INTERVAL_MEASURES = ("in 50 %", "in 90 %", "width", "pinball loss", "NLL")
 GRID = np.arange(1, 40) / 40  # levels for the CRPS and for the ends of intervals
 FIVE = (0.05, 0.25, 0.5, 0.75, 0.95)  # levels of the models that predict quantiles
 LEAST = 0.001  # smallest standard deviation, in standard deviations of the target
@@ -76,6 +82,9 @@ TABLES: dict[str, Callable[[], Table]] = {
     "Exam": functools.partial(of_r, "mlmRev", "Exam", "normexam", "school", "student"),
     "dietox": functools.partial(of_r, "geepack", "dietox", "Weight", "Pig"),
 }
+
+NOT_IN_INTERVALS = {"diabetes", "friedman1", "Hitters", "Credit", "Salaries", "tips", "mpg", "ais"}
+INTERVAL_TABLES = {name: table for name, table in {**OTHERS, **HELD_OUT}.items() if name not in NOT_IN_INTERVALS}
 
 
 def noisy(spread: Callable[[np.ndarray, np.ndarray], Any], periodic: bool, n: int) -> Stream:
@@ -204,13 +213,70 @@ TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  #
 
 
 def own_density(model: Any, stream: Stream) -> Forecast:
-    """Forecast of a model that returns River's Gaussians."""
-    predicted = []
+    """Forecast of a model that returns River's Gaussians, or its own densities."""
+    predicted, quantiles, log_density = [], [], []
     for x, y in stream:
         density = model.predict_one(x, with_dist=True)
         predicted.append((density.mu, density.sigma))
+        if hasattr(density, "shape"):
+            quantiles.append(density.mu + density.sigma * density.shape.quantiles(GRID)[0])
+            log_density.append(density.log_pdf(y))
         model.learn_one(x, y)
+    if quantiles:
+        return Forecast(np.array(predicted)[:, 0], np.array(quantiles), np.array(log_density))
     return gaussian(targets(stream), *np.array(predicted).T)
+
+
+def own_intervals(model: Any, stream: Stream, learns: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles at levels FIVE, progressive or of a model that does not learn, and -log density: (N, 5), (N,)."""
+    if not model.density:
+        y = targets(stream) if learns else [None] * len(stream)
+        predicted = model.predict_learn_many([x for x, _ in stream], y)
+        return predicted[list(FIVE)].to_numpy(), np.full(len(stream), np.nan)
+    quantiles, losses = list[Any](), []
+    for x, y in stream:
+        density = model.predict_one(x, with_dist=True)
+        quantiles.append(density.mu + density.sigma * density.shape.quantiles(FIVE)[0])
+        losses.append(-density.log_pdf(y))
+        if learns:
+            model.learn_one(x, y)
+    return np.array(quantiles), np.array(losses)
+
+
+def on_intervals(stream: Stream, is_table: bool) -> list[float]:
+    """A row of each of WAYS, NaN for what is not measured."""
+    first, half, found = 2 * len(stream) // 3, len(stream) // 2, []
+    for options in ({"density": True}, {"quantiles": FIVE}):
+        model = river_gln(**options)
+        parts = [own_intervals(model, stream[:first])]
+        frozen = own_intervals(model, stream[first:] if is_table else [], learns=False) if is_table else None
+        parts.append(own_intervals(model, stream[first:]))
+        together = [np.concatenate(each)[half:] for each in zip(*parts, strict=True)]
+        for predicted, start in ((together, half), (frozen, first)):
+            if predicted is None:
+                found += [np.nan] * len(INTERVAL_MEASURES)
+                continue
+            quantiles, losses = predicted
+            y = targets(stream[start:])[:, None]
+            held = [100 * np.mean((quantiles[:, i] <= y[:, 0]) & (y[:, 0] <= quantiles[:, -1 - i])) for i in (1, 0)]
+            ahead = y - quantiles
+            pinball = np.maximum(np.array(FIVE) * ahead, (np.array(FIVE) - 1) * ahead).mean()
+            width = np.mean(quantiles[:, -1] - quantiles[:, 0])
+            found += map(float, [*held, width, pinball, losses.mean()])
+    return found
+
+
+def show_intervals(results: list[list[float]], names: list[str], file: Path | None) -> None:
+    values = np.array(results).reshape(len(names), 2, 2, -1)
+    for place, way in enumerate(("progressive", "frozen")):
+        columns = [f"{kind}, {each}" for kind in ("density", "quantiles") for each in INTERVAL_MEASURES]
+        table = pd.DataFrame(values[:, :, place].reshape(len(names), -1), names, columns).dropna(how="all")
+        table = table.dropna(axis=1, how="all")
+        means = table.mean().to_frame("mean").T
+        errors = {f"{each}": (table[each] - float(each.split()[-2])).abs() for each in columns if "%" in each}
+        means.loc["mean error, points"] = pd.Series({name: error.mean() for name, error in errors.items()})
+        means.loc["more than 4 points"] = pd.Series({name: float((error > 4).sum()) for name, error in errors.items()})
+        show(f"Intervals, {way}", table, 3, file=file, summary=means)
 
 
 def own_quantiles(model: Any, stream: Stream) -> Forecast:
@@ -248,6 +314,13 @@ LOOKS = {  # in the picture: distinguishable in greyscale
 
 def targets(stream: Stream) -> np.ndarray:  # -> (N,)
     return np.array([y for _, y in stream], float)
+
+
+def as_stream(table: Callable[[], Table]) -> Stream:
+    """At most 3,000 rows of a table in random order."""
+    x, y = table()
+    rows = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
+    return standardised([(dict(enumerate(x[row].tolist())), float(y[row])) for row in rows])
 
 
 def standardised(stream: Stream) -> Stream:
@@ -361,6 +434,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of models and folds, on tables")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin with this")
+    parser.add_argument("--intervals", action="store_true", help="coverage of 50% and 90% intervals in streams")
     parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration instead of printing tables")
     options = parser.parse_args()
     tables, real, synthetic, folds, samples = TABLES, R_NUMBERS, SYNTHETIC, 5, SAMPLES
@@ -373,6 +447,14 @@ def main() -> None:
         return
     print(f"{machine()}, river {metadata.version('river')}")
     parallel = Parallel(n_jobs=options.jobs)
+    if options.intervals:
+        shuffled = {
+            name: as_stream(table) for name, table in (INTERVAL_TABLES if not options.quick else tables).items()
+        }
+        all_streams = {**shuffled, **dict(zip([*real, *synthetic], streams, strict=True))}
+        runs = [delayed(on_intervals)(stream, name in shuffled) for name, stream in all_streams.items()]
+        show_intervals(parallel(runs), list(all_streams), options.csv)
+        return
     models = [title for title in TABLE_MODELS if title.startswith(options.only)]
     runs = [delayed(on_table)(title, table, options.seeds, folds) for table in tables.values() for title in models]
     show_all("tables", parallel(runs), {"": list(tables)}, models, "Seconds of a fit", options.csv)

@@ -27,6 +27,7 @@ except ImportError as error:
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
 from gln.engine.docstrings import documented_like
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
@@ -93,8 +94,8 @@ class _Stream(SaveableStream, base.Estimator):
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
     """Gated Linear Network classifier.
 
-    It learns each sample once, without backpropagation. Features are numbers, bools and strings. They need no scaling:
-    they are standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
+    It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
+    standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
     far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
     Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
 
@@ -280,7 +281,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     context_map_size, context_bias
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
-        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25
+        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.02 (slow) and 0.1
         (fast); see `gln.rates.stream_rate`.
     backend, seed, fast, novelty
 
@@ -372,23 +373,21 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return targets, weights, ~np.isnan(targets)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
-        """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
+        """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
 
-        Before the first sample the mean is 0, and the standard deviation 1.
+        It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. Before the first sample it is normal
+        with mean 0 and standard deviation 1.
         """
         learner, batch = self._stream.learner, self._stream.schema.encode(x)
         if not with_dist:
             return float(self._predict(batch)[0, 0])
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
-        from river import proba  # takes half a second
+        from gln.engine.streaming.density import Density
 
         mean, std = (0.0, 1.0) if learner is None else (float(m[0, 0]) for m in learner.moments(batch))
-        std = max(std, 2 * math.ulp(mean))  # otherwise, if a target never varied, both values below would be the mean
-        normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
-        normal.update(mean - std / math.sqrt(2))
-        normal.update(mean + std / math.sqrt(2))
-        return normal
+        std = max(std, 2 * math.ulp(mean))  # or both values that it learns would be the mean, if a target never varied
+        return Density(mean, std, (learner and learner.variances.shape) or JohnsonSU.normal(1))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""

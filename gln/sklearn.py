@@ -469,7 +469,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
         falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or from three times as much with
         encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
-        fast ones; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25 (fast); see `gln.rates.stream_rate`. The
+        fast ones; for quantiles it falls from 0.5 to 0.02 (slow) and 0.1 (fast); see `gln.rates.stream_rate`. The
         steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
     n_epochs, early_stopping, batch_size, shuffle
     backend, n_jobs, random_state, verbose, categorical_features, text_features

@@ -25,14 +25,14 @@ pytest.importorskip("river")
 from helpers import assert_same_file
 from test_stream_command import figures_in, started
 
-from gln.river import GLNClassifier
+from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.formats.chunks import Wanted
 from gln.stream.formats.column_types import ColumnTypes
 from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
-UTC = datetime.timezone.utc
+DAY = datetime.datetime(2024, 5, 1)
 
 
 def table(count: int = COUNT, seed: int = 0) -> pd.DataFrame:
@@ -437,41 +437,17 @@ def csv_of(tmp_path: Path, values: list[str], name: str = "s.csv") -> str:
     return str(tmp_path / name)
 
 
-def slowly(when: datetime.datetime, **cycles: float) -> dict[str, float]:
-    """The features of a time, by the calendar."""
-    when = when.astimezone(UTC)
-    fraction = (when.hour * 60 + when.minute) / 1440 + (when.second + when.microsecond / 1e6) / 86_400
-    parts = {"hour": fraction, "weekday": ((when.weekday() - 3) % 7 + fraction) / 7}  # weeks begin on Thursday, as 1970
-    found = {"time": when.timestamp() / 86_400}
-    for name, part in parts.items():
-        found |= {f"time.{name}_sin": math.sin(2 * math.pi * part), f"time.{name}_cos": math.cos(2 * math.pi * part)}
-    return found
-
-
-def test_times_are_days_and_cycles(tmp_path):
+def test_texts_become_times_in_utc(tmp_path):
     texts = {
-        "2024-05-01": datetime.datetime(2024, 5, 1, tzinfo=UTC),
-        "2024-05-01T12:30": datetime.datetime(2024, 5, 1, 12, 30, tzinfo=UTC),
-        "2024-05-01 12:30:45.25": datetime.datetime(2024, 5, 1, 12, 30, 45, 250_000, UTC),
-        "1969-12-31T23:30:00Z": datetime.datetime(1969, 12, 31, 23, 30, tzinfo=UTC),
-        "2024-03-01T00:30:00+05:30": datetime.datetime(2024, 2, 29, 19, 0, tzinfo=UTC),
-        "2024-05-01T12:30:00-0800": datetime.datetime(2024, 5, 1, 20, 30, tzinfo=UTC),
+        "2024-05-01": datetime.datetime(2024, 5, 1),
+        "2024-05-01T12:30": datetime.datetime(2024, 5, 1, 12, 30),
+        "2024-05-01 12:30:45.25": datetime.datetime(2024, 5, 1, 12, 30, 45, 250_000),
+        "1969-12-31T23:30:00Z": datetime.datetime(1969, 12, 31, 23, 30),
+        "2024-03-01T00:30:00+05:30": datetime.datetime(2024, 2, 29, 19, 0),
+        "2024-05-01T12:30:00-0800": datetime.datetime(2024, 5, 1, 20, 30),
     }
     found = all_of(csv_of(tmp_path, [*texts, "", "NA", "NaT"]), target=None, ignore=["kind"])
-    assert [[*row] for row in found] == [[*slowly(texts["2024-05-01"])]] * 9
-    for row, when in zip(found, texts.values(), strict=False):
-        assert row == pytest.approx(slowly(when), abs=1e-8)
-    assert found[6:] == [dict.fromkeys(found[0])] * 3
-
-
-def test_dates_have_the_cycles_of_week_and_year(tmp_path):
-    days = [str(datetime.date(2023, 1, 1) + datetime.timedelta(i)) for i in range(0, 800, 7)]
-    found = all_of(csv_of(tmp_path, days), target=None, ignore=["kind"])
-    names = ["time", *(f"time.{cycle}_{part}" for cycle in ("weekday", "year") for part in ("sin", "cos"))]
-    assert [*found[0]] == names
-    assert np.ptp([row["time.weekday_sin"] for row in found]) < 1e-9
-    angles = np.unwrap([math.atan2(row["time.year_sin"], row["time.year_cos"]) for row in found])
-    np.testing.assert_allclose(np.diff(angles), 2 * math.pi * 7 / 365.2425)
+    assert found == [*({"time": when} for when in texts.values()), *[{"time": None}] * 3]
 
 
 @pytest.mark.parametrize(
@@ -501,14 +477,14 @@ def test_bad_times_in_json_and_parquet(tmp_path):
         found = all_of(name, skip_bad=bad.append)
         message = "time: expected an ISO 8601 date or time, got 'May 2nd' (--strings time reads the column as text)"
         assert [*map(str, bad)] == [f"{unit} 1001: {message}"]
-        assert [row["time"] for row in found[999:]] == [19844.0, None, 19846.0]
+        assert [row["time"] for row in found[999:]] == [DAY, None, DAY + datetime.timedelta(2)]
 
 
 def test_a_line_says_what_became_of_times(tmp_path, capsys):
     for name in ("s.csv", "s.jsonl"):
         learned(written(tmp_path / name, table(1500)), tmp_path)
         said = capsys.readouterr().err
-        text = "gln-stream: time: a time, read as days since 1970, and as cycles of hour and weekday\n"
+        text = "gln-stream: time: a time, read as days since 1970, and as cycles of hour, weekday, year\n"
         assert said.count(f"{text}    (--strings time reads it as text)\n") == 1
     learned(written(tmp_path / "s.csv", table()), tmp_path, "--strings", "time")
     assert "a time, read as" not in capsys.readouterr().err
@@ -529,7 +505,8 @@ def test_a_model_goes_on_reading_times_as_it_knows_them(tmp_path, capsys):
     whole.write_text(Path(first).read_text() + "".join(Path(rest).read_text().splitlines(keepends=True)[1:]))
     expected = learned(str(whole), tmp_path)
     assert main([rest, "--target", "kind", "--load", str(as_times), "--save", str(tmp_path / "more")]) == 0
-    states = [GLNClassifier.load(path).predict_proba_one({"time": 19844.3}) for path in (expected, tmp_path / "more")]
+    x = {"time": DAY.replace(hour=7)}
+    states = [GLNClassifier.load(path).predict_proba_one(x) for path in (expected, tmp_path / "more")]
     assert states[0] == states[1]
 
 
@@ -539,9 +516,12 @@ def test_a_time_that_is_the_target_is_a_class_and_a_column_of_that_name_stays(tm
         "2024-05-01T06:00",
         "2024-05-01T12:00",
     ]
-    found = all_of(str(tmp_path / "s.csv"), target=None)
-    assert [row["time.hour_sin"] for row in found] == [5.0, 6.0]
-    assert [row["time.hour_cos"] for row in found] == pytest.approx([0, -1])
+    (tmp_path / "s.csv").write_text("time.hour_sin,time,y\n5,2024-05-01T06:00,1.5\n6,2024-05-01T12:00,2.5\n")
+    statistics = GLNRegressor.load(learned(str(tmp_path / "s.csv"), tmp_path, target="y"))._stream
+    places, standardizer = statistics.schema.places, statistics.learner.featurizer.standardizer
+    means = {name: standardizer.mean[place] for name, place in places.items()}
+    assert means["time.hour_sin"] == 5.5
+    assert means["time.hour_cos"] == pytest.approx(-0.5)
 
 
 def test_hours_help(tmp_path):

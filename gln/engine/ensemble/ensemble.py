@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.batches import dense
-from gln.engine.ensemble.hedge import Hedge, VarianceHedge, add_linear_predictions, combine_by_losses, expert_weights
+from gln.engine.ensemble.hedge import (
+    Hedge,
+    QuantileHedge,
+    VarianceHedge,
+    add_linear_predictions,
+    combine_by_losses,
+    expert_weights,
+)
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
@@ -91,7 +98,7 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 
 
 @saved(
-    **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
+    **{"members": [Member], "combination": (StackingWeights, Hedge, QuantileHedge, VarianceHedge, None)},
     **{"target": (Number(int, 0), None), "shape": (JohnsonSU, None), "mixes_linear": bool},
 )
 @dataclasses.dataclass(eq=False)
@@ -122,6 +129,11 @@ class Ensemble:
         return self.members[0].network.num_heads
 
     @property
+    def of_deviations(self) -> bool:
+        """Whether these are quantiles of deviations from the combined means; in files of 1.1, they are of targets."""
+        return isinstance(self.combination, QuantileHedge)
+
+    @property
     def offset(self) -> float:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
         return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0
@@ -134,12 +146,13 @@ class Ensemble:
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def targets_of(self, y: np.ndarray, means: np.ndarray | None) -> np.ndarray:
-        """What the networks learn: the targets, one target for all quantile levels, or the deviations from the means.
+        """What the networks learn: the targets, one for all quantile levels, or deviations from the combined means.
 
         Shapes: standardised targets (T, B), means (T, B) -> (C, B).
         """
         if self.target is not None:
-            return np.broadcast_to(y[self.target], (self.heads, y.shape[1]))
+            means = means if self.of_deviations else np.zeros_like(y)
+            return np.broadcast_to((y - means)[self.target].astype(np.float32), (self.heads, y.shape[1]))
         if self.link != "log":
             return y
         # Deviations below the least one that can be predicted would drive the weights to their bounds.
@@ -166,9 +179,13 @@ class Ensemble:
         combines: bool,
     ) -> np.ndarray | None:
         """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
+        if self.of_deviations:
+            y = (y / self.combination.learn_units(y[0], step_sizes, batch_size)).astype(np.float32)
         predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
         if isinstance(self.combination, Hedge):
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
+            if self.shape is not None and isinstance(self.combination, VarianceHedge):
+                self.shape = self.shape.learned(self.combination.ratios, step_sizes)
         if not combines:
             return None
         return self.combined(predicted, None if losses is None else expert_weights(losses))

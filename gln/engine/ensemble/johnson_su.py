@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from gln.engine.ensemble.stacking import MAX_WEIGHT
 from gln.engine.saving import Array, saved
@@ -24,6 +24,7 @@ MIN_TAILS, MAX_TAILS, MAX_SKEW = 1e-3, 0.9, 3.0  # with MIN_TAILS it is normal t
 # Factors of the squared distances from equal weights without an offset, and from a normal distribution, which are added
 # to the losses. Without the first, a single tiny deviation among a few would make all intervals narrow.
 PENALTY, SHAPE_PENALTY = 4.0, 1.0
+STEP = 0.015  # of tails, for a sample of a stream
 
 
 @saved(**{"skew": Array("f8", "T", -MAX_SKEW, MAX_SKEW), "tails": Array("f8", "T", MIN_TAILS, MAX_TAILS)})
@@ -37,6 +38,15 @@ class JohnsonSU(NamedTuple):
     def normal(cls, targets: int) -> JohnsonSU:
         return cls(np.zeros(targets), np.full(targets, MIN_TAILS))
 
+    def learned(self, ratios: np.ndarray, step_sizes: np.ndarray | None) -> JohnsonSU:  # (T, n), (n,)
+        """With tails that follow squared deviations of a stream, in units of variances: half lie between quartiles."""
+        steps = STEP / 2 * np.minimum(np.ones(ratios.shape[1]) if step_sizes is None else step_sizes, 1)
+        shape = self
+        for ratio, step in zip(ratios.T, steps, strict=True):
+            change = step * np.sign(np.square(shape.quantiles([0.75])[:, 0]) - ratio)
+            shape = shape._replace(tails=np.clip(shape.tails + np.nan_to_num(change), MIN_TAILS, MAX_TAILS))
+        return shape
+
     def transform(self, z: np.ndarray) -> np.ndarray:
         """Transform standard normal values, samples or quantiles, to this distribution: (T, ...) -> (T, ...)."""
         parameters = *self, *_loc_and_size(*self)
@@ -45,6 +55,10 @@ class JohnsonSU(NamedTuple):
 
     def quantiles(self, levels: Sequence[float]) -> np.ndarray:  # Q in (0, 1) -> (T, Q)
         return self.transform(np.tile(ndtri(np.asarray(levels)), (len(self.skew), 1)))
+
+    def cdf(self, e: np.ndarray) -> np.ndarray:  # (T, n) -> (T, n)
+        loc, size = (each[:, None] for each in _loc_and_size(*self))
+        return ndtr(self.skew[:, None] + np.arcsinh((e - loc) / size) / self.tails[:, None])
 
     def log_density(self, e: np.ndarray) -> np.ndarray:  # (T, n) -> (T, n)
         return -_negative_log_density(e, *(parameter[:, None] for parameter in self))

@@ -176,8 +176,8 @@ class NetworkModel(Generic[F]):
         """`learn_segment` after the featurizer."""
         means = None
         for ensemble, rates in zip(self.ensembles, batch.rates, strict=True):
-            # Variances are of deviations from the combined means; nothing else needs combining.
-            combines = ensemble is self.means and (predicts or self.variances is not None)
+            # Variances and quantiles are of deviations from the combined means; nothing else needs combining.
+            combines = ensemble is self.means and (predicts or len(self.ensembles) > 1)
             learned = ensemble.targets_of(batch.targets, means), rates
             combined = ensemble.learn(read, *learned, batch.step_sizes, batch_size, combines)
             means = combined if ensemble is self.means else means

@@ -8,6 +8,7 @@ Shapes: B samples, F features, D columns made from them, C heads of the means, K
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numba
@@ -31,6 +32,8 @@ add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
+learn_offsets = compiled(hedge.learn_offsets)
+units_before = compiled(hedge.units_before)
 repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
@@ -38,6 +41,7 @@ add_counts = compiled(gate_counts.add_counts)
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
 ALL = -1  # in place of the number of an ensemble
+TINY = hedge.TINY
 
 
 class EnsembleState(NamedTuple):
@@ -47,6 +51,8 @@ class EnsembleState(NamedTuple):
     levels: np.ndarray  # of these quantiles, (heads,) or (0,)
     losses: np.ndarray  # (members, targets), of its hedge
     spread: np.ndarray  # (targets,) or (0,)
+    squares: np.ndarray  # (2,), of quantiles of deviations, or (0,)
+    offsets: np.ndarray  # (heads,), of these, or (0,)
 
 
 class State(NamedTuple):
@@ -167,13 +173,20 @@ def step(
         if number != ALL and number != e:
             first += ensemble.networks
             continue
-        members, heads = len(ensemble.losses), ensemble.heads
+        members, heads, target = len(ensemble.losses), ensemble.heads, ensemble.target
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
-        if ensemble.target >= 0:
+        of_deviations, unit = len(ensemble.squares) > 0, 1.0
+        if target >= 0:
             of_heads = np.empty((heads, samples), np.float32)
             for c in range(heads):
                 for b in range(samples):
-                    of_heads[c, b] = targets[ensemble.target, b]
+                    of_heads[c, b] = y[target, b] - (predicted[target, begin + b] if of_deviations else 0.0)
+        if of_deviations:
+            unit = math.sqrt(max(ensemble.squares[0], TINY))
+            if learns:
+                units_before(ensemble.squares, of_heads[0].astype(np.float64), step_sizes, 1)
+            for c in range(heads):
+                of_heads[c, 0] /= unit
         for m in range(ensemble.networks):
             network, planes = networks[first + m], all_planes[first + m]
             inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
@@ -196,8 +209,14 @@ def step(
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
+                    if of_deviations:
+                        deviation = unit * (combined[c, b] + ensemble.offsets[c])
+                        predicted[row + c, begin + b] = predicted[target, begin + b] + deviation
         if learns:
-            if ensemble.target >= 0:
+            if of_deviations:
+                combined = combine_by_losses(of_members, ensemble.losses, 0.0, False)
+                learn_offsets(ensemble.offsets, combined, of_heads, ensemble.levels, step_sizes)
+            if target >= 0:
                 losses = quantile_losses(of_members, of_heads, ensemble.levels)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)

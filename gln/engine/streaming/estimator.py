@@ -23,7 +23,7 @@ from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, Value, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
+from gln.engine.streaming.named_rows import NamedRows, Rows
 from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
 from gln.engine.streaming.values import Sample
@@ -102,7 +102,7 @@ class StreamEstimator(Part):
 
     def learn_many(self, samples: Rows, y: Labels, weights: np.ndarray) -> None:
         """Learn a frame or dictionaries, all or, if there is an error, none."""
-        segments = self._plan(named_rows(samples), y, np.ones(len(samples), bool), predicts=False)
+        segments = self._plan(self.schema.rows(samples), y, np.ones(len(samples), bool), predicts=False)
         self._check_rates(segments)
         for rows, _, change in segments:
             assert change is not None
@@ -122,7 +122,7 @@ class StreamEstimator(Part):
 
         Returns predictions, 0 for values that only later samples have.
         """
-        segments = self._plan(named_rows(samples), y, learns)
+        segments = self._plan(self.schema.rows(samples), y, learns)
         self._check_rates(segments)
         predicted = []
         for rows, batch, change in segments:
@@ -251,7 +251,8 @@ class StreamEstimator(Part):
 
     def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""
-        schema, sample = self.schema, self.schema.encode(x)
+        schema, x = self.schema, self.schema.of_dates(x)
+        sample = schema.encode(x)
         contributions, constants = self.learner.explain(sample)
         of_words = {number: i for i, number in enumerate(np.unique(sample.words.numbers), len(schema.places))}
         size = len(schema.places) + len(of_words)
@@ -259,6 +260,9 @@ class StreamEstimator(Part):
         places |= {name: of_words.get(schema.words[name], size) for name in x if name in schema.words}
         found = np.zeros((len(contributions), size + 1))  # the last is of words whose level is unknown
         found[:, : contributions.shape[2]] = contributions[:, 0]
+        for part, name in schema.parts.items():
+            if part in places:
+                found[:, places[name]] += found[:, places.pop(part)]
         constant = constants[:, 0]
         if CONSTANT in schema.places:
             constant = constant + found[:, schema.places[CONSTANT]]

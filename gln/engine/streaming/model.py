@@ -19,7 +19,8 @@ from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
-from gln.engine.ensemble.hedge import Hedge
+from gln.engine.ensemble.hedge import Hedge, QuantileHedge
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
@@ -66,11 +67,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def fits(self, ensemble: Ensemble) -> bool:
         if not super().fits(ensemble) or ensemble.mixes_linear != (ensemble is self.means):
             return False
-        if not isinstance(ensemble.combination, Hedge):
+        hedge, expected = ensemble.combination, equal_hedge(ensemble, self.featurizer)
+        if type(hedge) is not type(expected) and not (type(hedge) is Hedge and ensemble.target is not None):
             return False
-        hedges = ensemble.combination, equal_hedge(ensemble, self.featurizer)
-        one, other = ({name: np.shape(array) for name, array in vars(hedge).items()} for hedge in hedges)
-        return one == other
+        return all(np.shape(array) == np.shape(getattr(expected, name)) for name, array in vars(hedge).items())
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -238,11 +238,21 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
+        ensemble = self.means if ensemble is None else ensemble
         if len(samples) == 1 and is_possible(self.means, samples):
-            ensemble = self.means if ensemble is None else ensemble
             number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
             return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
-        return super().predict(samples, ensemble)
+        standardised = functools.partial(self._standardised, ensemble)
+        return self.targets.in_units(by_chunks(standardised, samples), ensemble)
+
+    def _standardised(self, ensemble: Ensemble, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        """Predictions in the networks' units."""
+        read = self.featurizer.transform(samples)
+        predicted = ensemble.predict(read)
+        if not ensemble.of_deviations:
+            return predicted
+        deviations = ensemble.combination.unit * (predicted + ensemble.combination.offsets[:, None])
+        return self.means.predict(read)[ensemble.target] + deviations
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities or means, then quantiles in ascending order, then standard deviations."""
@@ -340,6 +350,8 @@ def build_stream(
             set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
     for ensemble in model.ensembles:
         ensemble.combination = equal_hedge(ensemble, featurizer)
+    if model.variances is not None:
+        model.variances.shape = JohnsonSU.normal(heads)
     return model
 
 
@@ -347,4 +359,7 @@ def equal_hedge(ensemble: Ensemble, featurizer: StreamFeaturizer) -> Hedge:
     """Equal weights for the models of an ensemble, as before the first sample."""
     models = len(ensemble.members) + ensemble.mixes_linear * featurizer.base_models.models
     targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-    return Hedge.equal(models, targets, ensemble.link)
+    hedge = Hedge.equal(models, targets, ensemble.link)
+    if ensemble.target is None:
+        return hedge
+    return QuantileHedge(hedge.losses, hedge.spread, np.ones(2), np.zeros(ensemble.heads))

@@ -49,11 +49,14 @@ class StreamNovelty(Part):
 
     def explain(self, x: Sample) -> dict[Hashable, float]:
         """How much each key contributes to the novelty of a sample; together 1."""
-        schema, change = self.schema, self.schema.propose(x)
+        schema, x = self.schema, self.schema.of_dates(x)
+        change = schema.propose(x)
         names, numbers = [*change.places], {**schema.words, **change.words}
         found = dict(zip(names, self.model.surprises(*_features(change))[:, 0].tolist(), strict=True))
         of_words = dict(zip(change.batch.words.numbers.tolist(), _of_words(schema, change).tolist(), strict=True))
         found |= {name: of_words[numbers[name]] for name in x if numbers.get(name) in of_words}
+        for part, name in schema.parts.items():
+            found[name] += found.pop(part, 0.0)
         found = {name: surprise for name, surprise in found.items() if name != CONSTANT}
         total = sum(found.values())
         return {name: surprise / total for name, surprise in found.items()}

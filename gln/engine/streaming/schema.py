@@ -5,6 +5,8 @@ models read alone; there, being absent is 0. The keys of the first sample are fe
 Later ones become features with the sample after a check: after 10, 20, ..., 100, 200, ..., 1,000, 2,000, 3,000, ...
 samples.
 
+A date has several features, the days since 1970 under its own name and cycles (`preprocessing.dates`).
+
 Samples to learn become a proposed `SchemaChange`. Everything that may be wrong with them raises an error then; `commit`
 follows when they have been learned, and cannot fail.
 
@@ -14,6 +16,7 @@ Shapes: B samples, F features, T words of all samples.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import sys
@@ -26,7 +29,8 @@ import pandas as pd
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
-from gln.engine.saving import ENTRIES, Array, Number, Part, bad, saved
+from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
+from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
 from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
 from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
 
@@ -85,6 +89,7 @@ class StreamSchema(Part):
         self.places: dict[Hashable, int] = {}  # of features in a sample, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self.words: dict[Hashable, int] = {}  # numbers of words, by name
+        self.dates: Set[Hashable] = frozenset()  # names of features and words that are dates
         self.word_count = 0  # so far; some have become features
         # Of each word, how many samples there were before the first one that had it, and how many had it; with room
         # for further words, because copies would take longer and longer.
@@ -102,11 +107,21 @@ class StreamSchema(Part):
     def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
         """Names that are not known, of categories whose levels are not known, and of features that are missing."""
         check_dictionary(x)
-        has = {name: value for name, value in x.items() if not is_missing(value)}
+        has, parts = {name: value for name, value in x.items() if not is_missing(value)}, self.parts
         return {
             "names": [name for name in has if name not in self.places and name not in self.words],
             "levels": [name for name, value in has.items() if name in self.levels and value not in self.levels[name]],
-            "missing": [name for name in self.places if name not in has and name != CONSTANT],
+            "missing": [name for name in self.places if name not in has and name not in parts and name != CONSTANT],
+        }
+
+    @property
+    def parts(self) -> dict[Hashable, Hashable]:
+        """The date of each feature or word that is a cycle of one."""
+        return {
+            part: name
+            for name in self.dates
+            for part in features_of(name, np.zeros(1))
+            if part != name and (part in self.places or part in self.words)
         }
 
     @property
@@ -156,6 +171,10 @@ class StreamSchema(Part):
         if [*self.classes.values()] != [*range(len(self.classes))]:
             raise bad("classes", "numbers from 0", self.classes)
 
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        super()._restore(fields)
+        self.dates = named_dates({name for name, is_category in self.names.items() if not is_category})
+
     def copy(self) -> StreamSchema:
         """A copy, on which several changes can be tried."""
         other = copy.copy(self)
@@ -169,11 +188,15 @@ class StreamSchema(Part):
             self.classes[label] = len(self.classes)
         if not change.places:
             return
+        new: Set[Hashable] = change.words.keys()
         if change.places is not self.places:
-            for name in change.places.keys() - self.places.keys():
+            new = new | (change.places.keys() - self.places.keys())
+            for name in new:
                 if (number := self.words.pop(name, -1)) >= 0:
                     self.occurrences[1, number] = 0
             self.places = change.places
+        if new:
+            self.dates |= named_dates(new - change.levels.keys())
         if change.levels:
             self._add_levels(change.levels)
         self._count_words(change)
@@ -201,7 +224,7 @@ class StreamSchema(Part):
 
     def encode_rows(self, samples: Rows) -> SampleBatch:
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
-        return self._samples(named_rows(samples), self.places, None)
+        return self._samples(self.rows(samples), self.places, None)
 
     def propose(self, x: Sample, labels: Labels | None = None, at_once: float | None = None) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list, if targets are labels.
@@ -224,13 +247,13 @@ class StreamSchema(Part):
         new = NewNames({}, {})
         values = self._values({name: x[name] for name in x.keys() & self.places.keys()}, new)
         self._add_levels(new.levels)
-        return features_of(values, self.places)
+        return vector_of(values, self.places)
 
     def _sample(
         self, values: Mapping[Hashable, float], places: Mapping[Hashable, int], new: NewNames | None
     ) -> SampleBatch:
         """A sample of these values; what `_samples` does with a single row, in a tenth of the time."""
-        features = features_of(values, places)
+        features = vector_of(values, places)
         if values.keys() <= places.keys():
             return SampleBatch(features, NO_WORDS)
         names = [name for name, value in values.items() if value == value and name not in places]
@@ -250,7 +273,7 @@ class StreamSchema(Part):
 
         New levels and words are added to `new`. Without it, unknown ones are left out.
         """
-        features = features_of({}, places).repeat(len(rows), axis=1)
+        features = vector_of({}, places).repeat(len(rows), axis=1)
         for name, place in places.items():
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[place] = 0.0
@@ -301,6 +324,42 @@ class StreamSchema(Part):
         order = order[starts[0] :]
         return Words(starts - starts[0], numbers[order], codes[order], values[order])
 
+    # ---- Dates -------------------------------------------------------------------------------------------------------
+
+    def rows(self, samples: Rows) -> NamedRows:
+        """A frame, dictionaries or `NamedRows` with numbers in place of dates."""
+        rows = named_rows(samples)
+        columns = {name: days_in(column) for name, column in rows.frame.items() if is_date(column)}
+        dates = self.dates | {name for x in rows.dictionaries for name, value in x.items() if _is_date(value)}
+        if not (columns or dates):
+            return rows
+        firsts = {name: value for name in {*rows.frame} - columns.keys() for value in rows.frame[name].dropna()[:1]}
+        for x in (firsts, *rows.dictionaries):
+            _check_dates(x, dates)
+        frame = rows.frame
+        if columns:
+            frame = pd.DataFrame({**frame, **self._features_of(columns, frame)}, frame.index)
+        return dataclasses.replace(rows, frame=frame, dictionaries=[self.of_dates(x) for x in rows.dictionaries])
+
+    def of_dates(self, x: Sample) -> Sample:
+        """A sample with numbers in place of dates."""
+        days = {name: np.array([day_of(value)]) for name, value in x.items() if _is_date(value)}
+        return {**x, **{name: value.item() for name, value in self._features_of(days, x).items()}} if days else x
+
+    def _features_of(self, dates: Mapping[Hashable, np.ndarray], x: Collection[Hashable]) -> dict[Hashable, np.ndarray]:
+        """The features of dates, apart from those that the names in x have otherwise."""
+        found: dict[Hashable, np.ndarray] = {}
+        for name, days in dates.items():
+            if name in self.dates:  # perhaps of a file, with fewer cycles
+                features = features_of(name, days)
+                found |= {part: features[part] for part in features if part in self.places or part in self.words}
+            elif name in self.places or name in self.words:
+                expected = "a string" if name in self.levels else "a finite number or a bool"
+                raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got a date")
+            else:
+                found |= features_of(name, days)
+        return {name: values for name, values in found.items() if name in dates or name not in x}
+
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Sample, new: NewNames | None) -> dict[Hashable, float]:
@@ -313,8 +372,14 @@ class StreamSchema(Part):
                 values[name] = value  # most values need no more
             elif kind is str and name in levels and value in levels[name]:
                 values[name] = levels[name][value]
+            elif is_missing(value):
+                values[name] = np.nan
+            elif isinstance(value, DATES):
+                return self._values(self.of_dates(x), new)
             else:
-                values[name] = np.nan if is_missing(value) else self._numbers(name, [value], new)[0]
+                values[name] = self._numbers(name, [value], new)[0]
+        if self.dates:
+            _check_dates(x, self.dates)
         return values
 
     def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
@@ -354,7 +419,8 @@ class StreamSchema(Part):
             is_text = name in self.levels
         for value in values:
             if isinstance(value, str) != is_text:
-                expected = "a string" if is_text else "a finite number or a bool"
+                of_kind = "a date" if name in self.dates else "a finite number or a bool"
+                expected = "a string" if is_text else of_kind
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
@@ -418,6 +484,17 @@ class StreamSchema(Part):
         return self.places | {name: place for place, name in enumerate(sorted(new, key=_order), len(self.places))}
 
 
+def _is_date(value: object) -> bool:
+    return isinstance(value, DATES) and not is_missing(value)
+
+
+def _check_dates(x: Sample, dates: Set[Hashable]) -> None:
+    """Raise ValueError if a sample has another value in place of one of these dates, without its parts."""
+    for name in dates & x.keys():
+        if not (isinstance(x[name], DATES) or is_missing(x[name]) or part_name(name, "weekday_sin") in x):
+            raise ValueError(f"x[{name!r}]: expected a date, as in other samples, got {x[name]!r}")
+
+
 def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
     for number in numbers:
         occurrences[number] += 1
@@ -427,7 +504,7 @@ def _order(name: Hashable) -> tuple[str, str]:
     return str(type(name)), str(name)
 
 
-def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
+def vector_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
     """The features of a sample with these values."""
     features = np.array([*map(values.get, places)], np.float64)[:, None]  # None, of a missing value, becomes NaN
     if CONSTANT in places:

@@ -61,6 +61,7 @@ class CompiledStep(NamedTuple):
     sources: StepSources
     made_from: list[object]
     heads: dict[int, int]  # how many, by the number of the ensemble, or ALL
+    rows: list[tuple[int, slice]]  # for each ensemble, which one predicts, or ALL, and the rows of its predictions
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
     run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
@@ -85,14 +86,17 @@ class CompiledStep(NamedTuple):
         offset = ensembles[0].offset
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
         heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
-        heads[ALL] = sum(heads.values())
+        ends = np.cumsum([*heads.values()]).tolist()
+        whole = [ALL if ensemble.of_deviations else number for number, ensemble in enumerate(ensembles)]
+        rows = [(one, slice(end - heads[e], end)) for e, (one, end) in enumerate(zip(whole, ends, strict=True))]
+        heads[ALL] = ends[-1]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
         arguments = batch, one, one, 0, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(sources, sources.replaceable(), heads, nothing, run, state)
+        return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
 
     def is_of(self, sources: StepSources) -> bool:
         """Whether nothing of these was replaced since."""
@@ -109,8 +113,10 @@ class CompiledStep(NamedTuple):
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         batch = columns, features, samples.words, targets, rates, ONE
-        predicted, counted = np.empty((self.heads[number], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, number, False, False, 0, self.state)
+        whole, rows = self.rows[number]
+        predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
+        self.run(batch, predicted, counted, whole, False, False, 0, self.state)
+        predicted = predicted[rows] if whole == ALL else predicted
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
@@ -159,4 +165,5 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     hedge, target = ensemble.combination, -1 if ensemble.target is None else ensemble.target
     levels = np.array([] if ensemble.target is None else ensemble.config.quantiles, np.float64)
     spread = NOTHING if hedge.spread is None else hedge.spread
-    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread)
+    of_deviations = (hedge.squares, hedge.offsets) if ensemble.of_deviations else (NOTHING, NOTHING)
+    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread, *of_deviations)

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from gln.engine.preprocessing.dates import MICROSECONDS
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
@@ -32,7 +31,6 @@ except ImportError as error:
 __all__ = ["TypedColumns", "first_rows"]
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
-TICKS = {"s": 86_400, "ms": 86_400_000, "us": MICROSECONDS, "ns": MICROSECONDS}  # of a day, after rounding to "us"
 
 
 def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
@@ -171,7 +169,7 @@ class TypedColumns:
                     targets = _targets(values if are_bools else converted)
                 else:
                     columns[name] = converted
-        frame = pd.DataFrame(self._kinds.with_cycles(columns), index=range(len(batch)))
+        frame = pd.DataFrame(columns, index=range(len(batch)))
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
         frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
@@ -187,14 +185,14 @@ class TypedColumns:
         if name in self._wanted.strings:
             return pd.Series(_texts(column), dtype=object), {}
         if _is_time(kind):
-            days = _days(column)
-            self._kinds.add_times(name, days)
-            return days, {}
+            times = pd.DatetimeIndex(column.to_numpy(zero_copy_only=False))  # in UTC
+            self._kinds.add_times(name, times)
+            return pd.Series(times), {}
         if _is_text(kind):
             texts = column.to_pylist()
             if name in self._wanted.numbers:
                 return self._kinds.column(name, [text or "" for text in texts])
-            return self._kinds.days(name, texts) or (pd.Series(texts, dtype=object), {})
+            return self._kinds.times(name, texts) or (pd.Series(texts, dtype=object), {})
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
         return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
@@ -257,15 +255,6 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
         return column.cast(pa.string()).to_pylist()
     values = [None if value != value else value for value in column.to_pylist()]
     return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
-
-
-def _days(column: pa.Array) -> np.ndarray:  # N -> (N,)
-    """Days since 1970; as precise as those of texts, so that they are equal."""
-    kind = column.type
-    of_day = 1 if pa.types.is_date32(kind) else TICKS[getattr(kind, "unit", "ms")]
-    ticks = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).fill_null(0).to_numpy()
-    ticks = ticks // 1000 if getattr(kind, "unit", "") == "ns" else ticks
-    return np.where(column.is_null().to_numpy(zero_copy_only=False), np.nan, ticks / of_day)
 
 
 def _targets(values: Any) -> list[Any]:  # N

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.engine.preprocessing.category_codes import snake_case
-from gln.engine.preprocessing.dates import cycles_of, days_of, features_of, known_cycles
+from gln.engine.preprocessing.dates import CYCLES, named_dates, times_of
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST
@@ -80,14 +81,13 @@ class ColumnTypes:
 
     def __init__(self, wanted: Wanted) -> None:
         said = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
-        times = {name: cycles for name, cycles in known_cycles(wanted.known).items() if name not in said}
+        times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
         self._said, self._strings = said.keys(), wanted.strings
-        self._are_text = {**wanted.known, **said, **dict.fromkeys(times, True)}
-        others = [name for name, is_text in self._are_text.items() if is_text]
-        # Of each column of text whose values have decided; no cycles if it has no timestamps.
-        self._cycles: dict[str, list[str]] = {name: times.get(name, []) for name in others}
+        self._are_text = {**wanted.known, **said} | {str(name): True for name in times}
+        # Of each column of text whose values have decided, whether it has timestamps.
+        self._are_times = {name: name in times for name, is_text in self._are_text.items() if is_text}
         if wanted.target is not None:
-            self._cycles[wanted.target] = []
+            self._are_times[wanted.target] = False
         self._notes: list[str] = []
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
@@ -101,8 +101,8 @@ class ColumnTypes:
                 return np.full(len(texts), np.nan), {}
             self._are_text[name] = not all(map(is_numeric, given))
         if self._are_text[name]:
-            if (days := self.days(name, texts)) is not None:
-                return days
+            if (times := self.times(name, texts)) is not None:
+                return times
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
         try:
@@ -125,53 +125,47 @@ class ColumnTypes:
             return
         is_text = self._are_text.setdefault(name, kind != "numbers")
         expected = "numbers" if not is_text else "timestamps" if self.is_time(name) else "text"
-        if expected == "text" and name not in self._cycles:  # nothing has decided yet
+        if expected == "text" and name not in self._are_times:  # nothing has decided yet
             expected = kind
         if kind != expected and (kind, expected) != ("text", "timestamps"):
             option = "numbers" if (kind, expected) == ("text", "numbers") else "strings"
             raise ValueError(f"{name}: expected {expected}, got {kind} (--{option} {name} converts the column)")
 
-    def add_times(self, name: str, days: np.ndarray) -> None:  # (N,)
-        """Know that a column holds timestamps; its first values decide which cycles it has."""
-        if name not in self._cycles and not np.isnan(days).all():
-            self._cycles[name] = cycles = cycles_of(days)
-            found = f"{name}: a time, read as days since 1970, and as cycles of {' and '.join(cycles)}"
+    def add_times(self, name: str, times: pd.DatetimeIndex) -> None:  # N
+        """Know that a column holds timestamps."""
+        if name not in self._are_times and not times.isna().all():
+            self._are_times[name] = True
+            found = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
             self._notes.append(f"{found}\n    (--strings {name} reads it as text)")
 
     # ---- Timestamps ------------------------------------------------------------------------------------------------
 
     def is_time(self, name: str) -> bool:
         """Whether a column has been found to hold timestamps."""
-        return bool(self._cycles.get(name))
+        return self._are_times.get(name, False)
 
     def may_be_times(self) -> list[str]:
         """The names of text that are timestamps, or whose values have not decided yet."""
-        return [name for name, is_text in self._are_text.items() if is_text and self._cycles.get(name) != []]
+        return [name for name, is_text in self._are_text.items() if is_text and self._are_times.get(name, True)]
 
-    def days(self, name: str, texts: Sequence[str | None]) -> tuple[np.ndarray, dict[int, str]] | None:
-        """The values of a column of timestamps as days since 1970, NaN where one is missing, and what is wrong with
-        values, by place; None if the column is something else. Its first values decide."""
-        if self._cycles.get(name) == []:
+    def times(self, name: str, texts: Sequence[str | None]) -> tuple[pd.Series, dict[int, str]] | None:
+        """The values of a column of timestamps, in UTC, NaT where one is missing, and what is wrong with values, by
+        place; None if the column is something else. Its first values decide."""
+        if not self._are_times.get(name, True):
             return None
         given = [None if text in NO_TIME else text for text in texts]
-        days = days_of(given)
-        bad = [place for place in np.flatnonzero(np.isnan(days)).tolist() if given[place] is not None]
-        if name not in self._cycles:
+        times = times_of(given)
+        bad = [place for place in np.flatnonzero(times.isna()).tolist() if given[place] is not None]
+        if name not in self._are_times:
             if bad:
-                self._cycles[name] = []
+                self._are_times[name] = False
             else:
-                self.add_times(name, days)
+                self.add_times(name, times)
             if not self.is_time(name):
                 return None
         advice = f"(--strings {name} reads the column as text)"
-        return days, {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
-
-    def with_cycles(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns, and after them the cycles of those that are timestamps, unless there are columns so named."""
-        features: dict[str, Any] = {}
-        for name in filter(self.is_time, columns):
-            features |= features_of(name, columns[name], self._cycles[name])
-        return {**columns, **{name: values for name, values in features.items() if name not in columns}}
+        wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
+        return pd.Series(times), wrong
 
     def notes(self) -> tuple[str, ...]:
         """What to tell the user of columns that have just been found to hold timestamps."""

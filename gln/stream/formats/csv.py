@@ -120,7 +120,7 @@ class CsvParser:
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
-        series = {name: _series(values) for name, values in self._kinds.with_cycles(columns).items()}
+        series = {name: _series(values) for name, values in columns.items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
         return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=notes), []
 

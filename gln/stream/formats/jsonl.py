@@ -48,7 +48,7 @@ class JsonParser:
         return chunk, [*bad, *wrong, *refused]
 
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
-        """Samples whose dates and times are numbers, and the bad ones."""
+        """Samples whose dates and times are no texts, and the bad ones."""
         wrong: dict[int, str] = {}
         found_in: dict[str, list[int]] = {name: [] for name in self._kinds.may_be_times()}
         for place, (_, sample) in enumerate(records) if found_in else ():
@@ -56,10 +56,9 @@ class JsonParser:
                 found_in[name].append(place)
         for name, places in found_in.items():
             rows = [records[place][1].values for place in places]
-            if (found := self._kinds.days(name, [row[name] for row in rows])) is not None:
-                for feature, values in self._kinds.with_cycles({name: found[0]}).items():
-                    for row, value in zip(rows, values.tolist(), strict=True):
-                        row[feature] = value if feature == name else row.get(feature, value)
+            if (found := self._kinds.times(name, [row[name] for row in rows])) is not None:
+                for row, value in zip(rows, found[0].tolist(), strict=True):
+                    row[name] = value
                 wrong = {places[i]: message for i, message in found[1].items()} | wrong
         good = [record for place, record in enumerate(records) if place not in wrong]
         return good, [BadLine(records[place][0], message) for place, message in wrong.items()]
