@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, assert_same_file, blocks, run_python
+from helpers import ROOT, assert_same_file, blocks
 
 pytest.importorskip("river")
 
@@ -301,14 +300,3 @@ def test_a_model_that_knows_more_is_better_than_one_that_does_not():
     assert gain > 4 * error > 0
     same, error = compare(samples[:50], [GLNClassifier(layer_sizes=(8,), seed=0) for _ in range(2)])
     assert (same, error) == (0, 0)
-
-
-# ---- Start-up --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is missing")
-@pytest.mark.parametrize("argument", [[], ["numpy"]], ids=str)
-def test_a_first_prediction_is_measured(argument):
-    said = run_python(f"import sys; sys.argv[1:] = {argument}\n{block('# first.py')}")
-    assert re.fullmatch(r"\d+\.\d s, \d+ MiB\n", said)

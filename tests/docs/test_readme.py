@@ -73,7 +73,6 @@ LONG = {
     "averaging": 1,
     "backends": 5,
     "bandits": 5,
-    "coming_from": 1,
     "forgetting": 2,
     "gallery": 0,
     "long_tables": 3,
