@@ -21,6 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "three classes without a bias": {"num_classes": 3, "bias": False},
     "plain steps": {"normalize": False, "learning_rate": 0.1},
     "clipped weights": {"weight_clipping": 0.3, "learning_rate": 3.0},
+    "two labels": {"num_outputs": 2},
     "squared error": {"loss": "squared_error"},
     "squared error of two outputs": {"loss": "squared_error", "num_outputs": 2, "value_clipping": 2.0},
     "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)},
@@ -28,7 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sparse halfspaces": {"context_features": 2},
     "no halfspaces": {"context_map_size": 0},
 }
-BAD_ARGUMENTS = {"layer_sizes": [], "input_size": 0, "pred_clipping": 0.5, "seed": -1, "loss": "mse", "num_outputs": 2}
+BAD_ARGUMENTS = {"layer_sizes": [], "input_size": 0, "pred_clipping": 0.5, "seed": -1, "loss": "mse", "num_outputs": 0}
 PREDICTIONS, STATES = 1e-5, 1e-4  # tolerances
 
 
@@ -61,7 +62,8 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     inputs, context, noise = rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.normal(size=(2, count))
     if model.config.record.heads == "num_classes":
         return inputs, context, rng.integers(0, model.num_classes, count)
-    return inputs, context, (inputs[:2] + noise)[: model.num_heads].squeeze() if model.num_heads < 3 else noise[0]
+    values = (inputs[:2] + noise)[: model.num_heads].squeeze() if model.num_heads < 3 else noise[0]
+    return inputs, context, values > 0 if model.config.logits else values
 
 
 def _check_values(name: str, model: Any, expected: Any) -> None:

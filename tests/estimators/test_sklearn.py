@@ -112,7 +112,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
     small: dict[str, Any] = {"layer_sizes": [2], "n_networks": 1}
     assert GLNClassifier(**small).fit(X, X[:, 0] > 20).n_iter_ == epochs
     step = GLNClassifier(n_epochs=2, **small).fit(X, X[:, 0] > 20).glns_[0].step
-    assert 2 * samples * 6 / 7 < step < 2 * samples  # each leaves out an eighth
+    assert 2 * samples * 6 / 7 < step - samples < 2 * samples  # each leaves out an eighth, but in a last pass
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
@@ -120,7 +120,8 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     model = GLNClassifier(n_epochs=5, n_networks=5, random_state=0, backend="numpy").fit(*IRIS)
     firsts = [(3, 3, 9, 9, 9), (0.3, 0.3, 0.9, 0.9, 0.9)]  # both rates are tried
     expected = [first + (0.01 - first) * epoch / 5 for tried in firsts for epoch in range(5) for first in tried]
-    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    last = [0.3 * first for first in firsts[[3.0, 0.3].index(model.learning_rate_)]]  # of the last pass, over all rows
+    np.testing.assert_allclose(rates, expected + last, rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
         assert network.learning_rate(0) == pytest.approx(np.sqrt(network.input_size + 1))  # with the bias
