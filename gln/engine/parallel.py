@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 
 Result = TypeVar("Result")
 
@@ -27,13 +28,14 @@ def thread_count() -> int:
 def in_threads(
     function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]], n_jobs: int | None = None
 ) -> Iterator[Result]:
-    """The results of calls, in their order, each as soon as it is there; `n_jobs=None` is `thread_count`.
+    """The results of calls, in their order, each as soon as it is there.
 
-    The calls must change nothing in common.
+    The calls must change nothing in common. With `n_jobs=None`, which `joblib.parallel_config` may set, there are
+    `thread_count` threads.
     """
-    calls = list(arguments)
-    threads = min(len(calls), thread_count() if n_jobs is None else effective_n_jobs(n_jobs)) if len(calls) > 1 else 1
-    if threads == 1:
+    calls, threads = list(arguments), effective_n_jobs(n_jobs)
+    threads = min(len(calls), thread_count() if n_jobs is None and threads == 1 else threads)
+    if threads <= 1:
         yield from (function(*args) for args in calls)
         return
     with ThreadPoolExecutor(threads) as pool:
@@ -43,7 +45,8 @@ def in_threads(
 def run_all(
     function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]], n_jobs: int | None
 ) -> Iterator[Result]:
-    """`in_threads`, or by what else `joblib.parallel_config` asks for: processes of this machine, or of others."""
-    if n_jobs == 1 or effective_n_jobs(n_jobs) == 1:  # the latter also if joblib is not configured
+    """`in_threads`, or in processes if `joblib.parallel_config` asks for them, of this machine or of others."""
+    backend, _ = get_active_backend(prefer="threads")
+    if getattr(backend, "supports_sharedmem", False) or effective_n_jobs(n_jobs) == 1:
         return in_threads(function, arguments, n_jobs)
-    return Parallel(n_jobs, prefer="threads", return_as="generator")(delayed(function)(*args) for args in arguments)
+    return Parallel(n_jobs, return_as="generator")(delayed(function)(*args) for args in arguments)
