@@ -343,6 +343,7 @@ class StreamSchema(Part):
 
     def of_dates(self, x: Sample) -> Sample:
         """A sample with numbers in place of dates."""
+        check_dictionary(x)
         days = {name: np.array([day_of(value)]) for name, value in x.items() if _is_date(value)}
         return {**x, **{name: value.item() for name, value in self._features_of(days, x).items()}} if days else x
 

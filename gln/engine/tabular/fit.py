@@ -87,7 +87,8 @@ def fit_table(
     model.learn_novelty(table.X, table.indices, table.levels.keys())
     estimates = cross_fitted(model.means, trained, left_out[-1], inputs)
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, trained.jobs)
-    learn_left_out(model.means, trained, inputs, training)
+    if model.variances is None:  # which are of deviations from the means as they are
+        learn_left_out(model.means, trained, inputs, training)
     return FittedTable(
         model,
         texts,
