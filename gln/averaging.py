@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from gln.engine.networks.averaging import mean_weights
 from gln.engine.networks.protocol import Network, is_network
 from gln.engine.saving import bad
 
@@ -46,7 +47,7 @@ def average(networks: Iterable[N], weights: Sequence[float] | None = None) -> N:
     is_valid = counts.dtype.kind in "biuf" and counts.shape == (len(steps),)
     if not is_valid or not (np.isfinite(counts) & (counts >= 0)).all() or not counts.any():
         raise bad("weights", f"{len(steps)} finite numbers of at least 0, not all 0", repr(given))
-    state = _mean(several, counts / counts.max(), max(steps))
+    state = _mean(several, counts / counts.max())
     mean = copy.deepcopy(several[0])
     mean.set_state(state)
     return mean
@@ -70,11 +71,11 @@ class RunningAverage(Generic[N]):
     def update(self) -> None:
         """Count the present weights; this copies them several times. Raises ValueError if halfspaces have moved."""
         counts = np.array([self.n_averaged, 1.0])
-        self.network.set_state(_mean([self.network, self._learner], counts, int(self._learner.step)))
+        self.network.set_state(_mean([self.network, self._learner], counts))
         self.n_averaged += 1
 
 
-def _mean(networks: Sequence[Network], counts: np.ndarray, step: int) -> dict[str, np.ndarray]:  # M networks, (M,)
+def _mean(networks: Sequence[Network], counts: np.ndarray) -> dict[str, np.ndarray]:  # M networks, (M,)
     """The state with the mean weights; raises ValueError if networks differ in anything else."""
     states = [network.get_state(copy=False) for network in networks]
     expected, *others = map(_compared, networks, states)
@@ -83,12 +84,7 @@ def _mean(networks: Sequence[Network], counts: np.ndarray, step: int) -> dict[st
             if not np.array_equal(value, expected[name]):
                 values = ("equal", "others") if name.startswith("hyperplane") else (expected[name], value)
                 raise bad(f"networks[{place}]", f"{name} as of networks[0], {values[0]}", values[1])
-    mean = {**states[0], "step": np.array(step)}
-    for name in [name for name in mean if name.startswith("weights")]:
-        mean[name] = np.empty(mean[name].shape, np.float32)
-        for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
-            rows[:] = np.average([state[name][neuron] for state in states], axis=0, weights=counts)
-    return mean
+    return mean_weights(states, counts)
 
 
 def _compared(network: Network, state: dict[str, np.ndarray]) -> dict[str, Any]:

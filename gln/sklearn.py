@@ -284,7 +284,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 p, weights = _shares(predicted, classes), np.ones(len(y)) if weights is None else weights
                 weights = representing(numbers, weights, samples)
                 self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
-                self.oob_score_ = _score_of(accuracy_score, numbers.T[samples], p.argmax(axis=1), weights)
+                self.classes_ = classes
+                self.oob_score_ = self._score_left_out(numbers[..., samples], predicted, weights)
             else:
                 self._forget_left_out()
                 if self.shuffle:
@@ -381,6 +382,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
         **{"learner_": (TableModel, StreamModel, ClassDensityClassifier)},
     }
+
+    def _score_left_out(self, targets, predicted, weights):  # (..., n), (C, n), (n,) or None
+        return _score_of(accuracy_score, targets.T, _shares(predicted, self.classes_).argmax(axis=1), weights)
 
     def _several(self, y: Any) -> np.ndarray | None:
         """Several labels, (N, L), or None for classes. Raises ValueError for parameters that are only for these."""
@@ -572,7 +576,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             samples, predicted = self._learn_table(losses, X, words, targets, indices, step_sizes, groups)
             self.targets_shape_, weights = shape, None if weights is None else weights[samples]
             self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
-            self.oob_score_ = _score_of(r2_score, targets[:, samples].T, predicted.T, weights)
+            self.oob_score_ = self._score_left_out(targets[:, samples], predicted, weights)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -708,6 +712,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
             self.targets_shape_ = shape
             return predicted
+
+    def _score_left_out(self, targets, predicted, weights):  # (T, n), (T, n), (n,) or None
+        return _score_of(r2_score, targets.T, predicted.T, weights)
 
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
         """Means and standard deviations. `wanted` names what needs them, for the error message."""

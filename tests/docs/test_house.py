@@ -50,7 +50,18 @@ def test_no_module_imports_from_a_higher_level():
 
 
 DOORS = {
-    *("averaging", "backends", "bandits", "explaining", "features", "keras", "monitoring", "off_policy", "onnx"),
+    *(
+        "averaging",
+        "backends",
+        "bandits",
+        "dask",
+        "explaining",
+        "features",
+        "keras",
+        "monitoring",
+        "off_policy",
+        "onnx",
+    ),
     *("plots", "rates", "river", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
 }
 

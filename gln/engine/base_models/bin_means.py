@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_array, issparse
+from scipy.special import expit, logit
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
-from gln.engine.merging import check_equal
 from gln.engine.parallel import in_threads
 from gln.engine.saving import Array, bad, saved
 
@@ -91,9 +91,35 @@ class BinMeans(WritableArrays):
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
-        bins = np.ascontiguousarray(samples, np.float64), self.sizes, self.ends
-        compiled(_look_up)(*bins, self.cells, self.grids, self.widths, self.starts, self.values, predictions)
+        compiled(_look_up)(np.ascontiguousarray(samples, np.float64), *self._places, self.values, predictions)
         return predictions
+
+    @property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        return self.sizes, self.ends, self.cells, self.grids, self.widths, self.starts
+
+    def sums(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The weight of samples in each cell, and the sums of the heads' targets; those of parts of a table add up.
+
+        Shapes: (F, B), (C, B), (B,) -> (cells of all grids, 1 + C).
+        """
+        sums, ends = np.zeros((len(self.values), 1 + len(targets))), np.append(self.starts[1:], len(self.values))
+        for chunk in chunks(len(weights), AT_ONCE):
+            values = np.ascontiguousarray(samples[:, chunk], np.float64)
+            terms = weights[chunk] * np.concatenate([np.ones((1, len(weights[chunk]))), targets[:, chunk]])
+            for places, start, end in zip(compiled(find_places)(values, *self._places), self.starts, ends, strict=True):
+                for term, of_term in enumerate(terms):
+                    sums[start:end, term] += np.bincount(places - start, of_term, end - start)
+        return sums
+
+    def recounted(self, sums: np.ndarray, are_logits: bool) -> BinMeans:  # (cells of all grids, 1 + C)
+        """The means of other samples, by their `sums`; in cells of few, these have a weight in them."""
+        starts, sizes = self.starts, np.diff(self.starts, append=len(self.values))
+        average = sums[: sizes[0], 1:].sum(axis=0) / max(sums[: sizes[0], 0].sum(), TINY)
+        known = expit(self.values / LOGIT_FACTOR + logit(_inside(average))) if are_logits else self.values + average
+        means = _logits((sums[:, 1:] + STRENGTH * known) / (sums[:, :1] + STRENGTH), are_logits)
+        of_grids = np.add.reduceat(sums[:, :1] * means, starts) / np.maximum(np.add.reduceat(sums[:, :1], starts), TINY)
+        return dataclasses.replace(self, values=(means - of_grids.repeat(sizes, axis=0)).astype(np.float32))
 
 
 def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
@@ -118,6 +144,29 @@ def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.nd
     return bins
 
 
+def find_places(
+    samples: np.ndarray,  # (F, B)
+    sizes: np.ndarray,
+    ends: np.ndarray,
+    cells: np.ndarray,
+    grids: np.ndarray,
+    widths: np.ndarray,
+    starts: np.ndarray,
+) -> np.ndarray:  # (G, B)
+    """The cell of each sample in each grid, among those of all grids."""
+    bins = find_bins(samples, sizes, ends)
+    places = np.empty((len(grids), samples.shape[1]), np.int64)
+    for grid in range(len(grids)):
+        start, width, (first, second) = starts[grid], widths[grid], grids[grid]
+        of_two = int(second != NONE)
+        for b in range(samples.shape[1]):
+            place = start + cells[of_two, bins[first, b]] * width
+            if of_two:
+                place += cells[1, bins[second, b]]
+            places[grid, b] = place
+    return places
+
+
 def _look_up(
     samples: np.ndarray,  # (F, B)
     sizes: np.ndarray,
@@ -130,16 +179,11 @@ def _look_up(
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads, bins = values.shape[1], find_bins(samples, sizes, ends)
-    for grid in range(len(grids)):
-        start, width, (first, second) = starts[grid], widths[grid], grids[grid]
-        of_two = int(second != NONE)
+    heads, places = values.shape[1], find_places(samples, sizes, ends, cells, grids, widths, starts)
+    for grid in range(len(places)):
         for b in range(samples.shape[1]):
-            place = start + cells[of_two, bins[first, b]] * width
-            if of_two:
-                place += cells[1, bins[second, b]]
             for head in range(heads):
-                predictions[grid * heads + head, b] = values[place, head]
+                predictions[grid * heads + head, b] = values[places[grid, b], head]
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -179,9 +223,9 @@ def fit_bin_means(
 
     def values_of(g: int) -> np.ndarray:
         first, second = grids[g]
-        kind, ends = int(second != NONE), np.concatenate([binnings[first].ends, binnings[second].ends])
+        kind = int(second != NONE)
         used = [occurring[kind][first][0], occurring[kind][second][0]]
-        values, predictions[:, g] = _values_of(binned, grids[g], depths[kind, first], ends, used)
+        values, predictions[:, g] = _values_of(binned, grids[g], depths[kind, first], used)
         return values
 
     values = [*in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
@@ -299,12 +343,6 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
-    def sums_of(self, grid: np.ndarray, depth: int, ends: np.ndarray) -> tuple[CellSums, np.ndarray]:  # (2,) -> (N,)
-        """The sums of the cells of a grid, whose features have bins with these ends; and the place of each sample's
-        cell among them."""
-        cells, places = compiled(occupied_cells)(self, grid, depth)
-        return CellSums(ends, depth, cells, compiled(sums_of_cells)(self, places, len(cells))), places
-
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
         loop = compiled(_scores)
@@ -330,25 +368,6 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
         wider = np.arange(side) >> 1
         found.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
     return np.concatenate(found)
-
-
-class CellSums(NamedTuple):
-    """What the samples of a table, or of a part of it, add up to in the narrow cells of a grid, by fold."""
-
-    ends: np.ndarray  # of the bins of the grid's features
-    depth: int
-    cells: np.ndarray  # (n,), the narrow cells that have samples, ascending
-    sums: np.ndarray  # (n, R, 1 + C), weights, and sums of the heads' targets
-
-    def merge(self, other: CellSums) -> CellSums:
-        """The sums of the samples of both, of a grid with the same bins."""
-        check_equal(ends=(self.ends, other.ends), depths=(self.depth, other.depth))
-        check_equal(shapes=(self.sums.shape[1:], other.sums.shape[1:]))
-        cells = np.union1d(self.cells, other.cells)
-        sums = np.zeros((len(cells), *self.sums.shape[1:]))
-        for part in (self, other):
-            sums[np.searchsorted(cells, part.cells)] += part.sums
-        return CellSums(self.ends, self.depth, cells, sums)
 
 
 def occupied_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -483,34 +502,39 @@ def means_of_cells(
 
 
 def _values_of(
-    binned: BinnedSamples, grid: np.ndarray, depth: int, ends: np.ndarray, used: list[np.ndarray]
+    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; and what they
     predict for samples, out of fold.
 
-    Shapes: (2,), of the bins of its features, cells that occur of the first one and of the second -> (cells that occur,
-    C), (N, C).
+    Shapes: (2,), cells that occur of the first feature and of the second -> (cells that occur, C), (N, C).
     """
     side, features = (1 << depth) + 1, features_in(grid)
-    total, places = binned.sums_of(grid, depth, ends)
-    means, all_means = compiled(means_of_cells)(total.cells, total.sums, binned.counted, wider_cells(depth, features))
-    predictions = _logits(means[places, binned.folds].astype(np.float32), binned)
+    cells, places = compiled(occupied_cells)(binned, grid, depth)
+    sums = compiled(sums_of_cells)(binned, places, len(cells))
+    means, all_means = compiled(means_of_cells)(cells, sums, binned.counted, wider_cells(depth, features))
+    predictions = _logits(means[places, binned.folds].astype(np.float32), binned.are_logits)
     means = all_means[: side**features].reshape(side, -1, binned.heads)
-    first, second = np.divmod(total.cells, side ** (features - 1))
+    first, second = np.divmod(cells, side ** (features - 1))
     if side - 1 not in first:
         means[-1] = np.nan
     if features == 2 and side - 1 not in second:
         means[:, -1] = np.nan
     average = binned.weights @ predictions / binned.weights.sum()
-    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average, predictions - average
+    values = _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned.are_logits)
+    return values - average, predictions - average
 
 
-def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
+def _logits(means: np.ndarray, are_logits: bool) -> np.ndarray:
     """Means of classes and labels as logits; those of numbers stay."""
-    if not binned.are_logits:
+    if not are_logits:
         return means
-    means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    means = _inside(means)
     return LOGIT_FACTOR * (np.log(means) - np.log1p(-means))
+
+
+def _inside(means: np.ndarray) -> np.ndarray:
+    return means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------

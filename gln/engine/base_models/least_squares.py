@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.merging import check_equal
 from gln.engine.preprocessing.basis_expansion import with_distances
 from gln.engine.saving import Array, bad, saved
 
@@ -45,15 +44,6 @@ class LeastSquares(NamedTuple):
         grown = LeastSquares.start(len(kept) + new, (self.weights.shape[1] - 1) // 2)
         grown.weights[: len(kept)], grown.inverses[: len(kept)] = self.weights[list(kept)], self.inverses[list(kept)]
         return grown
-
-    def merge(self, other: LeastSquares) -> LeastSquares:
-        """The model of the samples of both: the sums of products of inputs, and of inputs and targets, add up."""
-        check_equal(shapes=(self.weights.shape, other.weights.shape))
-        of_both = np.linalg.inv(self.inverses), np.linalg.inv(other.inverses)
-        inverses = np.linalg.inv(sum(of_both) - np.eye(self.weights.shape[1]))  # each has the identity in it
-        pairs = zip(of_both, (self.weights, other.weights), strict=True)
-        targets = sum(products @ weights[..., None] for products, weights in pairs)
-        return LeastSquares((inverses @ targets)[..., 0], inverses)
 
     def explain(self, z: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (C, B, D), (C, B)
         """Contributions of columns and a constant, which add up to the predictions."""

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import ndtr
 
 from gln.engine.jit import WritableArrays, compiled
-from gln.engine.merging import check_equal
 from gln.engine.networks.protocol import Network
 from gln.engine.saving import Array, saved
 
@@ -45,11 +44,6 @@ class GateCounts(WritableArrays):
                 came = f"{picked.shape[1]} neurons and {len(known)} heads"
                 raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
             compiled(count_rows)(rows, np.ascontiguousarray(picked.T, np.int64), known)
-
-    def merge(self, other: GateCounts) -> GateCounts:
-        """The counts of the samples of both, by networks of the same halfspaces."""
-        check_equal(shapes=([rows.shape for rows in self.rows], [rows.shape for rows in other.rows]))
-        return GateCounts([one + two for one, two in zip(self.rows, other.rows, strict=True)])
 
     def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
         """The mean over neurons of the counts of the rows that samples pick."""

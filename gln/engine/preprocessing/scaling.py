@@ -17,7 +17,6 @@ from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.merging import check_equal
 from gln.engine.saving import LARGEST, Array, bad, saved, value_of
 
 # The states of a Standardizer, its options, the statistics of features and the first samples, and of a SparseScaler.
@@ -178,17 +177,6 @@ class Standardizer(WritableArrays):
             clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
             self._features[:5, chunk] = moments_of(clipped)
 
-    def merge(self, other: Standardizer) -> Standardizer:
-        """The statistics of the samples of both. A value far off was clipped by those that counted it."""
-        check_equal(**{name: (getattr(self, name), getattr(other, name)) for name in ("size", *OPTIONS)})
-        merged = Standardizer(self.size, **{name: getattr(self, name) for name in OPTIONS})
-        first = np.concatenate([self.first, other.first])
-        are_few = self.is_warming_up and other.is_warming_up and len(first) < FEW_VALUES
-        merged.first = first if are_few else first[:0]
-        merged._features[:5] = Moments(*self._features[:5]).merge(Moments(*other._features[:5]))
-        merged._rescale()
-        return merged
-
     def transform(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32."""
         return self._by_chunks(lambda chunk: self._standardise(chunk, False, self.limit, 0.0), self._checked(samples))
@@ -295,13 +283,6 @@ class SparseScaler(WritableArrays):
             columns.data[start:end] = self._scaled(words, values)
         return columns.astype(np.float32)
 
-    def merge(self, other: SparseScaler) -> SparseScaler:
-        """The statistics of the samples of both."""
-        check_equal(size=(self.size, other.size))
-        merged, state = SparseScaler(self.size), other.get_state()
-        merged.set_state({name: array + state[name] for name, array in self.get_state().items()})
-        return merged
-
     def transform(self, samples: ArrayLike) -> csc_array:
         """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns."""
         columns = _columns(check_samples(samples, self.size))
@@ -377,20 +358,6 @@ class Moments(NamedTuple):
     squares: np.ndarray  # sum of squared deviations
     low: np.ndarray
     high: np.ndarray
-
-    def merge(self, other: Moments) -> Moments:
-        """The statistics of the values of both.
-
-        Source: Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, The American Statistician 1983.
-        """
-        known = self.known + other.known
-        shares = self.known / np.maximum(known, 1), other.known / np.maximum(known, 1)
-        mean = shares[0] * self.mean + shares[1] * other.mean
-        squares = self.squares + other.squares + shares[0] * other.known * np.square(self.mean - other.mean)
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        for one, two in ((self, other), (other, self)):  # the ends of one that knows no value are 0
-            low, high = np.where(one.known > 0, [low, high], [two.low, two.high])
-        return Moments(known, mean, squares, low, high)
 
 
 def moments_of(x: np.ndarray) -> Moments:  # (d, B)

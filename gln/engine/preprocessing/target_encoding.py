@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.merging import check_equal
 from gln.engine.saving import Array, Number, bad, saved
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
@@ -162,16 +161,12 @@ class TargetEncoding(WritableArrays):
         return self._columns(samples, True, plain(targets), ONE if weights is None else plain(weights))
 
     def merge(self, other: TargetEncoding) -> TargetEncoding:
-        """The counts of the samples of both. Columns that only the other one has come last."""
-        check_equal(size=(self.size, other.size), targets=(len(self.totals), len(other.totals)))
-        check_equal(are_classes=(self.are_classes, other.are_classes))
-        check_equal(categories=(sorted(self.counts), sorted(other.counts)))
+        """The counts of the samples of both, which have the same columns."""
         counts = {}
         for feature, table in self.counts.items():
             few, many = sorted([table, other.counts[feature]], key=len)  # which may have room for more levels
             counts[feature] = many + np.pad(few, [(0, len(many) - len(few)), (0, 0)])
-        columns, totals = self.columns + other.columns, self.totals + other.totals
-        return TargetEncoding(self.size, columns, self.are_classes, totals, counts)
+        return dataclasses.replace(self, totals=self.totals + other.totals, counts=counts)
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""

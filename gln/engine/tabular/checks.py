@@ -134,7 +134,7 @@ def with_weight(
     if learned.all():
         return X, y, weights, None
     rows = np.flatnonzero(learned)
-    return _rows(X, rows), _rows(y, rows), weights[rows], learned
+    return taken(X, rows), taken(y, rows), weights[rows], learned
 
 
 def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
@@ -170,7 +170,7 @@ def in_all_rows(
     return found
 
 
-def _rows(values: Any, indices: np.ndarray) -> Any:
+def taken(values: Any, indices: np.ndarray) -> Any:
     """The rows of a table or of targets with these indices."""
     if isinstance(values, (pd.DataFrame, pd.Series)):
         return values.iloc[indices]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Col
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other
 from gln.engine.tabular.fit import fit_table
-from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
+from gln.engine.tabular.folds import count_left_out, find_copies
 from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.training import Training
 
@@ -91,6 +92,14 @@ def passes_over(rows: int, usual: int) -> int:
     return int(np.clip(max(1000 // rows, min(usual, 300_000 // rows)), 1, 20))
 
 
+class Whole(NamedTuple):
+    """What is known of a table before `fit` learns it, or a sample of it."""
+
+    rows: int  # of the whole table
+    folds: np.ndarray | None = None  # (N,), of the sample's rows
+    levels: Callable[[dict[int, Levels]], dict[int, Levels]] | None = None  # adds those of the whole table
+
+
 class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
@@ -110,6 +119,7 @@ class Estimator(Saveable, BaseEstimator):
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
     _columns: Columns | None = None  # None if all columns are numbers and categories
+    _whole: Whole | None = None  # the table of which `fit` gets a sample; see `gln.dask`
 
     @property
     def columns_(self) -> pd.DataFrame:
@@ -226,6 +236,8 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
             self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
+            if self._whole is not None and self._whole.levels is not None:
+                self.categories_ = self._whole.levels(self.categories_)
         return with_codes(X, self.categories_)
 
     def _find_columns(self, X, of_table):
@@ -434,8 +446,9 @@ class Estimator(Saveable, BaseEstimator):
             groups = find_copies(X, targets)
             if copies := len(groups) - len(np.unique(groups)):
                 warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
-        rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
-        defaults = of_table(rows, classes, densities)
+        rows, whole = len(indices), self._whole or Whole(len(indices))
+        classes, densities = losses.means.get("num_classes", 0), losses.variances is not None
+        defaults = of_table(whole.rows, classes, densities)
         if is_wide(X):
             defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
         settings = self._settings(defaults)
@@ -447,10 +460,10 @@ class Estimator(Saveable, BaseEstimator):
             groups=groups[indices],
             levels={column: len(codes) for column, codes in self._levels_made.items()},
             outputs=classes or len(targets),
-            # Networks of variances learn from what those of means left out, so these leave out all that they can.
-            left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
+            left_out=count_left_out(settings["n_networks"], densities),
             owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
             texts=words,
+            folds=None if whole.folds is None else whole.folds[indices],
         )
         training = Training(
             passes=settings["n_epochs"],

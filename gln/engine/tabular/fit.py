@@ -69,7 +69,8 @@ def fit_table(
     """
     table, y, targets = with_standardised_targets(table)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
-    folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
+    folds = draw_folds(y, table.groups, rng) if table.folds is None else table.folds
+    counted = counted_folds(table.left_out)
     table, texts = with_texts(table, y, folds, counted)
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
@@ -86,7 +87,9 @@ def fit_table(
         fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
     estimates = cross_fitted(model.means, trained, left_out[-1], inputs)
-    rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(table, inputs, model.means, trained.jobs)
+    rows_left_out = None
+    if not issparse(inputs.columns):
+        rows_left_out = LeftOutRows.of_table(table.X, table.owners, inputs, model.means, trained.jobs)
     if model.variances is None:  # which are of deviations from the means as they are
         learn_left_out(model.means, trained, inputs, training)
     return FittedTable(

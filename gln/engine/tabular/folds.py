@@ -40,6 +40,12 @@ def counted_folds(left_out: int) -> np.ndarray:  # -> (FOLDS, FOLDS) of bools
     return (fold != other) & (~is_left_out[None] | (is_left_out[:, None] & counts_other))
 
 
+def count_left_out(networks: int, densities: bool) -> int:
+    """How many folds networks leave out. Those of variances learn from what those of means left out, so these leave out
+    all that they can."""
+    return min(FOLDS if densities else LEFT_OUT, -(-networks // 2))
+
+
 def left_out_folds(ensemble: Ensemble, left_out: int) -> np.ndarray:  # (M,)
     """The fold that each network leaves out; those of each role share the folds 1, 2, ..."""
     folds = np.empty(len(ensemble.members), int)

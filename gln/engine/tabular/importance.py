@@ -4,6 +4,7 @@ Source: L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
 
 Shapes: n rows, F features, D columns, E bin means, M networks, R roles, C heads, T targets.
 """
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import dense, spread
+from gln.engine.batches import Matrix, dense, spread
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.stacking import score
 from gln.engine.tabular.folds import representing
-from gln.engine.tabular.inputs import TableInputs, TrainingTable
+from gln.engine.tabular.inputs import TableInputs
 from gln.engine.tabular.training import Job, combine_roles, left_out_by_role, outputs_of, set_states
 
 MOST_ROWS = 2000  # that are kept
@@ -37,7 +38,9 @@ class LeftOutRows(NamedTuple):
     states: list[dict[str, np.ndarray]]  # of these networks, before they learned the rows
 
     @classmethod
-    def of_table(cls, table: TrainingTable, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]) -> LeftOutRows:
+    def of_table(
+        cls, X: Matrix, owners: np.ndarray, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]
+    ) -> LeftOutRows:  # (N, F), (F,)
         folds = {job.fold: job.left_out for job in jobs}
         folds = {fold: rows[spread(len(rows), MOST_ROWS // len(folds))] for fold, rows in folds.items()}
         rows = np.concatenate([*folds.values()])
@@ -46,8 +49,8 @@ class LeftOutRows(NamedTuple):
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
         states = [network.get_state() for job in jobs for network in job.networks]
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
-        inputs = inputs.only(rows)._replace(step_sizes=weights)
-        return cls(dense(table.X[table.indices[rows]]), table.owners, inputs, targets, ensemble, kept, states)
+        indices, inputs = inputs.indices[rows], inputs.only(rows)._replace(step_sizes=weights)
+        return cls(dense(X[indices]), owners, inputs, targets, ensemble, kept, states)
 
     def importances(self, columns: int) -> np.ndarray:
         """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss

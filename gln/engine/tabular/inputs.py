@@ -111,6 +111,7 @@ class TrainingTable(NamedTuple):
     left_out: int  # how many folds networks leave out
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
     texts: Mapping[int, Words]  # by the user's column, (N, S)
+    folds: np.ndarray | None = None  # (V,), if something else than `draw_folds` has determined them
 
     @property
     def has_many_classes(self) -> bool:

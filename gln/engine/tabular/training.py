@@ -244,18 +244,17 @@ def train_pass(
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen, expands), targets_of_heads(job, chosen)
+        read, targets = inputs.read(chosen, expands), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
     return networks, outputs_of(job.members, inputs, job.left_out)
 
 
-def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
-    network, targets = job.members[0].network, job.targets.take(rows, axis=-1)
+def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n,) or (T, n) -> (C, n) float32
     if network.config.record.heads == "num_classes":
         return one_vs_rest(targets, network.num_heads, int(network.step))
     clipped = targets.clip(-network.bound, network.bound)
-    return np.broadcast_to(clipped, (network.num_heads, len(rows))).astype(np.float32)
+    return np.broadcast_to(clipped, (network.num_heads, targets.shape[-1])).astype(np.float32)
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------

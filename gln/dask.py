@@ -1,0 +1,376 @@
+"""Gated Linear Networks as a classifier and a regressor of Dask frames and arrays, which no machine need hold.
+
+Shapes: N rows, n of them, F features, C classes, L labels, T targets.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_consistent_length, column_or_1d
+
+import gln.sklearn
+from gln.engine.ensemble.ensemble import LINKS
+from gln.engine.model.sample_weights import FIT_WEIGHTS
+from gln.engine.preprocessing.category_codes import Levels, as_table, column_of, new_levels
+from gln.engine.saving import bad
+from gln.engine.tabular.checks import as_labels, check_targets, class_numbers, taken, undone_after, with_class_weights
+from gln.engine.tabular.estimator import Estimator, Whole, passes_over
+from gln.engine.tabular.fit import fit_variances
+from gln.engine.tabular.folds import FOLDS, count_left_out, representing
+from gln.engine.tabular.importance import LeftOutRows
+from gln.engine.tabular.shares import Cluster, Common, HeldOut, Share, folds_of, learn_shares, learning
+from gln.engine.tabular.training import Training
+
+try:
+    import dask
+    import dask.array as da
+    import dask.dataframe as dd
+    import distributed
+    from dask.dataframe.dispatch import concat
+except ImportError as error:
+    raise ImportError("gln.dask needs Dask: pip install 'gated-linear-networks[dask]'") from error
+
+__all__ = ["GLNClassifier", "GLNRegressor"]
+
+LONG = 200_000  # rows; a table of fewer is learned by the client
+SAMPLED, HELD_OUT = 50_000, 40_000  # rows that determine halfspaces and bins, and rows that determine stacking weights
+PASSES = 1000  # divided by the square root of a share's rows: two for 250,000, four for 62,500, one from 450,000 on
+RARE = 100  # rows of each class that are in the sample, if there are so many
+
+
+class Part(NamedTuple):
+    """Rows of the table."""
+
+    X: Any  # (n, F), a frame or an array
+    y: Any
+    weights: np.ndarray  # (n,)
+    groups: np.ndarray | None  # (n,), hashes
+    positions: np.ndarray  # (n,), in the whole table
+
+    @classmethod
+    def of(cls, X: Any, y: Any, weights: Any, groups: Any) -> Part:
+        """Raises ValueError for rows that cannot be learned."""
+        check_consistent_length(X, y, weights, groups)
+        check_targets(y)
+        count = X.shape[0]
+        weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+        if weights.shape != (count,) or not (np.isfinite(weights) & (weights >= 0)).all():
+            raise ValueError(f"sample_weight: expected {count} finite numbers of at least 0, got {weights}")
+        if groups is not None and pd.isna(groups).any():
+            raise ValueError(f"groups: expected a label for each row, got {groups}")
+        groups = None if groups is None else pd.util.hash_array(np.asarray(groups))
+        return cls(X, y, weights, groups, np.arange(count))
+
+    @property
+    def order(self) -> np.ndarray:  # (n,)
+        """A random number of each row, the same in any partition."""
+        return pd.util.hash_array(self.positions.astype(np.uint64))
+
+    @property
+    def keys(self) -> np.ndarray:  # (n,)
+        return pd.util.hash_array(self.order if self.groups is None else self.groups)
+
+    def take(self, rows: np.ndarray) -> Part:
+        groups = None if self.groups is None else self.groups[rows]
+        return Part(taken(self.X, rows), taken(self.y, rows), self.weights[rows], groups, self.positions[rows])
+
+    def drawn(self, share: float, of_classes: bool) -> np.ndarray:  # -> (n,) of bools
+        """Which rows are in a random share of the table, below 1, or among the first of a class."""
+        drawn = self.order < int(share * 2**64)
+        if of_classes and np.size(self.y) == len(drawn):  # not several labels
+            classes, _ = pd.factorize(column_or_1d(self.y))
+            order = np.lexsort([self.order, classes])
+            drawn[order[pd.Series(classes[order]).groupby(classes[order]).cumcount() < RARE]] = True
+        return drawn & (self.weights > 0)
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """The rows of several parts. Raises ValueError if there are none."""
+    parts = [part for part in parts if len(part.positions)]
+    if not parts:
+        raise ValueError("X: expected rows of a weight above 0 in each share, got none")
+
+    def join(values: Sequence[Any]) -> Any:
+        return np.concatenate(values) if isinstance(values[0], np.ndarray) else concat(values)
+
+    columns = zip(*parts, strict=True)
+    together: Any = [None if values[0] is None else join(values) for values in columns]
+    return Part(*together)
+
+
+def count_rows(part: Part) -> int:
+    return len(part.positions)
+
+
+def placed(part: Part, start: int) -> Part:
+    return part._replace(positions=part.positions + start)
+
+
+def between(part: Part, start: int, stop: int) -> Part:
+    """The rows of a part at these positions, which are in ascending order."""
+    return part.take(np.arange(*np.searchsorted(part.positions, [start, stop])))
+
+
+def sampled(part: Part, share: float, of_classes: bool) -> Part:
+    return part.take(np.flatnonzero(part.drawn(share, of_classes)))
+
+
+def values_of(part: Part, columns: Sequence[int]) -> dict[int, np.ndarray]:
+    """The distinct values of some columns."""
+    return {column: column_of(as_table(part.X), column).unique() for column in columns}
+
+
+def all_levels(cluster: Cluster, parts: list[Any], categories: Mapping[int, Levels]) -> dict[int, Levels]:
+    """The levels of categories, with those of all parts."""
+    found = cluster.gather([cluster.submit(values_of, part, [*categories]) for part in parts])
+    columns = {place: np.concatenate([of_part[place] for of_part in found]) for place in categories}
+    return {place: known | new_levels(known, pd.Series(columns[place])) for place, known in categories.items()}
+
+
+def share_of(model: Any, parts: Sequence[Part], sample: np.ndarray, scale: float, number: int) -> Share:
+    """What networks learn of parts: without rows of no weight, and without the sample's, which have been learned."""
+    part = joined(parts)
+    learned = (part.weights > 0) & ~np.isin(part.positions, sample)
+    return model._share(part.take(np.flatnonzero(learned)), scale, number)
+
+
+class OnDask(Estimator):
+    """`fit` and predictions of Dask's frames and arrays, for an estimator of `gln.sklearn`."""
+
+    _local: type[Any]
+    _of_classes: bool
+
+    @property
+    def client_(self) -> distributed.Client:
+        """The current client of Dask. Raises ValueError if there is none."""
+        return distributed.get_client()
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Learn a table from scratch, on the workers of the current client.
+
+        After an error or an interruption, the estimator is as it was before.
+
+        Parameters
+        ----------
+        X : Dask DataFrame or Array of shape (N, F)
+            As in `gln.sklearn`. The rows should be in random order, or in one that tells little of their targets.
+        y : Dask Series, DataFrame or Array of shape (N,), (N, L) or (N, T)
+            Targets, in partitions of the same lengths.
+        sample_weight : Dask Series or Array of shape (N,), default=None
+            At least 0, as in `gln.sklearn`.
+        groups : Dask Series or Array of shape (N,), default=None
+            The group of each row. Rows of a group are left out together. None: each row is a group.
+        """
+        self._check_supported()
+        with undone_after(BaseException, self):
+            cluster = cluster_of(self.client_)
+            parts, ends = parts_of(self.client_, X, y, sample_weight, groups)
+            if ends[-1] > LONG:
+                self._learn_parts(cluster, parts, ends, sample_weight is not None)
+                return self
+            table = joined(cluster.gather(parts))
+            weights = None if sample_weight is None else table.weights
+            return super().fit(table.X, table.y, weights, table.groups)
+
+    def to_local(self) -> Any:
+        """What was learned, as an estimator of `gln.sklearn`, to save, explain and export."""
+        local = self._local(**self.get_params(deep=False))
+        vars(local).update(copy.copy(vars(self)))
+        return local
+
+    def _check_supported(self) -> None:
+        for name, only in (("early_stopping", False), ("negatives", True)):
+            if getattr(self, name, only) != only:
+                raise bad(name, f"{only} in gln.dask", repr(getattr(self, name)))
+        weights = getattr(self, "class_weight", None)
+        if isinstance(weights, str) or 0 in dict(weights or {}).values():
+            raise bad("class_weight", "None or a dict of numbers above 0 in gln.dask", repr(weights))
+
+    def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
+        """Learn a sample, and then the other rows in shares."""
+        rows = int(ends[-1])
+        drawn = [cluster.submit(sampled, part, (SAMPLED + HELD_OUT) / rows, self._of_classes) for part in parts]
+        both = joined(cluster.gather(drawn))
+        is_sampled = both.drawn(SAMPLED / rows, self._of_classes)
+        is_held = both.drawn((SAMPLED + HELD_OUT) / rows, self._of_classes) & ~is_sampled
+        sample, held = (both.take(np.flatnonzero(chosen)) for chosen in (is_sampled, is_held))
+        if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
+            raise ValueError(
+                f"groups: expected so many that all {FOLDS} folds have some, got {len(np.unique(both.keys))}"
+            )
+        self._whole = Whole(rows, folds_of(sample.keys), functools.partial(all_levels, cluster, parts))
+        groups = np.arange(len(sample.positions)) if sample.groups is None else sample.groups
+        super().fit(sample.X, sample.y, sample.weights if has_weights else None, groups)
+        del self._whole
+        mean = self._share(sample).weights.mean()
+        scale = np.clip(mean, *FIT_WEIGHTS) / mean
+        count = cluster.threads if self.n_jobs in (None, -1) else self.n_jobs
+        shares, model = [], cluster.scatter(self)
+        for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, rows, count + 1).astype(int))):
+            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+            pieces = [cluster.submit(between, part, start, stop) for part in parts[first : last + 1]]
+            shares.append(cluster.submit(share_of, model, pieces, sample.positions, scale, number))
+        parts.clear()  # so that workers have memory for the shares
+        passes = max(1, round(PASSES / math.sqrt(rows / count))) if self.n_epochs is None else self.n_epochs
+        training = Training(passes, self.batch_size, self.shuffle, self.n_jobs, verbose=False, early_stopping=False)
+        left_out = count_left_out(len(self.learner_.means.members), self.learner_.variances is not None)
+        rate = self.learning_rate_ if self.learning_rate is None else None
+        start = Common(self.learner_, [], left_out, rate, max(1.0, math.sqrt(count) / 2), training)
+        self._learn_shares(cluster, shares, start, self._share(held, scale))
+
+    def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
+        scores = []
+        for common in learn_shares(cluster, shares, start):
+            of_means, *_ = [HeldOut.of(common, ensemble, held) for ensemble in learning(common.model)]
+            scores.append(of_means.found.score)
+        model, (jobs, inputs, found, estimates) = common.model, of_means
+        if model.variances is not None:
+            training = start.training._replace(passes=passes_over(len(found.rows), 3))
+            fit_variances(model, found, held.targets, inputs, start.left_out, training)
+        self._forget_left_out()
+        self.learner_, self.n_iter_, self.validation_scores_ = model, len(scores), np.array(scores)
+        weights = representing(held.targets, held.weights, found.rows)
+        predicted = LINKS[model.means.link].inverse(estimates)
+        self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
+        owners = np.arange(held.X.shape[1]) if self._columns is None else self._columns.owners
+        self._left_out = LeftOutRows.of_table(held.X, owners, inputs, model.means, jobs)
+        self.learning_rate_ = self.learning_rate if start.rate is None else start.rate * start.factor
+
+    def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
+        """What networks learn of a part."""
+        X, targets, keys = self._samples(part.X).features.T, self._targets_of(part.y), part.keys
+        return Share(X, targets, self._weights_of(targets, part.weights) * scale, folds_of(keys), keys, number)
+
+    def _lazily(self, method: str, X: Any, dtype: Any, shape: tuple[int, ...]) -> da.Array:
+        """What a method of the local estimator returns for each partition, (n, *shape) of a dtype."""
+        sizes = X.chunks[0] if isinstance(X, da.Array) else X.npartitions * [math.nan]
+        model = dask.delayed(self.to_local(), pure=False, traverse=False)
+        values = [dask.delayed(called)(method, model, part) for part in partitions("X", X)]
+        pairs = zip(values, sizes, strict=True)
+        arrays = [da.from_delayed(value, (size, *shape), dtype) for value, size in pairs]
+        return da.concatenate(arrays, allow_unknown_chunksizes=True)
+
+
+def called(method: str, model: Any, X: Any) -> Any:
+    return getattr(model, method)(X)
+
+
+def partitions(name: str, values: Any) -> list[Any]:
+    """Partitions of a frame or an array, as delayed values. Raises ValueError for anything else."""
+    if isinstance(values, da.Array):
+        return (values.rechunk({1: -1}) if values.ndim == 2 else values).to_delayed().ravel().tolist()
+    if isinstance(values, (dd.DataFrame, dd.Series)):
+        return values.to_delayed()
+    raise bad(name, "a Dask DataFrame, Series or Array", type(values).__name__)
+
+
+def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: Any) -> tuple[list[Any], np.ndarray]:
+    """The parts of a table, on workers, and where they end."""
+    optional = {"sample_weight": weights, "groups": groups}
+    given = {"X": X, "y": y} | {name: values for name, values in optional.items() if values is not None}
+    found = {name: partitions(name, values) for name, values in given.items()}
+    count = len(found["X"])
+    for name, of_name in found.items():
+        if len(of_name) != count:
+            raise bad(name, f"{count} partitions, as X has", len(of_name))
+    of_parts = zip(found["X"], found["y"], *(found.get(name, count * [None]) for name in optional), strict=True)
+    parts = client.compute([dask.delayed(Part.of)(*values) for values in of_parts])
+    ends = np.cumsum(client.gather([client.submit(count_rows, part) for part in parts]))
+    starts = [0, *ends[:-1].tolist()]
+    return [client.submit(placed, *pair) for pair in zip(parts, starts, strict=True)], ends
+
+
+def cluster_of(client: distributed.Client) -> Cluster:
+    def scatter(value: Any) -> Any:
+        return client.scatter([value], broadcast=True, hash=False)[0]
+
+    threads = sum(client.nthreads().values())
+    return Cluster(functools.partial(client.submit, pure=False), scatter, client.gather, threads)
+
+
+class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
+    """`gln.sklearn.GLNClassifier` for tables that are spread over the workers of a Dask cluster.
+
+    Up to 200,000 rows are learned by the client, as in `gln.sklearn`. Of a longer table, a random sample of 50,000 rows
+    determines the columns, halfspaces, bins and the learning rate, and is learned first. The levels of categories and
+    the cells of bins are counted in all rows. Then copies of the networks learn shares of the table side by side; in
+    each pass their weights are averaged four times. 40,000 rows, each predicted by networks that left it out, determine
+    how networks are combined, and `oob_score_`.
+
+    The result does not depend on partitions. A share is about as many rows in a row; a worker keeps it in memory.
+
+    Parameters
+    ----------
+    n_jobs : int or None, default=None
+        Number of shares, on which the result depends; None or -1 is the number of threads of the cluster.
+    n_epochs : int or None, default=None
+        Passes over the table. None is about 1000 / sqrt(n), at least 1, for shares of n rows.
+    learning_rate : float, callable or None, default=None
+        As in `gln.sklearn`; None is higher from five shares on, by sqrt(shares) / 2.
+    class_weight : dict or None, default=None
+        As in `gln.sklearn`.
+    **parameters
+        As in `gln.sklearn`, but for `early_stopping` and `negatives`, which keep their defaults.
+
+    Attributes
+    ----------
+    client_ : distributed.Client
+        The current client.
+    n_iter_, validation_scores_, oob_score_
+        Passes over the table, and scores of the 40,000 rows; see `gln.sklearn`.
+    """
+
+    _local, _of_classes = gln.sklearn.GLNClassifier, True
+
+    def _predicted(self, X):
+        several = type(self.classes_) is list
+        shape = (2, len(self.classes_)) if several else (len(self.classes_),)
+        return self._lazily("_predicted", X, float, shape) if dask.is_dask_collection(X) else super()._predicted(X)
+
+    def predict(self, X: Any) -> Any:
+        """As in `gln.sklearn`; of Dask's frames and arrays a Dask Array, which is computed when it is needed."""
+        several = type(self.classes_) is list
+        shown = (self.classes_[0].dtype, (len(self.classes_),)) if several else (self.classes_.dtype, ())
+        return self._lazily("predict", X, *shown) if dask.is_dask_collection(X) else super().predict(X)
+
+    def _targets_of(self, y):
+        if type(self.classes_) is list:
+            return as_labels(y).T.astype(bool)
+        return class_numbers(column_or_1d(y), self.classes_)
+
+    def _weights_of(self, targets, weights):
+        return with_class_weights(self.class_weight, targets, self.classes_, weights)
+
+
+class GLNRegressor(OnDask, gln.sklearn.GLNRegressor):
+    """`gln.sklearn.GLNRegressor` for tables that are spread over the workers of a Dask cluster.
+
+    It learns like `GLNClassifier`, and has the parameters and attributes of `gln.sklearn.GLNRegressor` with the same
+    exceptions. Densities are learned from the 40,000 rows.
+    """
+
+    _local, _of_classes = gln.sklearn.GLNRegressor, False
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """As in `gln.sklearn`; of Dask's frames and arrays a Dask Array, which is computed when it is needed."""
+        if not dask.is_dask_collection(X):
+            return super().predict(X, return_std)
+        if return_std:
+            raise bad("return_std", "False for Dask's frames and arrays; see to_local()", return_std)
+        return self._lazily("predict", X, np.dtype(float), self.targets_shape_)
+
+    def _targets_of(self, y):
+        y = np.asarray(y, np.float64)
+        return self.target_standardizer_.transform(y.reshape(len(y), -1).T)
+
+    def _weights_of(self, targets, weights):
+        return weights

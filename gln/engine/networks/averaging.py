@@ -1,0 +1,20 @@
+"""Means of the weights of networks with equal halfspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def mean_weights(
+    states: Sequence[Mapping[str, np.ndarray]],  # M, equal but for weights and steps
+    counts: np.ndarray,  # (M,), what each state counts
+) -> dict[str, np.ndarray]:
+    """The state with the mean weights, after the most steps."""
+    mean = {**states[0], "step": np.max([state["step"] for state in states])}
+    for name in [name for name in mean if name.startswith("weights")]:
+        mean[name] = np.empty(mean[name].shape, np.float32)
+        for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
+            rows[:] = np.average([state[name][neuron] for state in states], axis=0, weights=counts)
+    return mean

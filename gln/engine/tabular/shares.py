@@ -1,0 +1,260 @@
+"""Learn a long table in shares: copies of its networks learn different rows side by side, and are averaged in rounds.
+
+A sample of the table has determined the rest of the model and learned first; see `gln.dask`. Each neuron solves a
+convex problem over halfspaces that do not move, so the mean of the copies' weights is at most as bad as they are on
+average. Source: R. McDonald et al., Distributed Training Strategies for the Structured Perceptron, NAACL 2010.
+
+What the levels of categories and the cells of bins predict is counted in all rows, in two halves: what a network learns
+of a row was counted in the other half, so that no target leaks into its own row.
+
+Shapes: n rows, F features, D columns, E bin means, M networks, C heads, T targets.
+"""
+# ruff: noqa: N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.engine.base_models.bin_means import AT_ONCE, MAX_VALUE
+from gln.engine.batches import SampleBatch, chunks, steps_of
+from gln.engine.ensemble.ensemble import EXPANDED, Ensemble
+from gln.engine.model.targets import Labels
+from gln.engine.networks.averaging import mean_weights
+from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.tabular.folds import FOLDS, left_out_folds
+from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, one_hot
+from gln.engine.tabular.model import TableModel
+from gln.engine.tabular.training import (
+    EXPANDED_RATE,
+    Job,
+    OutOfFold,
+    Trained,
+    Training,
+    cross_fitted,
+    jobs_of,
+    out_of_fold,
+    outputs_of,
+    targets_of_heads,
+)
+from gln.rates import LAST_RATE, RATES
+
+ROUNDS = 4  # averages in a pass
+AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
+Weights = list[dict[str, np.ndarray]]  # of networks
+Averaged = tuple[int, Weights]  # and the number of rows that they stand for
+
+
+class Share(NamedTuple):
+    """Rows of a table."""
+
+    X: np.ndarray  # (n, F), with codes for categories
+    targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
+    weights: np.ndarray  # (n,), how long a step each row makes, or how many
+    folds: np.ndarray  # (n,)
+    groups: np.ndarray  # (n,)
+    number: int = 0  # among the shares
+
+
+def folds_of(keys: np.ndarray) -> np.ndarray:
+    """The fold of each row, by a hash of it, or of its group."""
+    return (keys % FOLDS).astype(int)
+
+
+def halves_of(folds: np.ndarray) -> np.ndarray:
+    return folds * 2 // FOLDS
+
+
+class Counts(NamedTuple):
+    """What the rows of half a table say of levels and cells; see `BinMeans.sums`."""
+
+    encoding: TargetEncoding | None
+    cells: np.ndarray | None  # (cells, 1 + C)
+
+    def merge(self, other: Counts) -> Counts:
+        encoding, cells = self
+        if encoding is not None and other.encoding is not None:
+            encoding = encoding.merge(other.encoding)
+        return Counts(encoding, None if cells is None else cells + other.cells)
+
+
+class Common(NamedTuple):
+    """What all copies have in common."""
+
+    model: TableModel
+    featurizers: list[TableFeaturizer]  # for the rows of each half, with counts of the other
+    left_out: int  # how many folds networks leave out
+    rate: Any  # the first one of means in the sample, a number; None if it was given
+    factor: float  # of the first rates
+    training: Training
+
+    def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:  # (n,) -> (n, D), (n, E)
+        """Standardised columns and means of bins of some rows, as counted in the other half."""
+        X, halves, of_halves = share.X[rows], halves_of(share.folds[rows]), []
+        for half, featurizer in enumerate(self.featurizers):
+            features = X[halves == half].T
+            bin_means = [] if featurizer.bin_means is None else [featurizer.bin_means.transform(features).T]
+            of_halves.append([featurizer.standardised(SampleBatch.of(features)).T, *bin_means])
+        order = np.argsort(np.argsort(halves, kind="stable"))
+        columns, *bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_halves, strict=True))
+        return columns, bin_means[0] if bin_means else None
+
+
+class Cluster(NamedTuple):
+    """Where shares are learned: functions of a client of Dask, or calls in this process."""
+
+    submit: Callable[..., Any] = lambda function, *args: function(*args)
+    scatter: Callable[[Any], Any] = lambda value: value
+    gather: Callable[[Any], Any] = lambda value: value
+    threads: int = 1
+
+
+def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Iterator[Common]:
+    """Let a model's networks learn shares, which may be futures of the cluster; yields what they are after each pass,
+    without new weights for what they predict together."""
+    sent, model = cluster.scatter(start.model), copy.copy(start.model)
+    counts = [cluster.submit(counted, sent, share) for share in shares]
+    halves = cluster.gather(in_tree(cluster, merged, counts))
+    featurizers = [with_counts(model, halves[1 - half]) for half in (0, 1)]
+    model.featurizer = with_counts(model, functools.reduce(Counts.merge, halves))
+    start = start._replace(model=model, featurizers=featurizers)
+    common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(learning(model))))
+    for number in range(start.training.passes * ROUNDS):
+        learned = [cluster.submit(learn_share, common, mean, share, number) for share in shares]
+        mean = in_tree(cluster, mean_of, learned)
+        if (number + 1) % ROUNDS == 0:
+            set_weights(learning(model), cluster.gather(mean)[1])
+            yield start
+
+
+def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list[Any]) -> Any:
+    """A function of several values, such as a mean, by a few of them at a time, in their order."""
+    while len(values) > 1:
+        values = [cluster.submit(function, values[i : i + AT_A_TIME]) for i in range(0, len(values), AT_A_TIME)]
+    return values[0]
+
+
+# ---- Counting --------------------------------------------------------------------------------------------------------
+
+
+def counted(model: TableModel, share: Share) -> list[Counts]:
+    """What the rows of each half of a share say."""
+    return [_counts(model, share, np.flatnonzero(halves_of(share.folds) == half)) for half in (0, 1)]
+
+
+def _counts(model: TableModel, share: Share, rows: np.ndarray) -> Counts:  # (n,)
+    featurizer, X, weights = model.featurizer, share.X[rows], share.weights[rows]
+    encoding, bin_means = featurizer.encoding, getattr(featurizer, "bin_means", None)
+    targets, cells = share.targets.take(rows, axis=-1), None
+    if encoding is not None:
+        nothing = {feature: np.zeros_like(table) for feature, table in encoding.counts.items()}
+        encoding = dataclasses.replace(encoding, totals=np.zeros_like(encoding.totals), counts=nothing)
+        levels = model.targets.standardizer.transform(targets) if isinstance(model.targets, Labels) else targets
+        for chunk in chunks(len(rows), AT_ONCE):
+            encoding.learn(X[chunk].T, levels[..., chunk], weights[chunk])
+    if bin_means is not None:
+        heads = one_hot(targets, max(2, bin_means.values.shape[1])) if targets.ndim == 1 else targets
+        cells = bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights)
+    return Counts(encoding, cells)
+
+
+def merged(parts: list[list[Counts]]) -> list[Counts]:
+    return [functools.reduce(Counts.merge, of_half) for of_half in zip(*parts, strict=True)]
+
+
+def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:
+    featurizer = model.featurizer
+    assert isinstance(featurizer, TableFeaturizer)
+    bin_means = featurizer.bin_means
+    if bin_means is not None and counts.cells is not None:
+        bin_means = bin_means.recounted(counts.cells, model.means.config.logits)
+    return dataclasses.replace(featurizer, encoding=counts.encoding, bin_means=bin_means)
+
+
+# ---- Learning --------------------------------------------------------------------------------------------------------
+
+
+def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Averaged:
+    """Let networks that begin with the mean of the last round learn a share's part of a round."""
+    ensembles, batch_size = copy.deepcopy(learning(common.model)), common.training.batch_size
+    set_weights(ensembles, mean[1])
+    (passed, part), count = divmod(number, ROUNDS), len(share.folds)
+    order, (first, end) = np.arange(count), (count * place // ROUNDS for place in (part, part + 1))
+    if common.training.shuffle:
+        order = np.random.default_rng([share.number, passed]).permutation(count)
+    left_out = [left_out_folds(ensemble, common.left_out)[:, None] for ensemble in ensembles]
+    for chunk in chunks(end - first, batch_size):
+        place = first + np.arange(chunk.start, chunk.stop)
+        rows, learned = order[place], (passed * count + place) / (common.training.passes * count)
+        read = common.model.featurizer.from_columns(*common.arrays(share, rows))
+        targets, steps = share.targets.take(rows, axis=-1), share.weights[rows].astype(np.float32)
+        for ensemble, folds in zip(ensembles, left_out, strict=True):
+            rates = np.where(share.folds[rows] == folds, 0, _rates(ensemble, common, learned)) * steps_of(steps)[1]
+            of_ensemble = targets if ensemble.target is None else targets[ensemble.target]
+            of_heads = targets_of_heads(ensemble.networks[0], of_ensemble)
+            ensemble.run(read, of_heads, rates.astype(np.float32), batch_size, None if (steps == 1).all() else steps)
+    return end - first, weights_of(ensembles)
+
+
+def learning(model: TableModel) -> list[Ensemble]:
+    """The ensembles that learn shares; variances learn at last, from what the means left out."""
+    return [model.means, *model.quantiles]
+
+
+def _rates(ensemble: Ensemble, common: Common, learned: np.ndarray) -> np.ndarray:  # (B,) -> (M, B)
+    """The rates of networks that have learned so much of all passes, from 0 to 1."""
+    rates, first = RATES[ensemble.config.loss].table, common.rate
+    if not ensemble.networks[0].has_default_rate or first is None:
+        return np.stack([network.rates(len(learned)) for network in ensemble.networks])
+    first = common.factor * (rates[0] if len(rates) == 1 else first)
+    factors = np.array([EXPANDED_RATE if member.role == EXPANDED else 1 for member in ensemble.members])
+    return first * factors[:, None] * (1 - learned) + LAST_RATE * learned
+
+
+def weights_of(ensembles: Sequence[Ensemble]) -> Weights:
+    networks = [network for ensemble in ensembles for network in ensemble.networks]
+    kept = [network.get_state() for network in networks]
+    return [{name: array for name, array in state.items() if not name.startswith("hyperplane")} for state in kept]
+
+
+def set_weights(ensembles: Sequence[Ensemble], weights: Weights) -> None:
+    networks = [network for ensemble in ensembles for network in ensemble.networks]
+    for network, changed in zip(networks, weights, strict=True):
+        network.set_state({**network.get_state(copy=False), **changed})
+
+
+def mean_of(copies: list[Averaged]) -> Averaged:
+    """The number of all rows, and the mean of copies, each by the number of its rows."""
+    counts = np.array([count for count, _ in copies], float)
+    of_networks = zip(*(weights for _, weights in copies), strict=True)
+    return int(counts.sum()), [mean_weights(states, counts) for states in of_networks]
+
+
+# ---- Rows that networks left out -------------------------------------------------------------------------------------
+
+
+class HeldOut(NamedTuple):
+    """Rows of a table beside the shares, of which each network left out some."""
+
+    jobs: list[Job]
+    inputs: TableInputs
+    found: OutOfFold
+    estimates: np.ndarray  # (C, n), see `cross_fitted`
+
+    @classmethod
+    def of(cls, common: Common, ensemble: Ensemble, rows: Share) -> HeldOut:
+        """What an ensemble predicts of rows, with new weights for its networks."""
+        everything, model = np.arange(len(rows.folds)), common.model
+        arrays = common.arrays(rows, everything)
+        inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, model.featurizer, are_standardised=True)
+        jobs = jobs_of(ensemble, rows.targets, rows.folds, common.left_out, len(everything))
+        outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
+        found = out_of_fold(ensemble, jobs, outputs, inputs)
+        ensemble.combination = found.combination
+        estimates = cross_fitted(ensemble, Trained(jobs, common.rate, [outputs]), found, inputs)
+        return cls(jobs, inputs, found, estimates)
