@@ -458,9 +458,10 @@ TABLES = {
     "scaling": Table(
         "scaling",
         (
-            Column("1 worker, s", "1 worker", 2),
-            Column("2 workers, s", "2 workers", 2),
-            Column("times as fast", "times as fast", 2),
+            Column("s on two cores", "GLN, s on two", 2),
+            Column("times as fast as on one", "GLN, times as fast", 2),
+            Column("LightGBM, s on two cores", "LightGBM, s on two", 2),
+            Column("times as fast as on one", "LightGBM, times as fast", 2),
         ),
     ),
     "lines": Table(

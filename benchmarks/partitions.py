@@ -1,35 +1,39 @@
-"""Predict a table larger than memory: a Dask DataFrame, partition by partition, on two workers.
+"""A table of Dask, learned and predicted by partition: `gln.dask` and LightGBM on two workers, and a local fit.
 
-`python -m benchmarks.partitions` generates 10,000,000 rows of ten features in partitions of 100,000, each when it is
-needed, predicts a class for each row on two workers with one thread and a memory limit of 2 GiB each, and prints the
-seconds and a worker's peak memory. `--rows` sets another number.
+`OMP_NUM_THREADS=1 python -m benchmarks.partitions` makes 10,000,000 rows of 20 features, in partitions of 100,000, when
+they are needed, and prints for each table of `benchmarks.shares` log-loss on 200,000 new rows, which are predicted by
+partition, seconds of the fit by the clock, with two threads in all, and peak memory of a worker in GiB, or of the
+process of the local fit. `--rows` sets another number, `--models` selects some.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
+import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 from distributed import Client, LocalCluster
-from sklearn.datasets import make_classification
+from sklearn.metrics import log_loss
 
-from benchmarks.report import command_line, machine
-from gln.sklearn import GLNClassifier
+import gln.dask
+import gln.sklearn
+from benchmarks.report import command_line, machine, show
+from benchmarks.shares import CLUSTERS, rows
 
-PARTITION = 100_000
-
-
-def table(seed: int, rows: int = PARTITION) -> pd.DataFrame:
-    """A partition: ten features."""
-    return pd.DataFrame(np.random.default_rng(seed).normal(size=(rows, 10)), columns=[f"x{i}" for i in range(10)])
+PARTITION, NEW = 100_000, 2  # rows, and partitions to predict
+MODELS = ("gln.dask", "LightGBM's Dask", "gln.sklearn")
 
 
-def probabilities(part: pd.DataFrame, model: GLNClassifier) -> pd.Series:
-    """Probability of class 1 for each row of a partition."""
-    return pd.Series(model.predict_proba(part)[:, 1], part.index, name="p")
+def partition(seed: int, kind: str) -> pd.DataFrame:
+    features, classes = rows(kind, seed, PARTITION)
+    return pd.DataFrame(features, columns=[f"x{i}" for i in range(20)]).assign(y=classes)
 
 
 def most_memory() -> float:
@@ -37,21 +41,60 @@ def most_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def over_dask(name: str, kind: str, count: int) -> dict[str, float]:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two, Client(two) as client:
+        table, new = (dd.from_map(partition, range(*ends), kind=kind) for ends in ((count,), (count, count + NEW)))
+        if name == "gln.dask":
+            model: Any = gln.dask.GLNClassifier(random_state=0)
+            warm = gln.dask.GLNClassifier(random_state=0)
+            warm.fit(*(table.partitions[:3][columns] for columns in (new.columns[:-1].tolist(), "y")))  # compiles
+        else:
+            from lightgbm import DaskLGBMClassifier
+
+            model = DaskLGBMClassifier(random_state=0, verbose=-1)
+        start = time.perf_counter()
+        x, y = table.drop(columns="y"), table["y"]
+        if name != "gln.dask":  # which needs both on the same worker
+            x, y = client.persist([x, y])
+        model.fit(x, y)
+        seconds, memory = time.perf_counter() - start, max(client.run(most_memory).values())
+        p = np.asarray(da.compute(model.predict_proba(new.drop(columns="y")))[0])
+        return {"log-loss": log_loss(new["y"].compute(), p), "seconds": seconds, "GiB": memory}
+
+
+def local(kind: str, count: int) -> dict[str, float]:
+    """In a process of its own, with threads on two cores."""
+    parts = [rows(kind, seed, PARTITION) for seed in range(count)]
+    x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    del parts
+    gln.sklearn.GLNClassifier(random_state=0).fit(x[:PARTITION], y[:PARTITION])  # compiles
+    start = time.perf_counter()
+    model = gln.sklearn.GLNClassifier(random_state=0, n_jobs=2).fit(x, y)
+    seconds, new = time.perf_counter() - start, [rows(kind, seed, PARTITION) for seed in range(count, count + NEW)]
+    loss = float(np.mean([log_loss(classes, model.predict_proba(features)) for features, classes in new]))
+    return {"log-loss": loss, "seconds": seconds, "GiB": most_memory()}
+
+
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="rows of the table")
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS, metavar="NAME", help="some models")
+    parser.add_argument(
+        "--tables", nargs="*", choices=CLUSTERS, default=[*CLUSTERS], metavar="NAME", help="some tables"
+    )
     options = parser.parse_args()
-    rows = 200_000 if options.quick else options.rows
-    x, y = make_classification(2000, 10, n_informative=5, random_state=0)
-    model = GLNClassifier(random_state=0).fit(pd.DataFrame(x, columns=table(0, 1).columns), y)
-    frame = dd.from_map(table, range(rows // PARTITION))
-    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="2GiB") as cluster, Client(cluster) as client:
-        start = time.perf_counter()
-        p = frame.map_partitions(probabilities, client.scatter(model), meta=("p", float))
-        positives = int((p > 0.5).sum().compute())
-        seconds, memory = time.perf_counter() - start, client.run(most_memory).values()
+    count = 3 if options.quick else options.rows // PARTITION
+    warnings.filterwarnings("ignore")
     print(machine())
-    print(f"{rows:,} rows in {seconds:.0f} s, {positives:,} positive; peak memory of a worker {max(memory):.2f} GiB")
+    for kind in options.tables:
+        found = {}
+        for name in options.models:
+            if name == "gln.sklearn":
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                    found[name] = pool.submit(local, kind, count).result()
+            else:
+                found[name] = over_dask(name, kind, count)
+        show(f"{count * PARTITION:,} rows: {kind}", pd.DataFrame(found).T, 4, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

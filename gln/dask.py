@@ -228,16 +228,14 @@ class OnDask(Estimator):
         self._learn_shares(cluster, shares, start, self._share(held, scale))
 
     def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
-        scores = []
-        for common in learn_shares(cluster, shares, start):
-            of_means, *_ = [HeldOut.of(common, ensemble, held) for ensemble in learning(common.model)]
-            scores.append(of_means.found.score)
+        common = learn_shares(cluster, shares, start)
+        of_means, *_ = [HeldOut.of(common, ensemble, held) for ensemble in learning(common.model)]
         model, (jobs, inputs, found, estimates) = common.model, of_means
         if model.variances is not None:
             training = start.training._replace(passes=passes_over(len(found.rows), 3))
             fit_variances(model, found, held.targets, inputs, start.left_out, training)
         self._forget_left_out()
-        self.learner_, self.n_iter_, self.validation_scores_ = model, len(scores), np.array(scores)
+        self.learner_, self.n_iter_, self.validation_scores_ = model, start.training.passes, np.array([found.score])
         weights = representing(held.targets, held.weights, found.rows)
         predicted = LINKS[model.means.link].inverse(estimates)
         self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
@@ -302,9 +300,9 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
 
     Up to 200,000 rows are learned by the client, as in `gln.sklearn`. Of a longer table, a random sample of 50,000 rows
     determines the columns, halfspaces, bins and the learning rate, and is learned first. The levels of categories and
-    the cells of bins are counted in all rows. Then copies of the networks learn shares of the table side by side; in
-    each pass their weights are averaged four times. 40,000 rows, each predicted by networks that left it out, determine
-    how networks are combined, and `oob_score_`.
+    the cells of bins are counted in all rows. Then copies of the networks learn shares of the table side by side. Their
+    weights are averaged after each pass, and at least four times. 40,000 rows, each predicted by networks that left it
+    out, determine how networks are combined, and `oob_score_`.
 
     The result does not depend on partitions. A share is about as many rows in a row; a worker keeps it in memory.
 
@@ -325,8 +323,10 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
     ----------
     client_ : distributed.Client
         The current client.
-    n_iter_, validation_scores_, oob_score_
-        Passes over the table, and scores of the 40,000 rows; see `gln.sklearn`.
+    n_iter_ : int
+        Passes over the table.
+    oob_score_, validation_scores_
+        Scores of the 40,000 rows after the last pass; see `gln.sklearn`.
     """
 
     _local, _of_classes = gln.sklearn.GLNClassifier, True

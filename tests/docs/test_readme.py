@@ -70,12 +70,12 @@ def test_shell_blocks():
 
 
 LONG = {
-    "averaging": 1,
     "backends": 5,
     "bandits": 5,
+    "cores": 3,
     "forgetting": 2,
     "gallery": 0,
-    "long_tables": 3,
+    "long_tables": 1,
     "novelty": 2,
     "regression": 3,
     "saving": 3,

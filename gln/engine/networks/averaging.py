@@ -16,5 +16,8 @@ def mean_weights(
     for name in [name for name in mean if name.startswith("weights")]:
         mean[name] = np.empty(mean[name].shape, np.float32)
         for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
-            rows[:] = np.average([state[name][neuron] for state in states], axis=0, weights=counts)
+            total = np.zeros(rows.shape)
+            for share, state in zip(counts / counts.sum(), states, strict=True):
+                total += share * state[name][neuron].astype(np.float64)
+            rows[:] = total
     return mean

@@ -16,7 +16,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ from gln.engine.tabular.training import (
 )
 from gln.rates import LAST_RATE, RATES
 
-ROUNDS = 4  # averages in a pass
+ROUNDS = 4  # averages in all, or one for each pass
 AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
 Weights = list[dict[str, np.ndarray]]  # of networks
 Averaged = tuple[int, Weights]  # and the number of rows that they stand for
@@ -93,6 +94,11 @@ class Common(NamedTuple):
     factor: float  # of the first rates
     training: Training
 
+    @property
+    def rounds(self) -> int:
+        """How often networks are averaged in a pass."""
+        return math.ceil(ROUNDS / self.training.passes)
+
     def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:  # (n,) -> (n, D), (n, E)
         """Standardised columns and means of bins of some rows, as counted in the other half."""
         X, halves, of_halves = share.X[rows], halves_of(share.folds[rows]), []
@@ -114,9 +120,9 @@ class Cluster(NamedTuple):
     threads: int = 1
 
 
-def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Iterator[Common]:
-    """Let a model's networks learn shares, which may be futures of the cluster; yields what they are after each pass,
-    without new weights for what they predict together."""
+def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Common:
+    """Let a model's networks learn shares, which may be futures of the cluster. Returns what they have become, without
+    new weights for how they are combined."""
     sent, model = cluster.scatter(start.model), copy.copy(start.model)
     counts = [cluster.submit(counted, sent, share) for share in shares]
     halves = cluster.gather(in_tree(cluster, merged, counts))
@@ -124,12 +130,12 @@ def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Iter
     model.featurizer = with_counts(model, functools.reduce(Counts.merge, halves))
     start = start._replace(model=model, featurizers=featurizers)
     common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(learning(model))))
-    for number in range(start.training.passes * ROUNDS):
+    for number in range(start.training.passes * start.rounds):
         learned = [cluster.submit(learn_share, common, mean, share, number) for share in shares]
         mean = in_tree(cluster, mean_of, learned)
-        if (number + 1) % ROUNDS == 0:
-            set_weights(learning(model), cluster.gather(mean)[1])
-            yield start
+    _, weights = cluster.gather(mean)
+    set_weights(learning(model), weights)
+    return start
 
 
 def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list[Any]) -> Any:
@@ -183,8 +189,8 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
     """Let networks that begin with the mean of the last round learn a share's part of a round."""
     ensembles, batch_size = copy.deepcopy(learning(common.model)), common.training.batch_size
     set_weights(ensembles, mean[1])
-    (passed, part), count = divmod(number, ROUNDS), len(share.folds)
-    order, (first, end) = np.arange(count), (count * place // ROUNDS for place in (part, part + 1))
+    (passed, part), count = divmod(number, common.rounds), len(share.folds)
+    order, (first, end) = np.arange(count), (count * place // common.rounds for place in (part, part + 1))
     if common.training.shuffle:
         order = np.random.default_rng([share.number, passed]).permutation(count)
     left_out = [left_out_folds(ensemble, common.left_out)[:, None] for ensemble in ensembles]
