@@ -80,7 +80,7 @@ def main() -> None:
     settings["20,000 rows, 26 classes"] = models, *table(20_000 // factor, 26)
     settings["20,000 rows, three quantiles"] = of_quantiles, *make_friedman1(20_000 // factor, 20, random_state=0)
     print(machine())
-    found = {name: on_two_cores(*setting, repeats=repeats) for name, setting in settings.items()}
+    found = {name: on_two_cores(fits, x, y, repeats) for name, (fits, x, y) in settings.items()}
     show("Fits on one core and on two", pd.DataFrame(found).T, 2, file=options.csv, columns="measure")
     chosen = ["breast_cancer"] if options.quick else [*TABLES, *HELD_OUT]
     loaded = [(TABLES | HELD_OUT)[name]() for name in chosen]
