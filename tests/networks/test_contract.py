@@ -953,21 +953,30 @@ def test_usual_inputs_cause_no_warning(digits):
         other.predict(np.full(5, 255.0), np.zeros(5))
 
 
-@pytest.mark.parametrize("name", ["contexts", "predict_arrays", "predict_sample", "prepare", "rates"])
-def test_what_a_subclass_overrides_is_honoured_or_refused(backend, name):
-    if name == "contexts" and backend is gln_numpy:
-        all_in_row_3 = type("Own", (backend.GLN,), {name: lambda self, context: np.full((context.shape[1], 5), 3)})
-        model = all_in_row_3([3, 2], 5, 4, seed=1)
-        before = model.get_state()
-        model.predict(*small_batch())
-        changed = [(model.get_state()[f"weights.{i}"] != before[f"weights.{i}"]).any(axis=(0, 2, 3)) for i in (1, 2)]
-        assert np.flatnonzero(changed[0]).tolist() == np.flatnonzero(changed[1]).tolist() == [3]
-        with pytest.raises(ValueError, match="a Own, which overrides contexts"):
-            model.save("never.gln")
-    else:
-        place = f"^Own: {name} of {backend.__name__} cannot be overridden, .*; change a copy of this file"
-        with pytest.raises(TypeError, match=place):
-            type("Own", (backend.GLN,), {name: lambda *arguments: None})
+def test_what_a_subclass_overrides_is_honoured(backend):
+    doubled = {"prepare": lambda self, *given: (2 * np.float32(given[0]), *backend.GLN.prepare(self, *given)[1:])}
+    own, (inputs, context, targets) = type("Own", (backend.GLN,), doubled), small_batch()
+    model, plain = own([3, 2], 5, 4, seed=1), small(backend)
+    given = to_numpy(model.predict(inputs, context, targets)), to_numpy(plain.predict(2 * inputs, context, targets))
+    np.testing.assert_array_equal(*given)
+    assert_same_state(model, plain)
+    with pytest.raises(ValueError, match="a Own, which overrides prepare"):
+        model.save("never.gln")
+    still = type("Still", (backend.GLN,), {"rates": lambda self, count: np.zeros(count, np.float32)})
+    model = still([3, 2], 5, 4, seed=1)
+    model.predict_online(inputs, context, targets)
+    assert_same_state(model.get_state() | {"step": 0}, small(backend).get_state())
+
+
+def test_a_subclass_of_numpys_may_have_another_gate():
+    all_in_row_3 = {"contexts": lambda self, context: np.full((context.shape[1], 5), 3)}
+    model = type("Own", (gln_numpy.GLN,), all_in_row_3)([3, 2], 5, 4, seed=1)
+    before = model.get_state()
+    model.predict(*small_batch())
+    changed = [(model.get_state()[f"weights.{i}"] != before[f"weights.{i}"]).any(axis=(0, 2, 3)) for i in (1, 2)]
+    assert np.flatnonzero(changed[0]).tolist() == np.flatnonzero(changed[1]).tolist() == [3]
+    with pytest.raises(ValueError, match="a Own, which overrides contexts"):
+        model.save("never.gln")
 
 
 def test_a_subclass_may_add_methods(backend):
