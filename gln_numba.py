@@ -370,11 +370,6 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
     return above
 
 
-def may_share() -> bool:
-    """Whether threads share large layers; those of a pool have enough to do."""
-    return settings.NUMBA_NUM_THREADS > 1 and threading.current_thread() is threading.main_thread()
-
-
 @functools.cache
 def workers(process: int) -> ThreadPoolExecutor:  # a fork has none of the threads that its parent has
     return ThreadPoolExecutor(os.cpu_count())
@@ -824,18 +819,14 @@ class GLN(BaseGLN):
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
         vars(self).pop("of_sample", None)
-        self._sparse_planes = self._planes_of_seen()
-
-    def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
-        """The index of each value of side information among those that halfspaces see, -1 for others, (D,), and planes
-        that read only these."""
-        hyperplanes, seen, coefficients, hyperplane_bias = self._planes
+        # For sparse side information: the place of each value among those that halfspaces see, -1 for others, (D,), and
+        # halfspaces that read only these. The padding of `seen` has coefficients of 0, so its places do not matter.
+        hyperplanes, seen, *others = self._planes
         some = np.flatnonzero((hyperplanes != 0).any(axis=(0, 1)))
         places = np.full(hyperplanes.shape[2], -1)
         places[some] = np.arange(len(some))
         hyperplanes = hyperplanes if len(some) == len(places) else np.ascontiguousarray(hyperplanes[..., some])
-        # The padding of `seen` has coefficients of 0, so its indices do not matter.
-        return places, hyperplanes, places[seen].clip(0), coefficients, hyperplane_bias
+        self._sparse_planes = places, hyperplanes, places[seen].clip(0), *others
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
@@ -898,11 +889,11 @@ class GLN(BaseGLN):
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             some = slice(start, start + size)
-            if is_sparse(base) or is_sparse(context):
-                p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
-            else:
-                block = (plain(each[..., some]) for each in (context, targets, rates))
-                p[:, some] = self._block(network, self._planes, plain(base.T[some]).T, *block)
+            planes, seen = self._side_information(context[:, some])
+            block = map(plain, (seen, targets[:, some], rates[some]))
+            p[:, some] = (self._sparse_block if is_sparse(base) else self._block)(
+                network, planes, base[:, some], *block
+            )
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -927,12 +918,8 @@ class GLN(BaseGLN):
             one.step += learns
         return np.concatenate(p)
 
-    def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
-        """`_block` for sparse inputs or side information."""
-        planes, context = self._side_information(context)
-        context, targets, rates = map(plain, (context, targets, rates))
-        if not is_sparse(base):
-            return self._block(network, planes, plain(base.T).T, context, targets, rates)
+    def _sparse_block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
+        """`_block` for sparse inputs."""
         n, size, samples = self.layer_sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
         contexts = gate_block(*planes, context, np.ascontiguousarray(context.T))
         first = network._replace(weights=self._weights[:size])
@@ -941,8 +928,10 @@ class GLN(BaseGLN):
         return outputs(above, learn_block(above, z, contexts[n:], targets, rates))
 
     def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
-        count = base.shape[1]
-        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or not may_share():
+        base, count = plain(base.T).T, base.shape[1]
+        # Threads share large layers, but those of a pool have enough to do.
+        alone = settings.NUMBA_NUM_THREADS == 1 or threading.current_thread() is not threading.main_thread()
+        if alone or count * _products(planes, self._weights, network) < SHARED_PRODUCTS:
             inputs = np.array([len(base)])  # one compiled call, because calls take long
             return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
