@@ -91,7 +91,7 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
 
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
-    """`predict`, then update with targets (C, B), within ±`config.bound`, and rates (B,): parameters, predictions."""
+    """`predict`, then update by targets (C, B) in ±`config.bound` and rates (B,) or (): parameters, predictions."""
     return _learned(config, None, params, count, *_checked(config, params, base, context, targets, rates))
 
 
@@ -103,7 +103,10 @@ def learn_online(config: Config, params: Params, base, context, targets, rates, 
 
 def _checked(config, params, *arrays) -> list[Array]:
     """Base logits, side information and, if given, targets and rates, as float32."""
-    heads, d = params.weights[0].shape[1:]
+    weights = params.weights[0]
+    if isinstance(weights, Array) and not isinstance(weights, jax.core.Tracer) and weights.is_deleted():
+        raise _bad("params", "arrays that exist", "deleted ones, as after the GLN that held them has learned")
+    heads, d = weights.shape[1:]
     shapes = {"base": [d - config.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
     batches: list[tuple] = [(None,), ()]
     for (name, shape), known in zip(shapes.items(), arrays, strict=False):
@@ -111,9 +114,10 @@ def _checked(config, params, *arrays) -> list[Array]:
             known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
         given = name, known, *((*shape, *batch) for batch in batches)
         found = GLN.check_array(*given, unknown=name == "targets" and heads > 1)
-        batches = [found.shape[len(shape) :]]
-    _number("samples of base", math.prod(batches[0]), int, "[1, inf)")
-    return [jnp.asarray(array, jnp.float32) for array in arrays]
+        batches = [found.shape[len(shape) :], ()] if name == "targets" else [found.shape[len(shape) :]]
+    base, *others = (jnp.asarray(array, jnp.float32) for array in arrays)
+    _number("samples of base", math.prod(base.shape[1:]), int, "[1, inf)")
+    return [base, *others[:2], *(jnp.broadcast_to(rates, base.shape[1:]) for rates in others[2:])]
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -234,7 +234,6 @@ BAD_SHAPES = {
     "targets without heads": ("targets", (BASE, BASE, TARGETS[0], RATES)),
     "targets of one head": ("targets", (BASE, BASE, TARGETS[:1], RATES)),
     "targets of one sample": ("targets", (BASE, BASE, TARGETS[:, :1], RATES)),
-    "one rate": ("rates", (BASE, BASE, TARGETS, RATES[0])),
     "rates of fewer samples": ("rates", (BASE, BASE, TARGETS, RATES[1:])),
     "rates with heads": ("rates", (BASE, BASE, TARGETS, RATES[None])),
 }
@@ -267,6 +266,27 @@ def test_bad_values(config, params, place, value, kind):
         return
     with pytest.raises(ValueError, match=rf"^{name}: expected numbers .*, got "):
         gln_jax.learn(config, params, *map(kind, arrays))
+
+
+def test_a_batch_may_have_one_rate(config, params):
+    base, targets = np.random.default_rng(0).random((196, 5)), TARGETS + 0.5
+    expected, p = gln_jax.learn(config, params, base, base, targets, 2 * RATES)
+
+    def step(params, rate):
+        return gln_jax.learn(config, params, base, base, targets, rate)
+
+    learned, seen = jax.lax.scan(step, params, jnp.array([2.0]))
+    np.testing.assert_allclose(seen[0], p, atol=1e-6)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), learned, expected)
+
+
+def test_parameters_that_a_network_has_replaced_are_named(stream):
+    images, labels = stream
+    model = gln_jax.GLN([2], 196, 196, num_classes=10, seed=0)
+    before = model.params
+    model.predict(images[:, :4], images[:, :4], labels[:4])
+    with pytest.raises(ValueError, match=r"^params: expected arrays that exist, got deleted ones, as after the GLN "):
+        gln_jax.predict(model.config, before, images[:, :4], images[:, :4])
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, None])
