@@ -71,7 +71,7 @@ def test_shell_blocks():
 
 LONG = {
     "averaging": 1,
-    "backends": 5,
+    "backends": 6,
     "bandits": 5,
     "forgetting": 2,
     "gallery": 0,
