@@ -37,23 +37,15 @@ class GLNLayer(keras.layers.Layer):
     raise ValueError. Without `context_inputs` the inputs are also the side information.
     """
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] | GLN,
-        input_size: int | None = None,
-        context_size: int | None = None,
-        *,
-        name: str | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, name: str | None = None, **options: Any) -> None:
         """The arguments are those of `GLN`, or a GLN alone; and `trainable`, which Keras restores.
 
         Raises:
             ValueError: an argument outside its range.
         """
         super().__init__(name=name, trainable=options.pop("trainable", True), dtype="float32")
-        if not isinstance(layer_sizes, GLN) or options:
-            layer_sizes = GLN(layer_sizes, input_size, context_size, **options)
+        if not isinstance(layer_sizes, GLN) or sizes or options:
+            layer_sizes = GLN(layer_sizes, *sizes, **options)
         self.gln = layer_sizes
         self.supports_jit = False  # learning in `fit` leaves the graph
         for place, variable in enumerate(self.gln.variables):

@@ -24,17 +24,11 @@ class GLNLayer(nn.Module):
     online, by a call of `learn` in the loop. Without `context_inputs` the inputs are also the side information.
     """
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] | GLN,
-        input_size: int | None = None,
-        context_size: int | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, **options: Any) -> None:
         """The arguments are those of `GLN`, or a GLN alone. Raises ValueError for an argument outside its range."""
         super().__init__()
-        if not isinstance(layer_sizes, GLN) or options:
-            layer_sizes = GLN(layer_sizes, input_size, context_size, **options)
+        if not isinstance(layer_sizes, GLN) or sizes or options:
+            layer_sizes = GLN(layer_sizes, *sizes, **options)
         self.gln = layer_sizes
 
     def forward(self, inputs: Any, context_inputs: Any = None) -> torch.Tensor:

@@ -127,31 +127,6 @@ def test_a_compiled_step_learns_like_a_plain_one(layer):
         np.testing.assert_allclose(array, other.gln.get_state()[name], atol=1e-6)
 
 
-def test_side_information_alone_passes_no_gradient(layer):
-    context = rows(30, 2).requires_grad_()
-    assert not layer(rows(30), context).requires_grad
-
-
-def test_a_layer_below_learns_what_the_network_needs():
-    """Four random projections of 20 values lose the informative ones; gradients find them as the GLN learns online."""
-    x = rows(1500)
-    labels = (x[:, 0] + x[:, 1] > 0).float()
-    right = {}
-    for rate in (0.0, 0.01):
-        torch.manual_seed(0)
-        below, layer = nn.Linear(20, 4), GLNLayer(gln_torch.GLN([4, 1], 4, 20, seed=0))
-        optimiser = torch.optim.Adam(below.parameters(), lr=rate)
-        for some, targets in zip(x[:1000].split(20), labels[:1000].split(20), strict=True):
-            features = below(some)
-            optimiser.zero_grad()
-            nn.functional.binary_cross_entropy(layer(features, some), targets[:, None]).backward()
-            optimiser.step()
-            layer.learn(features, targets, some)
-        right[rate] = ((layer(below(x), x)[:, 0] > 0.5) == labels)[1000:].float().mean()
-    assert right[0.0] < 0.85
-    assert right[0.01] > 0.9
-
-
 def test_shapes_in_errors_are_those_that_were_given(layer):
     x, heads = rows(30), layer.gln.num_heads
     sequences = x.view(5, 6, 20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import os
-import re
 import runpy
 import shutil
 import subprocess
@@ -14,9 +13,6 @@ import sys
 import pytest
 from backends import FRAMEWORKS, OTHERS, load_backend
 from helpers import ROOT
-
-NAMES = ["gate", "mix", "output", "residual", "update", "decaying_rate", "paper_rate", "BaseGLN", "__init__", "GLN"]
-NAMES += ["_load_hyperplanes", "_load_weights", "_dump", "_tensor", "_numpy", "contexts", "_stream"]
 
 ALONE = """
 import sys
@@ -105,9 +101,3 @@ def test_the_whole_algorithm_comes_first_in_numpy():
     of_algorithm = ["gate", "mix", "output", "residual", "update", "add_bias", "learn_rows", "pass_sample"]
     of_algorithm += ["learn_batch", "pass_block", "decaying_rate", "paper_rate"]
     assert list(functions)[: len(of_algorithm)] == of_algorithm
-
-
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_same_names_in_the_same_order(name):
-    found = re.findall(r"^(?:def|class|    def) (\w+)", source(name), re.MULTILINE)
-    assert [each for each in found if each in NAMES] == NAMES
