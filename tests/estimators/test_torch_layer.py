@@ -61,7 +61,7 @@ def test_rows_go_in_and_come_out(layer):
 def test_the_arguments_are_those_of_a_network():
     layer, x = GLNLayer([6, 1], 20, 20, seed=0, num_classes=3), rows(5)
     assert torch.equal(layer(x), GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, num_classes=3))(x))
-    with pytest.raises(ValueError, match="layer_sizes: expected a sequence"):
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
         GLNLayer(layer.gln, num_classes=3)
 
 

@@ -544,16 +544,6 @@ def test_seeds(backend):
     assert not np.array_equal(planes(None), planes(None))
 
 
-def test_no_random_state_is_touched(backend):
-    np.random.seed(0)  # noqa: NPY002 - the global state is what this test is about
-    expected = np.random.random()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    model = small(backend)
-    model.fit_hyperplanes(small_batch()[1])
-    model.predict(*small_batch())
-    assert np.random.random() == expected  # noqa: NPY002
-
-
 def discrete_samples(count: int, seed: int) -> np.ndarray:
     """Columns of a table as estimators standardise them, (9, count): a category one-hot, a rare level among them, the
     same column twice, whole numbers with many ties, one that hardly ever varies, and a constant."""

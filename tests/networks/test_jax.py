@@ -178,22 +178,6 @@ def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
 
 
 @pytest.mark.slow
-def test_vmap_of_vmap(stream, config):
-    """Two networks on two streams, predicting only and learning one batch."""
-    params = [network(gln_jax, seed).params for seed in SEEDS]
-    together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
-    arrays = [np.stack([array, array[..., ::-1]]) for array in arguments(stream)]
-    for function, given in ((gln_jax.predict, arrays[:2]), (gln_jax.learn, arrays)):
-        call = functools.partial(function, config)
-        of_streams = jax.vmap(call, in_axes=(None, *[0] * len(given)))
-        output = jax.jit(jax.vmap(of_streams, in_axes=(0, *[None] * len(given))))(together, *given)
-        for i, j in np.ndindex(2, 2):
-            expected = call(params[i], *[array[j] for array in given])
-            picked = jax.tree.map(lambda many, i=i, j=j: many[i, j], output)
-            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), picked, expected)
-
-
-@pytest.mark.slow
 def test_more_rows_than_one_integer_can_sort():
     """Rows and samples are sorted as two numbers if their product exceeds int32."""
     reference, model = (

@@ -40,6 +40,7 @@ model = GLN([8, 1], 20, 20, seed=0)
 first = np.asarray(model.predict_online(images, images, targets))
 second = np.asarray(model.predict_online(images, images, targets))
 assert np.abs(second - targets).mean() < np.abs(first - targets).mean()
+assert settings()[1:] == before[1:], "learning changes a global random state"
 fresh = GLN([8, 1], 20, 20)
 calls = [lambda: model.save("m"), lambda: GLN.load("m"), lambda: model.explain(images, images)]
 for method in (*calls, lambda: fresh.fit_hyperplanes(images)):

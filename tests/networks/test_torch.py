@@ -404,12 +404,6 @@ def test_gradients_are_those_of_the_weights_that_predicted(stream):
     assert not torch.allclose(after, expected)
 
 
-def test_one_sample_exported(stream):
-    model, inputs, context = learned(stream), stream[0][:, 0], stream[1][:, 0]
-    again = torch.export.export(model, (inputs, context)).module()
-    torch.testing.assert_close(again(-inputs, -context), model.predict(-inputs, -context), rtol=0, atol=1e-6)
-
-
 # ---- Compiled --------------------------------------------------------------------------------------------------------
 
 
