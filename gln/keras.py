@@ -71,7 +71,8 @@ class GLNLayer(keras.layers.Layer):
         check_rows(self.gln, inputs, context)
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
         p = tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.num_heads))
-        self.__dict__["_called"] = inputs, context, p  # for `GLNModel`, in the same graph
+        if training:
+            self.__dict__["_called"] = inputs, context, p  # for `GLNModel`, in the same graph
         return p
 
     def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> tf.Tensor:
