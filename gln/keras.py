@@ -111,8 +111,8 @@ class GLNLayer(keras.layers.Layer):
 class GLNModel(keras.Model):
     """A `keras.Model` whose `fit` also teaches each of its `GLNLayer`s the model's targets, after the gradient step.
 
-    A layer learns what it was called with, one sample after another. With a mapping of targets, it learns those under
-    its own name. Raises ValueError for `sample_weight`, which a GLN does not know.
+    A layer that is `trainable` learns what it was called with, one sample after another. With a mapping of targets, it
+    learns those under its own name. Raises ValueError for `sample_weight`, which a GLN does not know.
     """
 
     def train_step(self, data: Any) -> Any:
@@ -123,8 +123,9 @@ class GLNModel(keras.Model):
             warnings.filterwarnings("ignore", r".*: fit does not train a GLN|The model does not have any trainable")
             logs = super().train_step(data)
         for layer in self._flatten_layers(include_self=False):
-            if isinstance(layer, GLNLayer):
-                inputs, context, p = layer.__dict__.pop("_called")
+            called = layer.__dict__.pop("_called", None)
+            if isinstance(layer, GLNLayer) and layer.trainable and called is not None:
+                inputs, context, p = called
                 with tf.control_dependencies([p]):
                     layer.learn(inputs, y[layer.name] if isinstance(y, dict) else y, context)
         return logs

@@ -236,6 +236,9 @@ def test_a_gln_model_trains_what_is_below_by_gradients(columns):
     model.compile("adam", loss={"gated": "sparse_categorical_crossentropy"})
     before = below.get_weights()[0]
     model.fit(x, {"gated": y}, verbose=0)
+    layer.trainable = False
+    model.compile("adam", loss={"gated": "sparse_categorical_crossentropy"})
+    model.fit(x, {"gated": y}, verbose=0)
     assert int(layer.gln.step) == 300
     assert np.abs(below.get_weights()[0] - before).max() > 1e-3
 
