@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import itertools
 import math
 import operator
@@ -29,10 +30,6 @@ except ImportError as error:
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
-Rate = float | Callable[[int], float]
-MAX_FLOAT = float(np.finfo(np.float32).max)
-MOST_LOG = 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
-BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking threads pays off
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
 NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
@@ -373,11 +370,6 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
     return above
 
 
-def may_share() -> bool:
-    """Whether threads share large layers; those of a pool have enough to do."""
-    return settings.NUMBA_NUM_THREADS > 1 and threading.current_thread() is threading.main_thread()
-
-
 @functools.cache
 def workers(process: int) -> ThreadPoolExecutor:  # a fork has none of the threads that its parent has
     return ThreadPoolExecutor(os.cpu_count())
@@ -411,7 +403,10 @@ def plain(array: np.ndarray) -> np.ndarray:
     return array if array.flags.carray else array.copy()
 
 
-# ---- The same in every backend ---------------------------------------------------------------------------------------
+# ---- The same in every backend: tools/copy_shared.py copies it from gln_numpy.py -------------------------------------
+Rate = float | Callable[[int], float]
+MAX_FLOAT = float(np.finfo(np.float32).max)
+BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
@@ -442,47 +437,47 @@ LOSSES = {
 }
 
 
-def _argument(kind: type, interval: str = "", optional: bool = False, **options: Any) -> Any:
-    """A field of `Config`: a bool, or a number or numbers in an interval; None is allowed if it is `optional`."""
-    return dataclasses.field(metadata={"check": (kind, interval), "optional": optional}, **options)
+def _argument(kind: type, interval: str = "", default: Any = dataclasses.MISSING, **options: Any) -> Any:
+    """A field of `Config`: of a kind or, if that is its default, None; a number or numbers are in the interval."""
+    return dataclasses.field(default=default, metadata={"check": (kind, interval)}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
-    layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # a tuple after the check
-    input_size: int = _argument(int, "[1, 1e9]")
-    context_size: int = _argument(int, "[1, 1e9]")
-    num_classes: int = _argument(int, "[2, inf)")
-    context_map_size: int = _argument(int, "[0, 30]")  # contexts below 2^30 fit an int32
-    bias: bool = _argument(bool)
-    context_bias: float = _argument(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
-    normalize: bool = _argument(bool)
-    pred_clipping: float = _argument(float, "(0, 0.5)")
-    weight_clipping: float = _argument(float, "(0, 1e30]")  # so that sums of products stay finite in float32
-    seed: int | None = _argument(int, "[0, inf)", True, compare=False)
-    loss: str = _argument(str)
-    num_outputs: int = _argument(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _argument(float, "(0, 1)", True)  # a tuple after the check
-    value_clipping: float = _argument(float, "(0, 1e4]")
-    context_features: int | None = _argument(int, "[1, 1e9]", True, compare=False, default=None)  # since 0.2
+    layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # neurons of each layer, first to last; becomes a tuple
+    input_size: int = _argument(int, "[1, 1e9]")  # values per sample in the inputs
+    context_size: int = _argument(int, "[1, 1e9]")  # values per sample in the side information
+    num_classes: int = _argument(int, "[2, inf)", 2)  # 2: one head, the probability of class 1; more: a head per class
+    context_map_size: int = _argument(int, "[0, 30]", 4)  # halfspaces per neuron; 2^30 contexts fit an int32
+    bias: bool = _argument(bool, "", True)  # whether to append a constant 1 to the input of every layer
+    context_bias: float = _argument(float, "[0, 1e30]", 0.0, compare=False)  # standard deviation of their offsets
+    normalize: bool = _argument(bool, "", True)  # whether to divide a step by 1 + |z|^2; False: the paper's plain step
+    pred_clipping: float = _argument(float, "(0, 0.5)", 1e-3)  # logits are clipped to ±logit(1 - pred_clipping)
+    weight_clipping: float = _argument(float, "(0, 1e30]", 200.0)  # of weights, so that sums of products stay finite
+    seed: int | None = _argument(int, "[0, inf)", None, compare=False)  # gives the same network in every backend
+    loss: str = _argument(str, "", "log_loss")  # what neurons minimise: one of `LOSSES`
+    num_outputs: int = _argument(int, "[1, inf)", 1)  # heads, one per target of a sample; with the log-loss, per label
+    quantiles: Sequence[float] | None = _argument(float, "(0, 1)", None)  # levels, one head per level; becomes a tuple
+    value_clipping: float = _argument(float, "(0, 1e4]", 10.0)  # of inputs, targets and outputs, without the log-loss
+    context_features: int | None = _argument(int, "[1, 1e9]", None, compare=False)  # most values a halfspace sees
 
     def __post_init__(self) -> None:
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            if name == "loss" or (value is None and field.metadata["optional"] and name != LOSSES[self.loss].heads):
+            if name == "loss" or (value is None and field.default is None and name != LOSSES[self.loss].heads):
                 continue
             check = _numbers if name in ("layer_sizes", "quantiles") else _number
             object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
         for name in ("num_classes", "num_outputs", "quantiles", "pred_clipping", "value_clipping"):
-            value, default = getattr(self, name), DEFAULTS[name]
+            value, default = getattr(self, name), getattr(Config, name)
             if name not in (self.record.heads, self.record.clipping) and value != default:
                 raise _bad(name, f"{default}, because {self.loss} does not use it", value)
-        if self.record.link == "log" and self.bound > MOST_LOG:
-            raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
+        if self.record.link == "log" and self.bound > 80:  # exp(80) and exp(-80) fit in float32
+            raise _bad("value_clipping", "at most 80 for log variances", self.bound)
 
     logits = property(lambda self: self.record.link == "logit")
 
@@ -502,84 +497,44 @@ class Config:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
 
-class GLN:
-    """A Gated Linear Network in compiled loops, the fastest backend for streams on a CPU.
+def _of_package(function: str, does: str) -> Callable:
+    """A method that is a function of the package `gln`, imported when it is called: it serves all backends."""
+    module, name = function.rsplit(".", 1)
 
-    Inputs and side information may be SciPy sparse arrays, (input_size, B) and (context_size, B). The first layer then
-    mixes and learns only the non-zero values, with the same predictions as for dense arrays.
-    """
+    def method(self, *arguments, **options):
+        try:
+            shared = getattr(importlib.import_module(f"gln.{module}"), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(f"{name} needs the package gln: {error}; get_state() works without it") from error
+        return shared(self, *arguments, **options)
 
-    # ---- The same in every backend -----------------------------------------------------------------------------------
+    method.__name__, method.__doc__ = name, f"{does}; see `gln.{function}`."
+    return method
+
+
+class BaseGLN:
+    """What networks of all backends have in common; a `GLN` adds how it keeps its arrays, predicts and learns."""
 
     step: Any  # number of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
+    predict_sample: Callable[..., np.ndarray] | None = None  # only Numba's predict a sample with several in one call
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # the arguments, which are properties set below
+    if TYPE_CHECKING:  # the arguments, which are properties set below, and what a `GLN` adds
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for name in GLN.fixed:
-            if getattr(cls, name) is not getattr(GLN, name):
-                why = "because not all code would call it; change a copy of this file"
-                raise TypeError(f"{cls.__name__}: {name} of {__name__} cannot be overridden, {why}")
+    def __init__(self, layer_sizes, input_size, context_size, *, base_predictor=None, learning_rate=None, **options):
+        """Build the network, of arguments as in `Config`, and draw its halfspaces; every weight starts at 1 / d.
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int],
-        input_size: int,
-        context_size: int,
-        *,
-        num_classes: int = 2,
-        context_map_size: int = 4,
-        base_predictor: Callable[[Any], Any] | None = None,
-        bias: bool = True,
-        context_bias: float = 0.0,
-        learning_rate: Rate | None = None,
-        normalize: bool = True,
-        pred_clipping: float = 1e-3,
-        weight_clipping: float = 200.0,
-        seed: int | None = None,
-        loss: str = "log_loss",
-        num_outputs: int = 1,
-        quantiles: Sequence[float] | None = None,
-        value_clipping: float = 10.0,
-        context_features: int | None = None,
-    ) -> None:
-        """Build the network and draw its halfspaces; every weight starts at 1 / d.
-
-        Args:
-            layer_sizes: number of neurons in each layer, first to last.
-            input_size, context_size: values per sample in the inputs and in the side information.
-            num_classes: 2 for one head, the probability of class 1; more for one head per class, one-vs-rest.
-            context_map_size: halfspaces per neuron, 0 to 30; a neuron has 2^context_map_size weight rows per head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, that
-                replace the inputs; called once here with zeros to find K. Without it the inputs are logits or values.
-            bias: whether to append a constant 1 to the input of every layer.
-            context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: a number, a callable or None, see `set_learning_rate`.
-            normalize: whether to divide a step by 1 + |z|^2, z the neuron's input; False gives the paper's plain step.
-            pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
-            weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
-            seed: an integer gives the same network in every backend; None gives a different one each time.
-            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
-                "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample (with the log-loss, per label), or one head per
-                quantile level, in (0, 1).
-            value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
-                are clipped to ±value_clipping, so standardise them first.
-            context_features: how many values of the side information a halfspace sees, at most; None is all of them.
-
-        Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
+        `base_predictor` is a callable (input_size, B) -> (K, B) of probabilities, or values without the log-loss, that
+        replace the inputs; called once here with zeros to find K. For `learning_rate` see `set_learning_rate`. Raises
+        ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
-        self._config = Config(
-            *(layer_sizes, input_size, context_size, num_classes, context_map_size, bias, context_bias, normalize),
-            *(pred_clipping, weight_clipping, seed, loss, num_outputs, quantiles, value_clipping, context_features),
-        )
+        self._config = Config(layer_sizes, input_size, context_size, **options)
         self._base_predictor, self._base_size = base_predictor, self.config.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
@@ -594,7 +549,7 @@ class GLN:
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()
-        shown = [f"{name}={value!r}" for name, value in values if value != DEFAULTS.get(name)]
+        shown = [f"{name}={value!r}" for name, value in values if value != getattr(Config, name, None)]
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
@@ -655,49 +610,37 @@ class GLN:
         """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
         rate, step = self._learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
-        return self._array("learning_rate", rates, (count,), span=(0, 1e30))
+        return self.check_array("learning_rate", rates, (count,), span=(0, 1e30))
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self._config.input_size, self._config.context_size
-        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
+        base = context = self.check_array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, is_vector = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
-            context = self._array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
+            context = self.check_array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        if self._base_predictor is None:
-            self._warn_if_clipped(base)
-        elif base.size > 0:  # few predictors take an empty batch
-            base = self._base_values(base, self._base_size)
+        usual = self._config.bound + 20
+        if self._base_predictor is not None:
+            base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
+        elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
+            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
-
-    def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Move every halfspace to where it separates two of the samples, (context_size, B), B at least 2, perpendicular
-        to the line between them; with `context_features` it keeps its coefficients. Raises RuntimeError after the first
-        update, because moving the gates would scramble what the model has learned."""
-        if int(self.step) > 0:
-            raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
-        samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
-        if len(samples) < 2:
-            raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
-        halfspaces = _of_gln("engine.networks.sample_halfspaces").between_samples(self.config, self._dump()[0], samples)
-        self._load_hyperplanes(*(self._array("context_inputs", array, array.shape) for array in halfspaces))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
         """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
         `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
         With `copy=False` they may share the model's memory and must not be modified."""
-        hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays, first = {"step": np.array(step, np.int64)}, 0
-        for layer, n in enumerate(self.config.layer_sizes, start=1):
-            arrays[f"hyperplanes.{layer}"] = hyperplanes[first : first + n]
-            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[first : first + n]
-            arrays[f"weights.{layer}"] = weights[layer - 1]
-            first += n
-        take = np.array if copy else np.asarray
-        return {name: take(arrays[name], order="C").reshape(shape) for name, shape in self._shapes().items()}
+        *halfspaces, weights, step = self._dump()
+        ends, take = np.cumsum(self.config.layer_sizes)[:-1], np.array if copy else np.asarray
+        layers = zip(*(np.split(array, ends) for array in halfspaces), weights, strict=True)
+        arrays = [array for layer in layers for array in layer] + [np.int64(step)]
+        shapes = zip(arrays, self._shapes().items(), strict=True)
+        return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
@@ -708,21 +651,15 @@ class GLN:
         for name, shape in shapes.items():
             most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
             bound = float(np.float32(most))
-            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
+            arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
-    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model to a file that every backend can load; see `gln.saving.save`."""
-        _of_gln("saving").save(self, path, extra)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """Load a model that any backend saved; see `gln.saving.load`."""
-        return _of_gln("saving").load(cls, path, **callables)
-
-    def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network computes for each sample; see `gln.explaining.explain`."""
-        return _of_gln("explaining").explain(self, inputs, context_inputs)
+    save = _of_package("saving.save", "`save(path, extra=None)` writes a file that every backend can load")
+    load = classmethod(_of_package("saving.load", "`GLN.load(path)` returns a model that any backend saved"))
+    explain = _of_package("explaining.explain", "The linear function of `inputs` and `context_inputs` that is computed")
+    fit_hyperplanes = _of_package(
+        "engine.networks.sample_halfspaces.fit_hyperplanes", "Move halfspaces between samples"
+    )
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
@@ -741,16 +678,10 @@ class GLN:
     def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self._config, self._config.num_heads
-        per_head, per_sample = (heads, *batch), [batch]
-        if batch == ():  # a single sample, whose target may be a number or a vector
-            per_sample = [(), (1,)]
-        if heads == 1 or config.record.heads == "quantiles":
-            shapes = per_sample
-        elif config.record.heads == "num_outputs":
-            shapes = [per_head]
-        else:  # class numbers, or a probability per class
-            shapes = [*per_sample, per_head]
-        y = self._array("targets", targets, *shapes, unknown=heads > 1 and per_head in shapes)
+        per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]  # of one sample: number or vector
+        shapes = {"num_classes": [*per_sample, per_head], "num_outputs": [per_head], "quantiles": per_sample}
+        allowed = shapes[config.record.heads] if heads > 1 else per_sample
+        y = self.check_array("targets", targets, *allowed, unknown=heads > 1 and per_head in allowed)
         is_per_head = heads > 1 and y.shape == per_head
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
@@ -766,7 +697,7 @@ class GLN:
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
         name, config = "base_predictor's output", self._config
-        values = self._array(name, values, (size, inputs.shape[1]), span=config.record.targets)
+        values = self.check_array(name, values, (size, inputs.shape[1]), span=config.record.targets)
         if len(values) == 0:
             raise _bad(name, "at least one row", "none")
         if not config.logits:
@@ -774,15 +705,8 @@ class GLN:
         p = values.astype(np.float64).clip(config.pred_clipping, 1 - config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
-    def _warn_if_clipped(self, base: np.ndarray) -> None:
-        usual, bound = self._config.bound + 20, self._config.bound
-        if base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            clipped = f"inputs: far beyond ±{bound:.3g}, to which they are clipped"
-            advice = "scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"{clipped}; {advice}", stacklevel=5)  # in the line that called `predict`
-
     @classmethod
-    def _array(cls, name, value, *shapes, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False) -> Any:
+    def check_array(cls: Any, name, value, *shapes, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False) -> Any:
         """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`."""
         try:
             array = cls._numpy(value)
@@ -826,16 +750,66 @@ class GLN:
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
-        layers = range(1, len(self.config.layer_sizes) + 1)
-        # The halfspaces of all layers are in one array, so that the gates of a batch are one matrix product.
-        hyperplanes = np.concatenate([state[f"hyperplanes.{layer}"] for layer in layers])
-        self._load_hyperplanes(hyperplanes, np.concatenate([state[f"hyperplane_bias.{layer}"] for layer in layers]))
-        self._load_weights([state[f"weights.{layer}"] for layer in layers], step)
+        names, layers = ("hyperplanes", "hyperplane_bias", "weights"), range(1, len(self.config.layer_sizes) + 1)
+        *halfspaces, weights = ([state[f"{name}.{layer}"] for layer in layers] for name in names)
+        self._load_hyperplanes(*map(np.concatenate, halfspaces))  # so that the gates of a batch are one matrix product
+        self._load_weights(weights, step)
 
-    # ---- Numba -------------------------------------------------------------------------------------------------------
+
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # `model.seed` stands for `model.config.seed`
+    setattr(BaseGLN, _name, property(operator.attrgetter(f"config.{_name}")))
+_first, _fields = ([*inspect.signature(call).parameters.values()] for call in (BaseGLN.__init__, Config))
+_options = [field.replace(kind=field.KEYWORD_ONLY) for field in _fields[3:]]  # in place of `**options`, for `help`
+BaseGLN.__init__.__signature__ = inspect.Signature([*_first[:-1], *_options])  # type: ignore[attr-defined]
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
+    """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
+    value = value.item() if isinstance(value, np.generic) else value
+    fits = isinstance(value, (int, float) if kind is float else int) and isinstance(value, bool) == (kind is bool)
+    if fits and interval:
+        low, high = map(float, interval[1:-1].split(","))
+        fits = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    if not fits:
+        raise _bad(name, f"{kind.__name__} {interval and 'in'} {interval}".strip(), repr(value))
+    return kind(value)
+
+
+def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
+    if getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable) or not (items := tuple(values)):
+        raise _bad(name, "a sequence of one or more numbers", repr(values))
+    return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
+
+
+def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool) -> None:
+    low, high = (float(array.min()), float(array.max())) if array.size else span
+    if unknown and math.isnan(low):
+        _check_range(name, array[~np.isnan(array)], span, unknown=False)
+    elif not (span[0] <= low and high <= span[1]):
+        nans = int((array != array).sum())
+        came = f"{nans} NaN of {array.size} values" if nans else f"numbers from {low} to {high}"
+        raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
+
+
+def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
+    return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
+
+
+# ---- Numba -----------------------------------------------------------------------------------------------------------
+
+
+class GLN(BaseGLN):
+    """A Gated Linear Network in compiled loops, the fastest backend for streams on a CPU.
+
+    Inputs and side information may be SciPy sparse arrays, (input_size, B) and (context_size, B). The first layer then
+    mixes and learns only the non-zero values, with the same predictions as for dense arrays.
+    """
 
     takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
-    fixed = ("contexts", "predict_arrays", "predict_sample", "prepare", "rates")  # cannot be overridden
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
@@ -845,18 +819,14 @@ class GLN:
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
         vars(self).pop("of_sample", None)
-        self._sparse_planes = self._planes_of_seen()
-
-    def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
-        """The index of each value of side information among those that halfspaces see, -1 for others, (D,), and planes
-        that read only these."""
-        hyperplanes, seen, coefficients, hyperplane_bias = self._planes
+        # For sparse side information: the place of each value among those that halfspaces see, -1 for others, (D,), and
+        # halfspaces that read only these. The padding of `seen` has coefficients of 0, so its places do not matter.
+        hyperplanes, seen, *others = self._planes
         some = np.flatnonzero((hyperplanes != 0).any(axis=(0, 1)))
         places = np.full(hyperplanes.shape[2], -1)
         places[some] = np.arange(len(some))
         hyperplanes = hyperplanes if len(some) == len(places) else np.ascontiguousarray(hyperplanes[..., some])
-        # The padding of `seen` has coefficients of 0, so its indices do not matter.
-        return places, hyperplanes, places[seen].clip(0), coefficients, hyperplane_bias
+        self._sparse_planes = places, hyperplanes, places[seen].clip(0), *others
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
@@ -919,11 +889,11 @@ class GLN:
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             some = slice(start, start + size)
-            if is_sparse(base) or is_sparse(context):
-                p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
-            else:
-                block = (plain(each[..., some]) for each in (context, targets, rates))
-                p[:, some] = self._block(network, self._planes, plain(base.T[some]).T, *block)
+            planes, seen = self._side_information(context[:, some])
+            block = map(plain, (seen, targets[:, some], rates[some]))
+            p[:, some] = (self._sparse_block if is_sparse(base) else self._block)(
+                network, planes, base[:, some], *block
+            )
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -939,20 +909,17 @@ class GLN:
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         if rates is None:
             rates = [one.rates(1) if learns else targets[0] for one in networks]
-        for one in networks:
-            one.step += learns
         planes, *both = zip(*(one.of_sample for one in networks), strict=True)
         of_each = both[learns], planes, np.array([one._base_size for one in networks])
         fours = [slice(i, i + 4) for i in range(0, len(networks), 4)]  # each number of networks is compiled
         sample, rates = (plain(base), plain(context), targets), np.array(rates)
-        return np.concatenate([learn_blocks(*(each[i] for each in of_each), *sample, rates[i]) for i in fours])
+        p = [learn_blocks(*(each[i] for each in of_each), *sample, rates[i]) for i in fours]
+        for one in networks:
+            one.step += learns
+        return np.concatenate(p)
 
-    def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
-        """`_block` for sparse inputs or side information."""
-        planes, context = self._side_information(context)
-        context, targets, rates = map(plain, (context, targets, rates))
-        if not is_sparse(base):
-            return self._block(network, planes, plain(base.T).T, context, targets, rates)
+    def _sparse_block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
+        """`_block` for sparse inputs."""
         n, size, samples = self.layer_sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
         contexts = gate_block(*planes, context, np.ascontiguousarray(context.T))
         first = network._replace(weights=self._weights[:size])
@@ -961,8 +928,10 @@ class GLN:
         return outputs(above, learn_block(above, z, contexts[n:], targets, rates))
 
     def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
-        count = base.shape[1]
-        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or not may_share():
+        base, count = plain(base.T).T, base.shape[1]
+        # Threads share large layers, but those of a pool have enough to do.
+        alone = settings.NUMBA_NUM_THREADS == 1 or threading.current_thread() is not threading.main_thread()
+        if alone or count * _products(planes, self._weights, network) < SHARED_PRODUCTS:
             inputs = np.array([len(base)])  # one compiled call, because calls take long
             return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
@@ -993,55 +962,3 @@ def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  #
     for own, found in zip(some, workers(os.getpid()).map(learn, some), strict=True):
         above[..., own] = found[..., : own.stop - own.start]
     return above
-
-
-# ---- The same in every backend ---------------------------------------------------------------------------------------
-
-
-DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # `model.seed` stands for `model.config.seed`
-    setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
-
-
-def _bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")
-
-
-def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
-    """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
-    value = value.item() if isinstance(value, np.generic) else value
-    fits = isinstance(value, (int, float) if kind is float else int) and isinstance(value, bool) == (kind is bool)
-    if fits and interval:
-        low, high = map(float, interval[1:-1].split(","))
-        fits = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
-    if not fits:
-        raise _bad(name, f"{kind.__name__} {interval and 'in'} {interval}".strip(), repr(value))
-    return kind(value)
-
-
-def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    if getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable) or not (items := tuple(values)):
-        raise _bad(name, "a sequence of one or more numbers", repr(values))
-    return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
-
-
-def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool) -> None:
-    low, high = (float(array.min()), float(array.max())) if array.size else span
-    if unknown and math.isnan(low):
-        _check_range(name, array[~np.isnan(array)], span, unknown=False)
-    elif not (span[0] <= low and high <= span[1]):
-        nans = int((array != array).sum())
-        came = f"{nans} NaN of {array.size} values" if nans else f"numbers from {low} to {high}"
-        raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
-
-
-def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
-    return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
-
-
-def _of_gln(module: str) -> Any:
-    """Import a module of the package `gln`, the code shared by all backends."""
-    try:
-        return importlib.import_module(f"gln.{module}")
-    except ModuleNotFoundError as error:
-        raise ImportError(f"this needs the package gln, which belongs to {__name__}: {error}") from error

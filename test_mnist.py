@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from sklearn.utils import gen_batches
 from tqdm import tqdm
 
-from gln.backends import load_backend
+from gln.backends import load_backend, load_file
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel
@@ -215,7 +215,7 @@ def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
 
 def _run(options: argparse.Namespace) -> None:
     check(options)
-    backend = load_backend(options.backend)
+    backend = (load_file if options.backend.endswith(".py") else load_backend)(options.backend)
     model = make_network(backend, options)
     digits = load_digits(options)
     start = time.perf_counter()

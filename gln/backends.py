@@ -6,10 +6,11 @@ import functools
 import importlib
 import importlib.util
 import sys
-from types import ModuleType
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["BACKENDS", "fastest_backend", "load_backend"]
+__all__ = ["BACKENDS", "fastest_backend", "load_backend", "load_file"]
 
 # Backends, and the package of each one's framework.
 BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
@@ -21,22 +22,37 @@ def fastest_backend() -> str:
     return next(name for name in FASTEST if importlib.util.find_spec(BACKENDS[name]))  # NumPy always is
 
 
-def load_backend(name: str) -> ModuleType:
+def load_backend(backend: Any) -> Any:
     """Load the module of a backend by name; `"auto"` is the fastest one installed.
 
-    With Numba, a line on stderr says when a call compiles, once per process.
+    A module or a class of one's own, such as a changed copy of a file, is taken as it is; of a class, the result has it
+    as `GLN`. With Numba, a line on stderr says when a call compiles, once per process.
 
     Raises:
         ImportError: the framework is not installed.
-        ValueError: there is no backend of this name.
+        ValueError: there is no backend of this name, or no `GLN` in the module.
     """
-    if not isinstance(name, str) or name not in ("auto", *BACKENDS):
-        raise ValueError(f"backend: expected 'auto' or one of {list(BACKENDS)}, got {name!r}")
-    name = fastest_backend() if name == "auto" else name
+    if hasattr(getattr(backend, "GLN", None), "predict_arrays"):
+        return backend
+    if hasattr(backend, "predict_arrays"):
+        return SimpleNamespace(GLN=backend, __name__=backend.__name__)
+    if not isinstance(backend, str) or backend not in ("auto", *BACKENDS):
+        raise ValueError(f"backend: expected 'auto', one of {list(BACKENDS)} or a GLN, got {backend!r}")
+    name = fastest_backend() if backend == "auto" else backend
     module = importlib.import_module(f"gln_{name}")
     if name == "numba":
         _watch_compiling()
     return module
+
+
+def load_file(path: str) -> Any:
+    """Run a changed copy of a backend's file and return its module. Raises ValueError if it has no `GLN`."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise ValueError(f"backend: expected a Python file, got {path!r}")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return load_backend(module)
 
 
 @functools.cache

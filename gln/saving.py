@@ -18,7 +18,7 @@ from gln_numpy import Config
 
 __all__ = ["load", "save"]
 
-CALLS = ("predict", "predict_online", "contexts", "forward", "serve")  # the last two are of PyTorch and TensorFlow
+CALLS = ("predict", "predict_online", "predict_arrays", "prepare", "contexts", "forward", "serve")
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:

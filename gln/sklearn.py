@@ -127,9 +127,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     class_weight : dict, "balanced" or None, default=None
         Factors by which the weights of each class's samples are multiplied. "balanced", in `fit` only, gives all
         classes the same total weight. None for several labels.
-    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
+    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"} or class, default="auto"
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
-        installed.
+        installed. A class is a `GLN` of your own, such as that of a changed copy of a file; `save` refuses it.
     n_jobs : int or None, default=None
         Number of threads in `fit`; None is as many as HistGradientBoosting takes, and -1 is all processors.
         `joblib.parallel_config` can ask for processes instead. The result does not depend on it.
@@ -213,7 +213,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         batch_size: int = 1,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool | int = False,
@@ -527,7 +527,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
-        backend: str = "auto",
+        backend: str | type = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool | int = False,

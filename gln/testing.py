@@ -6,7 +6,8 @@ The tests of this repository check more, and more cases: this is what a backend 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,23 +34,29 @@ BAD_ARGUMENTS = {"layer_sizes": [], "input_size": 0, "pred_clipping": 0.5, "seed
 PREDICTIONS, STATES = 1e-5, 1e-4  # tolerances
 
 
-def assert_same(backend: Any, reference: Any = gln_numpy) -> None:
+def assert_same(
+    backend: Any, reference: Any = gln_numpy, losses: Mapping[str, Callable[[Any, float], Any]] | None = None
+) -> None:
     """Check that two backends start from the same networks, predict and learn the same, and refuse the same input.
 
     Args:
         backend: a module with a class `GLN`, or such a class: a changed copy of a file, or a subclass.
         reference: what it is compared with, also a module or a class. If both have another gate or loss than this
             package, they are compared with each other.
+        losses: functions of losses, also of new ones, such as `{"poisson": lambda s, y: np.exp(s) - y * s}`: `residual`
+            is compared with their differences. That of a new loss without a function only has to grow with s.
 
     Raises AssertionError, which says for which network what differs and by how much.
     """
     network, expected = (getattr(each, "GLN", each) for each in (backend, reference))
+    _check_contexts(network.__module__, _small(network))
     for kind, arguments in KINDS.items():
         _check_values(f"{network.__module__}, {kind}", _small(network, **arguments), _small(expected, **arguments))
     name = network.__module__
     _check_halfspaces(name, _small(network), _small(expected))
     _check_continuing(name, network, expected)
     _check_bad_input(name, network)
+    _check_losses(name, network, losses or {})
 
 
 def _small(network: Any, **arguments: Any) -> Any:
@@ -64,6 +71,40 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         return inputs, context, rng.integers(0, model.num_classes, count)
     values = (inputs[:2] + noise)[: model.num_heads].squeeze() if model.num_heads < 3 else noise[0]
     return inputs, context, values > 0 if model.config.logits else values
+
+
+def _check_contexts(name: str, model: Any) -> None:
+    found = np.asarray(model.contexts(_stream(model, 7)[1].astype(np.float32)))
+    expected = f"{name}: contexts: expected integers from 0 to 15 of shape (7, 5)"
+    if found.shape != (7, 5) or found.dtype.kind not in "iu":
+        raise AssertionError(f"{expected}, got {found.dtype} of shape {found.shape}")
+    if not 0 <= found.min() <= found.max() < 16:
+        raise AssertionError(f"{expected}, got numbers from {found.min()} to {found.max()}")
+
+
+def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, float], Any]]) -> None:
+    """Residuals of given losses, and of those that `gln_numpy` does not have."""
+    records = sys.modules[type(_small(network).config).__module__].LOSSES
+    s = np.linspace(-1.9, 1.9, 12)
+    for loss in {**losses, **dict.fromkeys(records.keys() - gln_numpy.LOSSES.keys())}:
+        low, high = records[loss].targets
+        for y in np.linspace(max(low, -2.0), min(high, 2.0), 5):
+            slopes = np.array([_slope(network, loss, each, y) for each in s])
+            what = f"{name}, {loss}: residual for a target of {y:g}"
+            if not (np.diff(slopes) > -1e-4).all():
+                raise AssertionError(f"{what}: expected one that grows with s, as of a convex loss, got {slopes}")
+            if loss in losses:
+                differences = losses[loss](s + 1e-4, y) - losses[loss](s - 1e-4, y)
+                _compare(f"{what}, and the slope of the loss", slopes, differences / 2e-4, 1e-3)
+
+
+def _slope(network: Any, loss: str, s: float, y: float) -> float:
+    """The residual, from a step of a neuron whose only weight is 1."""
+    levels = {"quantiles": (0.3,)} if loss == "quantile" else {}
+    steps: dict[str, Any] = {"bias": False, "normalize": False, "learning_rate": 1.0, "context_map_size": 0}
+    model = network([1], 1, 1, loss=loss, **levels, **steps)
+    model.predict([s], [0.0], y)
+    return (1 - model.get_state()["weights.1"].item()) / s
 
 
 def _check_values(name: str, model: Any, expected: Any) -> None:

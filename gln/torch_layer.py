@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 try:
@@ -10,38 +11,45 @@ try:
 except ImportError as error:
     raise ImportError('gln.torch_layer needs PyTorch: pip install "gated-linear-networks[torch]"') from error
 
+from gln.engine.networks.rows import as_columns, check_rows
 from gln_torch import GLN
 
 __all__ = ["GLNLayer"]
 
 
 class GLNLayer(nn.Module):
-    """A layer around `gln` that takes samples as rows and passes gradients to the modules below.
+    """A layer that predicts with its `gln`, a `gln_torch.GLN`, and passes gradients to the modules below.
 
-    Rows may be tensors or NumPy arrays. The GLN has no parameters, so optimisers do not change it; it learns online, by
-    `learn`. Without `context_inputs` the inputs are also the side information.
+    Samples are rows, as tensors or NumPy arrays. The GLN has no parameters, so optimisers do not change it; it learns
+    online, by a call of `learn` in the loop. Without `context_inputs` the inputs are also the side information.
     """
 
-    def __init__(self, gln: GLN) -> None:
+    def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, **options: Any) -> None:
+        """The arguments are those of `GLN`, or a GLN alone. Raises ValueError for an argument outside its range."""
         super().__init__()
-        self.gln = gln
+        if not isinstance(layer_sizes, GLN) or sizes or options:
+            layer_sizes = GLN(layer_sizes, *sizes, **options)
+        self.gln = layer_sizes
 
     def forward(self, inputs: Any, context_inputs: Any = None) -> torch.Tensor:
-        """Predictions for (B, input_size) and (B, context_size): (B,), or (B, C) with several heads.
+        """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).
 
         Side information has no gradient: gates are step functions. Raises ValueError for a wrong shape.
         """
-        context = inputs if context_inputs is None else context_inputs
-        return self.gln(inputs.swapaxes(0, -1), context.swapaxes(0, -1)).t()
+        inputs = torch.as_tensor(inputs)
+        context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
+        check_rows(self.gln, inputs, context)
+        return torch.atleast_2d(self.gln(inputs.T, context.T)).T
 
     def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> torch.Tensor:
-        """Learn one sample after another, outside autograd; returns the predictions before each update.
+        """Learn one sample after another, outside autograd; returns the predictions before each update, (B, C).
 
-        Targets are (B,) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value. In a
-        step that `torch.compile` compiles, it breaks the graph: which weights learn depends on the values of samples.
+        Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
+        In a step that `torch.compile` compiles, it breaks the graph: which weights learn depends on the values.
         """
+        inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
+        context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
+        check_rows(self.gln, inputs, context, targets)
         learn = self.gln.predict_online
         learn = torch.compiler.disable(learn) if torch.compiler.is_compiling() else learn
-        context = inputs if context_inputs is None else context_inputs
-        columns = inputs.swapaxes(0, -1), context.swapaxes(0, -1)  # `t` raises RuntimeError for three axes
-        return learn(*columns, targets.swapaxes(0, -1)).t()
+        return torch.atleast_2d(learn(inputs.T, context.T, as_columns(targets))).T

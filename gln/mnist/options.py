@@ -55,9 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--backend",
-        choices=["auto", *BACKENDS],
         default="auto",
-        help="implementation; auto: the fastest of numba, jax and numpy that is installed (default: %(default)s)",
+        help=f"implementation: {', '.join(BACKENDS)}, the FILE.py of another, or auto: the fastest of numba, jax and "
+        "numpy that is installed (default: %(default)s)",
     )
     for name, metavar, nargs, text in (
         ("layer_sizes", "N", "+", "neurons in each layer"),

@@ -33,18 +33,18 @@ class _Settings:  # also properties of a network
     layer_sizes: Sequence[int]
     input_size: int
     context_size: int
-    num_classes: int
-    context_map_size: int
-    bias: bool
-    context_bias: float
-    normalize: bool
-    pred_clipping: float
-    weight_clipping: float
-    seed: int | None
-    loss: str
-    num_outputs: int
-    quantiles: Sequence[float] | None
-    value_clipping: float
+    num_classes: int = 2
+    context_map_size: int = 4
+    bias: bool = True
+    context_bias: float = 0.0
+    normalize: bool = True
+    pred_clipping: float = 1e-3
+    weight_clipping: float = 200.0
+    seed: int | None = None
+    loss: str = "log_loss"
+    num_outputs: int = 1
+    quantiles: Sequence[float] | None = None
+    value_clipping: float = 10.0
     context_features: int | None = None
 
     @property
@@ -64,7 +64,6 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
     has_default_rate: bool
     takes_sparse: bool
     predict_sample: Callable[..., _Floats] | None
-    fixed: tuple[str, ...]
     @property
     def config(self) -> Config: ...
     @property
@@ -81,12 +80,12 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
         input_size: int,
         context_size: int,
         *,
+        base_predictor: _BasePredictor | None = None,
+        learning_rate: _Rate | None = None,
         num_classes: int = 2,
         context_map_size: int = 4,
-        base_predictor: _BasePredictor | None = None,
         bias: bool = True,
         context_bias: float = 0.0,
-        learning_rate: _Rate | None = None,
         normalize: bool = True,
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
@@ -113,6 +112,16 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
     def prepare(
         self, inputs: _Samples, context_inputs: _Samples, targets: ArrayLike | None = None
     ) -> tuple[Any, Any, _Floats | None, bool]: ...
+    @classmethod
+    def check_array(
+        cls,
+        name: Any,
+        value: Any,
+        *shapes: tuple[int | None, ...],
+        span: tuple[float, float] = ...,
+        unknown: bool = False,
+        sparse: bool = False,
+    ) -> Any: ...
     def contexts(self, context: Any) -> NDArray[np.integer[Any]]: ...
     def fit_hyperplanes(self, context_inputs: _Samples) -> None: ...
     def get_state(self, copy: bool = True) -> dict[str, NDArray[Any]]: ...

@@ -70,7 +70,7 @@ def test_shell_blocks():
 
 
 LONG = {
-    "backends": 5,
+    "backends": 6,
     "bandits": 5,
     "cores": 3,
     "forgetting": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ gln_torch = load_backend("torch")
 
 import torch  # noqa: E402 - after skipping without PyTorch
 from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 from gln.torch_layer import GLNLayer  # noqa: E402
 
@@ -43,14 +45,43 @@ def targets_for(layer: Any, count: int) -> torch.Tensor:
 def test_rows_go_in_and_come_out(layer):
     x, context, plain = rows(30), rows(30, 2), copy.deepcopy(layer.gln)
     targets = targets_for(layer, 30)
-    assert torch.equal(layer(x), plain.predict(x.t(), x.t()).t())
-    assert torch.equal(layer(x, context), plain.predict(x.t(), context.t()).t())
-    assert layer(x).shape == ((30,) if plain.num_heads == 1 else (30, plain.num_heads))
-    assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
-    assert torch.equal(layer.learn(x, targets), plain.predict_online(x.t(), x.t(), targets.t()).t())
-    assert torch.equal(layer.learn(x, targets, context), plain.predict_online(x.t(), context.t(), targets.t()).t())
+    assert layer(x).shape == (30, plain.num_heads)
+    assert layer(x[:0]).shape == (0, plain.num_heads)
+    assert torch.equal(layer(x), plain.predict(x.T, x.T).reshape(-1, 30).T)
+    assert torch.equal(layer(x, context), plain.predict(x.T, context.T).reshape(-1, 30).T)
+    columns = targets.T if targets.ndim == 2 else targets
+    assert torch.equal(layer.learn(x, targets), plain.predict_online(x.T, x.T, columns).reshape(-1, 30).T)
+    column = targets if targets.ndim == 2 else targets[:, None]
+    learned = plain.predict_online(x.T, context.T, columns).reshape(-1, 30).T
+    assert torch.equal(layer.learn(x, column, context), learned)
     assert_same_state(layer.gln, plain)
     assert int(layer.gln.step) == 60
+
+
+def test_the_arguments_are_those_of_a_network():
+    layer, x = GLNLayer([6, 1], 20, 20, seed=0, num_classes=3), rows(5)
+    assert torch.equal(layer(x), GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, num_classes=3))(x))
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        GLNLayer(layer.gln, num_classes=3)
+
+
+def test_a_loop_over_batches_in_mixed_precision_learns(layer):
+    x, targets, plain = rows(30), targets_for(layer, 30), copy.deepcopy(layer)
+    for some, y in DataLoader(TensorDataset(x, targets), batch_size=8):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            layer.learn(some, y)
+            p = layer(some)
+    plain.learn(x, targets)
+    assert_same_state(layer.gln, plain.gln, atol=1e-6)
+    torch.testing.assert_close(p, plain(x[24:]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_exported_layer_predicts_batches_of_other_sizes(layer):
+    layer.learn(rows(30), targets_for(layer, 30))
+    exported = torch.export.export(layer, (rows(8),), dynamic_shapes=({0: torch.export.Dim("rows", min=2)},))
+    for count in (3, 20):
+        assert torch.allclose(exported.module()(rows(count)), layer(rows(count)), atol=1e-6)
 
 
 def test_gradients_reach_what_is_below_and_learning_does_not(layer):
@@ -96,38 +127,16 @@ def test_a_compiled_step_learns_like_a_plain_one(layer):
         np.testing.assert_allclose(array, other.gln.get_state()[name], atol=1e-6)
 
 
-def test_side_information_alone_passes_no_gradient(layer):
-    context = rows(30, 2).requires_grad_()
-    assert not layer(rows(30), context).requires_grad
-
-
-def test_a_layer_below_learns_what_the_network_needs():
-    """Four random projections of 20 values lose the informative ones; gradients find them as the GLN learns online."""
-    x = rows(1500)
-    labels = (x[:, 0] + x[:, 1] > 0).float()
-    right = {}
-    for rate in (0.0, 0.01):
-        torch.manual_seed(0)
-        below, layer = nn.Linear(20, 4), GLNLayer(gln_torch.GLN([4, 1], 4, 20, seed=0))
-        optimiser = torch.optim.Adam(below.parameters(), lr=rate)
-        for some, targets in zip(x[:1000].split(20), labels[:1000].split(20), strict=True):
-            features = below(some)
-            optimiser.zero_grad()
-            nn.functional.binary_cross_entropy(layer(features, some), targets).backward()
-            optimiser.step()
-            layer.learn(features, targets, some)
-        right[rate] = ((layer(below(x), x) > 0.5) == labels)[1000:].float().mean()
-    assert right[0.0] < 0.85
-    assert right[0.01] > 0.9
-
-
-def test_shapes_are_checked(layer):
-    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\)"):
-        layer(rows(30)[:, :19])
-    with pytest.raises(ValueError, match=r"^context_inputs: expected "):
-        layer(rows(30), rows(29))
-    sequences = rows(30).view(5, 6, 20)
-    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
-        layer(sequences)
-    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
-        layer.learn(sequences, rows(5))
+def test_shapes_in_errors_are_those_that_were_given(layer):
+    x, heads = rows(30), layer.gln.num_heads
+    sequences = x.view(5, 6, 20)
+    for bad, shape in ((x[:, :19], (30, 19)), (x.T, (20, 30)), (sequences, (5, 6, 20)), (x[0], (20,))):
+        for call in (layer, lambda inputs: layer.learn(inputs, rows(5))):
+            with pytest.raises(ValueError, match=re.escape(f"inputs: expected shape (B, 20), got shape {shape}")):
+                call(bad)
+    with pytest.raises(ValueError, match=r"^context_inputs: expected shape \(30, 20\), got shape \(29, 20\)$"):
+        layer(x, rows(29))
+    for bad in (torch.zeros(29), torch.zeros(heads + 1, 30), torch.zeros(30, heads + 1)):
+        with pytest.raises(ValueError, match=rf"^targets: expected shape .*\(30, .*, got shape \({len(bad)}"):
+            layer.learn(x, bad)
+    assert int(layer.gln.step) == 0

@@ -178,22 +178,6 @@ def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
 
 
 @pytest.mark.slow
-def test_vmap_of_vmap(stream, config):
-    """Two networks on two streams, predicting only and learning one batch."""
-    params = [network(gln_jax, seed).params for seed in SEEDS]
-    together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
-    arrays = [np.stack([array, array[..., ::-1]]) for array in arguments(stream)]
-    for function, given in ((gln_jax.predict, arrays[:2]), (gln_jax.learn, arrays)):
-        call = functools.partial(function, config)
-        of_streams = jax.vmap(call, in_axes=(None, *[0] * len(given)))
-        output = jax.jit(jax.vmap(of_streams, in_axes=(0, *[None] * len(given))))(together, *given)
-        for i, j in np.ndindex(2, 2):
-            expected = call(params[i], *[array[j] for array in given])
-            picked = jax.tree.map(lambda many, i=i, j=j: many[i, j], output)
-            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), picked, expected)
-
-
-@pytest.mark.slow
 def test_more_rows_than_one_integer_can_sort():
     """Rows and samples are sorted as two numbers if their product exceeds int32."""
     reference, model = (
@@ -234,7 +218,6 @@ BAD_SHAPES = {
     "targets without heads": ("targets", (BASE, BASE, TARGETS[0], RATES)),
     "targets of one head": ("targets", (BASE, BASE, TARGETS[:1], RATES)),
     "targets of one sample": ("targets", (BASE, BASE, TARGETS[:, :1], RATES)),
-    "one rate": ("rates", (BASE, BASE, TARGETS, RATES[0])),
     "rates of fewer samples": ("rates", (BASE, BASE, TARGETS, RATES[1:])),
     "rates with heads": ("rates", (BASE, BASE, TARGETS, RATES[None])),
 }
@@ -267,6 +250,27 @@ def test_bad_values(config, params, place, value, kind):
         return
     with pytest.raises(ValueError, match=rf"^{name}: expected numbers .*, got "):
         gln_jax.learn(config, params, *map(kind, arrays))
+
+
+def test_a_batch_may_have_one_rate(config, params):
+    base, targets = np.random.default_rng(0).random((196, 5)), TARGETS + 0.5
+    expected, p = gln_jax.learn(config, params, base, base, targets, 2 * RATES)
+
+    def step(params, rate):
+        return gln_jax.learn(config, params, base, base, targets, rate)
+
+    learned, seen = jax.lax.scan(step, params, jnp.array([2.0]))
+    np.testing.assert_allclose(seen[0], p, atol=1e-6)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), learned, expected)
+
+
+def test_parameters_that_a_network_has_replaced_are_named(stream):
+    images, labels = stream
+    model = gln_jax.GLN([2], 196, 196, num_classes=10, seed=0)
+    before = model.params
+    model.predict(images[:, :4], images[:, :4], labels[:4])
+    with pytest.raises(ValueError, match=r"^params: expected arrays that exist, got deleted ones, as after the GLN "):
+        gln_jax.predict(model.config, before, images[:, :4], images[:, :4])
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, None])

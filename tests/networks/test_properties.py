@@ -81,18 +81,6 @@ def test_any_split_of_a_stream(network, count, batch_size, seed):
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
-@given(network=networks(), count=st.integers(1, 12), seed=st.integers(0, 99))
-def test_order_within_a_batch_does_not_matter(network, count, seed):
-    one, other = (GLN(**network, learning_rate=0.5) for _ in range(2))
-    inputs, context, targets = batch(network, count, seed)
-    order = np.random.default_rng(seed).permutation(count)
-    output = one.predict(inputs, context, targets)
-    permuted = other.predict(inputs[:, order], context[:, order], targets[order])
-    np.testing.assert_allclose(permuted, output[..., order], atol=1e-5)
-    assert_close_states(one, other)
-
-
-@settings(deadline=None, max_examples=40, derandomize=True)
 @given(network=networks(), seed=st.integers(0, 99))
 def test_an_update_brings_the_prediction_nearer(network, seed):
     """A normalised step on one sample with a rate of at most 1 cannot overshoot a neuron's target, so the log-loss of
@@ -103,19 +91,3 @@ def test_an_update_brings_the_prediction_nearer(network, seed):
     before = model.predict(inputs, context, targets)
     after = model.predict(inputs, context)
     assert abs(after[0] - targets[0]) <= abs(before[0] - targets[0])
-
-
-def test_a_stream_is_processed_in_blocks(monkeypatch):
-    """The size of a block changes nothing but the rounding of sums."""
-    network: dict[str, Any] = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
-    inputs, context, targets = batch(network, 40, 0)
-    for batch_size in (1, 8):
-        whole, blocks = GLN(**network), GLN(**network)
-        expected = whole.predict_online(inputs, context, targets, batch_size)
-        with monkeypatch.context() as patch:
-            patch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
-            before = blocks.predict(inputs, context)
-            np.testing.assert_array_equal(GLN(**network).predict(inputs, context, targets), before)
-            found = blocks.predict_online(inputs, context, targets, batch_size)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert_close_states(blocks, whole)

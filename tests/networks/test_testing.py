@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.base
 from backends import FRAMEWORKS, load_backend
 from helpers import ROOT
 
 import gln.testing
 import gln_numpy
+import test_mnist
+from gln.backends import load_file
+from gln.sklearn import GLNClassifier
 from gln.testing import assert_same
 
 
@@ -26,17 +29,14 @@ def test_all_backends_are_the_same(name, monkeypatch):
     assert_same(load_backend(name))
 
 
-def changed_copy(folder: Path, old: str, new: str) -> ModuleType:
-    """The module of a copy of gln_numpy.py in another folder, with one passage replaced."""
+def changed_copy(folder: Path, *changes: tuple[str, str]) -> Any:
+    """The module of a copy of gln_numpy.py in another folder, with passages replaced."""
     text = (ROOT / "gln_numpy.py").read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    (folder / "gln_mine.py").write_text(text.replace(old, new), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("gln_mine", folder / "gln_mine.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["gln_mine"] = importlib.util.module_from_spec(spec)  # where dataclasses look for their module
-    spec.loader.exec_module(module)
-    return module
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (folder / "gln_mine.py").write_text(text, encoding="utf-8")
+    return load_file(str(folder / "gln_mine.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +68,8 @@ BROKEN = {
         "initial state, hyperplanes.1",
     ),
     "a clock of batches": ("self.step += len(contexts)", "self.step += 1", "gln_mine, two classes: "),
+    "a row beyond the last": ("bits, 2 ** np", "bits, 3 ** np", "contexts: expected integers from 0 to 15 of shape (7"),
+    "a gate of booleans": ('np.einsum("nkb,k->bn", bits, 2', "bits[:, 0].T  # ", "(7, 5), got bool of shape (7, 5)"),
     "unchecked NaN": (
         "        _check_range(name, array, span, unknown)\n",
         "",
@@ -80,7 +82,7 @@ BROKEN = {
 def test_what_is_broken_is_named(case, tmp_path):
     old, new, message = BROKEN[case]
     with pytest.raises(AssertionError) as raised:
-        assert_same(changed_copy(tmp_path, old, new))
+        assert_same(changed_copy(tmp_path, (old, new)))
     assert message in str(raised.value)
 
 
@@ -94,3 +96,46 @@ def test_a_subclass_is_compared_with_another():
     assert_same(Lower, Lower)
     with pytest.raises(AssertionError, match=r"^.*, two classes: a (batch|stream): expected the same"):
         assert_same(Lower)
+
+
+VARIANCE = 'if loss == "variance":\n        return np.exp(s)'
+POISSON = (
+    ("LOSSES = {", 'LOSSES = {"poisson": Loss("num_outputs", "value_clipping", (0, MAX_FLOAT), 0.3, "log"),'),
+    (VARIANCE, VARIANCE.replace('== "variance"', 'in ("variance", "poisson")')),
+)
+WRONG = {
+    "2 * np.exp(s) - y": "poisson: residual for a target of 0, and the slope of the loss: expected the same",
+    "y - np.exp(s)": "poisson: residual for a target of 0: expected one that grows with s, as of a convex loss",
+}
+
+
+def test_the_residual_of_a_new_loss_is_its_slope(tmp_path):
+    losses = {
+        "poisson": lambda s, y: np.exp(s) - y * s,
+        "log_loss": lambda s, y: np.log1p(np.exp(s)) - y * s,
+        "quantile": lambda s, y: np.maximum(0.7 * (s - y), 0.3 * (y - s)),
+    }
+    assert_same(changed_copy(tmp_path, *POISSON), losses=losses)
+    for residual, message in WRONG.items():
+        end = "    return output(s, loss) - y"
+        wrong = changed_copy(tmp_path, *POISSON, (end, f'    if loss == "poisson":\n        return {residual}\n{end}'))
+        with pytest.raises(AssertionError) as raised:
+            assert_same(wrong, losses={} if "y -" in residual else losses)
+        assert f"gln_mine, {message}" in str(raised.value)
+
+
+def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(120, 4))
+    few: dict[str, Any] = {"n_networks": 2, "n_epochs": 1, "random_state": 0}
+    y = x[:, 0] * x[:, 1] > 0
+    plain = GLNClassifier(backend="numpy", **few).fit(x, y)
+    for change, same in (((), True), ((("rate * r, z)", "0.5 * rate * r, z)"),), False)):
+        network = changed_copy(tmp_path, *change).GLN
+        model = sklearn.base.clone(GLNClassifier(backend=network, **few)).fit(x, y)
+        assert np.array_equal(model.predict_proba(x), plain.predict_proba(x)) == same
+    with pytest.raises(ValueError, match="backend: expected a name, because a file holds no code"):
+        model.save(tmp_path / "model.gln")
+    options = ["--layer-sizes", "2", "--data", str(ROOT / "no.npz"), "--backend"]
+    for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
+        assert test_mnist.main([*options, backend]) == 2
+        assert message in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import warnings
 import weakref
 from typing import Any
 
@@ -188,11 +190,73 @@ def test_fit_of_keras_says_that_it_does_not_train_a_gln(columns):
     x = np.ascontiguousarray(columns[0].T[:8])
     layer = GLNLayer([3], 196, 196, seed=1, name="gated")
     model = keras.Sequential([keras.Input((196,)), keras.layers.Dense(196), layer])
-    model.compile(loss="mse")
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), "mse")  # which changes nothing in the layer
     state = layer.gln.get_state()
-    with pytest.warns(UserWarning, match=r"^gated: fit does not train a GLN, .*; layer\.gln\.predict\(.*\) does$"):
+    with pytest.warns(UserWarning, match=r"^gated: fit does not train a GLN, .*; use gln\.keras\.GLNModel, or call"):
         model.fit(x, np.zeros(8), verbose=0)
     assert_same_state(layer.gln.get_state(), state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_fit_of_a_gln_model_teaches_its_layers(columns, num_classes, tmp_path):
+    import keras
+
+    from gln.keras import GLNLayer, GLNModel
+
+    x, y = np.ascontiguousarray(columns[0].T), columns[1] if num_classes > 2 else columns[1] < 5
+    layer, plain = (GLNLayer([3], 196, 196, num_classes=num_classes, seed=1) for _ in range(2))
+    inputs = keras.Input((196,))
+    model = GLNModel(inputs, layer(inputs))
+    model.compile(loss="sparse_categorical_crossentropy" if num_classes > 2 else "binary_crossentropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(x, y[:, None], epochs=1, shuffle=False, verbose=0)
+    learned = plain.learn(x, y)
+    assert learned.shape == (300, layer.gln.num_heads)
+    assert_same_state(layer.gln, plain.gln)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), plain(x), atol=1e-6)
+    loaded.fit(x, y, verbose=0)
+    assert int(loaded.layers[-1].gln.step) == 600
+    with pytest.raises(ValueError, match=r"^sample_weight: expected None, because a GLN "):
+        model.fit(x, y, sample_weight=np.ones(300), verbose=0)
+
+
+@pytest.mark.slow
+def test_a_gln_model_trains_what_is_below_by_gradients(columns):
+    import keras
+
+    from gln.keras import GLNLayer, GLNModel
+
+    x, y, inputs = columns[0].T, columns[1], keras.Input((196,))
+    below, layer = keras.layers.Dense(20), GLNLayer([3], 20, 196, num_classes=10, seed=1, name="gated")
+    model = GLNModel(inputs, {"gated": layer(below(inputs), inputs)})
+    model.compile("adam", loss={"gated": "sparse_categorical_crossentropy"})
+    before = below.get_weights()[0]
+    model.fit(x, {"gated": y}, verbose=0)
+    layer.trainable = False
+    model.compile("adam", loss={"gated": "sparse_categorical_crossentropy"})
+    model.fit(x, {"gated": y}, verbose=0)
+    assert int(layer.gln.step) == 300
+    assert np.abs(below.get_weights()[0] - before).max() > 1e-3
+
+
+def test_shapes_in_errors_of_the_layer_are_those_that_were_given():
+    from gln.keras import GLNLayer
+
+    layer, x = GLNLayer([3], 20, 20, num_classes=3, seed=1), np.zeros((30, 20), np.float32)
+    for bad in (x[:, :19], x.T, x[0], x[None]):
+        for call in (layer, lambda inputs: layer.learn(inputs, np.zeros(30))):
+            with pytest.raises(ValueError, match=re.escape(f"inputs: expected shape (B, 20), got shape {bad.shape}")):
+                call(bad)
+    with pytest.raises(ValueError, match=r"context_inputs: expected shape \(30, 20\), got shape \(29, 20\)"):
+        layer(x, x[1:])
+    for bad in (np.zeros(29), np.zeros((3, 30)), np.zeros((30, 2))):
+        with pytest.raises(ValueError, match=rf"^targets: expected shape \(30,\) or .*, got shape \({len(bad)}"):
+            layer.learn(x, bad)
+    assert int(layer.gln.step) == 0
 
 
 def test_metrics_of_keras_understand_a_layer_of_two_classes(columns):
@@ -260,32 +324,6 @@ def test_a_layer_computes_in_float32_under_every_policy(columns):
         keras.config.set_dtype_policy(policy)
     assert output.dtype == tf.float32
     np.testing.assert_allclose(output, layer.gln.predict(x, x).numpy().T, atol=1e-6)
-
-
-def test_an_optimiser_changes_nothing_in_the_layer(columns):
-    import keras
-
-    from gln.keras import GLNLayer
-
-    x, inputs = columns[0], keras.Input((196,))
-    scaled = keras.layers.Dense(196)(inputs)
-    layer = GLNLayer([3], 196, 196, seed=1)
-    model = keras.Model(inputs, keras.layers.Concatenate()([scaled, layer(inputs)]))
-    before = layer.gln.get_state()
-    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), "mse")
-    model.fit(x.T, np.zeros((300, 197)), epochs=1, verbose=0)
-    assert_same_state(layer.gln, before)
-
-
-def test_gradients_go_through_the_layer(columns):
-    import keras
-
-    from gln.keras import GLNLayer
-
-    x, below, layer = columns[0].T, keras.layers.Dense(196), GLNLayer([5], 196, 196, num_classes=10, seed=1)
-    with tf.GradientTape() as tape:
-        p = layer(below(x), x)
-    assert all(np.any(gradient) for gradient in tape.gradient(p, below.trainable_weights))
 
 
 def test_learning_is_not_recorded(columns):

@@ -404,28 +404,6 @@ def test_gradients_are_those_of_the_weights_that_predicted(stream):
     assert not torch.allclose(after, expected)
 
 
-def test_gradients_of_each_sample(stream):
-    model, inputs = learned(stream, num_classes=2), stream[0].clone().requires_grad_()
-    (expected,) = torch.autograd.grad(model(inputs, stream[1]).sum(), inputs)
-    found = torch.func.vmap(torch.func.grad(model), in_dims=1, out_dims=1)(*stream[:2])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-
-
-def test_a_base_predictor_is_trained_through_the_network(stream):
-    scale = torch.nn.Parameter(torch.ones(8, 1))
-    model = network(base_predictor=lambda inputs: (scale * inputs).sigmoid())
-    model(*stream[:2]).sum().backward()
-    assert scale.grad is not None
-    assert scale.grad.any()
-    assert not model.predict(*stream).requires_grad
-
-
-def test_one_sample_exported(stream):
-    model, inputs, context = learned(stream), stream[0][:, 0], stream[1][:, 0]
-    again = torch.export.export(model, (inputs, context)).module()
-    torch.testing.assert_close(again(-inputs, -context), model.predict(-inputs, -context), rtol=0, atol=1e-6)
-
-
 # ---- Compiled --------------------------------------------------------------------------------------------------------
 
 

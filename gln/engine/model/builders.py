@@ -18,7 +18,7 @@ SHALLOW_LAYERS = (16,)  # of two more, which also read linear models; 8 to 64 ne
 class NetworkConfig:
     """What the networks of a model have in common; arguments are those of a `GLN`."""
 
-    backend: str
+    backend: str | type
     layer_sizes: Sequence[int]
     context_map_size: int
     context_features: int | None

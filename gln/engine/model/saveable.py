@@ -29,7 +29,7 @@ MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
 class Saveable(Restorable):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
-    backend: str
+    backend: str | type
     learning_rate: object
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
     kept: ClassVar[dict[str, Kind]] = {}  # what a file holds besides the parameters: attributes, and their kinds
@@ -151,6 +151,8 @@ def _check_of_networks(parameters: Mapping[str, Value], numbers: int) -> None:
 def _parameter(name: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
     if isinstance(value, np.random.RandomState):
         return None
+    if name == "backend" and not isinstance(value, str):
+        raise bad("backend", "a name, because a file holds no code", repr(value))
     return CALLABLE if name == "learning_rate" and callable(value) else encoded(name, value, arrays)
 
 

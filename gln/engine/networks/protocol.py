@@ -51,6 +51,7 @@ class Network(Protocol):
 
     of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it, to predict and to learn
 
+    def check_array(self, name: str, value: Tensor, *shapes: tuple) -> np.ndarray: ...  # as float32
     def prepare(self, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> tuple: ...
     def contexts(self, context: Tensor) -> np.ndarray: ...  # (D, B) -> (B, N)
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
@@ -119,8 +120,8 @@ def count_samples(network: Network, count: int) -> None:
 
 
 def is_network(value: object) -> bool:
-    """Whether a value is a `GLN` of any backend; these have no common base class."""
-    return hasattr(value, "predict_arrays")
+    """Whether a value is a `GLN` of any backend: each has a base class of its own, which has no `contexts`."""
+    return hasattr(value, "predict_arrays") and hasattr(value, "contexts")
 
 
 def arguments(network: Network) -> dict[str, Any]:

@@ -9,27 +9,37 @@ import warnings
 
 import numpy as np
 
-from gln_numpy import Config
+from gln.engine.networks.protocol import Network, Tensor
+from gln.engine.saving import bad
 
 TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
 
 
-def between_samples(config: Config, hyperplanes: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halfspaces that separate two random samples, for all layers of a network with this `config`.
+def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
+    """Move every halfspace of a model to where it separates two of the samples, (D, N), N at least 2.
 
-    Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
+    It is perpendicular to the line between them; with `context_features` it keeps its coefficients. Raises RuntimeError
+    after the first update, because moving the gates would scramble what the model has learned.
     """
+    if int(model.step) > 0:
+        raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(model.step)}")
+    samples = model.check_array("context_inputs", context_inputs, (model.context_size, None)).T
+    if len(samples) < 2:
+        raise bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
     low, high = (end(samples, axis=0).astype(np.float64) for end in (np.min, np.max))  # (D,), (D,)
     least = np.maximum(low, -high)  # magnitude, if a feature's values have the same sign
     lost = (least > 0) & (high - low <= 2 * LEAST_GAP * least)
     if (lost & (high > low)).any() or lost.all():  # a few constants do no harm
         what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
         advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
-        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)
-    rng, layers = np.random.default_rng(config.seed), np.split(hyperplanes, np.cumsum(config.layer_sizes)[:-1])
-    fitted = [layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
-    hyperplanes, offsets = map(np.concatenate, zip(*fitted, strict=True))
-    return hyperplanes.astype(np.float32), offsets
+        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)  # in the line that called the method
+    rng, state = np.random.default_rng(model.seed), model.get_state(copy=False)
+    for layer in range(1, len(model.layer_sizes) + 1):
+        planes = state[f"hyperplanes.{layer}"]
+        fitted = layer_between_samples(planes, samples, rng, model.context_features is not None)
+        for name, array in zip(("hyperplanes", "hyperplane_bias"), fitted, strict=True):
+            state[f"{name}.{layer}"] = model.check_array("context_inputs", array, array.shape)
+    model.set_state(state)
 
 
 def layer_between_samples(

@@ -303,7 +303,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
 
 def stream_config(
-    layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str, seed: int | None
+    layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str | type, seed: int | None
 ) -> NetworkConfig:
     """What the networks of a stream have in common."""
     context_features, seeds = OF_STREAMS["context_features"], functools.partial(_seeds, seed)
