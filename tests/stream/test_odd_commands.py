@@ -36,8 +36,8 @@ OPTIONS = """target y; target no; target c; regression; quantiles .1,.9; quantil
     skip-bad; strings a; strings y; numbers c; ignore b; ignore y; save m; save .; save-every 3; save-every 0; resume;
     load m; load missing; predict-only; predictions p.csv; predictions p.jsonl; predictions -; predictions no/p;
     format csv; format vw; format no; seed 1; seed x; backend numpy; backend no; no-such-option; layers 4,2; layers 4,;
-    learning-rate .1; learning-rate -1; probabilities; test-every 3;
-    test-every 1; metrics m.jsonl; metrics -; metrics no/m"""
+    learning-rate .1; learning-rate -1; probabilities; explain; every 3; every 0; ngrams 2; ngrams 0; quiet;
+    metrics m.jsonl; metrics -; metrics no/m"""
 
 
 def run_command(arguments: Sequence[str]) -> tuple[Any, str]:

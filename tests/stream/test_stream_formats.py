@@ -205,6 +205,18 @@ def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may
     assert all_of('{"y": "None"}\n{"y": null}\n', "jsonl", target="y") == [(1, {}, "None"), (2, {}, None)]
 
 
+def test_a_header_that_comes_again_is_left_out_and_said():
+    """As where one of several files that were joined ends, and in a pipe whose file was rotated."""
+    text = "a,b,y\n1,2,0\na,b,y\n3,4,1\na,b,y\na,b,y\n5,6,0\n"
+    for most in (1000, 1):
+        chunks = list(read(io.BytesIO(text.encode()), "csv", target="y", chunk=most))
+        assert [x for chunk in chunks for x in samples_of(chunk)] == [
+            (line, {"a": line - 1, "b": line}, int(line == 4)) for line in (2, 4)
+        ] + [(7, {"a": 5, "b": 6}, 0)]
+        notes = [note for chunk in chunks for note in chunk.notes]
+        assert notes == ["line 3: the header once more, which is left out"]
+
+
 def test_a_wide_header_takes_seconds():
     names = [f"c{i}" for i in range(60_000)]
     text = "\n".join([",".join(names), ",".join(["1"] * 60_000)])
@@ -330,6 +342,33 @@ def test_options_and_known_names_decide_which_are_categories(form, mark):
     bad: list[BadLine] = []
     found, _ = features_in(text, form, strings=["tags"], skip_bad=bad.append)
     assert ([each.line for each in bad], found[0]["tags"], len(found)) == ([2], "new", 1)
+
+
+def test_words_that_follow_one_another_are_words_together():
+    """In each namespace that holds words, as by Vowpal Wabbit's `--ngram 3`: as many as it has."""
+    lines = {"vw": "1 |user u1 |text a b a b |x c:2 d", "jsonl": '{"user": ["u1"], "text": ["a", "b", "a", "b"]}'}
+    for form, mark in (("vw", "^"), ("jsonl", "=")):
+        [found], _ = features_in(lines[form], form, words=["text"], ngrams=3)
+        grams = {"a": 2, "b": 2, "a b": 2, "b a": 1, "a b a": 1, "b a b": 1}
+        text = {name: value for name, value in found.items() if name.startswith("text")}
+        assert text == {f"text{mark}{name}": value for name, value in grams.items()}
+        assert found["user"] == "u1"
+    vowpalwabbit = pytest.importorskip("vowpalwabbit")
+    theirs = vowpalwabbit.Workspace("--quiet --noconstant --ngram 3").parse("1 |text a b a b")
+    assert theirs.num_features_in("t") == sum(grams.values())
+    with pytest.raises(ValueError, match="ngrams: expected 1, as csv has no words, got 2"):
+        all_of("a,b\n1,2\n", "csv", ngrams=2)
+
+
+def test_a_model_knows_its_ngrams(tmp_path, capsys):
+    lines = [f"{i % 2} |text {'not' if i % 2 else 'so'} good t{i % 3}\n" for i in range(40)]
+    predictions("vw", "".join(lines), tmp_path, "--ngrams", "2", "--save", str(tmp_path / "m"))
+    assert "text^not good" in GLNClassifier.load(tmp_path / "m").known_names
+    predictions("vw", "1 |text so good\n", tmp_path, "--load", str(tmp_path / "m"), "--save", str(tmp_path / "n"))
+    assert "text^so good" in GLNClassifier.load(tmp_path / "n").known_names
+    assert GLNClassifier.load(tmp_path / "n").extra["ngrams"] == 2
+    assert main([str(tmp_path / "s.vw"), "--load", str(tmp_path / "m"), "--ngrams", "3"]) == 2
+    assert "--ngrams: expected 2, as in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])

@@ -33,7 +33,7 @@ class Namespaces:
 
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
-        self._separator, self._asked = separator, wanted.strings
+        self._separator, self._asked, self._ngrams = separator, wanted.strings, wanted.ngrams
         names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
         of_words = {namespace for namespace, found, _ in names if found}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
@@ -103,11 +103,18 @@ class Namespaces:
                     raise ValueError(f"{namespace}: expected one name, got {names[0]!r} and {names[1]!r}")
                 features[namespace] = names[0]
                 names = names[1:]
+            elif self._ngrams > 1:
+                names = [*names, *ngrams(names, self._ngrams)]
             if names:
                 prefix = f"{namespace}{self._separator}" if namespace else ""
                 for name, count in Counter(names).items():
                     features[prefix + name] = features.get(prefix + name, 0.0) + count
         return features
+
+
+def ngrams(words: Sequence[str], most: int) -> list[str]:
+    """Two to `most` words that follow one another, with spaces between, which no word has."""
+    return [" ".join(words[i : i + n]) for n in range(2, most + 1) for i in range(len(words) - n + 1)]
 
 
 def _listed(found: dict[str, bool], is_category: bool) -> str:

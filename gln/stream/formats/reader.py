@@ -73,6 +73,7 @@ def read(
     words: Collection[str] = (),
     ignore: Collection[str] = (),
     known: Mapping[str, bool] | None = None,
+    ngrams: int = 1,
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
@@ -95,13 +96,15 @@ def read(
         Names of features that are left out; in VW's text also of namespaces.
     known
         The names of a loaded model, and whether each is text.
+    ngrams
+        Up to how many words that follow one another are a word together, too.
     skip_bad
         Is called with each bad line; without it, the first one is raised, after the samples before it.
     chunk
         The largest number of samples in a chunk.
     """
     lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
-    wanted = Wanted(target, *lists, known or {})
+    wanted = Wanted(target, *lists, known or {}, ngrams)
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
@@ -120,6 +123,8 @@ def _chunks(
     for option, name in wanted.named():
         if option not in OPTIONS[form]:
             raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
+    if wanted.ngrams > 1 and "words" not in OPTIONS[form]:
+        raise ValueError(f"ngrams: expected 1, as {form} has no words, got {wanted.ngrams}")
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
 

@@ -1,4 +1,4 @@
-"""How well samples were predicted, beside simple predictors: accuracy and log-loss, or the absolute error.
+"""How well samples were predicted, beside simple predictors: accuracy and log-loss, or errors of numbers.
 
 They are counted sample by sample, so it makes no difference how samples are grouped.
 
@@ -8,37 +8,65 @@ Shapes: N samples, C classes, K figures.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gln.stream.metrics.binned import BinnedMetrics
 
-__all__ = ["Metrics"]
+__all__ = ["Kind", "Metrics"]
 
-LEAST = 1e-15  # probability in the log-loss, as in River's
+LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
-OF_NUMBERS = {"abs. error": "absolute_error", "in interval": "in_interval"}
+OF_NUMBERS = {"abs. error": "absolute_error", "sq. error": "squared_error"}
+OF_QUANTILES = {"pinball loss": "pinball_loss"}
+OF_INTERVALS = {"in interval": "in_interval"}
+OF_DENSITIES = {"NLL": "negative_log_likelihood", "in 90 %": "in_90_percent"}
 OF_BINS = {"AUC": "auc", "calib. error": "calibration_error"}
-KEYS = OF_CLASSES | OF_NUMBERS | OF_BINS
+KEYS = OF_CLASSES | OF_NUMBERS | OF_QUANTILES | OF_INTERVALS | OF_DENSITIES | OF_BINS
+NO_STD = 1e-30  # standard deviations are below it until two targets have differed
+NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
+
+
+class Kind(NamedTuple):
+    """What a model predicts."""
+
+    are_classes: bool
+    levels: tuple[float, ...] = ()  # of quantiles, in ascending order
+    density: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The figures, but those in bins."""
+        if self.are_classes:
+            return [*OF_CLASSES]
+        intervals = OF_INTERVALS if len(self.levels) > 1 else {}
+        return [
+            *OF_NUMBERS,
+            *(OF_QUANTILES if self.levels else {}),
+            *intervals,
+            *(OF_DENSITIES if self.density else {}),
+        ]
 
 
 class Metrics:
     """Weighted means over the samples that have a target and were predicted.
 
     For classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the
-    last label; also AUC and calibration error. For numbers: the absolute error, with intervals the share of targets in
-    them, and the absolute errors of the mean so far and of the last target.
+    last label; also AUC and calibration error. For numbers: the absolute and the squared error, also of the mean so far
+    and of the last target; the pinball loss, a mean over levels, and the share of targets between the lowest and the
+    highest quantile; the negative log-likelihood of a normal distribution with the predicted mean and standard
+    deviation, 0 until two targets have differed, and the share of targets in its middle 90%.
     """
 
     kept: tuple[str, ...] = ("samples", "unknown", "sums", "labels", "last", "total")
 
-    def __init__(self, are_classes: bool, intervals: bool = False) -> None:
-        self.are_classes, self.intervals = are_classes, intervals
-        self.names = list(OF_CLASSES) if are_classes else list(OF_NUMBERS)[: 1 + intervals]
+    def __init__(self, kind: Kind) -> None:
+        self.kind, self.names = kind, kind.names
         self.samples, self.unknown = 0, 0  # unknown: of a class that was not known before
-        self.sums = [0.0] * (1 + len(self.names) + (1 if are_classes else 2))  # of weights, and of figures times weight
+        of_simple = 1 if kind.are_classes else 4  # figures of simple predictors
+        self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
         self.labels: list[list[Any]] = []  # the classes, and the weight of each
         self.last: Any = None  # the last target
         self.total = [0.0, 0.0]  # of weights, and of numbers times weights
@@ -47,14 +75,13 @@ class Metrics:
     def state(self) -> dict[str, Any]:
         """All counts, to be saved in a file."""
         state = {name: getattr(self, name) for name in self.kept}
-        return state | {"bins": self.bins.state()} if self.are_classes else state
+        return state | {"bins": self.bins.state()} if self.kind.are_classes else state
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
-        state = {"unknown": 0} | state  # which the first files lack, and bins
         for name in self.kept:
             setattr(self, name, state[name])
-        if "bins" in state:
+        if self.kind.are_classes:
             self.bins.resume(state["bins"])
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
@@ -63,7 +90,7 @@ class Metrics:
         """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
         known = np.array([target is not None for target in targets], bool)
         counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
-        columns = (self._of_classes if self.are_classes else self._of_numbers)(predicted, targets, known, counted)
+        columns = (self._of_classes if self.kind.are_classes else self._of_numbers)(predicted, targets, known, counted)
         summands = np.concatenate([counted[None], counted * columns])
         sums = np.add.accumulate(np.column_stack([self.sums, summands]), axis=1)
         self.samples, self.sums = self.samples + len(targets), sums[:, -1].tolist()
@@ -112,18 +139,27 @@ class Metrics:
         totals = np.add.accumulate(np.column_stack([self.total, [weights, weights * y]]), axis=1)  # (2, N + 1)
         self.total, self.last = totals[:, -1].tolist(), float(last[-1])
         means = totals[1, :-1] / np.maximum(totals[0, :-1], LEAST)
-        rows = [np.abs(y - p[:, 0])]
-        if self.intervals:
-            levels = [place for place, name in enumerate(predicted.columns) if isinstance(name, float)]
-            rows.append((p[:, levels[0]] <= y) & (y <= p[:, levels[-1]]))
-        return np.array([*rows, np.abs(y - means), np.abs(y - last[:-1])], np.float64)
+        errors, simple = y - p[:, 0], [y - means, y - last[:-1]]
+        rows, levels = [np.abs(errors), np.square(errors)], self.kind.levels
+        if levels:
+            q = p[:, 1 : 1 + len(levels)]
+            below = y[:, None] - q
+            rows.append(np.maximum(below * levels, below * np.subtract(levels, 1)).mean(axis=1))
+            rows += [(q[:, 0] <= y) & (y <= q[:, -1])] if len(levels) > 1 else []
+        if self.kind.density:
+            std = np.maximum(p[:, -1], NO_STD)
+            varied = (totals[0, :-1] > 0) & (std > NO_STD)
+            squares = np.minimum(np.square(errors / std), -2 * math.log(LEAST))
+            rows.append(np.where(varied, 0.5 * squares + np.log(std) + 0.5 * math.log(2 * math.pi), 0))
+            rows.append(squares <= NORMAL_90**2)
+        return np.array([*rows, *np.abs(simple), *np.square(simple)], np.float64)
 
     # ---- Results -----------------------------------------------------------------------------------------------------
 
     def values(self) -> dict[str, float | None]:
         """The figures by their names in JSON; None before the first sample, and where AUC is not defined."""
         means = self.means(self.sums)
-        if not self.are_classes:
+        if not self.kind.are_classes:
             return means
         return means | {"auc": self.bins.auc(), "calibration_error": self.bins.calibration_error()}
 
@@ -137,9 +173,9 @@ class Metrics:
         if not self.sums[0]:
             return {}
         simple = _means(self.sums)[len(self.names) :]
-        if not self.are_classes:
-            names = "mean so far", "last target"
-            return {name: {"absolute_error": mean} for name, mean in zip(names, simple, strict=True)}
+        if not self.kind.are_classes:
+            names, keys = ("mean so far", "last target"), OF_NUMBERS.values()
+            return {name: dict(zip(keys, simple[i::2], strict=True)) for i, name in enumerate(names)}
         return dict([self._best_constant(), ("last label", {"accuracy": simple[0]})])
 
     def _best_constant(self) -> tuple[str, dict[str, float | None]]:

@@ -1,4 +1,4 @@
-"""The figures of a stream while it is learned: lines at 1, 2, 4, 8, ... samples, and a summary."""
+"""The figures of a stream while it is learned: lines at 1, 2, 4, 8, ... samples or every so many, and a summary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gln.stream.metrics.metrics import Metrics
+from gln.stream.metrics.metrics import Kind, Metrics
 
 __all__ = ["Line", "Progress"]
 
@@ -22,12 +22,13 @@ class Line(NamedTuple):
 class Progress(Metrics):
     """Progressive figures, in which each sample is predicted before it is learned."""
 
-    kept = (*Metrics.kept, "skipped", "last_line", "next_line")
+    kept = (*Metrics.kept, "skipped", "last_line")
 
-    def __init__(self, are_classes: bool, intervals: bool = False) -> None:
-        super().__init__(are_classes, intervals)
+    def __init__(self, kind: Kind, every: int | None = None) -> None:
+        super().__init__(kind)
         self.skipped = 0  # bad lines
-        self.last_line, self.next_line = list(self.sums), 1  # the sums in the line printed last, and when the next is
+        self.every = every  # samples between two lines
+        self.last_line = list(self.sums)  # the sums in the line printed last
         self.taken = 0  # samples of this process
         self._start = time.monotonic()
 
@@ -35,12 +36,17 @@ class Progress(Metrics):
         """Count samples; returns the lines to print."""
         first, sums, lines = self.samples, self.count(predicted, targets, weights), []
         self.taken += len(targets)
-        while self.next_line <= self.samples:
-            at = sums[:, self.next_line - first].tolist()
+        samples = self._after(first)
+        while samples <= self.samples:
+            at = sums[:, samples - first].tolist()
             if at[0]:
-                lines.append(self._line(self.next_line, at))
-            self.last_line, self.next_line = at, 2 * self.next_line
+                lines.append(self._line(samples, at))
+            self.last_line, samples = at, self._after(samples)
         return lines
+
+    def _after(self, samples: int) -> int:
+        """How many samples there are at the first line after so many."""
+        return self.every * (samples // self.every + 1) if self.every else 1 << samples.bit_length()
 
     def _line(self, samples: int, sums: list[float]) -> Line:
         of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
@@ -72,7 +78,9 @@ class Progress(Metrics):
     def totals(self) -> dict[str, Any]:
         """What `--metrics` writes at the end."""
         speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
-        return {"samples": self.samples, "bad_lines": self.skipped, **speed}
+        simple = {name.split(",")[0].replace(" ", "_"): found for name, found in self.simple_predictors().items()}
+        figures = {"unknown_class": self.unknown, **self.values(), **simple}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
 
 
 def _shown(value: float | None) -> str:
