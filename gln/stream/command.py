@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gln import __version__
 from gln.stream.formats.lines import escaped
 
 __all__ = ["main"]
 
-FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm", "parquet", "arrow")
+FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
   gln-stream flights.csv --target late
   tail -f events.jsonl | gln-stream --target clicked --save model.gln --predictions -
@@ -66,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_input(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text and libsvm's")
+    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text")
     group.add_argument(
         "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it"
     )
@@ -198,27 +196,11 @@ def check_files(options: argparse.Namespace, inputs: Sequence[str] | None = None
 
     Without `inputs`, the input is `options.file`.
     """
-    for file in [options.file] if inputs is None else inputs:
-        _check_files(options, file)
-
-
-def _check_files(options: argparse.Namespace, source: str) -> None:
-    may_be_same = ("--load", "the input"), ("--save", "--load")
-    names = "load", "save", "predictions", "metrics"
-    files = {"the input": source} | {f"--{name}": getattr(options, name, None) for name in names}
-    streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
-    found: dict[Any, str] = {}
-    for name, file in files.items():
-        key = None if file is None else _identity(streams[name] if file == "-" and name in streams else file)
-        other = name if key is None else found.setdefault(key, name)
-        if other != name and (name, other) not in may_be_same:
-            raise ValueError(f"{name}: expected another file than {other}, got {file!r}")
-
-
-def _identity(file: str | int) -> Any:
-    """Something that is equal for all names of a file; None for a pipe or a device."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None if isinstance(file, int) else os.path.realpath(file)
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+    found = {os.path.realpath(file): "the input" for file in ([options.file] if inputs is None else inputs)}
+    for name in ("load", "save", "predictions", "metrics"):
+        file = getattr(options, name, None)
+        if file is None or file == "-" or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe or a device
+            continue
+        other = found.setdefault(os.path.realpath(file), f"--{name}")
+        if other != f"--{name}" and (name, other) not in (("load", "the input"), ("save", "--load")):
+            raise ValueError(f"--{name}: expected another file than {other}, got {file!r}")

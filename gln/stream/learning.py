@@ -16,7 +16,7 @@ from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import read
-from gln.stream.metrics.metrics import Kind
+from gln.stream.metrics import Kind
 
 __all__ = ["are_labels", "explained", "kind_of", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 

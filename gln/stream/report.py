@@ -13,8 +13,7 @@ import pandas as pd
 
 from gln.stream.formats.chunks import Chunk
 from gln.stream.formats.lines import escaped
-from gln.stream.metrics.metrics import Kind
-from gln.stream.metrics.progress import Line, Progress
+from gln.stream.metrics import Kind, Line, Metrics
 from gln.stream.output import Output
 from gln.stream.predictions import text_of
 from gln.stream.signals import Signals
@@ -31,7 +30,7 @@ class Report:
         Raises OSError if an output cannot be written, and ValueError if something is not as in that run.
         """
         self._options, self._signals = options, signals
-        self.progress = Progress(kind, options.every)
+        self.progress = Metrics(kind, options.every)
         if saved:
             self.progress.resume(saved["figures"])
         self._outputs = {  # by the name of the option

@@ -33,8 +33,7 @@ from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.learning import kind_of
-from gln.stream.metrics.metrics import Kind, Metrics
-from gln.stream.metrics.progress import Progress
+from gln.stream.metrics import Kind, Metrics
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
 
@@ -80,15 +79,15 @@ def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.open()))
 
 
-def figures_in(file: Path) -> Progress:
+def figures_in(file: Path) -> Metrics:
     """What a saved model says of the run so far."""
     model: Any = (GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor).load(file)
-    figures = Progress(kind_of(model))
+    figures = Metrics(kind_of(model))
     figures.resume(model.extra["figures"])
     return figures
 
 
-def means(figures: Progress) -> list[float]:
+def means(figures: Metrics) -> list[float]:
     return [total / figures.sums[0] for total in figures.sums[1:]]
 
 
@@ -218,7 +217,7 @@ def test_figures_of_classes_are_rivers(files, name, tmp_path, capsys):
     lines = said.splitlines()
     assert lines[0] == "gln-stream: learning classes, since kind begins with 'low'"
     assert lines[1] == "    (--regression learns numbers)"
-    assert lines[-4].split() == ["accuracy", "log-loss", "calib.", "error"]  # of three classes there is no AUC
+    assert lines[-4].split() == ["accuracy", "log-loss"]  # of three classes there is no AUC
     assert lines[-3].split()[:3] == ["GLN", f"{accuracy:.5g}", f"{loss:.5g}"]
     assert lines[-2].split() == ["best", "constant,", "low", f"{most.iloc[0]:.5g}", f"{entropy:.5g}"]
     assert lines[-1].split() == ["last", "label", f"{before:.5g}"]
@@ -398,7 +397,7 @@ REFUSED = {
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
     "expected a saved GLN, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
     "No such file or directory": ["missing.csv", *KINDS],
-    "format: expected one of csv, tsv, jsonl, vw, libsvm": ["{folder}/model.gln", *KINDS],
+    "format: expected one of csv, tsv, jsonl, vw, parquet": ["{folder}/model.gln", *KINDS],
 }
 
 

@@ -28,8 +28,6 @@ from test_stream_command import assert_same_arrays, figures_in, started
 from gln.engine.saving import read as read_file
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.column_types import ColumnTypes
 from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
@@ -568,14 +566,3 @@ def test_hours_help(tmp_path):
     as_times = figures_in(learned(file, tmp_path))
     assert as_times.sums[1] / as_times.sums[0] > 0.8
     assert as_text.sums[1] / as_text.sums[0] < 0.6
-
-
-def test_names_that_are_always_new_are_not_all_remembered(monkeypatch):
-    monkeypatch.setattr("gln.stream.formats.column_types.MOST_WORDS", 3)
-    nothing: frozenset[str] = frozenset()
-    kinds = ColumnTypes(Wanted(None, nothing, nothing, nothing, nothing, {}))
-    for i in range(10):
-        assert kinds.values({f"k{i}": float(i)}) == {f"k{i}": float(i)}
-    assert [kinds.is_number(f"k{i}") for i in range(10)] == [True] * 3 + [False] * 7
-    with pytest.raises(ValueError, match="k1: expected a number"):
-        kinds.values({"k1": "text"})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.lines import LONGEST, BadLine, Record
+from gln.stream.formats.lines import BadLine, Record
 
-__all__ = ["Namespaces", "Sample", "check_names"]
+__all__ = ["Namespaces", "Sample"]
 
 
 class Sample(NamedTuple):
@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
     values: dict[str, Any]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
-    numbers: Collection[str] = ()  # names of those values that are 0 in samples without them
+    numbers: Set[str] = frozenset()  # names of those values that are 0 in samples without them
 
 
 class Namespaces:
@@ -120,10 +120,3 @@ def ngrams(words: Sequence[str], most: int) -> list[str]:
 def _listed(found: dict[str, bool], is_category: bool) -> str:
     names = [name or "those without a namespace" for name, kind in found.items() if kind == is_category]
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def check_names(characters: int) -> None:
-    """Raise ValueError if the names of the features in a line would fill the memory, as they begin with long names of
-    namespaces or objects."""
-    if characters > LONGEST:
-        raise ValueError(f"expected names with at most {LONGEST:,} characters together, got more")

@@ -1,6 +1,7 @@
 """How well samples were predicted, beside simple predictors: accuracy and log-loss, or errors of numbers.
 
-They are counted sample by sample, so it makes no difference how samples are grouped.
+They are counted sample by sample, so it makes no difference how samples are grouped. Lines of figures come at 1, 2, 4,
+8, ... samples or every so many, and a summary at the end.
 
 Shapes: N samples, C classes, K figures.
 """
@@ -8,14 +9,13 @@ Shapes: N samples, C classes, K figures.
 from __future__ import annotations
 
 import math
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gln.stream.metrics.binned import BinnedMetrics
-
-__all__ = ["Kind", "Metrics"]
+__all__ = ["Kind", "Line", "Metrics"]
 
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
@@ -23,7 +23,8 @@ OF_NUMBERS = {"abs. error": "absolute_error", "sq. error": "squared_error"}
 OF_QUANTILES = {"pinball loss": "pinball_loss"}
 OF_INTERVALS = {"in interval": "in_interval"}
 OF_DENSITIES = {"NLL": "negative_log_likelihood", "in 90 %": "in_90_percent"}
-OF_BINS = {"AUC": "auc", "calib. error": "calibration_error"}
+OF_BINS = {"AUC": "auc"}
+STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
 KEYS = OF_CLASSES | OF_NUMBERS | OF_QUANTILES | OF_INTERVALS | OF_DENSITIES | OF_BINS
 NO_STD = 1e-30  # standard deviations are below it until two targets have differed
 NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
@@ -50,41 +51,72 @@ class Kind(NamedTuple):
         ]
 
 
+class Line(NamedTuple):
+    """A line of figures: as text, and as what `--metrics` writes."""
+
+    text: str
+    values: dict[str, Any]
+
+
 class Metrics:
-    """Weighted means over the samples that have a target and were predicted.
+    """Weighted means over the samples that have a target and were predicted before they were learned.
 
     For classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the
-    last label; also AUC and calibration error. For numbers: the absolute and the squared error, also of the mean so far
-    and of the last target; the pinball loss, a mean over levels, and the share of targets between the lowest and the
-    highest quantile; the negative log-likelihood of a normal distribution with the predicted mean and standard
-    deviation, 0 until two targets have differed, and the share of targets in its middle 90%.
+    last label; of two classes also AUC, of the log-odds in bins of 1/64, in which samples count as half. For numbers:
+    the absolute and the squared error, also of the mean so far and of the last target; the pinball loss, a mean over
+    levels, and the share of targets between the lowest and the highest quantile; the negative log-likelihood of a
+    normal distribution with the predicted mean and standard deviation, 0 until two targets have differed, and the share
+    of targets in its middle 90%.
     """
 
-    kept: tuple[str, ...] = ("samples", "unknown", "sums", "labels", "last", "total")
+    kept = "samples", "skipped", "unknown", "sums", "last_line", "labels", "last", "total", "classes"
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind, self.names = kind, kind.names
-        self.samples, self.unknown = 0, 0  # unknown: of a class that was not known before
+    def __init__(self, kind: Kind, every: int | None = None) -> None:
+        """`every` is the number of samples between two lines."""
+        self.kind, self.names, self.every = kind, kind.names, every
+        self.samples, self.skipped, self.unknown = 0, 0, 0  # bad lines; samples of a class that was not known before
         of_simple = 1 if kind.are_classes else 4  # figures of simple predictors
         self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
+        self.last_line = list(self.sums)  # as they were in the line printed last
         self.labels: list[list[Any]] = []  # the classes, and the weight of each
         self.last: Any = None  # the last target
         self.total = [0.0, 0.0]  # of weights, and of numbers times weights
-        self.bins = BinnedMetrics()
+        self.classes = 0  # that the model knows
+        self.ranks = np.zeros(
+            (3, 2 * LARGEST_LOGIT * STEPS)
+        )  # weights by class, the first two and others, and log-odds
+        self.taken, self._start = 0, time.monotonic()  # samples of this process
 
     def state(self) -> dict[str, Any]:
         """All counts, to be saved in a file."""
-        state = {name: getattr(self, name) for name in self.kept}
-        return state | {"bins": self.bins.state()} if self.kind.are_classes else state
+        ranks = self.ranks.nonzero()
+        counted = [*(each.tolist() for each in ranks), self.ranks[ranks].tolist()]
+        return {name: getattr(self, name) for name in self.kept} | {"ranks": counted}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
         for name in self.kept:
             setattr(self, name, state[name])
-        if self.kind.are_classes:
-            self.bins.resume(state["bins"])
+        rows, bins, weights = state["ranks"]
+        self.ranks[rows, bins] = weights
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
+
+    def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:
+        """Count samples; returns the lines to print."""
+        first, sums, lines = self.samples, self.count(predicted, targets, weights), []
+        self.taken += len(targets)
+        samples = self._after(first)
+        while samples <= self.samples:
+            at = sums[:, samples - first].tolist()
+            if at[0]:
+                lines.append(self._line(samples, at))
+            self.last_line, samples = at, self._after(samples)
+        return lines
+
+    def _after(self, samples: int) -> int:
+        """How many samples there are at the first line after so many."""
+        return self.every * (samples // self.every + 1) if self.every else 1 << samples.bit_length()
 
     def count(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> np.ndarray:
         """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
@@ -104,8 +136,8 @@ class Metrics:
         if not p.size:
             weights[:] = 0
             return np.zeros((3, len(targets)))
-        best, most = p.argmax(axis=1), p.max(axis=1)
-        weights[most == 0] = 0
+        best = p.argmax(axis=1)
+        weights[p.max(axis=1) == 0] = 0
         places = np.array([*(columns.get(label, -1) for label, _ in self.labels), -1])[codes]
         hits, of_class = best == places, p[np.arange(len(p)), places]
         of_class[places < 0] = 0
@@ -113,8 +145,16 @@ class Metrics:
         self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
         losses = -np.log(np.minimum(np.maximum(of_class, LEAST), 1 - LEAST))
         losses[is_unknown] = 0
-        self.bins.count(p, places, most, hits, weights)
+        self._count_ranks(p, places, weights)
         return np.array([hits, losses, codes == before], np.float64)
+
+    def _count_ranks(self, p: np.ndarray, places: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
+        self.classes = p.shape[1]
+        second = p[:, 1] if self.classes > 1 else np.zeros(len(p))
+        with np.errstate(divide="ignore"):
+            logits = np.log(second) - np.log1p(-second)
+        bins = (np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT - 1 / STEPS) + LARGEST_LOGIT) * STEPS
+        np.add.at(self.ranks, (np.minimum(places, 2), bins.astype(int)), weights)
 
     def _count_labels(
         self, targets: list[Any], known: np.ndarray, weights: np.ndarray
@@ -158,10 +198,15 @@ class Metrics:
 
     def values(self) -> dict[str, float | None]:
         """The figures by their names in JSON; None before the first sample, and where AUC is not defined."""
-        means = self.means(self.sums)
-        if not self.kind.are_classes:
-            return means
-        return means | {"auc": self.bins.auc(), "calibration_error": self.bins.calibration_error()}
+        return self.means(self.sums) | ({"auc": self.auc()} if self.kind.are_classes else {})
+
+    def auc(self) -> float | None:
+        """None unless the model knows two classes, and there are samples of both and of no other."""
+        first, second, others = self.ranks
+        if self.classes != 2 or others.any() or not (first.any() and second.any()):
+            return None
+        below = np.cumsum(first) - first / 2
+        return float((second * below).sum() / (first.sum() * second.sum()))
 
     def means(self, sums: list[float]) -> dict[str, float | None]:
         """The figures with these sums, but without those in bins."""
@@ -185,11 +230,41 @@ class Metrics:
         entropy = sum(weight / total * math.log(total / weight) for _, weight in self.labels if weight)
         return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
 
-    def heading(self, bad_lines: int) -> str:
-        """How many samples there were."""
-        bad = f", {bad_lines:,} bad lines left out" if bad_lines else ""
+    def _line(self, samples: int, sums: list[float]) -> Line:
+        of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
+        texts = ["".join(f"{_shown(value):>13}" for value in means.values()).rjust(21) for means in of_both]
+        text = f"{samples:>12,}{''.join(texts)}{self._rate():>13,.0f}"
+        values = dict(zip(("since_start", "since_last_line"), of_both, strict=True))
+        header = "" if self.last_line[0] else self._header() + "\n"
+        return Line(header + text, {"samples": samples, **values, "samples_per_second": self._rate()})
+
+    def _header(self) -> str:
+        """What stands above the lines."""
+        names = "".join(f"{name:>13}" for name in self.names)
+        width = len(names)
+        return f"{'':12}{'since the start':>{width}}{'since the last line':>{max(width, 21)}}\n" + (
+            f"{'samples':>12}{names}{names:>{max(width, 21)}}{'samples/s':>13}"
+        )
+
+    def _rate(self) -> float:
+        return self.taken / max(self._seconds(), 1e-9)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def summary(self) -> str:
+        """All figures of the run, and those of simple predictors."""
+        bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
         unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
-        return f"{self.samples:,} samples{bad}{unknown}"
+        speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
+        return f"{self.samples:,} samples{bad}{unknown}; {speed}\n{self.table()}".rstrip("\n")
+
+    def totals(self) -> dict[str, Any]:
+        """What `--metrics` writes at the end."""
+        speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
+        simple = {name.split(",")[0].replace(" ", "_"): found for name, found in self.simple_predictors().items()}
+        figures = {"unknown_class": self.unknown, **self.values(), **simple}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
 
     def table(self) -> str:
         """All figures, below their names; empty before the first sample."""
@@ -217,3 +292,7 @@ def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarra
 
 def _means(sums: list[float]) -> list[float | None]:
     return [total / sums[0] if sums[0] else None for total in sums[1:]]
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
