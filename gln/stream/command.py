@@ -29,9 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _check(parser, options)
+        from gln.stream.inputs import Inputs
         from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
 
-        return run(options)
+        inputs = Inputs(options.files, options.format)
+        check_files(options, [each.name for each in inputs.all])
+        return run(options, inputs)
     except (ImportError, OSError, ValueError) as error:
         print(escaped(f"gln-stream: {error}"), file=sys.stderr)
         return 2

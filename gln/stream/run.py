@@ -17,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.command import check_files
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
@@ -35,12 +34,10 @@ PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a sig
 LEAST = 16  # samples in a part; fewer take nearly as long
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, inputs: Inputs) -> int:
     """Run the command with checked options; returns the exit status."""
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
-    inputs = Inputs(options.files, options.format)
-    check_files(options, [each.name for each in inputs.all])
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: None if options.quiet else say(f"warning: {message}")
         try:

@@ -286,7 +286,7 @@ def assert_same_arrays(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
 
 def test_weights_count_as_rivers(tmp_path):
     rng = np.random.default_rng(1)
-    a, weights = rng.normal(size=200).round(3), rng.choice([1, 2, 0.5], 200)
+    a, weights = rng.normal(size=200).round(3), rng.choice([1, 2, 0.5, 250], 200)
     labels = np.where(a + rng.normal(scale=0.5, size=200) > 0, 1, -1)
     lines = [f"{y} {w} | a:{x}" for y, w, x in zip(labels, weights, a, strict=True)]
     (tmp_path / "s.vw").write_text("\n".join(lines) + "\n")
