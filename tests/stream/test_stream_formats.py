@@ -9,8 +9,6 @@ import json
 import math
 import os
 import re
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -717,21 +715,6 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
         assert len(found) == 3000 if len(data) > len(whole) / 2 else 500 < len(found) < 2500
         assert [each.line for each in bad] == [found[-1][0] + 1]
         assert "the compressed file is damaged or incomplete" in str(bad[0])
-
-
-def test_namespaces_that_are_always_new_take_linear_time():
-    text = "\n".join(f"1 |n{i} {i}" for i in range(4000))
-    start = time.process_time()
-    chunks = list(read(io.BytesIO(text.encode()), "vw", chunk=100))
-    assert sum(len(chunk.lines) for chunk in chunks) == 4000
-    assert time.process_time() - start < 5
-    part = chunks[-1].rows.of(slice(0, 2))
-    assert part.names == {"n3900", "n3901"}  # and not the hundred of the chunk
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numbers are names here
-        names = [f"1 |user {i}\n" for i in range(40)]
-        [chunk] = read(io.BytesIO("".join(names).encode()), "vw")
-        GLNClassifier(layer_sizes=(2,), seed=0)._stream.schema.propose_rows(chunk.rows, chunk.targets)
 
 
 # ---- Pipes -----------------------------------------------------------------------------------------------------------
