@@ -1,26 +1,25 @@
-"""The command `gln-stream`: learn from a file or a pipe, line by line."""
+"""The command `gln-stream`: learn from files or a pipe, line by line."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from gln import __version__
 from gln.stream.formats.lines import escaped
 
 __all__ = ["main"]
 
-FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm", "parquet", "arrow")
+FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
   gln-stream flights.csv --target late
   tail -f events.jsonl | gln-stream --target clicked --save model.gln --predictions -
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
   gln-stream prices.csv --target price --quantiles .05,.95 --metrics figures.jsonl
-  gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
+  gln-stream 'day-*.csv.gz' --target late --save model.gln --save-every 100000 --resume
 """
 
 
@@ -30,9 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _check(parser, options)
+        from gln.stream.inputs import Inputs
         from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
 
-        return run(options)
+        inputs = Inputs(options.files, options.format)
+        check_files(options, [each.name for each in inputs.all])
+        return run(options, inputs)
     except (ImportError, OSError, ValueError) as error:
         print(escaped(f"gln-stream: {error}"), file=sys.stderr)
         return 2
@@ -43,14 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-stream",
-        description="Learn from a file or a pipe: predict each sample, then learn it, and print on stderr how well "
+        description="Learn from files or a pipe: predict each sample, then learn it, and print on stderr how well "
         "this goes. A sample without a target is predicted and not learned.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", nargs="?", default="-", help="file, which may be a .gz or .zst; - is standard input (default)"
+        "files",
+        nargs="*",
+        default=["-"],
+        metavar="file",
+        help="files, which may be .gz or .zst, or folders or patterns in quotes, whose files are learned in order of "
+        "their names; - is standard input (default)",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_input(parser.add_argument_group("input"))
     _add_model(parser.add_argument_group("what is learned"))
     _add_learning(parser.add_argument_group("how it is learned"))
@@ -59,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_input(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text and libsvm's")
+    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text")
     group.add_argument(
         "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it"
     )
@@ -72,6 +80,12 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             f"--{name}", type=names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas"
         )
+    group.add_argument(
+        "--ngrams",
+        type=int,
+        metavar="N",
+        help="words also in groups of 2 to N that follow one another in a namespace or a list",
+    )
     group.add_argument("--skip-bad", action="store_true", help="leave out bad lines and count them")
 
 
@@ -109,12 +123,6 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--learning-rate", type=float, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
     )
-    group.add_argument(
-        "--test-every",
-        type=int,
-        metavar="N",
-        help="hold out every Nth sample with a target: predict it, and never learn it",
-    )
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -129,7 +137,14 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="write those of all classes, too; as classes may appear while it learns, not as CSV then",
     )
-    group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines")
+    group.add_argument(
+        "--explain", action="store_true", help="write what each feature contributes to a prediction, to JSON lines"
+    )
+    group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines with the time")
+    group.add_argument(
+        "--every", type=int, metavar="N", help="figures every N samples (default: after 1, 2, 4, 8, ... samples)"
+    )
+    group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument(
         "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
     )
@@ -137,8 +152,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume",
         action="store_true",
-        help="continue from --save if it exists: after the samples of the same file already learned, or with the next "
-        "line of a pipe",
+        help="continue from --save if it exists: after the samples of each file already learned, or with the next line "
+        "of a pipe",
     )
 
 
@@ -158,6 +173,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     """Raise errors that would otherwise occur only at the end, or after a second of imports."""
     if options.predict_only and options.predictions is None:
         options.predictions = "-"
+    counts = {"save-every": options.save_every, "every": options.every, "ngrams": options.ngrams}
     for is_wrong, message in (
         (options.predict_only and options.load is None, "--predict-only needs --load"),
         (
@@ -165,9 +181,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             "--resume needs --save, and not --load",
         ),
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
-        (options.save_every is not None and options.save_every < 1, "--save-every: expected at least 1"),
-        (options.test_every is not None and options.test_every < 2, "--test-every: expected at least 2"),
+        *((number is not None and number < 1, f"--{name}: expected at least 1") for name, number in counts.items()),
         (options.probabilities and options.predictions is None, "--probabilities needs --predictions"),
+        (options.explain and options.predictions is None, "--explain needs --predictions"),
         (options.predictions == options.metrics == "-", "--metrics: expected another file than --predictions, got -"),
     ):
         if is_wrong:
@@ -176,27 +192,18 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         file = Path(options.save)
         if not file.parent.is_dir() or (file.exists() and not file.is_file()):  # a device, which saving would replace
             raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
-    check_files(options)
 
 
-def check_files(options: argparse.Namespace) -> None:
-    """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
-    may_be_same = ("--load", "the input"), ("--save", "--load")
-    names = "load", "save", "predictions", "metrics"
-    files = {"the input": options.file} | {f"--{name}": getattr(options, name, None) for name in names}
-    streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
-    found: dict[Any, str] = {}
-    for name, file in files.items():
-        key = None if file is None else _identity(streams[name] if file == "-" and name in streams else file)
-        other = name if key is None else found.setdefault(key, name)
-        if other != name and (name, other) not in may_be_same:
-            raise ValueError(f"{name}: expected another file than {other}, got {file!r}")
+def check_files(options: argparse.Namespace, inputs: Sequence[str] | None = None) -> None:
+    """Raise ValueError if an output is an input, a model to load, or another output, which writing would destroy.
 
-
-def _identity(file: str | int) -> Any:
-    """Something that is equal for all names of a file; None for a pipe or a device."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None if isinstance(file, int) else os.path.realpath(file)
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+    Without `inputs`, the input is `options.file`.
+    """
+    found = {os.path.realpath(file): "the input" for file in ([options.file] if inputs is None else inputs)}
+    for name in ("load", "save", "predictions", "metrics"):
+        file = getattr(options, name, None)
+        if file is None or file == "-" or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe or a device
+            continue
+        other = found.setdefault(os.path.realpath(file), f"--{name}")
+        if other != f"--{name}" and (name, other) not in (("load", "the input"), ("save", "--load")):
+            raise ValueError(f"--{name}: expected another file than {other}, got {file!r}")

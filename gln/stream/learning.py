@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from gln.engine import saving
+from gln.engine.streaming.named_rows import NamedRows
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import read
+from gln.stream.metrics import Kind
 
-__all__ = ["are_labels", "kind_of", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
+__all__ = ["are_labels", "explained", "kind_of", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
@@ -47,10 +49,11 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     return kind(**common)
 
 
-def kind_of(model: Any) -> tuple[bool, bool]:
-    """Whether a model predicts classes, and whether it predicts intervals."""
-    are_classes = isinstance(model, GLNClassifier)
-    return are_classes, not are_classes and len(model.quantiles or ()) > 1
+def kind_of(model: Any) -> Kind:
+    """What a model predicts."""
+    if isinstance(model, GLNClassifier):
+        return Kind(True)
+    return Kind(False, tuple(sorted(model.quantiles or ())), model.density)
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
@@ -90,7 +93,7 @@ def samples_of(
         for label in model.predict_proba_one({}):
             names[target] = isinstance(label, str)
     lists = {name: getattr(options, name) for name in ("strings", "numbers", "words", "ignore")}
-    return read(source, form, target=target, known=names, skip_bad=skip_bad, **lists)
+    return read(source, form, target=target, known=names, ngrams=options.ngrams or 1, skip_bad=skip_bad, **lists)
 
 
 def predict_then_learn(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame:
@@ -101,6 +104,16 @@ def predict_then_learn(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataF
     if isinstance(model, GLNRegressor):
         np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
     return model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
+
+
+def explained(model: Any, rows: NamedRows) -> list[tuple[Any, Any]]:
+    """What a model's `explain_one` says of each sample."""
+    samples: list[dict[Any, Any]] = rows.frame.astype(object).to_dict("records") or [{} for _ in range(len(rows))]
+    for x, beside in zip(samples, rows.dictionaries, strict=False):
+        x.update(beside)
+    for x in samples:
+        x.update({name: 0.0 for name in model.unknown_one(x)["missing"] if rows.is_zero(name)})
+    return [model.explain_one(x) for x in samples]
 
 
 def taught(

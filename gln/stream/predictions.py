@@ -25,10 +25,16 @@ def is_json(name: str, form: str) -> bool:
 
 
 def text_of(
-    predicted: pd.DataFrame, chunk: Chunk, name: str, are_classes: bool, probabilities: bool, header: bool
+    predicted: pd.DataFrame,
+    chunk: Chunk,
+    name: str,
+    are_classes: bool,
+    probabilities: bool,
+    header: bool,
+    explained: Sequence[Any] = (),
 ) -> str:
     """One line for each sample of a chunk, for a file of this name. With `probabilities`, it has those of all classes;
-    `header` says whether CSV has one."""
+    `header` says whether CSV has one. `explained`, what `explain_one` says of each sample, is of JSON lines alone."""
     columns = (_of_classes if are_classes else _of_numbers)(predicted)
     if chunk.tags is not None:
         columns = {"tag": chunk.tags, **columns}
@@ -40,6 +46,9 @@ def text_of(
                 {label: value for label, value, is_known in zip(predicted.columns, *row, strict=True) if is_known}
                 for row in zip(p.tolist(), are_known.tolist(), strict=True)
             ]
+        if explained:
+            pairs = list(map(_contributions, explained, columns["prediction"]))
+            columns["contributions"], columns["constant"] = zip(*pairs, strict=True)
         rows = zip(*columns.values(), strict=True)
         return "".join([json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows])
     if probabilities:
@@ -64,6 +73,15 @@ def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     for row in np.flatnonzero(most == 0).tolist():
         prediction[row] = probability[row] = None
     return {"prediction": prediction, "probability": probability}
+
+
+def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[str, float], float]:
+    """What a sample's features contribute to its prediction, the largest ones first, and the constant."""
+    found, constant = explained
+    if isinstance(constant, dict):  # by class
+        found, constant = found.get(prediction, {}), constant.get(prediction, 0.0)
+    found = {str(name): round(value, DIGITS) for name, value in found.items() if value}
+    return dict(sorted(found.items(), key=lambda item: -abs(item[1]))), round(constant, DIGITS)
 
 
 def _of_numbers(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import sys
@@ -12,9 +13,7 @@ import pandas as pd
 
 from gln.stream.formats.chunks import Chunk
 from gln.stream.formats.lines import escaped
-from gln.stream.metrics.held_out import HeldOut
-from gln.stream.metrics.metrics import Metrics
-from gln.stream.metrics.progress import Line, Progress
+from gln.stream.metrics import Kind, Line, Metrics
 from gln.stream.output import Output
 from gln.stream.predictions import text_of
 from gln.stream.signals import Signals
@@ -23,26 +22,17 @@ __all__ = ["Report", "say"]
 
 
 class Report:
-    """Figures and outputs of a run, of which it is known whether classes or numbers are learned."""
+    """Figures and outputs of a run, of which it is known what is predicted."""
 
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        signals: Signals,
-        are_classes: bool,
-        intervals: bool,
-        saved: dict[str, Any],
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, signals: Signals, kind: Kind, saved: dict[str, Any]) -> None:
         """`saved` is the `state` of the run that goes on, otherwise empty.
 
         Raises OSError if an output cannot be written, and ValueError if something is not as in that run.
         """
         self._options, self._signals = options, signals
-        self.progress = Progress(are_classes, intervals)
-        self._held_out = HeldOut(options.test_every, are_classes, intervals)
+        self.progress = Metrics(kind, options.every)
         if saved:
             self.progress.resume(saved["figures"])
-            self._held_out.resume(saved.get("held_out"))
         self._outputs = {  # by the name of the option
             name: Output(f"--{name}", file, saved.get(name), bool(saved))
             for name in ("predictions", "metrics")
@@ -52,46 +42,34 @@ class Report:
     def state(self) -> dict[str, Any]:
         """What to save, so that a run can go on."""
         outputs = {name: output.state() for name, output in self._outputs.items()}
-        figures = {"figures": self.progress.state(), "held_out": self._held_out.state()}
-        return {"predictions": None, "metrics": None, **outputs, **figures}
+        return {"predictions": None, "metrics": None, **outputs, "figures": self.progress.state()}
 
     # ---- While it runs -----------------------------------------------------------------------------------------------
 
-    def learned(self, targets: list[Any]) -> list[Any]:
-        """The targets of the next samples, with None for those that are held out."""
-        return self._held_out.learned(targets)
+    def write(self, lines: list[Line], predicted: pd.DataFrame, chunk: Chunk, explained: list[Any]) -> None:
+        """Write predictions, and lines of figures. All is added first, since an error or a signal may end the rest.
 
-    def count(self, predicted: pd.DataFrame, chunk: Chunk) -> list[Line]:
-        """Count samples; returns the lines to print. Nothing here may fail, as they were learned."""
-        lines = self.progress.advance(predicted, self.learned(chunk.targets), chunk.weights)
-        self._held_out.count(predicted, chunk)
-        return lines
-
-    def write(self, lines: list[Line], predicted: pd.DataFrame, chunk: Chunk) -> None:
-        """Write predictions, and lines of figures. All is added first, since an error or a signal may end the rest."""
+        `explained` has what `explain_one` said of each sample, or nothing.
+        """
         if (output := self._outputs.get("predictions")) is not None:
-            are_classes, probabilities = self.progress.are_classes, self._options.probabilities
-            output.add(text_of(predicted, chunk, output.name, are_classes, probabilities, header=output.is_empty))
+            are_classes, probabilities = self.progress.kind.are_classes, self._options.probabilities
+            header = output.is_empty
+            output.add(text_of(predicted, chunk, output.name, are_classes, probabilities, header, explained))
         for line in lines:
             self._add_metrics("progress", line.values)
         for output in self._outputs.values():
             self._signals.waiting(output.flush)
         for line in lines:
-            _print(line.text)
+            self._print(line.text)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
     def end(self, why: str) -> None:
         """Print and write all figures, and why the run ended early."""
-        _print(self.progress.summary())
-        values = {**self.progress.totals(), "progressive": _values(self.progress)}
-        if self._held_out.every is not None:
-            held_out = self._held_out.figures
-            _print(f"\nheld out, {held_out.heading(0)}\n{held_out.table()}".rstrip("\n"))
-            values["held_out"] = _values(held_out)
+        self._print(self.progress.summary())
         if why:
             say(why)
-        self._add_metrics("end", values)
+        self._add_metrics("end", self.progress.totals())
         if "metrics" in self._outputs:
             self._outputs["metrics"].flush()
         for output in self._outputs.values():
@@ -99,7 +77,12 @@ class Report:
 
     def _add_metrics(self, event: str, values: dict[str, Any]) -> None:
         if "metrics" in self._outputs:
-            self._outputs["metrics"].add(json.dumps({"event": event, **values}) + "\n")
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+            self._outputs["metrics"].add(json.dumps({"event": event, "time": now, **values}) + "\n")
+
+    def _print(self, text: str) -> None:
+        if not self._options.quiet:
+            _print(text)
 
 
 def say(text: str) -> None:
@@ -113,9 +96,3 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # for what is printed until Python ends
         raise
-
-
-def _values(figures: Metrics) -> dict[str, Any]:
-    """All figures, as `--metrics` writes them."""
-    simple = {name.split(",")[0].replace(" ", "_"): found for name, found in figures.simple_predictors().items()}
-    return {"samples": figures.samples, "unknown_class": figures.unknown, **figures.values(), **simple}

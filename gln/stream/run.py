@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import functools
 import gc
 import math
 import os
 import signal
-import stat
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -19,9 +20,9 @@ import pandas as pd
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
-from gln.stream.formats.reader import LABELLED, form_of, opened
-from gln.stream.head import Head
-from gln.stream.learning import are_labels, kind_of, loaded, made, predict_then_learn, samples_of, taught
+from gln.stream.formats.reader import LABELLED, opened
+from gln.stream.inputs import Input, Inputs
+from gln.stream.learning import are_labels, explained, kind_of, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.predictions import is_json
 from gln.stream.report import Report, say
 from gln.stream.signals import Signals, Stopped
@@ -33,35 +34,38 @@ PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a sig
 LEAST = 16  # samples in a part; fewer take nearly as long
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, inputs: Inputs) -> int:
     """Run the command with checked options; returns the exit status."""
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
-    try:
-        with opened(options.file) as source:
-            return Run(options, source, options.format or form_of(options.file)).all()
-    except BrokenPipeError:  # nobody reads what is printed, not even after saving
-        return CLOSED_PIPE
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: None if options.quiet else say(f"warning: {message}")
+        try:
+            return Run(options, inputs).all()
+        except BrokenPipeError:  # nobody reads what is printed, not even after saving
+            return CLOSED_PIPE
 
 
 class Run:
-    """Samples of one source, with a model that may exist already."""
+    """Samples of some files or a pipe, with a model that may exist already."""
 
     _report: Report  # there is one as soon as there is a model
 
-    def __init__(self, options: argparse.Namespace, source: Any, form: str) -> None:
-        self._options, self._form = options, form
-        if options.probabilities and not (options.predict_only or is_json(options.predictions, form)):
-            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
-            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
-        self._source, self._is_file = source, stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-        self._head = Head(source if self._is_file else None, form)
+    def __init__(self, options: argparse.Namespace, inputs: Inputs) -> None:
+        self._options, self._inputs = options, inputs
+        self._form = inputs.current.form
+        is_text = not is_json(options.predictions or "", self._form)
+        if is_text and (options.explain or (options.probabilities and not options.predict_only)):
+            option, why = (
+                ("explain", "") if options.explain else ("probabilities", ", as classes may appear while it learns")
+            )
+            expected = f"JSON lines (a .jsonl file, or - with --format jsonl){why}"
+            raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._signals = Signals()
         self._target: str | None = options.target
-        self._line = 0  # the last one that was counted
-        self._met = 0  # the last one with a sample or a bad one, counted or not
-        self._bad: list[int] = []  # the bad lines after it, so far
-        self._most = LEAST  # samples in a part of a chunk
+        # Samples in a part of a chunk; each is explained by the model that predicts it.
+        self._least = 1 if options.explain and not options.predict_only else LEAST
+        self._most = self._least
         self._model: Any = None
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
@@ -75,29 +79,31 @@ class Run:
         given, saved = options.target, state.get("target")
         if goes_on:
             self._check_run(state)
+        if options.ngrams not in (None, ngrams := state.get("ngrams", options.ngrams)):
+            raise ValueError(f"--ngrams: expected {ngrams or 1}, as in {path}, got {options.ngrams}")
+        options.ngrams = ngrams
         if given in model.known_names:
             raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
         if not (given or options.predict_only or self._form in LABELLED):
             self._target = saved
         self._begin(model, state if goes_on else {})
         if goes_on:
-            self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
-            say(f"going on after {state['figures']['samples']:,} samples")
+            self._say(f"going on after {state['figures']['samples']:,} samples")
 
     def _check_run(self, state: dict[str, Any]) -> None:
-        """Raise ValueError if the saved run had another target, or another input, whose lines would be skipped."""
+        """Know which lines were learned. Raises ValueError if the saved run had another target, or other files."""
         options = self._options
         if not state:
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         if None not in (options.target, state["target"]) and options.target != state["target"]:
             raise ValueError(f"--target: expected {state['target']!r}, as in {options.save}, got {options.target!r}")
-        if not self._head.is_as(state["input"]):
-            expected = "the file from which the saved run learned, or a pipe if that was one"
-            advice = f"--load {options.save} without --resume goes on learning from it"
-            raise ValueError(f"--resume: expected {expected}, got another input: {options.file} ({advice})")
+        try:
+            self._inputs.resume(state["inputs"])
+        except ValueError as error:
+            raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
     def _begin(self, model: Any, state: dict[str, Any]) -> None:
-        self._report = Report(self._options, self._signals, *kind_of(model), state)
+        self._report = Report(self._options, self._signals, kind_of(model), state)
         self._model = model
 
     # ---- The run -----------------------------------------------------------------------------------------------------
@@ -107,47 +113,65 @@ class Run:
         status, why = 0, ""
         with self._signals.handled():
             try:
-                for chunk in self._signals.each(self._chunks()):
-                    self._take(chunk)
-                if not self._signals.received:
-                    self._count_skipped()
-                    self._check_length()
+                for of, chunk in self._signals.each(self._chunks()):
+                    self._take(of, chunk)
             except Stopped:  # while predictions were written
                 pass
-            except BadLine as bad:
-                status, why = 2, str(bad)
             except BrokenPipeError:
                 status = CLOSED_PIPE
-            except OSError as error:
+            except (BadLine, OSError) as error:
+                status, why = 2, str(error)
+            except ValueError as error:  # a file that does not go with those before it
+                if self._model is None or not self._report.progress.taken:
+                    raise
                 status, why = 2, str(error)
             if number := self._signals.received:
                 status, why = 128 + number, f"ended by {signal.Signals(number).name}"
             self._end(why)
         return status
 
-    def _chunks(self) -> Iterator[Chunk]:
-        """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
-        options, waiting = self._options, []
-        skip = self._skip if options.skip_bad else None
-        for chunk in samples_of(self._source, self._form, options, self._target, self._model, skip):
-            if self._target is None and not options.predict_only and chunk.form not in LABELLED:
-                raise ValueError("--target: expected the name of what to predict, got none")
-            for note in chunk.notes:
-                say(note)
-            waiting.append(chunk)
-            if self._model is not None or self._decide(chunk):
-                yield from waiting
-                waiting.clear()
-        if count := sum(len(chunk.lines) for chunk in waiting):
+    def _chunks(self) -> Iterator[tuple[Input, Chunk | None]]:
+        """All chunks, and None at the end of each file; those before the first target wait for it, as it tells whether
+        to learn classes or numbers."""
+        waiting: list[tuple[Input, Chunk | None]] = []
+        for of in self._inputs:
+            for chunk in self._chunks_of(of):
+                waiting.append((of, chunk))
+                if self._model is not None or (chunk is not None and self._decide(chunk)):
+                    yield from waiting
+                    waiting.clear()
+        if count := sum(len(chunk.lines) for _, chunk in waiting if chunk is not None):
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
 
-    def _take(self, chunk: Chunk) -> None:
+    def _chunks_of(self, of: Input) -> Iterator[Chunk | None]:
+        """Those of a file, and None at its end."""
+        options = self._options
+        skip = functools.partial(self._skip, of) if options.skip_bad else None
+        with opened(of.name) as source:
+            size = os.fstat(source.fileno()).st_size
+            try:
+                for chunk in samples_of(source, of.form, options, self._target, self._model, skip):
+                    if self._target is None and not options.predict_only and chunk.form not in LABELLED:
+                        raise ValueError("--target: expected the name of what to predict, got none")
+                    for note in chunk.notes:
+                        self._say(note)
+                    yield chunk
+            except BadLine as bad:
+                raise self._advised(bad, of) from None
+        yield None
+        of.size = size
+
+    def _take(self, of: Input, chunk: Chunk | None) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
+        if chunk is None:
+            self._count_skipped(of)
+            of.check_length()
+            return
         every, taken = self._options.save_every, self._report.progress.taken
-        self._met = max(self._met, chunk.lines[-1])
-        for part in self._parts(chunk.part(slice(bisect.bisect_right(chunk.lines, self._line), None))):
-            self._learn(part)
-            self._count_skipped(part.lines[-1])
+        of.met = max(of.met, chunk.lines[-1])
+        for part in self._parts(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
+            self._learn(of, part)
+            self._count_skipped(of, part.lines[-1])
         if every and self._report.progress.taken // every > taken // every:
             self._save()
 
@@ -157,20 +181,22 @@ class Run:
             part, chunk, before = chunk.part(slice(self._most)), chunk.part(slice(self._most, None)), monotonic()
             yield part
             took = max(monotonic() - before, 1e-3)
-            self._most = max(LEAST, int(len(part.lines) * PATIENCE / took))
+            if self._least > 1:
+                self._most = max(self._least, int(len(part.lines) * PATIENCE / took))
 
-    def _learn(self, part: Chunk) -> None:
-        """Predict and learn samples, but those that are held out, and write their predictions."""
+    def _learn(self, of: Input, part: Chunk) -> None:
+        """Predict and learn samples, and write their predictions."""
+        explanations: list[Any] = []
 
         def learn(samples: Chunk) -> pd.DataFrame:
-            is_frozen = self._options.predict_only
-            targets = [None] * len(samples.targets) if is_frozen else self._report.learned(samples.targets)
+            explanations[:] = explained(self._model, samples.rows) if self._options.explain else []
+            targets = [None] * len(samples.targets) if self._options.predict_only else samples.targets
             return predict_then_learn(self._model, samples, targets)
 
-        for predicted, samples in taught(part, learn, self._skip):
-            lines = self._report.count(predicted, samples)
-            self._line = samples.lines[-1]  # before anything that may fail, as these samples were learned
-            self._report.write(lines, predicted, samples)
+        for predicted, samples in taught(part, learn, functools.partial(self._skip, of)):
+            lines = self._report.progress.advance(predicted, samples.targets, samples.weights)
+            of.line = samples.lines[-1]  # before anything that may fail, as these samples were learned
+            self._report.write(lines, predicted, samples, explanations)
 
     def _decide(self, chunk: Chunk) -> bool:
         """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
@@ -183,35 +209,38 @@ class Run:
             name, seen = self._target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
-            say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+            self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
         if listed := ",".join(name for name in ids if name not in options.numbers):
-            say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
+            self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
         return True
 
-    def _skip(self, bad: BadLine) -> None:
+    def _skip(self, of: Input, bad: BadLine) -> None:
         """Leave a bad line out, and count it with the samples around it."""
         if not self._options.skip_bad:
-            raise bad
-        self._met = max(self._met, bad.line)
-        if bad.line > self._line:  # otherwise it was counted before the run went on
-            if not self._bad and (self._model is None or not self._report.progress.skipped):
-                say(f"leaving out {bad}")
-            self._bad.append(bad.line)
+            raise self._advised(bad, of)
+        of.met = max(of.met, bad.line)
+        if bad.line > of.line:  # otherwise it was counted before the run went on
+            if not of.bad and (self._model is None or not self._report.progress.skipped):
+                self._say(f"leaving out {self._inputs.named(bad, of)}")
+            of.bad.append(bad.line)
 
-    def _count_skipped(self, last: float = math.inf) -> None:
+    def _advised(self, bad: BadLine, of: Input) -> BadLine:
+        """A bad line that ends the run, with what to do, unless it is a header."""
+        if self._model is not None and not self._options.skip_bad:
+            bad = BadLine(bad.line, f"{bad.message} (--skip-bad leaves bad lines out)", unit_of(of.form))
+        return self._inputs.named(bad, of)
+
+    def _count_skipped(self, of: Input, last: float = math.inf) -> None:
         """Count the bad lines up to the last line that was learned; those after it may be read again."""
-        if self._model is not None:
-            counted = [line for line in self._bad if line <= last]
-            self._bad = [line for line in self._bad if line > last]
-            self._report.progress.skipped += len(counted)
-            self._line = max([self._line, *counted])
+        counted = [line for line in of.bad if line <= last]
+        of.bad = [line for line in of.bad if line > last]
+        self._report.progress.skipped += len(counted)
+        of.line = max([of.line, *counted])
 
-    def _check_length(self) -> None:
-        """Raise ValueError if the input has ended before the lines that were learned."""
-        if self._met < self._line:
-            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
-            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
+    def _say(self, text: str) -> None:
+        if not self._options.quiet:
+            say(text)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
@@ -229,7 +258,7 @@ class Run:
         """Save the model and how far the run is, in one file; returns False if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return False
-        place = {"line": self._line if self._is_file else 0, "input": self._head.state(self._line)}
-        state = {**place, "target": self._target, **self._report.state()}
+        state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
+        state |= self._report.state()
         self._model.save(self._options.save, state)
         return True

@@ -25,12 +25,15 @@ from helpers import ROOT, assert_same_file
 pytest.importorskip("river")
 
 from river import dummy, evaluate, metrics, stats
+from scipy.stats import norm
+from sklearn.metrics import mean_pinball_loss, mean_squared_error
 
+import gln
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.metrics.metrics import Metrics
-from gln.stream.metrics.progress import Progress
+from gln.stream.learning import kind_of
+from gln.stream.metrics import Kind, Metrics
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
 
@@ -76,16 +79,15 @@ def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.open()))
 
 
-def figures_in(file: Path) -> Progress:
+def figures_in(file: Path) -> Metrics:
     """What a saved model says of the run so far."""
-    kind = GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor
-    state = kind.load(file).extra["figures"]
-    figures = Progress(kind is GLNClassifier, len(state["sums"]) == 5)
-    figures.resume(state)
+    model: Any = (GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor).load(file)
+    figures = Metrics(kind_of(model))
+    figures.resume(model.extra["figures"])
     return figures
 
 
-def means(figures: Progress) -> list[float]:
+def means(figures: Metrics) -> list[float]:
     return [total / figures.sums[0] for total in figures.sums[1:]]
 
 
@@ -215,7 +217,7 @@ def test_figures_of_classes_are_rivers(files, name, tmp_path, capsys):
     lines = said.splitlines()
     assert lines[0] == "gln-stream: learning classes, since kind begins with 'low'"
     assert lines[1] == "    (--regression learns numbers)"
-    assert lines[-4].split() == ["accuracy", "log-loss", "calib.", "error"]  # of three classes there is no AUC
+    assert lines[-4].split() == ["accuracy", "log-loss"]  # of three classes there is no AUC
     assert lines[-3].split()[:3] == ["GLN", f"{accuracy:.5g}", f"{loss:.5g}"]
     assert lines[-2].split() == ["best", "constant,", "low", f"{most.iloc[0]:.5g}", f"{entropy:.5g}"]
     assert lines[-1].split() == ["last", "label", f"{before:.5g}"]
@@ -238,18 +240,38 @@ def test_figures_of_numbers_are_rivers(files, tmp_path, capsys):
     stream, figures = samples(table(700), "price"), figures_in(tmp_path / "m")
     model = GLNRegressor(quantiles=(0.1, 0.9), seed=3)
     error = evaluate.progressive_val_score(stream, model, metrics.MAE()).get()
-    simple = evaluate.progressive_val_score(stream, dummy.StatisticRegressor(stats.Mean()), metrics.MAE()).get()
-    targets = np.array([y for _, y in stream])
-    last = np.abs(np.diff(targets, prepend=0)).mean()
-    inside, again = [], GLNRegressor(quantiles=(0.1, 0.9), seed=3)
+    again, predicted, quantiles = GLNRegressor(quantiles=(0.1, 0.9), seed=3), [], []
     for x, y in stream:
-        low, high = again.predict_quantiles_one(x).values()
-        inside.append(low <= y <= high)
+        predicted.append(again.predict_one(x))
+        quantiles.append([*again.predict_quantiles_one(x).values()])
         again.learn_one(x, y)
-    np.testing.assert_allclose(means(figures), [error, np.mean(inside), simple, last], rtol=1e-9)
+    y, q = np.array([y for _, y in stream]), np.array(quantiles)
+    pinball = np.mean([mean_pinball_loss(y, q[:, place], alpha=level) for place, level in enumerate((0.1, 0.9))])
+    simple = []
+    for power, measure in enumerate((metrics.MAE(), metrics.MSE()), 1):
+        constant = dummy.StatisticRegressor(stats.Mean())
+        simple.append(evaluate.progressive_val_score(stream, constant, measure).get())
+        simple.append(np.mean(np.abs(np.diff(y, prepend=0)) ** power))
+    inside = np.mean((q[:, 0] <= y) & (y <= q[:, 1]))
+    expected = [error, mean_squared_error(y, predicted), pinball, inside, *simple]
+    np.testing.assert_allclose(means(figures), expected, rtol=1e-9)
     assert "learning numbers, since price begins with" in capsys.readouterr().err
     assert read(tmp_path / "m")[1].keys() == _saved(model, tmp_path).keys()
     assert_same_arrays(read(tmp_path / "m")[1], _saved(model, tmp_path))
+
+
+def test_figures_of_densities(files, tmp_path):
+    """Against SciPy's normal distribution."""
+    file, options = str(files / "kinds.csv"), [*PRICES, "--density", "--layers", "4"]
+    assert main([file, *options, "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv")]) == 0
+    rows, y = pd.read_csv(tmp_path / "p.csv"), table(700)["price"]
+    of_samples = norm(rows["prediction"], rows["std"])
+    most = 15 * np.log(10) - of_samples.logpdf(rows["prediction"])  # of one sample
+    figures = dict(zip(figures_in(tmp_path / "m").names, means(figures_in(tmp_path / "m")), strict=False))
+    assert figures["NLL"] == pytest.approx(np.minimum(-of_samples.logpdf(y), most)[2:].sum() / 700, rel=1e-6)
+    assert figures["in 90 %"] == pytest.approx(np.mean(np.abs(of_samples.cdf(y) - 0.5) <= 0.45), abs=2e-3)
+    assert 0.8 < figures["in 90 %"] < 0.98
+    assert figures["sq. error"] == pytest.approx(np.mean((rows["prediction"] - y) ** 2), rel=1e-6)
 
 
 def _saved(model: Any, folder: Path) -> dict[str, np.ndarray]:
@@ -264,7 +286,7 @@ def assert_same_arrays(one: dict[str, np.ndarray], other: dict[str, np.ndarray])
 
 def test_weights_count_as_rivers(tmp_path):
     rng = np.random.default_rng(1)
-    a, weights = rng.normal(size=200).round(3), rng.choice([1, 2, 0.5], 200)
+    a, weights = rng.normal(size=200).round(3), rng.choice([1, 2, 0.5, 250], 200)
     labels = np.where(a + rng.normal(scale=0.5, size=200) > 0, 1, -1)
     lines = [f"{y} {w} | a:{x}" for y, w, x in zip(labels, weights, a, strict=True)]
     (tmp_path / "s.vw").write_text("\n".join(lines) + "\n")
@@ -293,7 +315,7 @@ def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
 
 
 def test_the_best_constant_of_one_class_has_no_negative_zero():
-    figures = Metrics(are_classes=True)
+    figures = Metrics(Kind(True))
     figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], None)
     assert "-0" not in figures.table()
 
@@ -305,14 +327,6 @@ def test_control_codes_in_names_do_not_reach_the_terminal(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert said.count("\\x1b[31mtime: a time, read as days since 1970") == said.count("best constant, \\x1b[2Ja") == 1
-
-
-def test_figures_of_an_earlier_file_go_on():
-    state = Progress(True).state()
-    del state["unknown"]
-    figures = Progress(True)
-    figures.resume(state)
-    assert figures.state() == Progress(True).state()
 
 
 # ---- Predictions -----------------------------------------------------------------------------------------------------
@@ -383,7 +397,7 @@ REFUSED = {
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
     "expected a saved GLN, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
     "No such file or directory": ["missing.csv", *KINDS],
-    "format: expected one of csv, tsv, jsonl, vw, libsvm": ["{folder}/model.gln", *KINDS],
+    "format: expected one of csv, tsv, jsonl, vw, parquet": ["{folder}/model.gln", *KINDS],
 }
 
 
@@ -429,7 +443,7 @@ def test_bad_lines(tmp_path, capsys):
     assert main([str(tmp_path / "good.csv"), *options, str(tmp_path / "good")]) == 0
     assert main([str(tmp_path / "bad.csv"), *options, str(tmp_path / "stopped")]) == 2
     said = capsys.readouterr().err
-    assert "gln-stream: line 30: expected 4 fields, as in the header, got 2; saved" in said
+    assert "line 30: expected 4 fields, as in the header, got 2 (--skip-bad leaves bad lines out); saved" in said
     assert figures_in(tmp_path / "stopped").samples == 28
     assert main([str(tmp_path / "bad.csv"), *options, str(tmp_path / "bad"), "--skip-bad"]) == 0
     said = capsys.readouterr().err
@@ -542,6 +556,23 @@ def test_a_signal_ends_a_run_that_waits(number, tmp_path):
 
 
 # ---- The rest --------------------------------------------------------------------------------------------------------
+
+
+def test_quiet_and_version_and_warnings(files, tmp_path, capsys):
+    assert main([str(files / "kinds.csv"), *KINDS, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([str(files / "kinds.csv"), "--target", "x", "--quiet"]) == 2
+    assert "gln-stream: line 1: target: expected one of the columns" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"gln-stream {gln.__version__}\n"
+    (tmp_path / "s.jsonl").write_text("".join(f'{{"a": "{i}", "y": {i % 2}}}\n' for i in range(30)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main([str(tmp_path / "s.jsonl"), "--target", "y"]) == 0
+    said = capsys.readouterr().err
+    assert "gln-stream: warning: " in said
+    assert ".py" not in said
 
 
 def test_help_imports_nothing_heavy():

@@ -1,4 +1,4 @@
-"""What `gln-stream` says of a model: figures, test files, `--test-every`, `--metrics`, `--probabilities`."""
+"""What `gln-stream` says of a model: figures, test files, `--metrics`, `--probabilities`, `--explain`."""
 
 # ruff: noqa: N803, N806 - X is a frame
 
@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,12 @@ import pytest
 
 pytest.importorskip("river")
 
-from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, rows_of, samples, started, table
+from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, started, table
 
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.metrics.metrics import Metrics
-from gln.stream.metrics.progress import Progress
+from gln.stream.metrics import Kind, Metrics
 
 pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
 
@@ -38,37 +39,22 @@ def file(tmp_path) -> str:
 # ---- Figures ---------------------------------------------------------------------------------------------------------
 
 
-def calibration_error(p: np.ndarray, hits: np.ndarray, weights: np.ndarray) -> float:
-    """Equation 3 of Guo et al., with 15 bins."""
-    total = 0.0
-    for m in range(15):
-        inside = (m / 15 < p) & (p <= (m + 1) / 15)
-        if inside.any():
-            accuracy, confidence = (np.average(values[inside], weights=weights[inside]) for values in (hits, p))
-            total += weights[inside].sum() * abs(accuracy - confidence)
-    return total / weights.sum()
-
-
-def test_auc_and_calibration_error():
+def test_auc():
     ranking = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     p = rng.beta(0.3, 0.5, 5000)
     p[:10] = [0, 1] * 5
     y, weights = rng.random(5000) < 0.5 + 0.7 * (p - 0.5), rng.choice([1.0, 0.25, 3.0], 5000)
-    figures = Metrics(True)
+    figures = Metrics(Kind(True))
     frame = pd.DataFrame({"no": 1 - p, "yes": p})
     figures.count(frame, np.where(y, "yes", "no").tolist(), weights.tolist())
     values: dict[str, Any] = figures.values()
     assert values["auc"] == pytest.approx(ranking.roc_auc_score(y, p, sample_weight=weights), abs=2e-4)
     assert values["auc"] < 0.9
-    most = np.maximum(p, 1 - p)
-    expected = calibration_error(most, (p > 0.5) == y, weights)
-    assert values["calibration_error"] == pytest.approx(expected, rel=1e-9)
-    assert values["calibration_error"] > 0.03
 
 
 def test_auc_is_of_two_classes():
-    figures = Metrics(True)
+    figures = Metrics(Kind(True))
     figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
     assert figures.values()["auc"] is None  # no sample of the second class
     figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)
@@ -80,7 +66,8 @@ def test_auc_is_of_two_classes():
 @pytest.mark.parametrize("are_classes", [True, False])
 def test_figures_do_not_depend_on_chunks(are_classes):
     rng = np.random.default_rng(0)
-    names = ["no", "yes"] if are_classes else ["mean", 0.1, 0.9]
+    names = ["no", "yes"] if are_classes else ["mean", 0.1, 0.9, "std"]
+    kind = Kind(True) if are_classes else Kind(False, (0.1, 0.9), density=True)
     predicted = np.sort(rng.dirichlet(np.ones(len(names)), 700), axis=1)
     targets: list[Any] = (rng.choice(["no", "yes"], 700) if are_classes else rng.normal(size=700)).tolist()
     for place in rng.choice(700, 50, replace=False).tolist():
@@ -88,11 +75,11 @@ def test_figures_do_not_depend_on_chunks(are_classes):
     weights = rng.choice([1.0, 0.3, 0.0], 700).tolist()
     states = []
     for size in (1, 3, 64, 700):
-        figures = Progress(are_classes, not are_classes)
+        figures = Metrics(kind)
         for start in range(0, 700, size):
             rows = slice(start, start + size)
             figures.advance(pd.DataFrame(predicted[rows], columns=names), targets[rows], weights[rows])
-            again = Progress(are_classes, not are_classes)
+            again = Metrics(kind)
             again.resume(json.loads(json.dumps(figures.state())))
             figures = again
         states.append(figures.state())
@@ -141,8 +128,8 @@ def test_a_test_file_of_numbers(tmp_path):
     intervals = [[*model.predict_quantiles_one(x).values()] for x, _ in pairs]
     inside = [low <= y <= high for (low, high), (_, y) in zip(intervals, pairs, strict=True)]
     assert figures["in_interval"] == pytest.approx(np.mean(inside))
-    counts = {"samples", "unknown_class"}
-    assert set(figures) == {*counts, "absolute_error", "in_interval", "mean_so_far", "last_target"}
+    of_numbers = {"absolute_error", "squared_error", "pinball_loss", "in_interval"}
+    assert set(figures) == {"unknown_class", *of_numbers, "mean_so_far", "last_target"}
 
 
 def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
@@ -153,78 +140,38 @@ def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
     options = [str(new), *KINDS, "--load", str(tmp_path / "m"), "--predict-only", "--predictions", str(tmp_path / "p")]
     assert main(options) == 2
     said = capsys.readouterr().err
-    assert "line 301: expected 7 fields, as in the header, got 1\n" in said
+    assert "line 301: expected 7 fields, as in the header, got 1 (--skip-bad leaves bad lines out)\n" in said
     assert "\n299 samples; 299 in" in said
     assert main([*options, "--skip-bad"]) == 0
     assert "\n400 samples, 1 bad lines left out; 400 in" in capsys.readouterr().err
 
 
-# ---- Samples that are held out ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("options", [KINDS, PRICES])
-def test_every_nth_sample_with_a_target_is_held_out(options, tmp_path):
-    X = table(500)
-    X.loc[X.index % 4 == 1, ["kind", "price"]] = None
-    X.to_csv(tmp_path / "s.csv", index=False)
-    outputs = ["--save", str(tmp_path / "m"), "--metrics", str(tmp_path / "f.jsonl")]
-    outputs += ["--predictions", str(tmp_path / "p.csv"), "--test-every", "10"]
-    assert main([str(tmp_path / "s.csv"), *options, *outputs]) == 0
-    name, model = options[1], (GLNClassifier if options is KINDS else GLNRegressor)(seed=0)
-    held_out, targets = [], 0
-    for row, (x, y) in enumerate(samples(X, name)):
-        targets += (known := isinstance(y, str) or y == y)
-        if known and targets % 10 == 0:
-            held_out.append((row, y))
-        elif known:
-            model.learn_one(x, y)
-    assert len(held_out) == 37
-    model.save(tmp_path / "rivers")
-    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "rivers")[1])
-    (end,) = events_in(tmp_path / "f.jsonl", "end")
-    rows = rows_of(tmp_path / "p.csv")
-    assert len(rows) == 500
-    predicted = [(rows[row]["prediction"], y) for row, y in held_out]
-    assert (end["held_out"]["samples"], end["samples"]) == (37, 500)
-    if options is KINDS:
-        assert end["held_out"]["accuracy"] == pytest.approx(np.mean([p == y for p, y in predicted]))
-    else:
-        assert end["held_out"]["absolute_error"] == pytest.approx(np.mean([abs(float(p) - y) for p, y in predicted]))
-
-
-def test_other_samples_than_those_held_out_in_the_saved_run_are_refused(file, tmp_path, capsys):
-    options = [file, *KINDS, "--save", str(tmp_path / "m"), "--resume"]
-    assert main([*options, "--test-every", "5"]) == 0
-    for every, got in ((["--test-every", "6"], "6"), ([], "none")):
-        assert main([*options, *every]) == 2
-        assert f"--test-every: expected 5, as in the saved run, got {got}" in capsys.readouterr().err
-    assert main([file, *KINDS, "--save", str(tmp_path / "n")]) == 0
-    assert main([file, *KINDS, "--save", str(tmp_path / "n"), "--resume", "--test-every", "5"]) == 2
-    assert "--test-every: expected none, as in the saved run, got 5" in capsys.readouterr().err
-
-
 # ---- Metrics ---------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_what_is_printed(file, tmp_path, capsys):
-    assert main([file, *KINDS, "--metrics", str(tmp_path / "f.jsonl")]) == 0
+@pytest.mark.parametrize(("options", "counts"), [([], [2**i for i in range(1, 9)]), (["--every", "150"], [150, 300])])
+def test_metrics_are_what_is_printed(options, counts, file, tmp_path, capsys):
+    assert main([file, *KINDS, "--metrics", str(tmp_path / "f.jsonl"), *options]) == 0
     said = capsys.readouterr().err.splitlines()
     lines = [line.split() for line in said if line.startswith("   ") and line.split()[0].isdigit()]
     events = events_in(tmp_path / "f.jsonl", "progress")
-    assert len(events) == len(lines) == 8
+    assert [event["samples"] for event in events] == counts
+    assert len(lines) == len(counts)
+    for event in events:
+        assert abs(datetime.fromisoformat(event["time"]).timestamp() - time.time()) < 600
     for line, event in zip(lines, events, strict=True):
         values = [*event["since_start"].values(), *event["since_last_line"].values()]
         assert line[:5] == [str(event["samples"]), *(f"{value:.5g}" for value in values)]
         assert [*event["since_start"]] == ["accuracy", "log_loss"]
     (end,) = events_in(tmp_path / "f.jsonl", "end")
-    table = [line.split()[-4:] for line in said if line.startswith("GLN")]
+    table = [line.split()[-3:] for line in said if line.startswith("GLN")]
     assert table == [[f"{end['progressive'][name]:.5g}" for name in FIGURES]]
     simple = {"best_constant", "last_label"}
-    assert end.keys() == {"event", "samples", "bad_lines", "seconds", "samples_per_second", "progressive"}
-    assert end["progressive"].keys() == {"samples", "unknown_class", *FIGURES, *simple}
+    assert end.keys() == {"event", "time", "samples", "bad_lines", "seconds", "samples_per_second", "progressive"}
+    assert end["progressive"].keys() == {"unknown_class", *FIGURES, *simple}
 
 
-FIGURES = ["accuracy", "log_loss", "auc", "calibration_error"]
+FIGURES = ["accuracy", "log_loss", "auc"]
 
 
 def test_metrics_of_a_pipe_come_at_once():
@@ -270,10 +217,48 @@ def test_probabilities_of_a_frozen_model_are_columns(tmp_path, capfd):
     assert [*rows[0]] == ["prediction", "probability", "probability_low", "probability_middle", "probability_high"]
 
 
+@pytest.mark.parametrize("options", [KINDS, PRICES])
+def test_contributions_add_up_to_predictions(options, tmp_path):
+    X = table(120)
+    X["kind"] = X["kind"].replace("middle", "high")
+    X.to_csv(tmp_path / "s.csv", index=False)
+    outputs = ["--save", str(tmp_path / "m"), "--predictions"]
+    assert main([str(tmp_path / "s.csv"), *options, *outputs, str(tmp_path / "p.jsonl"), "--explain"]) == 0
+    load = ["--load", str(tmp_path / "m"), "--predict-only", "--predictions"]
+    assert main([str(tmp_path / "s.csv"), *options, *load, str(tmp_path / "q.jsonl"), "--explain"]) == 0
+    assert main([str(tmp_path / "s.csv"), *options, "--predictions", str(tmp_path / "r.jsonl")]) == 0
+    for name, other in (("p", "r"), ("q", "")):
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for row in rows[20:]:
+            total = row["constant"] + sum(row["contributions"].values())
+            if options is KINDS:
+                assert 1 / (1 + np.exp(-total)) == pytest.approx(row["probability"], abs=1e-3)
+            else:
+                assert total == pytest.approx(row["prediction"], abs=1e-3 * abs(X["price"]).max())
+            assert row["contributions"].keys() <= {"a", "b", "c", "colour", "name"}
+        if other:  # the predictions are those without
+            plain = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+            assert [row["prediction"] for row in rows] == [row["prediction"] for row in plain]
+
+
+def test_contributions_of_numbers_that_are_absent(tmp_path):
+    """In Vowpal Wabbit's text they are 0, also in a file without one that has them."""
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal() + 3 * (i % 2):.3f} | a:{rng.normal():.2f}{' b:2' if i % 2 else ''}\n" for i in range(60)]
+    (tmp_path / "s.vw").write_text("".join(lines))
+    (tmp_path / "t.vw").write_text("| a:0.5\n")
+    assert main([str(tmp_path / "s.vw"), "--save", str(tmp_path / "m")]) == 0
+    options = ["--load", str(tmp_path / "m"), "--predict-only", "--predictions", str(tmp_path / "p.jsonl")]
+    assert main([str(tmp_path / "t.vw"), *options, "--explain"]) == 0
+    row = json.loads((tmp_path / "p.jsonl").read_text())
+    assert row["constant"] + sum(row["contributions"].values()) == pytest.approx(row["prediction"], abs=1e-3)
+
+
 PROBABILITIES = {
     "--predictions p.csv": "--probabilities: expected JSON lines (a .jsonl file, or - with --format jsonl)",
     "--predictions -": "--probabilities: expected JSON lines (a .jsonl file, or - with --format jsonl)",
     "--predictions p.jsonl --target price": "--probabilities: expected classes as targets, got numbers",
+    "--predictions p.csv --explain": "--explain: expected JSON lines (a .jsonl file, or - with --format jsonl)",
     "--load numbers --predict-only": "--probabilities: expected a model of classes, got one of numbers: numbers",
 }
 
@@ -282,7 +267,8 @@ PROBABILITIES = {
 def test_probabilities_that_have_no_place_are_refused(options, file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     GLNRegressor(seed=0).save("numbers")
-    assert main([file, "--target", "kind", "--probabilities", *options.split()]) == 2
+    flag = [] if "explain" in options else ["--probabilities"]
+    assert main([file, "--target", "kind", *flag, *options.split()]) == 2
     assert PROBABILITIES[options] in capsys.readouterr().err
     assert not Path("p.csv").exists()
 
@@ -341,7 +327,8 @@ USAGE = {
     "--layers 3,x": "argument --layers: invalid sizes value: '3,x'",
     "--learning-rate fast": "argument --learning-rate: invalid float value: 'fast'",
     "--save m --save-every 0": "--save-every: expected at least 1",
-    "--test-every 1": "--test-every: expected at least 2",
+    "--every 0": "--every: expected at least 1",
+    "--explain": "--explain needs --predictions",
     "--probabilities": "--probabilities needs --predictions",
     "--predictions - --metrics -": "--metrics: expected another file than --predictions, got -",
 }

@@ -23,12 +23,11 @@ import pytest
 pytest.importorskip("river")
 
 from helpers import assert_same_file
-from test_stream_command import figures_in, started
+from test_stream_command import assert_same_arrays, figures_in, started
 
+from gln.engine.saving import read as read_file
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.column_types import ColumnTypes
 from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
@@ -159,6 +158,51 @@ def test_lists_and_structs_are_read_as_in_json(tmp_path):
     assert found[1]["is_new"] == "true"
 
 
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
+def test_lists_of_numbers_are_read_as_in_json(kind, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    rows: list[list[float | None] | None] = [[0.5, 1.0], None, [2.0, None]]
+    if kind != "fixed":
+        rows += [[], [3.0, 4.0, 5.0]]
+    types = {"list": pa.list_(pa.float32()), "large_list": pa.large_list(pa.int8()), "fixed": pa.list_(pa.float64(), 2)}
+    rows = [row and [value and int(2 * value) for value in row] for row in rows] if kind == "large_list" else rows
+    values = pa.array(rows, types[kind])
+    file = written(tmp_path / "s.parquet", pa.table({"at": values, "kind": list(range(len(rows)))}))
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps({"at": at, "kind": i}) + "\n" for i, at in enumerate(rows)))
+    found, expected = all_of(file), all_of(str(tmp_path / "s.jsonl"))
+    names = {name for row in expected for name in row} - {"at"}
+    assert {name for row in found for name in row} == names
+    for one, other in zip(found, expected, strict=True):
+        assert {name: one.get(name) for name in names} == {name: other.get(name) for name in names}
+    ignored = {name for row in all_of(file, ignore=["at.1"]) for name in row}
+    assert ignored == names - {"at.1"}
+
+
+def test_folders_of_parquet_are_columns_and_a_run_goes_on_in_any_file(tmp_path, monkeypatch):
+    """As Hive, Spark and pandas write them."""
+    pytest.importorskip("pyarrow")
+    X = table().assign(month=np.arange(COUNT) // 100 + 9, city=np.where(np.arange(COUNT) % 2, "x", "y z"))
+    ordered = X.sort_values(["month", "city"], kind="stable")
+    expected = learned(written(tmp_path / "s.csv", ordered), tmp_path, "--predictions", str(tmp_path / "whole.csv"))
+    for (month, city), part in X.groupby(["month", "city"]):
+        folder = tmp_path / "parts" / f"month={month}" / f"city={str(city).replace(' ', '%20')}"
+        folder.mkdir(parents=True)
+        written(folder / "part-0.parquet", part.drop(columns=["month", "city"]))
+    options = ["--target", "kind", "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]
+    for after in (120, 60):
+        with monkeypatch.context() as patch:
+            stop_after(after, patch)
+            assert main([str(tmp_path / "parts"), *options]) == 128 + signal.SIGTERM
+    assert main([str(tmp_path / "parts"), *options]) == 0
+    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    one, other = GLNClassifier.load(tmp_path / "m"), GLNClassifier.load(expected)
+    assert one.known_names == other.known_names
+    file = str(tmp_path / "parts" / "month=9" / "city=x" / "part-0.parquet")
+    assert {row["month"] for row in all_of(file)} == {9.0}
+    assert "month" not in all_of(file, ignore=["month"])[0]
+    assert {row["city"] for row in all_of(file, target="city")} == {"x"}
+
+
 def test_types_of_columns(tmp_path):
     pa = pytest.importorskip("pyarrow")
     columns = {
@@ -205,7 +249,7 @@ def test_a_column_is_read_as_the_model_knows_it(tmp_path):
 
 def test_columns_that_cannot_be_read_are_named(tmp_path):
     pa = pytest.importorskip("pyarrow")
-    values = {"binary": b"x", "numbers": [1.0], "duration": datetime.timedelta(1), "clock": datetime.time(1)}
+    values = {"binary": b"x", "nested": [[1.0]], "duration": datetime.timedelta(1), "clock": datetime.time(1)}
     for name, value in values.items():
         file = written(tmp_path / "s.parquet", pa.table({name: [value], "a": [1.0], "kind": [1]}))
         with pytest.raises(ValueError, match=rf"^{name}: expected numbers, bools, .*, got .* \(--ignore {name} leaves"):
@@ -349,24 +393,6 @@ def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
         assert b"expected text, got what begins like arrow (--format arrow reads it)" in process.communicate()[1]
 
 
-@pytest.mark.slow
-def test_a_signal_ends_a_run_that_waits_for_a_batch(tmp_path):
-    pytest.importorskip("pyarrow")
-    content = Path(written(tmp_path / "s.arrow", table())).read_bytes()
-    process = started("--format", "arrow", "--target", "kind", "--save", str(tmp_path / "m"), "--predictions", "-")
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(content[: len(content) // 2])
-    process.stdin.flush()
-    for _ in range(1 + 140):  # a header, and what is complete in half of the file
-        process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "Traceback" not in said
-    assert figures_in(tmp_path / "m").samples == 140
-
-
 # ---- Runs that go on -------------------------------------------------------------------------------------------------
 
 
@@ -389,9 +415,7 @@ def zst(path: Path, X: pd.DataFrame) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "write"), [("s.parquet", written), ("s.feather", written), ("s.csv.zst", zst)])
-def test_a_stopped_run_goes_on_also_if_the_file_has_grown(
-    name, write: Callable[..., str], tmp_path, monkeypatch, capsys
-):
+def test_a_stopped_run_goes_on_also_if_the_file_has_grown(name, write: Callable[..., str], tmp_path, monkeypatch):
     whole = learned(write(tmp_path / name, table(1300)), tmp_path, "--predictions", str(tmp_path / "whole.csv"))
     options = ["--target", "kind", "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]
     (tmp_path / "day").mkdir()
@@ -402,14 +426,7 @@ def test_a_stopped_run_goes_on_also_if_the_file_has_grown(
     assert 100 <= figures_in(tmp_path / "m").samples < 1200
     assert main([write(tmp_path / "day" / name, table(1300)), *options]) == 0
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert_same_file(tmp_path / "m", whole)
-    before = (tmp_path / "m").read_bytes()
-    assert main([write(tmp_path / "day" / name, table(1300, seed=1)), *options]) == 2
-    assert "--resume: expected the file from which the saved run learned, or" in capsys.readouterr().err
-    assert main([write(tmp_path / "day" / name, table(1300).iloc[:1250]), *options]) == 2
-    message = "got another input" if "zst" in name else "at least 1,300 rows"
-    assert message in capsys.readouterr().err
-    assert (tmp_path / "m").read_bytes() == before
+    assert_same_arrays(read_file(tmp_path / "m")[1], read_file(whole)[1])
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
@@ -531,14 +548,3 @@ def test_hours_help(tmp_path):
     as_times = figures_in(learned(file, tmp_path))
     assert as_times.sums[1] / as_times.sums[0] > 0.8
     assert as_text.sums[1] / as_text.sums[0] < 0.6
-
-
-def test_names_that_are_always_new_are_not_all_remembered(monkeypatch):
-    monkeypatch.setattr("gln.stream.formats.column_types.MOST_WORDS", 3)
-    nothing: frozenset[str] = frozenset()
-    kinds = ColumnTypes(Wanted(None, nothing, nothing, nothing, nothing, {}))
-    for i in range(10):
-        assert kinds.values({f"k{i}": float(i)}) == {f"k{i}": float(i)}
-    assert [kinds.is_number(f"k{i}") for i in range(10)] == [True] * 3 + [False] * 7
-    with pytest.raises(ValueError, match="k1: expected a number"):
-        kinds.values({"k1": "text"})

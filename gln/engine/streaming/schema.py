@@ -42,6 +42,7 @@ MOST_FEATURES = 1000  # with more, words stay words
 MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
 MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
+PLAIN = frozenset([float, int, str, bool, type(None)])  # the classes of most values, none of which is a date
 Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
@@ -330,7 +331,8 @@ class StreamSchema(Part):
         """A frame, dictionaries or `NamedRows` with numbers in place of dates."""
         rows = named_rows(samples)
         columns = {name: days_in(column) for name, column in rows.frame.items() if is_date(column)}
-        dates = self.dates | {name for x in rows.dictionaries for name, value in x.items() if _is_date(value)}
+        others = [x for x in rows.dictionaries if not PLAIN.issuperset(map(type, x.values()))]
+        dates = self.dates | {name for x in others for name, value in x.items() if _is_date(value)}
         if not (columns or dates):
             return rows
         firsts = {name: value for name in {*rows.frame} - columns.keys() for value in rows.frame[name].dropna()[:1]}

@@ -5,11 +5,11 @@ Shapes: N rows.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
+import urllib.parse
 from collections import Counter
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,24 +24,15 @@ from gln.stream.formats.namespaces import Namespaces, Sample
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
 
-__all__ = ["TypedColumns", "first_rows"]
+__all__ = ["TypedColumns"]
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
-
-
-def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
-    """The first rows as lines of text; up to the first that cannot be read, which `TypedColumns` will meet again."""
-    lines = []
-    with contextlib.suppress(pa.ArrowException, OSError, ValueError, LookupError):
-        _, batches = _opened(source, form)
-        rows = (row for batch in batches for row in batch.slice(0, most).to_pylist())
-        for row in itertools.islice(rows, most):
-            lines.append(f"{row}\n".encode(errors="backslashreplace"))
-    return b"".join(lines)
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder
 
 
 def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -75,13 +66,17 @@ def _first_line(error: Exception) -> str:
 
 
 class TypedColumns:
-    """Rows of a table whose columns have types. A struct `user` of `age` is a column `user.age`, and the strings of a
-    list are names, as in JSON."""
+    """Rows of a table whose columns have types. A struct `user` of `age` is a column `user.age`, the numbers of a list
+    `position` are `position.0`, `position.1`, ..., and the strings of a list are names, as in JSON. So are folders such
+    as `day=2` in the file's name columns of text, as Hive writes them."""
 
     def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
         self._wanted, self._kinds, self._namespaces = wanted, ColumnTypes(wanted), Namespaces(wanted, "=")
         self._schema, self._batches = _opened(source, form)
-        self._check_names()
+        of_folders = _partition(getattr(source, "name", ""))
+        self._check_names(of_folders)
+        known = {*self._schema.names, *wanted.ignore}
+        self._of_folders = {name: value for name, value in of_folders.items() if name not in known}
         for name, kind in self._columns(wanted.ignore):
             self._check_type(name, kind)
 
@@ -89,13 +84,13 @@ class TypedColumns:
         """The names and types of columns and structs."""
         return [each for field in self._schema for each in _nested(field.name, field.type, ignore)]
 
-    def _check_names(self) -> None:
+    def _check_names(self, of_folders: Collection[str]) -> None:
         """Raise ValueError for columns of one name, and for an option that names none."""
-        names = [name for name, _ in self._columns()]
+        names = [*(name for name, _ in self._columns()), *of_folders]
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in self._wanted.named():
-            is_word = option == "ignore" and name.rpartition("=")[0] in names
-            if name not in names and not is_word:
+            is_part = name.rpartition("=" if option == "ignore" and "=" in name else ".")[0] in names  # of a list
+            if name not in names and not is_part:
                 raise ValueError(f"{option}: expected one of the columns {listed}, got {name!r}")
         for name, count in Counter(name for name, _ in self._columns(self._wanted.ignore)).items():
             if count > 1:
@@ -112,8 +107,9 @@ class TypedColumns:
             if is_of_kind(kind):
                 self._kinds.check_type(name, known)
                 return
-        if not (_is_list(kind) or pa.types.is_struct(kind) or pa.types.is_null(kind)):
-            expected = "numbers, bools, strings, dates, times, lists of strings, or structs of these"
+        of_list = _item_type(kind)
+        if not (_is_text(of_list) or _is_number(of_list) or pa.types.is_struct(kind) or pa.types.is_null(kind)):
+            expected = "numbers, bools, strings, dates, times, lists of strings or numbers, or structs of these"
             raise ValueError(f"{name}: expected {expected}, got {kind} (--ignore {name} leaves the column out)")
 
     def _leaves(self, name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
@@ -123,6 +119,13 @@ class TypedColumns:
         if pa.types.is_struct(column.type):
             for field, values in zip(column.type, column.flatten(), strict=True):
                 yield from self._leaves(f"{name}.{field.name}", values)
+        elif _is_number(_item_type(column.type)):
+            lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+            values = np.full((len(lengths), lengths.max(initial=0)), np.nan)
+            numbers = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+            values[np.arange(values.shape[1]) < lengths[:, None]] = numbers
+            for place, of_place in enumerate(values.T):
+                yield from self._leaves(f"{name}.{place}", pa.array(of_place))
         elif pa.types.is_dictionary(column.type):
             yield name, column.dictionary_decode()
         else:
@@ -159,7 +162,7 @@ class TypedColumns:
         targets: list[Any] = [None] * len(batch)
         for field, column in zip(batch.schema, batch.columns, strict=True):
             for name, values in self._leaves(field.name, column):
-                if _is_list(values.type):
+                if _is_text(_item_type(values.type)):
                     lists[name] = values.to_pylist()
                     continue
                 converted, of_column = self._column(name, values)
@@ -169,6 +172,11 @@ class TypedColumns:
                     targets = _targets(values if are_bools else converted)
                 else:
                     columns[name] = converted
+        for name, text in self._of_folders.items():
+            columns[name], of_column = self._kinds.column(name, [text] * len(batch))
+            wrong = of_column | wrong
+        if self._wanted.target in self._of_folders:
+            targets = _targets(pd.Series(columns.pop(self._wanted.target)))
         frame = pd.DataFrame(columns, index=range(len(batch)))
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
@@ -243,10 +251,18 @@ def _is_time(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    """Whether values are lists of strings."""
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return is_list and _is_text(getattr(kind.value_type, "value_type", kind.value_type))
+def _item_type(kind: pa.DataType) -> pa.DataType:
+    """What a list holds; null of other types."""
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return pa.null()
+    return kind.value_type.value_type if pa.types.is_dictionary(kind.value_type) else kind.value_type
+
+
+def _partition(file: object) -> dict[str, str]:
+    """The names and values in the folders of a file, such as `year=2024/month=5`."""
+    pairs = [part.partition("=") for part in Path(str(file)).parts[:-1] if "=" in part]
+    found = {name: urllib.parse.unquote(value) for name, _, value in pairs}
+    return {name: "" if value == NO_PARTITION else value for name, value in found.items()}
 
 
 def _texts(column: pa.Array) -> list[str | None]:  # N

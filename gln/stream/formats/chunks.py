@@ -48,6 +48,7 @@ class Wanted(NamedTuple):
     words: frozenset[str]
     ignore: frozenset[str]
     known: Mapping[str, bool]  # the names that a model has already, and whether each is text
+    ngrams: int = 1  # the most words that make one together
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""

@@ -105,8 +105,9 @@ class ColumnTypes:
                 return times
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
+        numbers = texts if MISSING.isdisjoint(texts) else ["nan" if text in MISSING else text for text in texts]
         try:
-            values = np.array([np.nan if text in MISSING else float(text) for text in texts])
+            values = np.array([*map(float, numbers)])
         except ValueError:
             return self._one_by_one(name, texts)
         if (np.abs(values) > MOST).any() or "_" in "".join(texts):

@@ -30,6 +30,7 @@ class CsvParser:
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = ColumnTypes(wanted)
         self._has_note = False  # whether a word was noted that is read as a missing target
+        self._of_headers: tuple[str, ...] | None = None  # what to say of the first line that repeats the header
         self._width = 0  # fields of a row
         self._names = self._header(wanted)
 
@@ -110,6 +111,11 @@ class CsvParser:
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+        if any(fields == self._names for _, fields in records):  # as where a file ends and the next one begins
+            number = next(number for number, fields in records if fields == self._names)
+            records = [record for record in records if record[1] != self._names]
+            if self._of_headers is None:
+                self._of_headers = (f"line {number}: the header once more, which is left out",)
         if not records:
             return NO_SAMPLES, []
         columns, wrong = self._columns(records)
@@ -117,6 +123,8 @@ class CsvParser:
             good = [record for place, record in enumerate(records) if place not in wrong]
             return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
         lines, notes = [number for number, _ in records], (*self._kinds.notes(), *self._note(records, columns))
+        if self._of_headers:
+            notes, self._of_headers = (*self._of_headers, *notes), ()
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]

@@ -12,7 +12,7 @@ from gln.engine.streaming.named_rows import named_rows
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
-from gln.stream.formats.namespaces import Namespaces, Sample, check_names
+from gln.stream.formats.namespaces import Namespaces, Sample
 
 __all__ = ["JsonParser", "flattened", "object_of"]
 
@@ -90,8 +90,8 @@ def object_of(line: str) -> dict[Any, Any]:
 
 def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
     """The features of an object, but not those to `ignore`: `{"a": {"b": 1}}` has a value "a.b", `{"a": [1, 2]}` has
-    "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists, and for too long names."""
-    sample, waiting, characters = Sample({}, {}), [*found.items()][::-1], 0
+    "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists."""
+    sample, waiting = Sample({}, {}), [*found.items()][::-1]
     while waiting:
         name, value = waiting.pop()
         if name in ignore:
@@ -100,10 +100,7 @@ def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sampl
             if name in sample.values:
                 raise ValueError(f"expected each name once, got {name!r} twice")
             sample.values[name] = value
-            continue
-        characters += len(name) * len(value)
-        check_names(characters)
-        if isinstance(value, dict):
+        elif isinstance(value, dict):
             waiting += [(f"{name}.{inner}", of_inner) for inner, of_inner in value.items()][::-1]
         elif all(isinstance(word, str) for word in value):
             sample.names[name] = [word for word in value if f"{name}={word}" not in ignore]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import select
@@ -10,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-__all__ = ["LONGEST", "BadLine", "Lines", "Record", "escaped", "parsed", "text_of"]
+__all__ = ["BadLine", "Lines", "Record", "escaped", "parsed", "text_of"]
 
 BLOCK = 1 << 18  # bytes that are read at once
-LONGEST = 1 << 24  # bytes of a line: more are no text, and would fill the memory
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -32,8 +32,7 @@ class Lines:
         self.number = 0
         self._source: Any = source
         self._lines: deque[bytes] = deque()
-        self._rest: list[bytes] = []  # of a line that has not been read to its end, unless it is too long
-        self._length = 0  # bytes of that line so far
+        self._rest: list[bytes] = []  # of a line that has not been read to its end
         self._ended = False
         self._failure = ""  # why a compressed file could not be read to its end
 
@@ -88,9 +87,7 @@ class Lines:
         return not self._lines
 
     def _is_ready(self) -> bool:
-        """Whether a read returns at once. While a line is too long, none is made that can wait: it may never end."""
-        if self._length > LONGEST:
-            return False
+        """Whether a read returns at once."""
         try:
             return bool(select.select([self._source], [], [], 0)[0])
         except io.UnsupportedOperation:  # no file, but bytes in memory
@@ -105,21 +102,14 @@ class Lines:
             if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the compressed file
                 raise
             self._failure = f"the compressed file is damaged or incomplete: {error}"
-            self._rest, self._length, self._ended = [], 0, True
+            self._rest, self._ended = [], True
             return
         first, *others = block.split(b"\n")
-        has_been_taken, self._length = self._length > LONGEST, self._length + len(first)
-        if not has_been_taken:
-            self._rest.append(first)
-        is_line = bool(others or self._length > LONGEST or (not block and self._length))
-        if is_line and not has_been_taken:
-            self._lines.append(b"".join(self._rest))
-            self._rest = []
-        if others:
-            *lines, rest = others
-            self._lines.extend(lines)
-            self._rest, self._length = [rest], len(rest)
+        self._rest.append(first)
         self._ended = not block
+        if others or self._ended:
+            last, self._rest = b"".join(self._rest), others[-1:]
+            self._lines.extend([last, *others[:-1]] if others or last else [])
 
 
 def escaped(text: str) -> str:
@@ -129,8 +119,6 @@ def escaped(text: str) -> str:
 
 def text_of(number: int, line: bytes) -> str:
     """A line as text."""
-    if len(line) > LONGEST:
-        raise BadLine(number, f"expected at most {LONGEST:,} bytes, got more")
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -142,11 +130,8 @@ Record = tuple[int, Any]  # the number of a line, and what stands there
 
 def _records(first: int, lines: list[bytes]) -> list[Record | BadLine]:
     """These lines as text, of which the first one has the number `first`."""
-    if max(map(len, lines)) <= LONGEST:
-        try:
-            return list(enumerate(b"\n".join(lines).decode().split("\n"), first))
-        except UnicodeDecodeError:  # in one of them
-            pass
+    with contextlib.suppress(UnicodeDecodeError):  # in one of them
+        return list(enumerate(b"\n".join(lines).decode().split("\n"), first))
     records: list[Record | BadLine] = []
     for number, line in enumerate(lines, first):
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.lines import LONGEST, BadLine, Record
+from gln.stream.formats.lines import BadLine, Record
 
-__all__ = ["Namespaces", "Sample", "check_names"]
+__all__ = ["Namespaces", "Sample"]
 
 
 class Sample(NamedTuple):
@@ -18,7 +18,7 @@ class Sample(NamedTuple):
 
     values: dict[str, Any]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
-    numbers: Collection[str] = ()  # names of those values that are 0 in samples without them
+    numbers: Set[str] = frozenset()  # names of those values that are 0 in samples without them
 
 
 class Namespaces:
@@ -33,7 +33,7 @@ class Namespaces:
 
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
-        self._separator, self._asked = separator, wanted.strings
+        self._separator, self._asked, self._ngrams = separator, wanted.strings, wanted.ngrams
         names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
         of_words = {namespace for namespace, found, _ in names if found}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
@@ -103,6 +103,8 @@ class Namespaces:
                     raise ValueError(f"{namespace}: expected one name, got {names[0]!r} and {names[1]!r}")
                 features[namespace] = names[0]
                 names = names[1:]
+            elif self._ngrams > 1:
+                names = [*names, *ngrams(names, self._ngrams)]
             if names:
                 prefix = f"{namespace}{self._separator}" if namespace else ""
                 for name, count in Counter(names).items():
@@ -110,13 +112,11 @@ class Namespaces:
         return features
 
 
+def ngrams(words: Sequence[str], most: int) -> list[str]:
+    """Two to `most` words that follow one another, with spaces between, which no word has."""
+    return [" ".join(words[i : i + n]) for n in range(2, most + 1) for i in range(len(words) - n + 1)]
+
+
 def _listed(found: dict[str, bool], is_category: bool) -> str:
     names = [name or "those without a namespace" for name, kind in found.items() if kind == is_category]
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def check_names(characters: int) -> None:
-    """Raise ValueError if the names of the features in a line would fill the memory, as they begin with long names of
-    namespaces or objects."""
-    if characters > LONGEST:
-        raise ValueError(f"expected names with at most {LONGEST:,} characters together, got more")

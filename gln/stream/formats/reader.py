@@ -1,4 +1,4 @@
-"""Samples of a file or a pipe, in chunks: CSV, TSV, JSON lines, Vowpal Wabbit's text, libsvm's, Parquet and Arrow."""
+"""Samples of a file or a pipe, in chunks: CSV, TSV, JSON lines, Vowpal Wabbit's text, Parquet and Arrow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import BinaryIO, cast
 from gln.stream.formats.chunks import TYPED, Chunk, Parser, Wanted
 from gln.stream.formats.csv import CsvParser
 from gln.stream.formats.jsonl import JsonParser
-from gln.stream.formats.libsvm import LibsvmParser
 from gln.stream.formats.lines import BadLine, Lines, text_of
 from gln.stream.formats.vw import VwParser
 
@@ -24,16 +23,15 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "tsv": lambda lines, wanted: CsvParser(lines, wanted, "\t"),
     "jsonl": JsonParser,
     "vw": VwParser,
-    "libsvm": LibsvmParser,
 }
-LABELLED = ("vw", "libsvm")  # those that mark the target themselves
+LABELLED = ("vw",)  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
 OPTIONS: dict[str, Sequence[str]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
-OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
+OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore")}
 OPTIONS |= dict.fromkeys(TYPED, OPTIONS["jsonl"])
-NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
+NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers"}
 LISTED = ", ".join([*FORMS, *TYPED])
-ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
+ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl"}
 ENDINGS |= {"pq": "parquet", "feather": "arrow", "ipc": "arrow", "arrows": "arrow"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
 BEGINNINGS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}  # of a file
@@ -73,6 +71,7 @@ def read(
     words: Collection[str] = (),
     ignore: Collection[str] = (),
     known: Mapping[str, bool] | None = None,
+    ngrams: int = 1,
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
@@ -85,7 +84,7 @@ def read(
     form
         A key of `FORMS`, one of `TYPED`, or "auto": by the first line.
     target
-        The column or key to predict; None if there is none, or if the format itself marks it (VW's text and libsvm's).
+        The column or key to predict; None if there is none, or if the format itself marks it (VW's text).
     strings, numbers
         Columns or keys that are text or numbers. Without them, the first chunk that has values decides. `strings` may
         also be VW's namespaces, and keys of lists of names, that are categories, of which each sample has one name.
@@ -95,13 +94,15 @@ def read(
         Names of features that are left out; in VW's text also of namespaces.
     known
         The names of a loaded model, and whether each is text.
+    ngrams
+        Up to how many words that follow one another are a word together, too.
     skip_bad
         Is called with each bad line; without it, the first one is raised, after the samples before it.
     chunk
         The largest number of samples in a chunk.
     """
     lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
-    wanted = Wanted(target, *lists, known or {})
+    wanted = Wanted(target, *lists, known or {}, ngrams)
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
@@ -120,6 +121,8 @@ def _chunks(
     for option, name in wanted.named():
         if option not in OPTIONS[form]:
             raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
+    if wanted.ngrams > 1 and "words" not in OPTIONS[form]:
+        raise ValueError(f"ngrams: expected 1, as {form} has no words, got {wanted.ngrams}")
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
 

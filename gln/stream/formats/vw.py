@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Collection, Sequence
@@ -11,9 +12,9 @@ from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Chunk, Wanted
-from gln.stream.formats.column_types import is_numeric, label_of, number_of, shown
+from gln.stream.formats.column_types import label_of, number_of, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
-from gln.stream.formats.namespaces import Namespaces, Sample, check_names
+from gln.stream.formats.namespaces import Namespaces, Sample
 
 __all__ = ["Example", "VwParser", "example_of"]
 
@@ -57,18 +58,18 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Example:
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
-    sample, numbers, parts = Sample({}, {}), set[str](), rest.rstrip("\r").replace("\t", " ").split("|")
-    check_names(sum(part.find(" ") * part.count(" ") for part in parts))
-    for part in parts:
+    numbers = set[str]()
+    sample = Sample({}, {}, numbers)
+    for part in rest.rstrip("\r").replace("\t", " ").split("|"):
         namespace, _, words = part.partition(" ")
         if ":" in part:
             _add(part, sample, numbers, ignore)
         elif namespace not in ignore:
             names = words.split()
             if ignore:
-                names = [name for name in names if _full(namespace, name) not in ignore]
+                names = [name for name in names if (f"{namespace}^{name}" if namespace else name) not in ignore]
             sample.names.setdefault(namespace, []).extend(names)
-    return Example(_start(start), sample._replace(numbers=numbers))
+    return Example(_start(start), sample)
 
 
 @functools.lru_cache(1 << 10)  # most lines have the same few
@@ -99,12 +100,15 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
     weight, values = number_of(text) if colon else 1.0, sample.values
+    prefix = f"{namespace}^" if namespace else ""
     for word in words if namespace not in ignore else ():
         name, colon, text = word.partition(":")
         if colon and (not name or not text or ":" in text):
             raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
-        is_number = bool(colon) and is_numeric(text)
-        full, value = _full(namespace, name), weight * number_of(text) if is_number else weight
+        full, value, is_number = prefix + name, weight, False
+        if colon:
+            with contextlib.suppress(ValueError):
+                value, is_number = weight * float(text), True
         if not name or full in ignore or not (value or is_number):
             continue
         if weight == 1.0 and not is_number:  # color:red is the name red in a namespace color
@@ -113,11 +117,7 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
         if is_number:
             numbers.add(full)
         elif colon:
-            full = _full(full, text)
+            full = f"{full}^{text}"
         values[full] = value = values.get(full, 0.0) + value
         if not abs(value) <= MOST:
             raise ValueError(f"{full}: expected a finite number, got {value}")
-
-
-def _full(namespace: str, name: str) -> str:
-    return f"{namespace}^{name}" if namespace else name

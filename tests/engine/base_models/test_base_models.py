@@ -410,6 +410,15 @@ def terms_of_words(model: HashedLinear, samples: list[list[int]]) -> Any:
     return model.terms(SampleBatch(np.zeros((0, count)), words), np.zeros((0, count), np.float32), np.zeros(0, int))
 
 
+def test_a_long_text_does_not_overshoot():
+    model, text = HashedLinear.start(1, True), [[*range(400)]]
+    for y in (1.0, 1.0, 0.0):
+        before = model.learn(terms_of_words(model, text), np.full((1, 1), np.nan))[0, 0]
+        model.learn(terms_of_words(model, text), np.full((1, 1), y))
+        after = model.learn(terms_of_words(model, text), np.full((1, 1), np.nan))[0, 0]
+        assert 0.5 < (after - before) / (y - 1 / (1 + np.exp(-before))) <= 4.01  # Newton's step at a logit of 0
+
+
 def state_by_key(model: HashedLinear) -> dict[int, tuple[Any, ...]]:
     used = np.flatnonzero(model.keys)
     arrays = (model.keys, model.squares.sum(axis=(1, 2)), model.scales, model.leaders, model.squares)

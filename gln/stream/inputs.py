@@ -1,0 +1,120 @@
+"""The files of a run, in their order, and how far each has been learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gln.stream.formats.chunks import unit_of
+from gln.stream.formats.lines import BadLine
+from gln.stream.formats.reader import form_of
+
+__all__ = ["Input", "Inputs"]
+
+
+@dataclasses.dataclass
+class Input:
+    """A file or a pipe."""
+
+    name: str  # or - for standard input
+    form: str
+    key: str | None  # by which a run that goes on knows it; None for a pipe, whose lines are always new
+    line: int = 0  # the last one that was counted
+    size: int | None = None  # bytes, if it was learned to its end
+    met: int = 0  # the last line with a sample or a bad one, counted or not
+    bad: list[int] = dataclasses.field(default_factory=list)  # the bad lines after the last one counted, so far
+
+    def check_length(self) -> None:
+        """Raise ValueError if it has ended before the lines that were learned."""
+        if self.met < self.line:
+            expected = f"a file of at least {self.line:,} {unit_of(self.form)}s, as the saved run learned from"
+            raise ValueError(f"--resume: expected {expected}, got a shorter one: {self.name}")
+
+
+class Inputs:
+    """All of a run."""
+
+    def __init__(self, names: Sequence[str], form: str | None) -> None:
+        """Raises OSError if there is none of a name, and ValueError for a name whose format is unknown."""
+        files = [name for each in names for name in files_of(each)]
+        self.all = [Input(name, form or form_of(name), _key(name)) for name in files]
+        self.current = self.all[0]
+        self._saved: dict[str, Any] = {}  # of all files of the run that goes on
+        if len({each.key or each.name for each in self.all}) < len(files) or ("-" in files and len(files) > 1):
+            raise ValueError(f"expected different files, or standard input alone, got {', '.join(files)}")
+
+    def __iter__(self) -> Iterator[Input]:
+        """Those that are to be learned, of which each is the `current` one."""
+        for each in self.all:
+            if each.size is None:
+                self.current = each
+                yield each
+
+    def named(self, bad: BadLine, of: Input) -> BadLine:
+        """A bad line with the name of its file, if there are several."""
+        return bad if len(self.all) == 1 else BadLine(bad.line, bad.message, f"{of.name}, {unit_of(of.form)}")
+
+    def state(self) -> dict[str, Any]:
+        """What to save, so that a run can go on: the last file, and of each the last line and the size at its end."""
+        files = {each.key: [each.line, each.size] for each in self.all if each.key and (each.line or each.size)}
+        return {"file": self.current.key, "files": self._saved | files}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state`. Raises ValueError if its last file is missing, or a file is shorter than before."""
+        if state["file"] not in [each.key for each in self.all]:
+            expected = "a pipe" if state["file"] is None else f"{state['file']} among the files"
+            raise ValueError(f"--resume: expected {expected}, as in the saved run, got {self.all[0].name}")
+        self._saved = state["files"]
+        for each in self.all:
+            each.line, size = self._saved.get(each.key or "", (0, None))
+            if size is not None and (now := _status(each.name).st_size) <= size:
+                each.size = size
+                if now < size:
+                    expected = f"a file of at least {size:,} bytes, as the saved run learned from"
+                    raise ValueError(f"--resume: expected {expected}, got a shorter one: {each.name}")
+
+
+def files_of(name: str) -> list[str]:
+    """A file, those of a folder and its folders that end like a format, or those of a pattern such as `day-*.csv`.
+
+    They are in order of their names and the numbers in these: day-2 comes before day-10.
+    """
+    path = Path(name)
+    if path.is_dir():
+        hidden = (".", "_")  # as Spark's _SUCCESS
+        found = [str(each) for each in path.rglob("*") if each.is_file() and _has_form(str(each))]
+        found = [
+            each for each in found if not any(part.startswith(hidden) for part in Path(each).parts[len(path.parts) :])
+        ]
+    elif name == "-" or path.exists() or not glob.has_magic(name):
+        return [name]
+    else:
+        found = [each for each in glob.glob(name, recursive=True) if Path(each).is_file()]
+    if not found:
+        raise ValueError(f"expected a file, or a folder or a pattern with files to read, got {name!r}")
+    return sorted(
+        found, key=lambda each: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", each)]
+    )
+
+
+def _has_form(name: str) -> bool:
+    try:
+        return bool(form_of(name))
+    except ValueError:
+        return False
+
+
+def _key(name: str) -> str | None:
+    if not stat.S_ISREG(_status(name).st_mode):
+        return None
+    return name if name == "-" else os.path.abspath(name)
+
+
+def _status(name: str) -> os.stat_result:
+    return os.fstat(0) if name == "-" else os.stat(name)

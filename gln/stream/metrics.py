@@ -1,0 +1,298 @@
+"""How well samples were predicted, beside simple predictors: accuracy and log-loss, or errors of numbers.
+
+They are counted sample by sample, so it makes no difference how samples are grouped. Lines of figures come at 1, 2, 4,
+8, ... samples or every so many, and a summary at the end.
+
+Shapes: N samples, C classes, K figures.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Kind", "Line", "Metrics"]
+
+LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
+OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
+OF_NUMBERS = {"abs. error": "absolute_error", "sq. error": "squared_error"}
+OF_QUANTILES = {"pinball loss": "pinball_loss"}
+OF_INTERVALS = {"in interval": "in_interval"}
+OF_DENSITIES = {"NLL": "negative_log_likelihood", "in 90 %": "in_90_percent"}
+OF_BINS = {"AUC": "auc"}
+STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
+KEYS = OF_CLASSES | OF_NUMBERS | OF_QUANTILES | OF_INTERVALS | OF_DENSITIES | OF_BINS
+NO_STD = 1e-30  # standard deviations are below it until two targets have differed
+NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
+
+
+class Kind(NamedTuple):
+    """What a model predicts."""
+
+    are_classes: bool
+    levels: tuple[float, ...] = ()  # of quantiles, in ascending order
+    density: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The figures, but those in bins."""
+        if self.are_classes:
+            return [*OF_CLASSES]
+        intervals = OF_INTERVALS if len(self.levels) > 1 else {}
+        return [
+            *OF_NUMBERS,
+            *(OF_QUANTILES if self.levels else {}),
+            *intervals,
+            *(OF_DENSITIES if self.density else {}),
+        ]
+
+
+class Line(NamedTuple):
+    """A line of figures: as text, and as what `--metrics` writes."""
+
+    text: str
+    values: dict[str, Any]
+
+
+class Metrics:
+    """Weighted means over the samples that have a target and were predicted before they were learned.
+
+    For classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the
+    last label; of two classes also AUC, of the log-odds in bins of 1/64, in which samples count as half. For numbers:
+    the absolute and the squared error, also of the mean so far and of the last target; the pinball loss, a mean over
+    levels, and the share of targets between the lowest and the highest quantile; the negative log-likelihood of a
+    normal distribution with the predicted mean and standard deviation, 0 until two targets have differed, and the share
+    of targets in its middle 90%.
+    """
+
+    kept = "samples", "skipped", "unknown", "sums", "last_line", "labels", "last", "total", "classes"
+
+    def __init__(self, kind: Kind, every: int | None = None) -> None:
+        """`every` is the number of samples between two lines."""
+        self.kind, self.names, self.every = kind, kind.names, every
+        self.samples, self.skipped, self.unknown = 0, 0, 0  # bad lines; samples of a class that was not known before
+        of_simple = 1 if kind.are_classes else 4  # figures of simple predictors
+        self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
+        self.last_line = list(self.sums)  # as they were in the line printed last
+        self.labels: list[list[Any]] = []  # the classes, and the weight of each
+        self.last: Any = None  # the last target
+        self.total = [0.0, 0.0]  # of weights, and of numbers times weights
+        self.classes = 0  # that the model knows
+        self.ranks = np.zeros(
+            (3, 2 * LARGEST_LOGIT * STEPS)
+        )  # weights by class, the first two and others, and log-odds
+        self.taken, self._start = 0, time.monotonic()  # samples of this process
+
+    def state(self) -> dict[str, Any]:
+        """All counts, to be saved in a file."""
+        ranks = self.ranks.nonzero()
+        counted = [*(each.tolist() for each in ranks), self.ranks[ranks].tolist()]
+        return {name: getattr(self, name) for name in self.kept} | {"ranks": counted}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Continue from a `state`."""
+        for name in self.kept:
+            setattr(self, name, state[name])
+        rows, bins, weights = state["ranks"]
+        self.ranks[rows, bins] = weights
+
+    # ---- Counting ----------------------------------------------------------------------------------------------------
+
+    def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:
+        """Count samples; returns the lines to print."""
+        first, sums, lines = self.samples, self.count(predicted, targets, weights), []
+        self.taken += len(targets)
+        samples = self._after(first)
+        while samples <= self.samples:
+            at = sums[:, samples - first].tolist()
+            if at[0]:
+                lines.append(self._line(samples, at))
+            self.last_line, samples = at, self._after(samples)
+        return lines
+
+    def _after(self, samples: int) -> int:
+        """How many samples there are at the first line after so many."""
+        return self.every * (samples // self.every + 1) if self.every else 1 << samples.bit_length()
+
+    def count(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> np.ndarray:
+        """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
+        known = np.array([target is not None for target in targets], bool)
+        counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
+        columns = (self._of_classes if self.kind.are_classes else self._of_numbers)(predicted, targets, known, counted)
+        summands = np.concatenate([counted[None], counted * columns])
+        sums = np.add.accumulate(np.column_stack([self.sums, summands]), axis=1)
+        self.samples, self.sums = self.samples + len(targets), sums[:, -1].tolist()
+        return sums
+
+    def _of_classes(
+        self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:  # (N,), (N,), changed to 0 where no class was known -> (K, N)
+        codes, before = self._count_labels(targets, known, weights)
+        p, columns = predicted.to_numpy(), {label: place for place, label in enumerate(predicted.columns)}
+        if not p.size:
+            weights[:] = 0
+            return np.zeros((3, len(targets)))
+        best = p.argmax(axis=1)
+        weights[p.max(axis=1) == 0] = 0
+        places = np.array([*(columns.get(label, -1) for label, _ in self.labels), -1])[codes]
+        hits, of_class = best == places, p[np.arange(len(p)), places]
+        of_class[places < 0] = 0
+        is_unknown = of_class == 0
+        self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
+        losses = -np.log(np.minimum(np.maximum(of_class, LEAST), 1 - LEAST))
+        losses[is_unknown] = 0
+        self._count_ranks(p, places, weights)
+        return np.array([hits, losses, codes == before], np.float64)
+
+    def _count_ranks(self, p: np.ndarray, places: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
+        self.classes = p.shape[1]
+        second = p[:, 1] if self.classes > 1 else np.zeros(len(p))
+        with np.errstate(divide="ignore"):
+            logits = np.log(second) - np.log1p(-second)
+        bins = (np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT - 1 / STEPS) + LARGEST_LOGIT) * STEPS
+        np.add.at(self.ranks, (np.minimum(places, 2), bins.astype(int)), weights)
+
+    def _count_labels(
+        self, targets: list[Any], known: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
+        """The place of each target in `labels`, and that of the last one before it; -1 if there is none."""
+        places = {None: -1} | {label: place for place, (label, _) in enumerate(self.labels)}
+        codes = np.array([places.setdefault(target, len(places) - 1) for target in targets], np.int64)
+        totals = np.zeros(len(places) - 1)
+        totals[: len(self.labels)] = [weight for _, weight in self.labels]
+        np.add.at(totals, codes[known], weights[known])
+        labels = [*places][1:]
+        self.labels = [[label, total] for label, total in zip(labels, totals.tolist(), strict=True)]
+        last = _last_before(codes, known, places[self.last])
+        self.last = labels[last[-1]] if last[-1] >= 0 else None
+        return codes, last[:-1]
+
+    def _of_numbers(
+        self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:  # (N,), (N,) -> (K, N)
+        y, p = np.array([0.0 if target is None else target for target in targets], np.float64), predicted.to_numpy()
+        last = _last_before(y, known, self.last or 0.0)
+        totals = np.add.accumulate(np.column_stack([self.total, [weights, weights * y]]), axis=1)  # (2, N + 1)
+        self.total, self.last = totals[:, -1].tolist(), float(last[-1])
+        means = totals[1, :-1] / np.maximum(totals[0, :-1], LEAST)
+        errors, simple = y - p[:, 0], [y - means, y - last[:-1]]
+        rows, levels = [np.abs(errors), np.square(errors)], self.kind.levels
+        if levels:
+            q = p[:, 1 : 1 + len(levels)]
+            below = y[:, None] - q
+            rows.append(np.maximum(below * levels, below * np.subtract(levels, 1)).mean(axis=1))
+            rows += [(q[:, 0] <= y) & (y <= q[:, -1])] if len(levels) > 1 else []
+        if self.kind.density:
+            std = np.maximum(p[:, -1], NO_STD)
+            varied = (totals[0, :-1] > 0) & (std > NO_STD)
+            squares = np.minimum(np.square(errors / std), -2 * math.log(LEAST))
+            rows.append(np.where(varied, 0.5 * squares + np.log(std) + 0.5 * math.log(2 * math.pi), 0))
+            rows.append(squares <= NORMAL_90**2)
+        return np.array([*rows, *np.abs(simple), *np.square(simple)], np.float64)
+
+    # ---- Results -----------------------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, float | None]:
+        """The figures by their names in JSON; None before the first sample, and where AUC is not defined."""
+        return self.means(self.sums) | ({"auc": self.auc()} if self.kind.are_classes else {})
+
+    def auc(self) -> float | None:
+        """None unless the model knows two classes, and there are samples of both and of no other."""
+        first, second, others = self.ranks
+        if self.classes != 2 or others.any() or not (first.any() and second.any()):
+            return None
+        below = np.cumsum(first) - first / 2
+        return float((second * below).sum() / (first.sum() * second.sum()))
+
+    def means(self, sums: list[float]) -> dict[str, float | None]:
+        """The figures with these sums, but without those in bins."""
+        keys = [KEYS[name] for name in self.names]
+        return dict(zip(keys, _means(sums)[: len(keys)], strict=True))
+
+    def simple_predictors(self) -> dict[str, dict[str, float | None]]:
+        """Figures of predictors that see only the targets, by their names; empty before the first sample."""
+        if not self.sums[0]:
+            return {}
+        simple = _means(self.sums)[len(self.names) :]
+        if not self.kind.are_classes:
+            names, keys = ("mean so far", "last target"), OF_NUMBERS.values()
+            return {name: dict(zip(keys, simple[i::2], strict=True)) for i, name in enumerate(names)}
+        return dict([self._best_constant(), ("last label", {"accuracy": simple[0]})])
+
+    def _best_constant(self) -> tuple[str, dict[str, float | None]]:
+        """The most frequent class, and the frequencies as probabilities."""
+        total = sum(weight for _, weight in self.labels)
+        label, most = max(self.labels, key=lambda item: item[1])
+        entropy = sum(weight / total * math.log(total / weight) for _, weight in self.labels if weight)
+        return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
+
+    def _line(self, samples: int, sums: list[float]) -> Line:
+        of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
+        texts = ["".join(f"{_shown(value):>13}" for value in means.values()).rjust(21) for means in of_both]
+        text = f"{samples:>12,}{''.join(texts)}{self._rate():>13,.0f}"
+        values = dict(zip(("since_start", "since_last_line"), of_both, strict=True))
+        header = "" if self.last_line[0] else self._header() + "\n"
+        return Line(header + text, {"samples": samples, **values, "samples_per_second": self._rate()})
+
+    def _header(self) -> str:
+        """What stands above the lines."""
+        names = "".join(f"{name:>13}" for name in self.names)
+        width = len(names)
+        return f"{'':12}{'since the start':>{width}}{'since the last line':>{max(width, 21)}}\n" + (
+            f"{'samples':>12}{names}{names:>{max(width, 21)}}{'samples/s':>13}"
+        )
+
+    def _rate(self) -> float:
+        return self.taken / max(self._seconds(), 1e-9)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def summary(self) -> str:
+        """All figures of the run, and those of simple predictors."""
+        bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
+        unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
+        speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
+        return f"{self.samples:,} samples{bad}{unknown}; {speed}\n{self.table()}".rstrip("\n")
+
+    def totals(self) -> dict[str, Any]:
+        """What `--metrics` writes at the end."""
+        speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
+        simple = {name.split(",")[0].replace(" ", "_"): found for name, found in self.simple_predictors().items()}
+        figures = {"unknown_class": self.unknown, **self.values(), **simple}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
+
+    def table(self) -> str:
+        """All figures, below their names; empty before the first sample."""
+        if not self.sums[0]:
+            return ""
+        names = _named(self.values())
+        rows = {"": [*names]} | {
+            name: [f"{values[KEYS[key]]:.5g}" for key in names if KEYS[key] in values]
+            for name, values in {"GLN": self.values(), **self.simple_predictors()}.items()
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}" + "".join(f"{text:>13}" for text in row) for name, row in rows.items())
+
+
+def _named(values: dict[str, float | None]) -> dict[str, float]:
+    """Figures that are defined, by their names in tables."""
+    return {name: value for name, key in KEYS.items() if (value := values.get(key)) is not None}
+
+
+def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarray:  # (N,), (N,) -> (N + 1,)
+    """The last known value before each sample, and after all of them; `first` until there is one."""
+    places = np.maximum.accumulate(np.where(known, np.arange(1, len(values) + 1), 0))
+    return np.append(first, values)[np.append(0, places)]
+
+
+def _means(sums: list[float]) -> list[float | None]:
+    return [total / sums[0] if sums[0] else None for total in sums[1:]]
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"

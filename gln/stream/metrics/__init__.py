@@ -1,1 +1,0 @@
-"""How well a stream is predicted."""
