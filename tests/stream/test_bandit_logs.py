@@ -362,7 +362,10 @@ def test_formats():
     assert read(json.dumps(DSJSON)) == [Logged(1, IN_DSJSON)]
     assert read(json.dumps(DSJSON | {"pdrop": 0.75})) == [Logged(1, IN_DSJSON._replace(weight=4.0))]
     assert read(TEXT) == [Logged(3, OF_TEXT)]
-    assert read(f"{TEXT}\n\n{TEXT}\n{line}\n") == [Logged(4, OF_TEXT), Logged(9, OF_TEXT), Logged(10, ours)]
+    assert read(f"{TEXT}\n\n{TEXT}\n") == [Logged(4, OF_TEXT), Logged(9, OF_TEXT)]
+    of_cb = LoggedDecision({"user^name": "Tom", "age": 3.0}, 2, 1.5, 0.5)
+    text = "2:-1.5:0.5 |user name=Tom | age:3\n1 2:-1.5:0.5 3 'tag |user name=Tom | age:3\n1 2 | a\n"
+    assert read(text) == [Logged(1, of_cb), Logged(2, of_cb._replace(arms=[1, 2, 3])), Logged(3, None)]
 
 
 def test_the_chosen_arm_of_dsjson_may_be_the_first_one_listed():
@@ -377,11 +380,18 @@ def test_decisions_without_a_reward():
     without = {key: value for key, value in DSJSON.items() if key != "_label_cost"}
     assert read(json.dumps(without)) == [Logged(1, None)]
     assert read("shared |a b\n|c d\n|c e\n") == [Logged(3, None)]
+    dangling = json.dumps({"RewardValue": 1.0, "EventId": "e0"})
+    assert read(f"{dangling}\n{json.dumps(DSJSON)}") == [
+        Logged(1, None, "rewards without a decision"),
+        Logged(2, IN_DSJSON),
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("1:x:0.5 | a\n", "expected a finite number, got 'x'"),
+        ("1:0:0.5 2:0:0.5 | a\n", "expected shared, action:cost:propensity or nothing before |"),
         ("{", "expected JSON"),
         ('{"context": {}, "arm": 1}', "expected the keys context, arm, reward, propensity"),
         ('{"_label_cost": "x", "c": {"_multi": [{}]}}', "could not convert string to float"),
@@ -399,10 +409,10 @@ def test_decisions_without_a_reward():
     ],
 )
 def test_lines_that_cannot_be_read(text, message):
-    bad, good = read(f"{text}\n\n{TEXT}")
+    bad = read(f"{text}\n\n")[0]
     assert isinstance(bad, BadLine)
     assert message in str(bad)
-    assert good.decision == OF_TEXT
+    assert read(f"shared |a\n0:1 |b\n\n{TEXT}")[1].decision == OF_TEXT
 
 
 # ---- The command -----------------------------------------------------------------------------------------------------
@@ -427,7 +437,7 @@ def test_a_log_is_learned_and_another_judged(tmp_path, capsys):
     )
     saved = str(tmp_path / "bandit.gln")
     assert main([first, "--save", saved, "--probabilities"]) == 0
-    assert capsys.readouterr().out.startswith("699 decisions; left out: 1 before any arm was known\n")
+    assert capsys.readouterr().out.startswith("699 decisions; left out: 1 before any arm was known; 699 in ")
     content = (tmp_path / "bandit.gln").read_bytes()
     assert main([second, "--load", saved, "--fixed"]) == 0
     found = figures(capsys.readouterr().out)
@@ -449,10 +459,42 @@ def test_a_log_of_vowpal_wabbit(tmp_path, capsys):
     log.write_text("\n".join([*events, "shared |user kind=a\n|arm name=left\n"]))
     assert main([str(log), "--explore", "epsilon"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("300 decisions; left out: 1 without a reward\n")
+    assert printed.startswith("300 decisions; left out: 1 without a reward; ")
     assert figures(printed)["logged reward"] == pytest.approx(
         np.mean([row.reward for row in log_of(300, seed=14)]), abs=1e-3
     )
+
+
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, capsys):
+    log, outputs = write(tmp_path / "log.jsonl", log_of(120, seed=21)), ["save", "predictions", "metrics"]
+
+    def run(name: str, *more: str) -> tuple[int, str, str]:
+        files = [f"--{each}={tmp_path / f'{name}.{each}'}" for each in outputs]
+        return main([log, "--probabilities", *files, *more]), *capsys.readouterr()
+
+    assert run("whole")[0] == 0
+    lines = (tmp_path / "log.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "log.jsonl").write_text("".join([*lines[:70], "{\n", *lines[70:]]))
+    status, _, said = run("cut", "--save-every", "25")
+    assert status == 2
+    assert "reading JSON lines with context, arm, reward, propensity" in said
+    assert "line 71: expected JSON" in said
+    assert "; saved, and --resume continues from there: " in said
+    (tmp_path / "log.jsonl").write_text("".join(lines))
+    status, printed, said = run("cut", "--resume")
+    assert (status, printed.startswith("119 decisions; left out: 1 before any arm was known; 50 in ")) == (0, True)
+    assert "going on after 69 decisions" in said
+    whole, cut = ((tmp_path / f"{name}.predictions").read_text().splitlines() for name in ("whole", "cut"))
+    assert len(whole) == 119
+    assert whole == cut
+    [*_, end], [*_, other] = (map(json.loads, (tmp_path / f"{name}.metrics").open()) for name in ("whole", "cut"))
+    assert end.pop("seconds") > 0 < other.pop("seconds")
+    assert end == other | {"event": "end", "rows": 119}
+    (tmp_path / "log.jsonl").write_text("".join(lines[1:]))
+    assert "--resume: expected the log of which gln-bandit saved" in run("cut", "--resume")[2]
+    for wrong in (["--resume"], ["--save-every", "5"], ["--save", "x", "--save-every", "0"]):
+        with pytest.raises(SystemExit):
+            main([log, *wrong])
 
 
 def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
@@ -462,7 +504,7 @@ def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
     assert "gln-bandit: line 21: expected JSON" in capsys.readouterr().err
     assert main([str(file), "--skip-bad"]) == 0
     assert capsys.readouterr().out.startswith(
-        "19 decisions; left out: 1 before any arm was known, 1 that could not be read\n"
+        "19 decisions; left out: 1 before any arm was known, 1 that could not be read; "
     )
     assert main([str(tmp_path / "missing.jsonl")]) == 2
     with pytest.raises(SystemExit):
@@ -491,12 +533,6 @@ def test_wrong_rows_are_errors_with_their_line_or_left_out(case, tmp_path, capsy
     assert f"gln-bandit: line 6: {message}" in capsys.readouterr().err.replace("x['kind']", "kind")
     assert main([str(file), "--probabilities", "--skip-bad"]) == 0
     assert "1 that could not be read" in capsys.readouterr().out
-
-
-def test_lines_that_are_all_labelled_are_refused_at_once():
-    lines = io.BytesIO(b"1:0.5:0.3 | a\n2:0.5:0.3 | b\n" + b"1:0.5:0.3 | a\n" * 1000)
-    bad = list(read_decisions(lines))
-    assert [line.line for line in bad] == [2]
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"context": ' + '{"a": ' * 100_000])

@@ -41,6 +41,7 @@ add_counts = compiled(gate_counts.add_counts)
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
 ALL = -1  # in place of the number of an ensemble
+CACHED = 128  # samples that are predicted together: of 1,000 each would take half as long again
 TINY = hedge.TINY
 
 
@@ -95,48 +96,52 @@ def run(
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless ALL predict
     number: int,  # of the only ensemble that predicts, or ALL
     learns: bool,
+    predicts: bool,  # whether what is predicted before each lesson counts
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
     state: State,
 ) -> int:
     """Predict samples together; or if this `learns`, predict and learn them one after another.
 
-    Returns the number of samples that were processed: it stops where linear models need more slots.
+    Heads with a target of infinity are left out, but for predictions before lessons, which are of all heads. Returns
+    the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
-    separately = bool(
-        np.isinf(batch.targets).any()
-    )  # these heads see no lesson: a pass of its own predicts all of them
-    for b in range(begin, count if learns else 1):
-        single = batch
+    leaves_out = bool(np.isinf(batch.targets).any())
+    separately = learns and predicts and leaves_out  # a pass of its own predicts all heads
+    size = 1 if learns else CACHED
+    for b in range(begin, count, size):
+        block = batch
         if learns:
             needed = most_terms(batch.words, b, state.numbers, state.crosses)
             if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
                 return b
-            if count > 1:
-                single = sample(batch, b)
+        if count > size:
+            block = samples_from(batch, b, min(b + size, count))
         for is_lesson in range(0 if separately or not learns else 1, 2 if learns else 1):
             networks = state.learners if is_lesson else state.predictors
-            step(single, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
+            combines = not (is_lesson and leaves_out)
+            step(block, b, predicted, counted, number, is_lesson, separately, combines, counts, networks, state)
     return count
 
 
 @inlined
-def sample(batch: Batch, b: int) -> Batch:
-    columns, features, words, targets, rates, step_sizes = batch
-    first, end = words.starts[b], words.starts[b + 1]
-    numbers, codes, values = words.numbers[first:end], words.codes[first:end], words.values[first:end]
-    words = Words(words.starts[b : b + 2] - first, numbers, codes, values)
-    columns, features = column(columns, b), column(features, b)
-    return Batch(columns, features, words, column(targets, b), column(rates, b), step_sizes[b : b + 1])
+def samples_from(batch: Batch, b: int, end: int) -> Batch:
+    words, first, last = batch.words, batch.words.starts[b], batch.words.starts[end]
+    of_words = words.numbers[first:last], words.codes[first:last], words.values[first:last]
+    columns, features = columns_from(batch.columns, b, end), columns_from(batch.features, b, end)
+    targets, rates = columns_from(batch.targets, b, end), columns_from(batch.rates, b, end)
+    words = Words(words.starts[b : end + 1] - first, *of_words)
+    return Batch(columns, features, words, targets, rates, batch.step_sizes[b:end])
 
 
 @compiled
-def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
-    single = np.empty((len(array), 1), array.dtype)
+def columns_from(array: np.ndarray, b: int, end: int) -> np.ndarray:  # (D, B) -> (D, end - b)
+    found = np.empty((len(array), end - b), array.dtype)
     for i in range(len(array)):
-        single[i, 0] = array[i, b]
-    return single
+        for j in range(end - b):
+            found[i, j] = array[i, b + j]
+    return found
 
 
 @inlined
@@ -148,6 +153,7 @@ def step(
     number: int,
     is_lesson: int,
     separately: bool,
+    combines: bool,
     counts: bool,
     networks: Any,
     state: State,
@@ -164,7 +170,7 @@ def step(
     size, samples = z.shape
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
     for c, b in np.ndindex(targets.shape):
-        targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
+        targets[c, b] = y[c, b] = np.nan if separately and not learns else batch.targets[c, b]
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
@@ -201,10 +207,10 @@ def step(
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
             elif number != ALL:
-                add_counts(state.counts[first + m], contexts, counted)
+                add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
-        if not (learns and separately):
+        if combines:
             combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):

@@ -101,7 +101,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
         if len(samples) == 1 and not predicts and self.can_learn_compiled(samples):
-            self.step().learn(samples, batch)
+            self.step().learn(samples, batch, predicts=False)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
@@ -277,25 +277,30 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
         self.counts = GateCounts.zeros(self.means.networks, heads)
 
-    def predict_and_count(self, samples: SampleBatch) -> np.ndarray:  # -> (2, C, B)
-        """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
-        counts = self.counts
+    def predict_and_count(self, samples: SampleBatch, heads: Sequence[int] | None = None) -> np.ndarray:
+        """Predictions of some heads, or all, and the mean count of the rows that samples pick, (2, C, B).
+
+        Rows are counted for each head.
+        """
+        counts, chosen = self.counts, slice(None) if heads is None else np.array(heads, int)
+        is_compiled, left_out = is_possible(self.means, samples), None
         assert counts is not None
+        if heads is not None and len(heads) < self.means.heads:
+            left_out = np.full((self.means.heads, 1), np.inf, np.float32)
+            left_out[chosen] = np.nan
 
         def predict(chunk: SampleBatch) -> np.ndarray:
-            if is_possible(self.means, chunk):
-                predicted, counted = self.step().predict(chunk, 0)
-                return np.array([self.targets.in_units(predicted, self.means), counted])
-            return np.array([self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))])
+            if is_compiled:
+                targets = left_out if left_out is None or len(chunk) == 1 else left_out.repeat(len(chunk), axis=1)
+                predicted, counted = self.step().predict(chunk, 0, targets)
+                return np.array([self.targets.in_units(predicted, self.means), counted])[:, chosen]
+            found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
+            return np.array(found)[:, chosen]
 
         return by_chunks(predict, samples)
 
-    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
-        """How unlike the counted samples these are, in (0, 1]. Raises ValueError if none are counted."""
-        counts, standardised = self.counts, self.featurizer.standardised
-        if counts is None:
-            raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
-        return by_chunks(lambda chunk: counts.novelty(self.contexts(standardised(chunk))), samples)
+    def novelty(self, samples: SampleBatch) -> np.ndarray:
+        raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
 
     def contexts(self, columns: np.ndarray) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""

@@ -93,7 +93,7 @@ class CompiledStep(NamedTuple):
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-        arguments = batch, one, one, 0, True, True, 0, state
+        arguments = batch, one, one, 0, True, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
         return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
@@ -103,27 +103,30 @@ class CompiledStep(NamedTuple):
         found = sources.replaceable()
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
-    def predict(self, samples: SampleBatch, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, samples: SampleBatch, number: int, targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted, (C, B), (C or 1, B)."""
+        returns for the means, if rows are counted, (C, B), (C or 1, B). Heads with a target of infinity have none."""
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         features = plain(features)
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
-        targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
-        batch = columns, features, samples.words, targets, rates, ONE
+        nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
+        targets = nothing if targets is None else targets
+        batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
         whole, rows = self.rows[number]
         predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, whole, False, False, 0, self.state)
+        self.run(batch, predicted, counted, whole, False, True, False, 0, self.state)
         predicted = predicted[rows] if whole == ALL else predicted
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
-    def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> np.ndarray:  # -> (K, B)
+    def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
-        Returns the combined predictions of all ensembles in their networks' units.
+        Returns the combined predictions of all ensembles in their networks' units, if this `predicts`.
         """
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
@@ -140,7 +143,8 @@ class CompiledStep(NamedTuple):
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
         step, done, predicted = self, 0, np.empty((self.heads[ALL], count))
         before = []  # predictions of samples before room is made for them, which may change them
-        while (done := step.run(batch, predicted, predicted, ALL, True, counts, done, step.state)) < count:
+        options = ALL, True, predicts, counts
+        while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
             before.append((done, step.predict_one(batch, done)))
             self.sources.base_models.linear.make_room()
             step = CompiledStep.of(self.sources)
@@ -157,7 +161,7 @@ class CompiledStep(NamedTuple):
         place, predicted = slice(row, row + 1), np.empty((self.heads[ALL], 1))
         arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
         others = words.take(place), *(np.ascontiguousarray(array[:, place]) for array in (targets, rates)), ONE
-        self.run((*arrays, *others), predicted, predicted, ALL, False, False, 0, self.state)
+        self.run((*arrays, *others), predicted, predicted, ALL, False, True, False, 0, self.state)
         return predicted[:, 0]
 
 

@@ -126,7 +126,7 @@ def test_bandits_predict_and_count_as_in_the_plain_way(tmp_path, monkeypatch):
         bandit, found = GLNBandit(["x", "y"], backend="numba", seed=0), []
         for i in range(COUNT):
             decision = bandit.decide(strings(i))
-            found.append((decision.value, decision.propensity, bandit.novelty(strings(i))))
+            found.append((decision.value, decision.propensity))
             bandit.learn(strings(i), decision.arm, target(i))
         return np.array(found), bandit
 
