@@ -109,12 +109,6 @@ def test_intervals_hold_the_truth():
     assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
 
 
-@pytest.mark.slow
-def test_intervals_of_a_network_hold_the_truth():
-    shares = held(logs=200, rows=200, model=lambda: GLNBandit(explore="greedy", **SMALL), policies=["mixed"])
-    assert 0.92 <= shares["mixed", "dr"] <= 0.98, shares
-
-
 def thinned(count: int, seed: int, kept: float = 0.25) -> list[LoggedDecision]:
     """A log that has only this share of the decisions without a reward."""
     rng = np.random.default_rng([seed, 1])
@@ -142,27 +136,6 @@ def test_intervals_of_weighted_logs_hold_the_truth():
     assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
 
 
-def test_a_weight_is_that_many_equal_rows():
-    log = log_of(60, seed=17)
-    weighted = [row._replace(weight=1.0 + i % 3) for i, row in enumerate(log)]
-    repeated = [row for i, row in enumerate(log) for _ in range(1 + i % 3)]
-    one, other = (off_policy(rows, policy_of("mixed"), Constant()) for rows in (weighted, repeated))
-    for key in ("ips", "snips", "dr", "logged", "weight"):
-        assert one[key].mean == pytest.approx(other[key].mean)
-    w = [3.0, 1.0]  # weights of two rows with the same policy's probability as the propensity
-    sure = [row._replace(arm="left", propensity=1.0, weight=weight) for row, weight in zip(log, w, strict=False)]
-    found = off_policy(sure, lambda context: {"left": 1.0}, Constant())
-    assert (found["largest_weight"], found["effective_rows"]) == (3, 16 / 10)
-
-
-class Constant:
-    def predict(self, context: Any, arms: Any) -> dict[Any, float]:
-        return dict.fromkeys(arms, 0.3)
-
-    def learn_log(self, rows: list[LoggedDecision]) -> None:
-        pass
-
-
 @pytest.mark.parametrize("weight", [0, -1.0, math.nan, math.inf, None, "2"])
 def test_a_wrong_weight(weight):
     log = [*log_of(2, seed=18), LoggedDecision({"kind": "a"}, "left", 1.0, 0.8, None, weight)]
@@ -170,12 +143,6 @@ def test_a_wrong_weight(weight):
         off_policy(log, policy_of("random"), Means())
     with pytest.raises(ValueError, match="weight: expected a weight above 0, got "):
         GLNBandit(**SMALL).learn_log(log)
-
-
-def test_a_good_model_has_smaller_errors():
-    found = off_policy(log_of(2000, seed=2), policy_of("best"))
-    assert found["dr"].standard_error < 0.9 * found["ips"].standard_error
-    assert abs(found["dr"].mean - truth("best")) < 3 * found["dr"].standard_error
 
 
 def test_rows_that_no_policy_can_have_chosen_are_left_out():
@@ -190,27 +157,11 @@ def test_rows_that_no_policy_can_have_chosen_are_left_out():
         off_policy(wrong, policy_of("random"), Means())
 
 
-def test_a_log_without_the_arms_of_a_policy_shows_by_its_weights():
-    log = [row._replace(arm="middle", propensity=1.0) for row in log_of(300, seed=4)]
-    found = off_policy(log, policy_of("best"), Means())
-    assert found["weight"].mean == np.mean([row.context["kind"] == "c" for row in log])
-    never = off_policy([row for row in log if row.context["kind"] == "a"], policy_of("best"), Means())
-    assert (never["ips"].mean, never["effective_rows"], never["largest_weight"]) == (0, 0, 0)
-    assert math.isnan(never["snips"].mean)
-
-
-@pytest.mark.parametrize("propensity", [-0.1, 1.5, math.nan, None, "0.5"])
+@pytest.mark.parametrize("propensity", [-0.1, 1.5, math.nan, None, "0.5", 1e-300, 1e-13])
 def test_a_wrong_propensity(propensity):
     log = [*log_of(3, seed=5), LoggedDecision({"kind": "a"}, "left", 1.0, propensity)]
-    with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity from 0 to 1, got "):
+    with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity (from 0 to 1|of 0, or at least .*), got "):
         off_policy(log, policy_of("random"), Means())
-
-
-def test_a_propensity_that_would_outweigh_all_others():
-    for propensity in (1e-300, 1e-13):  # not below 2e-308: where a library flushes denormal numbers to 0, those are 0
-        log = [*log_of(3, seed=5), LoggedDecision({"kind": "a"}, "left", 1.0, propensity)]
-        with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity of 0, or at least 1e-12, got 1e-"):
-            off_policy(log, policy_of("random"), Means())
 
 
 @pytest.mark.parametrize(
@@ -227,11 +178,6 @@ def test_rows_and_policies_that_make_no_sense(row, policy, message):
     log = [*log_of(1, seed=6), LoggedDecision({"kind": "a"}, "left", 1.0, 0.5)._replace(**row)]
     with pytest.raises(ValueError, match=rf"rows\[1\]: {message}"):
         off_policy(log, lambda context, arms=None: policy if context == log[1].context else {"left": 1.0}, Means())
-
-
-def test_arms_of_a_generator():
-    log = [LoggedDecision({"kind": "a"}, "left", 1.0, 0.5, (arm for arm in ARMS))]
-    assert off_policy(log, policy_of("mixed"), Means())["rows"] == 1
 
 
 # ---- Bandits and their logs ------------------------------------------------------------------------------------------
@@ -512,12 +458,7 @@ def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
 
 
 WRONG_ROWS: dict[str, tuple[dict[str, Any], str]] = {
-    "an arm that is a list": ({"arm": ["l"]}, "arm: expected arms that can be keys"),
     "no arm": ({"arm": None}, "arm: expected the name of an arm, got None"),
-    "a number of arms": ({"arms": 5}, "arms: expected a list of arms"),
-    "a propensity in words": ({"propensity": "half"}, "expected a propensity from 0 to 1, got 'half'"),
-    "an unlikely propensity": ({"propensity": 1e-300}, "expected a propensity of 0, or at least 1e-12"),
-    "a reward that is NaN": ({"reward": math.nan}, "reward: expected a finite number"),
     "a reward out of range": ({"reward": 2.0}, "reward: expected a finite number from 0 to 1, got 2.0"),
     "a context of other types": ({"context": {"kind": 3.0}}, "kind"),
     "objects of which one would be lost": ({"context": {"a": [{"b": 1}, {"b": 2}]}}, "a: expected a list of strings"),
@@ -538,11 +479,6 @@ def test_wrong_rows_are_errors_with_their_line_or_left_out(case, tmp_path, capsy
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"context": ' + '{"a": ' * 100_000])
 def test_lines_that_are_nested_too_deeply_are_bad(line):
     assert isinstance(read(f"{line}\n")[0], BadLine)
-
-
-def test_a_list_of_objects_loses_nothing():
-    [bad] = read(json.dumps(DSJSON | {"c": DSJSON["c"] | {"place": [{"hour": 1}, {"hour": 2}]}}))
-    assert "place: expected each name once in a list of objects" in str(bad)
 
 
 def test_the_log_is_not_replaced_by_the_bandit(tmp_path, capsys):

@@ -73,17 +73,6 @@ def test_what_is_known_of_one_arm_serves_the_next(explore):
     assert np.mean(of_ids) < np.mean(of_features) - 0.1
 
 
-@pytest.mark.slow
-def test_an_arm_becomes_itself():
-    """Two arms with equal features differ in what they give."""
-    bandit, arms = GLNBandit(**SMALL), {"dull": {"genre": "pop"}, "good": {"genre": "pop"}}
-    rng, hits = np.random.default_rng(0), []
-    for x in listeners(400):
-        hits.append(bandit.decide(x, arms).arm == "good")
-        bandit.learn(x, "good" if hits[-1] else "dull", float(rng.random() < (0.9 if hits[-1] else 0.4)))
-    assert np.mean(hits[-100:]) > 0.9
-
-
 @pytest.mark.parametrize("of_arm", [lambda i: {"size": float(i)}, lambda i: {"kind": f"kind {i}"}])
 def test_a_good_first_arm_does_not_hide_the_others(of_arm):
     """Without a reward, arms have no scale and no levels, and would all look like the first one."""
