@@ -32,6 +32,8 @@ add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
+combine_variances = compiled(hedge.combine_variances)
+learn_variances = compiled(hedge.learn_variances)
 learn_offsets = compiled(hedge.learn_offsets)
 units_before = compiled(hedge.units_before)
 repeats = compiled(repeats_of)
@@ -54,6 +56,10 @@ class EnsembleState(NamedTuple):
     spread: np.ndarray  # (targets,) or (0,)
     squares: np.ndarray  # (2,), of quantiles of deviations, or (0,)
     offsets: np.ndarray  # (heads,), of these, or (0,)
+    scale: np.ndarray  # (heads,), of variances, like the next three, or (0,)
+    recent: np.ndarray
+    skew: np.ndarray
+    tails: np.ndarray
 
 
 class State(NamedTuple):
@@ -107,8 +113,8 @@ def run(
     the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
-    leaves_out = bool(np.isinf(batch.targets).any())
-    separately = learns and predicts and leaves_out  # a pass of its own predicts all heads
+    # These heads see no lesson: a pass of its own predicts all of them.
+    separately = learns and predicts and bool(np.isinf(batch.targets).any())
     size = 1 if learns else CACHED
     for b in range(begin, count, size):
         block = batch
@@ -120,8 +126,7 @@ def run(
             block = samples_from(batch, b, min(b + size, count))
         for is_lesson in range(0 if separately or not learns else 1, 2 if learns else 1):
             networks = state.learners if is_lesson else state.predictors
-            combines = not (is_lesson and leaves_out)
-            step(block, b, predicted, counted, number, is_lesson, separately, combines, counts, networks, state)
+            step(block, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
     return count
 
 
@@ -153,7 +158,6 @@ def step(
     number: int,
     is_lesson: int,
     separately: bool,
-    combines: bool,
     counts: bool,
     networks: Any,
     state: State,
@@ -179,7 +183,8 @@ def step(
         if number != ALL and number != e:
             first += ensemble.networks
             continue
-        members, heads, target = len(ensemble.losses), ensemble.heads, ensemble.target
+        of_variances = len(ensemble.scale) > 0
+        members, heads, target = len(ensemble.losses) - of_variances, ensemble.heads, ensemble.target
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
         of_deviations, unit = len(ensemble.squares) > 0, 1.0
         if target >= 0:
@@ -187,6 +192,12 @@ def step(
             for c in range(heads):
                 for b in range(samples):
                     of_heads[c, b] = y[target, b] - (predicted[target, begin + b] if of_deviations else 0.0)
+        if of_variances:
+            of_heads = np.empty((heads, samples), np.float32)
+            bound = networks[first].bound
+            for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
+                deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
+                of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         if of_deviations:
             unit = math.sqrt(max(ensemble.squares[0], TINY))
             if learns:
@@ -210,8 +221,11 @@ def step(
                 add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
-        if combines:
-            combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
+        if not (learns and separately):
+            if of_variances:
+                combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
+            else:
+                combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
@@ -222,11 +236,15 @@ def step(
             if of_deviations:
                 combined = combine_by_losses(of_members, ensemble.losses, 0.0, False)
                 learn_offsets(ensemble.offsets, combined, of_heads, ensemble.levels, step_sizes)
-            if target >= 0:
+            if of_variances:
+                scale, recent, skew, tails = ensemble.scale, ensemble.recent, ensemble.skew, ensemble.tails
+                learn_variances(of_members, of_heads, ensemble.losses, scale, recent, skew, tails, step_sizes, 1)
+            elif target >= 0:
                 losses = quantile_losses(of_members, of_heads, ensemble.levels)
+                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)
-            fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
+                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads
 
 

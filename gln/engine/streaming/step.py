@@ -1,7 +1,7 @@
 """Samples of a stream in one compiled call, because a call takes as long as what it computes.
 
 It is for networks of `gln_numba`, and does what `StreamModel` does without it by `StreamFeaturizer`, `Ensemble` and
-`Hedge`, which are its reference: one ensemble of classes, or one of means and those of their quantiles.
+`Hedge`, which are its reference: one ensemble of classes, or one of means and those of quantiles and variances.
 
 Shapes: B samples, F features, C heads of the means, K heads of all ensembles, M networks.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
 from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.jit import plain
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
@@ -36,7 +37,7 @@ class StepSources(NamedTuple):
     """What the step is of."""
 
     featurizer: StreamFeaturizer
-    ensembles: Sequence[Ensemble]  # of the means, and of quantiles
+    ensembles: Sequence[Ensemble]  # of the means, and of quantiles and variances
     counts: GateCounts | None
 
     @property
@@ -50,7 +51,7 @@ class StepSources(NamedTuple):
         found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
         found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
         for ensemble in ensembles:
-            found += [ensemble.combination.losses, ensemble.combination.spread]
+            found += [ensemble.shape, *vars(ensemble.combination).values()]
             found += [member.network.of_sample for member in ensemble.members]
         return found
 
@@ -116,7 +117,7 @@ class CompiledStep(NamedTuple):
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
-        whole, rows = self.rows[number]
+        whole, rows = (ALL, slice(None)) if number == ALL else self.rows[number]
         predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, whole, False, True, False, 0, self.state)
         predicted = predicted[rows] if whole == ALL else predicted
@@ -170,4 +171,9 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     levels = np.array([] if ensemble.target is None else ensemble.config.quantiles, np.float64)
     spread = NOTHING if hedge.spread is None else hedge.spread
     of_deviations = (hedge.squares, hedge.offsets) if ensemble.of_deviations else (NOTHING, NOTHING)
-    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread, *of_deviations)
+    of_variances = [NOTHING] * 4
+    if ensemble.link == "log":
+        ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
+        of_variances = [hedge.scale, hedge.recent, *ensemble.shape]
+    heads = len(ensemble.networks), ensemble.heads, target, levels
+    return make(*heads, hedge.losses, spread, *of_deviations, *of_variances)
