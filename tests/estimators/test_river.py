@@ -456,18 +456,6 @@ def test_a_missing_label_is_not_a_class(label):
     assert_same_state(learner_state(model._stream.learner), before)
 
 
-@pytest.mark.parametrize(
-    "labels", [np.array([3, 7]), np.array(["x", "y"]), [DAY, DAY.replace(year=2021)], [(1, "x"), 2]]
-)
-def test_labels_of_other_kinds(labels):
-    one, many = GLNClassifier(**SMALL), GLNClassifier(**SMALL)
-    samples = [(x, labels[y]) for x, y in labelled(40)]
-    learned(samples, one)
-    many.learn_many(pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples], dtype=object))
-    assert one.predict_proba_one(samples[0][0]).keys() == set(labels)
-    assert_same_predictions(one, many, samples[:5])
-
-
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_rows_labels_and_weights_belong_together_by_position(kind):
     frame, y = pd.DataFrame(rows(20)), pd.Series([y for _, y in labelled(20)])

@@ -237,18 +237,6 @@ def test_a_thinned_log_is_learned_by_weights(has_features):
     assert abs(weighted.mean()) < 0.05 < 0.15 < unweighted.mean()
 
 
-def test_predicts_the_arms_that_are_asked_for():
-    bandit = GLNBandit(ARMS, **SMALL)
-    assert GLNBandit().predict({"kind": "a"}) == {}
-    bandit.learn_log(log_of(30, seed=11))
-    values = bandit.predict({"kind": "a"})
-    assert bandit.predict({"kind": "a"}, ["right", "new"]) == {
-        "right": values["right"],
-        "new": pytest.approx(np.mean([row.reward for row in log_of(30, seed=11)])),
-    }
-    assert "new" not in bandit.predict({"kind": "a"})
-
-
 # ---- Files -----------------------------------------------------------------------------------------------------------
 
 DSJSON: dict[str, Any] = {

@@ -170,30 +170,6 @@ def test_rewards_are_learned_with_the_features_offered_last():
     assert GLNBandit({"a": {"genre": "pop"}}, **SMALL)._model.offered == {"a": {"genre": "pop"}}
 
 
-def test_late_rewards_new_arms_and_a_retired_one():
-    bandit, waiting, hits = GLNBandit(**SMALL), [], []
-    for step, x in enumerate(listeners(900)):
-        arms = songs(12, seed=step // 300, prefix=f"week {step // 300}")
-        if step == 450:
-            bandit.retire("week 1 3")
-        if step >= 450:
-            arms.pop("week 1 3", None)
-        arm = bandit.decide(x, arms).arm
-        hits.append(liked(x, arms[arm]))
-        waiting.append((x, arm, hits[-1]))
-        if step >= 50:
-            bandit.learn(*waiting[step - 50])
-    assert np.mean(hits[-250:]) > 0.8
-    before = state_of_arms(bandit)
-    bandit.learn(listeners(1)[0], "week 1 3", 1.0)  # comes too late
-    assert_same_state(state_of_arms(bandit), before)
-    assert "week 1 3" not in bandit.predict(listeners(1)[0])
-    with pytest.raises(ValueError, match="not retired"):
-        bandit.decide(listeners(1)[0], {"week 1 3": {"genre": "pop"}})
-    codes = bandit._model._codes
-    assert len({*codes.values()}) == len(codes)
-
-
 def test_without_features_arms_have_those_that_they_had_last_or_none():
     bandit, arms, x = GLNBandit(**SMALL), songs(6), listeners(1)[0]
     played(bandit, listeners(50), arms)
