@@ -58,7 +58,7 @@ class Run:
             self._bandit = GLNBandit(rewards=rewards, seed=options.seed, **choices)
         if goes_on:
             state = dict(self._bandit.extra)
-            if not (state and self._head.is_as(state["input"])):
+            if "estimates" not in state or not self._head.is_as(state["input"]):
                 raise ValueError(
                     f"--resume: expected the log of which gln-bandit saved {options.save}, got another one"
                 )
@@ -95,7 +95,7 @@ class Run:
 
     def _take(self, row: Logged | BadLine) -> None:
         """Judge the decision of a row and learn its reward, and save now and then."""
-        options = self._options
+        options, rows = self._options, self._estimates.rows
         try:
             if isinstance(row, BadLine):
                 raise row
@@ -109,7 +109,7 @@ class Run:
                 raise bad from error
             self._left_out[BAD] += 1
         self._line = row.line
-        if options.save_every and self._estimates.rows % options.save_every == 0:
+        if options.save_every and self._estimates.rows // options.save_every > rows // options.save_every:
             self._save()
 
     def _learn(self, line: int, decision: LoggedDecision) -> None:
