@@ -42,7 +42,7 @@ def played(bandit: GLNBandit, xs: list[dict[str, Any]], arms: dict[str, Features
     return rewards
 
 
-def valued(bandit: GLNBandit, x: dict[str, Any], offered: Any) -> list[np.ndarray]:
+def valued(bandit: GLNBandit, x: dict[Any, Any], offered: Any) -> list[np.ndarray]:
     """Values and counts of arms."""
     model, arms = bandit._choice(offered)
     return [found[0] for found in bandit._values(model, model.encode([x]), arms)]
