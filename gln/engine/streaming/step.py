@@ -158,11 +158,12 @@ class CompiledStep(NamedTuple):
 
     def predict_one(self, batch: tuple[Any, ...], row: int) -> np.ndarray:  # -> (K,)
         """The predictions of all ensembles for one of the samples."""
-        columns, features, words, targets, rates, _ = batch
+        columns, features, words, *_ = batch
         place, predicted = slice(row, row + 1), np.empty((self.heads[ALL], 1))
         arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
-        others = words.take(place), *(np.ascontiguousarray(array[:, place]) for array in (targets, rates)), ONE
-        self.run((*arrays, *others), predicted, predicted, ALL, False, True, False, 0, self.state)
+        # Without its targets, which base models would learn.
+        sample = *arrays, words.take(place), *self.nothing, ONE
+        self.run(sample, predicted, predicted, ALL, False, True, False, 0, self.state)
         return predicted[:, 0]
 
 
