@@ -10,14 +10,17 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from gln.engine.batches import check_integer
+from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.interrupts import uninterrupted
 from gln.engine.jit import compiled
 from gln.engine.model.sample_weights import STREAM_WEIGHT
@@ -26,7 +29,6 @@ from gln.engine.saving import Number
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.model import stream_config
-from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_arm, check_key
 
 __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
@@ -38,6 +40,7 @@ __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
+MOST_PAIRS = 1 << 15  # of contexts and arms, whose values are computed together
 MOST_PENDING = 1000  # decisions for an arm that wait for a reward: of more, most will never get one
 
 
@@ -146,18 +149,12 @@ class GLNBandit(Saveable):
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._add(*self._with_features(self.arms))
 
-    @property
-    def known_names(self) -> dict[Hashable, bool]:
-        """The names that were learned, and whether each is a category."""
-        return self._model.known_names
-
     # ---- Deciding ----------------------------------------------------------------------------------------------------
 
     @overload
     def decide(self, context: Any, arms: Any = None, k: None = None) -> Decision: ...
     @overload
     def decide(self, context: Any, arms: Any = None, *, k: int) -> list[Decision]: ...
-    @uninterrupted
     def decide(self, context: Any, arms: Any = None, k: int | None = None) -> Decision | list[Decision]:
         """Choose an arm for a context, or several.
 
@@ -167,8 +164,9 @@ class GLNBandit(Saveable):
             A dictionary of numbers, bools and strings, or a vector; NaN, None or an absent key is a missing value. None
             means that there is no context.
         arms
-            The arms to choose from; some may be new. A dictionary has the features of each arm, which are like those of
-            a context. None is all known arms that are not retired, with the features that they had last.
+            The arms to choose from; some may be new. A dictionary has the features of each arm, a dictionary or a
+            vector like those of contexts. None is all known arms that are not retired, with the features that they had
+            last.
         k
             Return a list of k different arms, the first choice first; of all arms, if there are fewer. Each is chosen,
             and its propensity computed, as if only the arms not chosen yet were available.
@@ -176,28 +174,47 @@ class GLNBandit(Saveable):
         Raises
         ------
         ValueError
-            No arm to choose from, a retired arm, infinity, a vector of the wrong length, a `k` below 1, or features of
-            arms if rewards were learned without any.
+            No arm to choose from, one that is given twice or retired, infinity, a vector of the wrong length, a `k`
+            below 1, or features of arms if rewards were learned without any.
         """
+        [found] = self._decide([context], arms, k)
+        return found[0] if k is None else found
+
+    def decide_many(self, contexts: Iterable[Any], arms: Any = None) -> list[Decision]:
+        """Choose an arm for each of several contexts, as `decide` does for one after another, in less time."""
+        return [decision for [decision] in self._decide(_listed("contexts", contexts), arms, None)]
+
+    @uninterrupted
+    def _decide(self, contexts: list[Any], arms: Any, k: int | None) -> list[list[Decision]]:
         if k is not None:
             check_integer("k", k, 1)
-        model, offered, values, counts = self._choice(context, arms)
-        decisions: list[Decision] = []
-        left, chosen = list(offered), 0
-        for _ in range(min(k or 1, len(left))):
-            if decisions:
-                values, counts = np.delete(values, chosen), np.delete(counts, chosen)
+        model, offered = self._choice(arms)
+        samples, found = model.encode(self._features(contexts)[0]), list[list[Decision]]()
+        block = max(1, MOST_PAIRS // len(offered))
+        while len(found) < len(contexts):  # the first one alone, because it makes new arms known
+            rows = slice(len(found), min(len(found) + block, len(contexts)) if found else 1)
+            for values, counts in zip(*self._values(model, samples.take(rows), offered), strict=True):
+                found.append(self._chosen(model, [*offered], values, counts, k or 1))
+            if rows.start == 0:
+                self._add(model, offered)
+        return found
+
+    def _chosen(self, model: Any, arms: list[Any], values: np.ndarray, counts: np.ndarray, k: int) -> list[Decision]:
+        """Decisions for k of these arms, (A,), which wait for their rewards from now on."""
+        decisions, counts = list[Decision](), self._with_pending(arms, counts)
+        while arms and len(decisions) < k:
             p = self._propensities(model, values, counts)
-            chosen = int(p.argmax())
-            if p[chosen] < 1:
-                chosen = compiled(_drawn)(p, self._draw())
-            decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
-        self._add(model, offered)
+            place = int(p.argmax())
+            if p[place] < 1:
+                place = compiled(_drawn)(p, self._draw())
+            decisions.append(Decision(arms.pop(place), float(p[place]), float(values[place])))
+            if len(decisions) < k:
+                values, counts = np.delete(values, place), np.delete(counts, place)
         for arm, _, _ in decisions:
             self._pending[arm] = self._pending.get(arm, 0) + 1
             if self._pending[arm] > MOST_PENDING:  # some rewards never come
                 self._pending = {other: count // 2 for other, count in self._pending.items() if count > 1}
-        return decisions[0] if k is None else decisions
+        return decisions
 
     def _draw(self) -> float:
         """A random number from 0 to 1, exclusive: a hash, because NumPy's generators take far longer to start."""
@@ -207,26 +224,39 @@ class GLNBandit(Saveable):
 
     def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
-        model, offered, values, counts = self._choice(context, arms)
-        return dict(zip(offered, self._propensities(model, values, counts).tolist(), strict=True))
+        return self.judged(context, arms)[0]
 
-    def _choice(self, context: Any, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any], np.ndarray, np.ndarray]:
-        """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
+    def judged(self, context: Any, arms: Any = None) -> tuple[dict[Any, float], dict[Any, float]]:
+        """What `propensities` and `predict` return, computed once for both."""
+        model, offered = self._choice(arms)
+        [values], [counts] = self._values(model, model.encode(self._features([context])[0]), offered)
+        p = self._propensities(model, values, self._with_pending(offered, counts))
+        return dict(zip(offered, p.tolist(), strict=True)), dict(zip(offered, values.tolist(), strict=True))
+
+    def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
+        """The model, and the arms to choose from, with their features."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
         if None in offered:
             check_arm("arm", None)
         if not offered or not self._retired.keys().isdisjoint(offered):
             retired = [arm for arm in offered if arm in self._retired]
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
-        values, counts = model.predict(self._features(context), offered)
-        if self._pending:
-            counts = counts + [self._pending.get(arm, 0) for arm in offered]
+        return model, offered
+
+    def _values(
+        self, model: ArmHeads | JointArms, contexts: SampleBatch, offered: Mapping[Any, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:  # -> (B, A), (B, A)
+        """Values and counts of arms in contexts."""
+        values, counts = model.predict(contexts, offered)
         low, high = REWARDS[self.rewards]
         if model.learner is not None:
             known = model.rewards
             margin = MARGIN * (known.high[0] - known.low[0])
             low, high = max(low, known.low[0] - margin), min(high, known.high[0] + margin)
-        return model, offered, values.clip(low, high), counts
+        return values.clip(low, high), counts
+
+    def _with_pending(self, arms: Iterable[Any], counts: np.ndarray) -> np.ndarray:  # (A,) -> (A,)
+        return counts + [self._pending.get(arm, 0) for arm in arms] if self._pending else counts
 
     def predict(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The predicted reward of each arm; without a reward so far, the mean of all rewards.
@@ -236,16 +266,7 @@ class GLNBandit(Saveable):
         """
         if arms is None and not self._model.arms:
             return {}
-        _, offered, values, _ = self._choice(context, arms)
-        return dict(zip(offered, values.tolist(), strict=True))
-
-    def novelty(self, context: Any) -> float:
-        """How different this context is from those learned so far, from 0 to 1; 1 for the first.
-
-        It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of updates of the weight row that this
-        context picks, and if arms have features, the lowest one of all arms.
-        """
-        return self._model.novelty(self._features(context))
+        return self.judged(context, arms)[1]
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
@@ -253,31 +274,40 @@ class GLNBandit(Saveable):
         They add up to the value before it is clipped to the range of the rewards. If arms have features, the keys are
         ("context", name) and ("arm", name), and ("arm",) for which arm it is.
         """
-        return self._model.explain(self._features(context))
+        return self._model.explain(self._features([context])[0][0])
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, context: Any, arm: Hashable, reward: float, features: Features | None = None) -> None:
+    def learn(self, context: Any, arm: Hashable, reward: float, features: Any = None) -> None:
         """Learn the reward of an arm, with the context in which it was chosen.
 
-        A reward is ignored if its arm has been retired since. Without `features`, an arm has those with which it was
-        last offered; with them, it may be an arm that was never offered.
+        The arm may be new, as when rewards from elsewhere are learned before the first decision. A reward is ignored
+        if its arm has been retired since. Without `features`, an arm has those with which it was last offered.
 
         Raises
         ------
         ValueError
-            An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
-            wrong length; nothing is learned then.
+            A reward that is not finite or out of range, infinity in the context, or a vector of the wrong length;
+            nothing is learned then.
         """
         check_arm("arm", arm)
-        if features is None:
-            self.learn_all(context, {arm: reward})
-        else:
-            self._learn(context, {arm: reward}, {arm: features})
+        self._learn([context], [{arm: reward}], None if features is None else {arm: features})
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
-        self._learn(context, rewards, adds=False)
+        if not isinstance(rewards, Mapping):
+            raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
+        self._learn([context], [rewards])
+
+    def learn_many(self, contexts: Iterable[Any], arms: Iterable[Hashable], rewards: Iterable[float]) -> None:
+        """Learn the rewards of many decisions, as `learn` does one after another, in less time; errors as there."""
+        rows = [_listed(*pair) for pair in (("contexts", contexts), ("arms", arms), ("rewards", rewards))]
+        if not len(rows[0]) == len(rows[1]) == len(rows[2]):
+            came = ", ".join(f"{len(row)}" for row in rows)
+            raise ValueError(f"contexts, arms, rewards: expected as many of each, got {came}")
+        for arm in rows[1]:
+            check_arm("arm", arm)
+        self._learn(rows[0], [{arm: reward} for arm, reward in zip(*rows[1:], strict=True)])
 
     def learn_log(self, rows: Iterable[Sequence[Any]]) -> None:
         """Learn decisions that others made, in their order; their propensities are not needed.
@@ -289,45 +319,47 @@ class GLNBandit(Saveable):
             context, arm, reward, _, arms, weight = checked(row)
             named = named_arms(arms)
             if not isinstance(named, Mapping):
-                self._learn(context, {arm: reward}, weight=weight)
+                self._learn([context], [{arm: reward}], weight=weight)
             elif arm not in named:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {arm!r}")
             else:
                 key = arm if named is arms else None  # features without a name
-                self._learn(context, {key: reward}, {key: named[arm]}, weight=weight)
+                self._learn([context], [{key: reward}], {key: named[arm]}, weight)
 
     @uninterrupted
     def _learn(
         self,
-        context: Any,
-        rewards: Any,
+        contexts: list[Any],
+        rewards: list[Any],
         arms: Mapping[Hashable, Any] | None = None,
-        adds: bool = True,
         weight: float = 1.0,
     ) -> None:
-        if not isinstance(rewards, Mapping):
-            raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
-        rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
-        low, high = REWARDS[self.rewards]
-        for arm, reward in rewards.items():
-            if arms is None:
-                check_arm("arm", arm)
-            if not adds:
-                self._check_known(arm)
-            _check_reward(reward, low, high)
-        if not rewards:
+        for of_arms in rewards:
+            for arm, reward in of_arms.items():
+                if arms is None:
+                    check_arm("arm", arm)
+                if arm not in self._retired:
+                    _check_reward(reward, *REWARDS[self.rewards])
+        (features, size), retired = self._features(contexts), self._retired
+        if retired:
+            rewards = [{arm: reward for arm, reward in of.items() if arm not in retired} for of in rewards]
+        rows = [x for x, of_arms in zip(features, rewards, strict=True) if of_arms]
+        rewards = [of_arms for of_arms in rewards if of_arms]
+        if not rows:
             return
-        is_mapping = isinstance(context, Mapping)
         model, offered = (self._model, {}) if arms is None else self._with_features(arms)
-        weights = ONCE if weight == 1 else np.array([weight], float)
-        model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf, weights)
-        self._model = model
-        for arm in self._pending.keys() & rewards.keys():
-            self._pending[arm] -= 1
-            if self._pending[arm] == 0:
-                del self._pending[arm]
-        if not is_mapping and context is not None:
-            self._size = len(context)
+        if model.learner is None:
+            model = copy.deepcopy(model)  # on which all is tried
+            if features[0] and not isinstance(contexts[0], Mapping):
+                model.read_all()
+        weights = ONCE if weight == 1 else np.full(len(rows), weight, float)
+        model.learn(rows, rewards, offered, weights)
+        self._model, self._size = model, size
+        for arm in itertools.chain(*rewards) if self._pending else ():
+            if arm in self._pending:
+                self._pending[arm] -= 1
+                if self._pending[arm] == 0:
+                    del self._pending[arm]
 
     @uninterrupted
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
@@ -359,34 +391,29 @@ class GLNBandit(Saveable):
     def _check_loaded(self) -> None:
         self._model.check()
 
-    def _features(self, context: Any) -> Features:
-        """A context as a dictionary of features."""
-        if context is None or isinstance(context, Mapping):
-            return context or {}
-        vector = np.asarray(context)
-        try:
-            if vector.dtype.kind in "cmM":
-                raise TypeError(f"dtype {vector.dtype}")
-            vector = vector.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"context: expected a dictionary or a vector of numbers, got {error}") from error
-        if vector.ndim != 1 or len(vector) == 0 or len(vector) != (self._size or len(vector)):
-            expected = f"{self._size or 'one or more'} numbers"
-            raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
-        return dict(enumerate(vector.tolist()))
+    def _features(self, contexts: Sequence[Any]) -> tuple[list[Features], int | None]:
+        """Contexts as dictionaries of features, and the length of those that are vectors."""
+        found, size = list[Features](), self._size
+        for context in contexts:
+            found.append(features_of("context", context, size))
+            if context is not None and not isinstance(context, Mapping):
+                size = len(found[-1])
+        return found, size
 
     def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
-        model, offered = self._model, dict.fromkeys(arms) if arms is self._model.arms else _offered(arms)
+        model, offered = self._model, dict[Any, Any].fromkeys(arms) if arms is self._model.arms else _offered(arms)
         kinds = set(map(type, offered.values()))
         if isinstance(model, ArmHeads) and kinds <= {type(None)}:
             return model, offered
         joint = model if isinstance(model, JointArms) else JointArms(*self._options, model.arms)  # the first features
+        known: Features = next(iter(joint.offered.values()), {})
+        size = len(known) if all(isinstance(name, int) for name in known) else 0
         for arm, features in offered.items() if kinds != {dict} else ():
-            if features is None:
-                offered[arm] = joint.offered.get(arm, {})
-            elif not isinstance(features, Mapping):
-                raise ValueError(f"arms[{arm!r}]: expected a dictionary of features or None, got {features!r}")
+            offered[arm] = joint.offered.get(arm, {})
+            if features is not None:
+                offered[arm] = found = features_of(f"arms[{arm!r}]", features, size)
+                size = size if isinstance(features, Mapping) else len(found)
         if joint is not model and model.learner is not None:
             expected = "none with features, as when rewards were learned"
             raise ValueError(f"arms: expected {expected}, got features of {some_of(offered)}")
@@ -450,13 +477,42 @@ def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
 
 def _offered(arms: Any) -> dict[Any, Any]:
     """Arms as they are given, with their features or None."""
+    if isinstance(arms, Mapping):
+        return dict(arms)
     try:
-        if isinstance(arms, (str, bytes)):
-            raise TypeError("each letter would be an arm")
-        return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
-    except TypeError as error:
+        listed = _listed("arms", arms)
+        offered = dict.fromkeys(listed)
+    except (TypeError, ValueError) as error:
         expected = "a list of arms that can be keys of a dictionary, or a dictionary"
         raise ValueError(f"arms: expected {expected}, got {arms!r}") from error
+    if len(offered) < len(listed):
+        twice = Counter(listed).most_common(1)[0][0]
+        raise ValueError(f"arms: expected each arm once, got {twice!r} twice")
+    return offered
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    """The values of an argument. Raises ValueError for what is no list of them."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise ValueError(f"{name}: expected a list, got {values!r}")
+    return [*values]
+
+
+def features_of(name: str, given: Any, size: int | None) -> Features:
+    """A context, or the features of an arm, as a dictionary; a vector is of this size, if that is known."""
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    vector = np.asarray(given)
+    try:
+        if vector.dtype.kind in "cmM":
+            raise TypeError(f"dtype {vector.dtype}")
+        vector = vector.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected a dictionary or a vector of numbers, got {error}") from error
+    if vector.ndim != 1 or len(vector) == 0 or len(vector) != (size or len(vector)):
+        expected = f"{size or 'one or more'} numbers"
+        raise ValueError(f"{name}: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
+    return dict(enumerate(vector.tolist()))
 
 
 # ---- Logs ------------------------------------------------------------------------------------------------------------
@@ -481,5 +537,5 @@ def _check_reward(reward: Any, low: float, high: float) -> None:
 
 def named_arms(arms: Any) -> Any:
     """The arms of a row as `decide` takes them; features without names are named by their indices."""
-    is_list = isinstance(arms, (list, tuple)) and any(isinstance(features, Mapping) for features in arms)
+    is_list = isinstance(arms, (list, tuple)) and any(isinstance(each, (Mapping, list, np.ndarray)) for each in arms)
     return dict(enumerate(arms)) if is_list else arms

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,14 @@ except ImportError as error:
     raise ImportError('gln.monitoring needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import check_integer
+from gln.engine.streaming.values import check_key, target_of
 
 __all__ = ["Monitor"]
 
 LEAST = 1e-15  # probability of a label that was never seen, for its log-loss
 BINS = 10  # of probabilities, for the calibration error
 NOVEL = 0.99
+KEPT = "monitor"  # the name of the counts in a file
 
 HELP = {
     "predicted_total": "Samples predicted.",
@@ -54,8 +57,8 @@ class Outcome(NamedTuple):
 class Monitor:
     """Predicts and learns by a model, and keeps count.
 
-    Figures are over the latest samples, and 0 while there are none. What the model has not learned yet is unknown. A
-    monitor is not saved with its model: counts begin anew with each process, as Prometheus expects.
+    Figures are over the latest samples, and 0 while there are none. What the model has not learned yet is unknown.
+    `save` keeps counts in the model's own file, and a monitor of the loaded model goes on from them.
 
     Parameters
     ----------
@@ -86,6 +89,23 @@ class Monitor:
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
         self._inputs: deque[dict[str, float]] = deque(maxlen=window_size)
         self._drift = drift.ADWIN()
+        if (saved := getattr(model, "extra", {}).get(KEPT)) is not None:
+            self._counts.update(saved["counts"])
+            self._outcomes.extend(Outcome(*row) for row in saved["outcomes"].tolist())
+            rows = zip(*(values.tolist() for values in saved["inputs"].values()), strict=True)
+            self._inputs.extend(dict(zip(saved["inputs"], row, strict=True)) for row in rows)
+            for outcome in self._outcomes:
+                self._drift.update(outcome.loss)
+
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Save the model, whose `save` this is, with the counts. For models of `gln.river`."""
+        names, inputs = self._inputs[-1] if self._inputs else (), [*self._inputs]
+        state: dict[str, Any] = {
+            "counts": dict(self._counts),
+            "outcomes": np.array(self._outcomes, float).reshape(-1, 3),
+        }
+        state["inputs"] = {name: np.array([row[name] for row in inputs], float) for name in names}
+        self.model.save(path, {**(extra or {}), KEPT: state})
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """What the model predicts."""
@@ -153,10 +173,11 @@ class Monitor:
         return found
 
     def _of_class(self, x: dict[Any, Any], y: Any) -> Outcome:
+        check_key("y", "labels", y)
         p = self.model.predict_proba_one(x)
         predicted = max(p, key=p.__getitem__, default=None)
         return Outcome(-math.log(max(p.get(y, 0.0), LEAST)), p.get(predicted, 0.0), predicted == y)
 
     def _of_number(self, x: dict[Any, Any], y: Any) -> Outcome:
-        difference = float(self.model.predict_one(x)) - float(y)
+        difference = float(self.model.predict_one(x)) - target_of(y)
         return Outcome(abs(difference), difference, False)

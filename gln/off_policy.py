@@ -13,6 +13,7 @@ from gln.engine.streaming.arms import some_of
 
 __all__ = ["Estimate", "off_policy"]
 
+OF_ROWS = ("ips", "snips", "dr", "logged", "weight")  # that are means of terms
 LEAST_PROPENSITY = 1e-12  # others are mistakes, and a single row would outweigh all others
 
 
@@ -66,66 +67,80 @@ def off_policy(
         No row that counts, a propensity that is not from 0 to 1 or below 1e-12, but not 0, a weight that is not above
         0 or above 10^6, or what `policy` or the model raises; the message names the row.
     """
-    model, found = GLNBandit(explore="greedy", seed=0) if model is None else model, []
+    model, estimates = GLNBandit(explore="greedy", seed=0) if model is None else model, Estimates()
     for number, row in enumerate(rows):
         try:
-            found.append(evaluated(row, policy, model))
+            estimates.judge(row, policy, model)
         except ValueError as error:
             raise ValueError(f"rows[{number}]: {error}") from error
-    return estimates(found)
+    return estimates.result()
 
 
-def evaluated(
-    row: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
-) -> tuple[float, float, float, float, float] | None:
-    """What `estimates` needs of a row, which the model then learns; None if no policy can have chosen its arm."""
-    context, arm, reward, propensity, arms, weight = logged = checked(row)
-    if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
-        raise ValueError(f"expected a propensity from 0 to 1, got {propensity!r}")
-    if 0 < propensity < LEAST_PROPENSITY:
-        raise ValueError(f"expected a propensity of 0, or at least {LEAST_PROPENSITY}, got {propensity!r}")
-    named = named_arms(arms)
-    if propensity == 0 or (named is not None and arm not in named):
-        return None
-    p = policy(context) if named is None else policy(context, named)
-    if named is not None and not p.keys() <= set(named):
-        raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
-    if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
-        raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
-    values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
-    model.learn_log([logged])
-    return p.get(arm, 0.0) / propensity, reward, values[arm], sum(p[other] * values[other] for other in p), weight
+class Estimates:
+    """The sums from which `off_policy` estimates, row by row; `state` is what a file holds of them."""
 
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        state = state or {"rows": 0, "impossible": 0, "largest": 0.0, "sums": np.zeros((len(OF_ROWS), 5)).tolist()}
+        self.rows, self.impossible, self.largest = state["rows"], state["impossible"], state["largest"]
+        self._sums = np.array(state["sums"])  # of w, w t, w^2, w^2 t and (w t)^2, t a term and w its weight
 
-def estimates(found: Sequence[tuple[float, float, float, float, float] | None]) -> dict[str, Any]:
-    """What `off_policy` returns for these rows, as `evaluated`."""
-    rows = [row for row in found if row is not None]
-    impossible = len(found) - len(rows)
-    if not rows:
-        raise ValueError(f"rows: expected one or more that a policy can have chosen, got {impossible} others")
-    w, r, q, v, of_rows = np.array(rows, float).T
-    weights = w * of_rows
-    return {
-        "ips": _estimate(w * r, of_rows),
-        "snips": _estimate(r, weights),
-        "dr": _estimate(v + w * (r - q), of_rows),
-        "logged": _estimate(r, of_rows),
-        "weight": _estimate(w, of_rows),
-        "largest_weight": float(weights.max()),
-        "effective_rows": float(weights.sum() ** 2 / (weights @ weights)) if weights.any() else 0.0,
-        "rows": len(w),
-        "impossible_rows": impossible,
-    }
+    def state(self) -> dict[str, Any]:
+        sums = {"sums": self._sums.tolist()}
+        return {"rows": self.rows, "impossible": self.impossible, "largest": self.largest, **sums}
 
+    def judge(
+        self, row: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
+    ) -> Mapping[Any, float] | None:
+        """Count a row, which the model then learns. Returns the policy's probabilities, None if none can have chosen
+        its arm."""
+        context, arm, reward, propensity, arms, weight = logged = checked(row)
+        if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
+            raise ValueError(f"expected a propensity from 0 to 1, got {propensity!r}")
+        if 0 < propensity < LEAST_PROPENSITY:
+            raise ValueError(f"expected a propensity of 0, or at least {LEAST_PROPENSITY}, got {propensity!r}")
+        named = named_arms(arms)
+        if propensity == 0 or (named is not None and arm not in named):
+            self.impossible += 1
+            return None
+        if getattr(policy, "__func__", None) is GLNBandit.propensities and policy.__self__ is model:  # type: ignore[attr-defined]
+            p, values = model.judged(context, named)  # once for both
+        else:
+            p = policy(context) if named is None else policy(context, named)
+            values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
+        if named is not None and not p.keys() <= set(named):
+            raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
+        if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
+            raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
+        model.learn_log([logged])
+        w, q, v = p.get(arm, 0.0) / propensity, values.get(arm, 0.0), sum(p[other] * values[other] for other in p)
+        terms = np.array([w * reward, reward, v + w * (reward - q), reward, w], float)
+        weights = np.array([1, w, 1, 1, 1]) * weight
+        products = weights * terms
+        self._sums += np.array([weights, products, weights**2, weights * products, products**2]).T
+        self.rows, self.largest = self.rows + 1, max(self.largest, w * weight)
+        return p
 
-def _estimate(terms: np.ndarray, weights: np.ndarray) -> Estimate:  # (N,), (N,)
-    """The weighted mean of independent terms, and its standard error.
+    def result(self) -> dict[str, Any]:
+        """What `off_policy` returns."""
+        if not self.rows:
+            raise ValueError(f"rows: expected one or more that a policy can have chosen, got {self.impossible} others")
+        found: dict[str, Any] = {name: self._estimate(*sums) for name, sums in zip(OF_ROWS, self._sums, strict=True)}
+        total, squares = self._sums[OF_ROWS.index("snips"), [0, 2]]
+        return found | {
+            "largest_weight": float(self.largest),
+            "effective_rows": float(total**2 / squares) if squares else 0.0,
+            "rows": self.rows,
+            "impossible_rows": self.impossible,
+        }
 
-    It is a ratio of two means, whose error W. Cochran, Sampling Techniques, 1977, section 2.11 has.
-    """
-    if not weights.any():
-        return Estimate(math.nan, math.nan)
-    mean = (weights @ terms) / weights.sum()
-    deviations = weights * (terms - mean) / weights.mean()
-    error = deviations.std(ddof=1) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
-    return Estimate(float(mean), float(error))
+    def _estimate(self, w: float, wt: float, ww: float, wwt: float, wtwt: float) -> Estimate:
+        """The weighted mean of independent terms, and its standard error.
+
+        It is a ratio of two means, whose error W. Cochran, Sampling Techniques, 1977, section 2.11 has.
+        """
+        if not w:
+            return Estimate(math.nan, math.nan)
+        mean = wt / w
+        squares = max(wtwt - 2 * mean * wwt + mean**2 * ww, 0.0)  # of w (t - mean)
+        error = math.sqrt(squares * self.rows / (self.rows - 1)) / w if self.rows > 1 else math.nan
+        return Estimate(float(mean), error)

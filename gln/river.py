@@ -2,7 +2,7 @@
 
 Shapes: B samples, F features, C classes.
 """
-# ruff: noqa: N803 - X is River's name
+# ruff: noqa: N803, N806 - X is River's name
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
+from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
-from gln.engine.streaming.schema import AT_ONCE, StreamSchema
+from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
@@ -47,15 +48,26 @@ LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of t
 
 
 class _Stream(SaveableStream, base.Estimator):
-    """The parameters that all have; each class makes a `StreamEstimator`, which learns, and builds its learner."""
+    """The parameters that all have, and a `StreamEstimator`, which learns; each class builds its learner."""
 
-    def __init__(self, layer_sizes, context_map_size, context_bias, backend, seed) -> None:
+    def __init__(
+        self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, schema=None
+    ) -> None:
         check_seed(seed)
         self.layer_sizes = layer_sizes
         self.context_map_size = context_map_size
         self.context_bias = context_bias
         self.backend = backend
         self.seed = seed
+        self.fast = fast
+        self.novelty = novelty
+        schema = schema or StreamSchema()
+        learns = new_novelty(schema, seed) if novelty else None
+        are_classes = isinstance(self, base.MiniBatchClassifier)
+        self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes, learns)
+
+    def _build(self, featurizer, heads, has_names):
+        raise NotImplementedError
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -158,17 +170,14 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         fast: bool = False,
         novelty: bool = False,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
-        self.novelty = novelty
         check_negatives(negatives)
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
-        self.fast = fast
-        self.negatives = negatives
         # Without negatives, words are left out, so all keys become features.
-        schema = StreamSchema(AT_ONCE) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-        learns = new_novelty(schema, seed) if novelty else None
-        self._stream = StreamEstimator(self._build, schema, learning_rate, True, learns)
+        schema = None if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
+        network = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
+        super().__init__(*network, fast, novelty, schema)
+        self.negatives = negatives
 
     @property
     def _multiclass(self) -> bool:
@@ -194,7 +203,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             self._stream.learn(self._stream.schema.propose(x, _labels([y])), weights=weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call.
+        """Learn the rows of a frame, of pandas or polars, one after another. Rows of known features take one fast call.
 
         Targets and weights belong to rows by position, whatever their index.
         """
@@ -204,10 +213,11 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
 
-        X is a frame or a list of dictionaries.
+        X is a frame, of pandas or polars, or a list of dictionaries.
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
+        X = as_pandas(X)
         labels, weights, learns = self._of_rows(X, y, w)
         known, counts = set(self._stream.schema.classes), []  # of the classes before each row
         for row, label in enumerate(labels):
@@ -237,6 +247,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
+        X = as_pandas(X)
         p = self._probabilities(self._stream.schema.encode_rows(X))
         return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
@@ -311,14 +322,9 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         fast: bool = False,
         novelty: bool = False,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
-        self.novelty = novelty
-        self.fast = fast
+        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
         self.quantiles = quantiles
         self.density = density
-        schema = StreamSchema()
-        learns = new_novelty(schema, seed) if novelty else None
-        self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
 
     def _build(self, featurizer, heads, has_names):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
@@ -352,11 +358,12 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
 
-        X is a frame or a list of dictionaries.
+        X is a frame, of pandas or polars, or a list of dictionaries.
         Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std".
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
+        X = as_pandas(X)
         targets, weights, learns = self._of_rows(X, y, w)
         names = ["mean", *sorted(self.quantiles or ())]
         names = [*names, "std"] if self.density else names
@@ -391,6 +398,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
+        X = as_pandas(X)
         return pd.Series(self._predict(self._stream.schema.encode_rows(X))[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
@@ -415,7 +423,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 
 
 class _SeveralTargets(_Stream):
-    """Learns a dictionary of targets by one model, with a head for each."""
+    """Learns a dictionary of targets by one model, with a head for each; their names are the schema's `classes`."""
 
     _targets: ClassVar[type[Numbers]]
     _loss: ClassVar[dict[str, str]]
@@ -431,12 +439,7 @@ class _SeveralTargets(_Stream):
         fast: bool = False,
         novelty: bool = False,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
-        self.fast = fast
-        self.novelty = novelty
-        schema = StreamSchema()  # whose `classes` are the names of targets
-        learns = new_novelty(schema, seed) if novelty else None
-        self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
+        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
 
     def _build(self, featurizer, heads, has_names):
         losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(COPIES, has_names, not self.fast)
@@ -663,6 +666,7 @@ def _numbers(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
 
 def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any], np.ndarray]:
     """The rows to learn, with their targets and weights: those of weight 0 are as if they were not there."""
+    X = as_pandas(X)
     check_frame(X)
     targets, weights = _of_rows(X, y, w)
     if (learns := weights > 0).all():

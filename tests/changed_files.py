@@ -97,7 +97,7 @@ def bandit(arms: Any) -> Kind:
         return model
 
     def use(model: Any) -> Any:
-        found = [model.predict(ROWS[1]), model.propensities(NEW), model.novelty(NEW)]
+        found = [model.predict(ROWS[1]), model.propensities(NEW)]
         decision = model.decide(ROWS[1])
         model.learn(ROWS[1], "p", 1.0)
         model.learn_log([(NEW, "s", 0.0, 1.0)])

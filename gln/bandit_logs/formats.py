@@ -1,13 +1,13 @@
-"""Logs of decisions: JSON lines, Vowpal Wabbit's text for `--cb_adf`, and its DSJSON.
+"""Logs of decisions: JSON lines, Vowpal Wabbit's text for `--cb` and for `--cb_adf`, and its DSJSON.
 
-The three are told apart line by line: DSJSON has "_label_cost" and "c", other objects are ours, and anything else is
-text. Vowpal Wabbit has costs, which are negative rewards, and arms without names, which are features.
+Vowpal Wabbit has costs, which are negative rewards. Arms have no names: they are numbers in `--cb`, else features.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from gln.bandits import LoggedDecision
@@ -18,7 +18,15 @@ from gln.stream.formats.vw import example_of
 
 __all__ = ["Logged", "read_decisions"]
 
-OF_DSJSON = "_label_cost", "_labelIndex", "_label_Action", "_skipLearn"
+DANGLING = "RewardValue", "DeferredAction"  # of the observation of an event whose decision is not in the log
+OF_DSJSON = "_label_cost", "_labelIndex", "_label_Action", "_skipLearn", "_multi", *DANGLING
+LABEL = re.compile(rb"[^|]*\d+:[^:|\s]+:[^:|\s]+[^|]*\|")  # action:cost:propensity
+READ_AS = {
+    "jsonl": "JSON lines with context, arm, reward, propensity",
+    "dsjson": "Vowpal Wabbit's DSJSON",
+    "cb": "Vowpal Wabbit's text for --cb: a decision per line, arms are numbers",
+    "cb_adf": "Vowpal Wabbit's text for --cb_adf: an arm per line, decisions end with an empty line",
+}
 NEEDED = "context", "arm", "reward", "propensity"  # of our own rows, perhaps with "arms" and "weight"
 
 
@@ -26,37 +34,50 @@ class Logged(NamedTuple):
     """What stands in a log, up to a line."""
 
     line: int
-    decision: LoggedDecision | None  # None without a reward
+    decision: LoggedDecision | None
+    why: str = "without a reward"  # there is none
 
 
-def read_decisions(source: BinaryIO) -> Iterator[Logged | BadLine]:
-    """The decisions of a log, in their order, and what could not be read.
+def read_decisions(
+    source: BinaryIO, form: str | None = None, say: Callable[[str], object] = lambda text: None
+) -> Iterator[Logged | BadLine]:
+    """The decisions of a log, in their order, and what could not be read; `say` is told the format of the first lines.
 
     Values are checked where they are learned.
     """
-    lines, event = Lines(source), Event()
+    lines = Lines(source)
+    if form is None:
+        form = _form_of(lines.available(2))
+        say(f"reading {READ_AS[form]}\n    (--format reads another format)")
+    event = Event()
     for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
         try:
             text = text_of(lines.number, line).strip()
-            if text.startswith("{"):
-                yield Logged(lines.number, _of_object(text))
-            elif text:
+            if form == "cb_adf" and text:
                 event.add(text)
-            elif event.lines:
+            elif form == "cb_adf" and event.lines:
                 event, finished = Event(), event
                 if not finished.is_bad:
                     yield Logged(lines.number, finished.decision())
+            elif text:
+                yield PARSERS[form](lines.number, text)
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
+
+
+def _form_of(lines: Sequence[bytes]) -> str:
+    """The format of a log that begins with these lines, one or two."""
+    first, second = ([line.strip() for line in lines] + [b"", b""])[:2]
+    if first.startswith((b"{", b"\xef\xbb\xbf{")):
+        return "dsjson" if any(f'"{key}"'.encode() in first for key in OF_DSJSON) else "jsonl"
+    return "cb" if LABEL.match(first) and (LABEL.match(second) or len(lines) < 2) else "cb_adf"
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _of_object(text: str) -> LoggedDecision | None:
+def _of_object(line: int, text: str) -> Logged:
     found = object_of(text)
-    if any(key in found for key in OF_DSJSON):
-        return _of_dsjson(found)
     if missing := [name for name in NEEDED if name not in found]:
         expected = f"the keys {', '.join(NEEDED)}, and perhaps arms and weight"
         raise ValueError(f"expected {expected}, got none of {', '.join(missing)}")
@@ -66,17 +87,21 @@ def _of_object(text: str) -> LoggedDecision | None:
         arms = {name: _flat_if_object(features) for name, features in arms.items()}
     elif isinstance(arms, list):
         arms = [*map(_flat_if_object, arms)]
-    return LoggedDecision(_flat_if_object(context), arm, reward, propensity, arms, found.get("weight", 1.0))
+    weight = found.get("weight", 1.0)
+    return Logged(line, LoggedDecision(_flat_if_object(context), arm, reward, propensity, arms, weight))
 
 
-def _of_dsjson(found: dict[str, Any]) -> LoggedDecision | None:
+def _of_dsjson(line: int, text: str) -> Logged:
     """A decision of DSJSON: costs, shared features in "c", and those of each arm in "_multi" there.
 
     "pdrop" is the probability with which such an event was left out of the log; this one stands for 1 / (1 - pdrop), as
     in Vowpal Wabbit (its pull request 3055).
     """
+    found = object_of(text)
+    if "c" not in found and not found.keys().isdisjoint(DANGLING):
+        return Logged(line, None, "rewards without a decision")
     if found.get("_skipLearn") or "_label_cost" not in found:
-        return None
+        return Logged(line, None)
     try:
         cost, shared = float(found["_label_cost"]), _visible(found["c"])
         arms = [_visible(arm) for arm in found["c"]["_multi"]]
@@ -87,7 +112,7 @@ def _of_dsjson(found: dict[str, Any]) -> LoggedDecision | None:
     dropped = found.get("pdrop", 0.0)
     if not (isinstance(dropped, (int, float)) and 0 <= dropped < 1):
         raise ValueError(f"expected pdrop from 0 to 1, exclusive, got {dropped!r}")
-    return LoggedDecision(shared, place, -cost, propensity, arms, 1 / (1 - dropped))
+    return Logged(line, LoggedDecision(shared, place, -cost, propensity, arms, 1 / (1 - dropped)))
 
 
 def _visible(features: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +182,19 @@ def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:
     return number_of(numbers[1]), number_of(numbers[2])
 
 
+def _of_cb(line: int, text: str) -> Logged:
+    """A line for `--cb`: before the |, the numbers of the arms, of which the chosen one has action:cost:propensity."""
+    start, bar, features = text.partition("|")
+    labels = [word for word in start.split() if not word.startswith("'")]
+    chosen = [word for word in labels if ":" in word]
+    if not chosen:
+        return Logged(line, None)
+    cost, propensity = _cost_and_propensity(chosen)
+    arms = [int(number_of(word.partition(":")[0])) for word in labels]
+    arm, offered = int(number_of(chosen[0].partition(":")[0])), arms if len(arms) > 1 else None
+    return Logged(line, LoggedDecision(_features(bar + features), arm, -cost, propensity, offered))
+
+
 def _features(text: str) -> dict[str, Any]:
     """The features of `|namespace name=level name:number ...`; a name alone is 1."""
     sample, features = example_of(text).sample, {}
@@ -165,3 +203,6 @@ def _features(text: str) -> dict[str, Any]:
             name, is_level, level = full.partition("=")
             features[f"{namespace}^{name}" if namespace else name] = level if is_level else 1.0
     return features | sample.values
+
+
+PARSERS: dict[str, Callable[[int, str], Logged]] = {"jsonl": _of_object, "dsjson": _of_dsjson, "cb": _of_cb}

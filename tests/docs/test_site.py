@@ -34,7 +34,7 @@ CODE = re.compile(r"^( *)```\w.*?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 IMAGE = re.compile(r"!\[([^]]*)\]\(\S*?([\w-]+\.(?:png|svg))\)")
 COMMAND = re.compile(r"(gln-(?:mnist|draw|stream|bandit)|python -m benchmarks\.\w+)((?:\\\n|[^\n`|;&#])*)")
 OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*)")
-OF_VOWPAL_WABBIT = {"--squarecb", "--cb_adf"}
+OF_VOWPAL_WABBIT = {"--cb", "--squarecb", "--cb_adf"}
 PACKAGES = {"Python": 'requires-python = "', "PyTorch": "torch"}  # as pyproject.toml has them; others in small letters
 NEEDS = (
     *("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocs_redirects"),

@@ -65,6 +65,20 @@ def test_unknown_and_missing_inputs_are_counted():
     }
 
 
+def test_counts_go_on_after_a_restart(watched, tmp_path):
+    monitor, _ = watched
+    monitor.save(tmp_path / "m", {"learned": 300})
+    again = Monitor(GLNClassifier.load(tmp_path / "m"), window_size=200)
+    assert again.figures() == monitor.figures()
+    assert again.model.extra["learned"] == 300
+    for x, y in datasets.Phishing().take(310):
+        for each in (monitor, again):
+            each.learn_one(x, y)
+    assert again.figures() == pytest.approx(monitor.figures(), abs=1e-5)
+    Monitor(GLNRegressor(**SMALL)).save(tmp_path / "new")
+    assert Monitor(GLNRegressor.load(tmp_path / "new")).figures()["learned_total"] == 0
+
+
 def test_a_regressor_has_errors_and_a_bias():
     monitor, error = Monitor(GLNRegressor(**SMALL)), metrics.MAE()
     for x, y in datasets.TrumpApproval().take(100):
@@ -83,7 +97,9 @@ def test_refused_samples_are_counted_and_change_nothing_else(watched):
         monitor.learn_one({"empty_server_form_handler": np.inf}, True)
     with pytest.raises(ValueError, match="x: expected a dictionary"):
         monitor.predict_proba_one([1])
-    assert monitor.figures() == {**before, "rejected_total": before["rejected_total"] + 2}
+    with pytest.raises(ValueError, match="y: expected labels that can be keys"):
+        monitor.learn_one({}, [1])
+    assert monitor.figures() == {**before, "rejected_total": before["rejected_total"] + 3}
 
 
 def test_a_change_of_the_labels_is_a_drift():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import doctest
 import inspect
 import math
 import os
-import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state, backend_name, learner_state, run_python
+from helpers import assert_same_state, backend_name, learner_state
 from scipy.stats import norm
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import base, checks, datasets, evaluate, metrics
+from river import base, checks, compose, datasets, evaluate, feature_extraction, metrics, stats, utils
 
 import gln.river
 from gln import sklearn
@@ -219,30 +219,6 @@ def test_a_missing_feature_counts_as_its_mean():
         assert found == model.predict_proba_one({name: x[name] for name in "abd"})
 
 
-@pytest.mark.slow
-def test_200_classes_one_by_one_and_features_that_come_and_go():
-    rng = np.random.default_rng(0)
-    model = GLNClassifier(layer_sizes=(4,), context_map_size=1, seed=0)
-    hits = []
-    for i, x in enumerate(rows(1600)):
-        label = int(rng.integers(i // 8 + 1))
-        kept = {name: x[name] for name in rng.choice(list(NAMES), 5, replace=False)} | {"label": label}
-        hits.append(model.predict_one(kept) == label)
-        model.learn_one(kept, label)
-    assert list(model.predict_proba_one(x)) == list(model._stream.schema.classes)
-    assert (len(model._stream.schema.classes), len(model._stream.schema.places)) == (
-        len({*model._stream.schema.classes}),
-        9,
-    )
-    assert len(model._stream.schema.classes) > 180
-    assert model._stream.learner is not None
-    heads = len(model._stream.schema.classes)
-    shapes = [network.get_state()["weights.1"].shape for network in model._stream.learner.networks]
-    # All read nine features, their distances and a bias. One cell of each feature, and what a linear model says of each
-    # class, would be more values than there is room for.
-    assert shapes == [*2 * [(4, 2, heads, 19)], (16, 2, heads, 19)]
-
-
 def test_before_the_first_sample():
     classifier, regressor = GLNClassifier(), GLNRegressor(quantiles=(0.1, 0.9))
     assert (classifier.predict_proba_one({"a": 1}), classifier.predict_one({"a": 1})) == ({}, None)
@@ -281,10 +257,33 @@ def test_bad_values_change_nothing(model, value):
     assert model._stream.schema.places == places
 
 
-def test_columns_of_a_frame_may_be_nullable_or_bools():
-    model = learned(labelled(40), GLNClassifier(**SMALL))
-    model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
-    assert model._stream.learner.featurizer.standardizer.count[:3].tolist() == [41, 42, 40]
+def test_frames_of_polars_are_those_of_pandas():
+    polars = pytest.importorskip("polars")
+    frame = pd.DataFrame(rows(40)).assign(kind=["u", "v"] * 20)
+    frame.loc[::7, "a"] = None
+    targets, given = frame["b"] > 0, polars.DataFrame(frame.to_dict("list"), strict=False)
+    models = [GLNClassifier(**SMALL) for _ in range(2)]
+    for model, table in zip(models, (frame, given), strict=True):
+        model.predict_learn_many(table[:20], targets[:20].tolist())
+        model.learn_many(table[20:], targets[20:])
+    pd.testing.assert_frame_equal(models[0].predict_proba_many(frame), models[1].predict_proba_many(given))
+    regressor = learned(labelled(20), GLNRegressor(**SMALL))
+    pd.testing.assert_series_equal(regressor.predict_many(frame[["a"]]), regressor.predict_many(given[["a"]]))
+
+
+def test_features_of_river_over_recent_samples_and_times():
+    """What an item did lately, by River's `Agg` with `Rolling` in a pipeline, and by `TimeRolling`."""
+    of_kind: Any = feature_extraction.Agg(on="value", by="kind", how=utils.Rolling(stats.Mean(), window_size=5))
+    model: Any = (compose.SelectType(float) + of_kind) | GLNRegressor(**SMALL)
+    recent: Any = utils.TimeRolling(stats.Mean(), period=dt.timedelta(days=3))
+    errors, rng = [], np.random.default_rng(0)
+    for i in range(400):
+        kind, level = "uv"[i % 2], 10.0 * (i % 2)
+        x = {"value": level + rng.normal(), "kind": kind, "month": recent.get()}
+        errors.append(abs(level - model.predict_one({**x, "value": None})))
+        model.learn_one(x, level)
+        recent.update(level, t=dt.datetime(2024, 1, 1) + dt.timedelta(days=i))
+    assert np.mean(errors[200:]) < 2  # 5 without these features
 
 
 DAY = pd.Timestamp("2020-01-01")
@@ -457,18 +456,6 @@ def test_a_missing_label_is_not_a_class(label):
     assert_same_state(learner_state(model._stream.learner), before)
 
 
-@pytest.mark.parametrize(
-    "labels", [np.array([3, 7]), np.array(["x", "y"]), [DAY, DAY.replace(year=2021)], [(1, "x"), 2]]
-)
-def test_labels_of_other_kinds(labels):
-    one, many = GLNClassifier(**SMALL), GLNClassifier(**SMALL)
-    samples = [(x, labels[y]) for x, y in labelled(40)]
-    learned(samples, one)
-    many.learn_many(pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples], dtype=object))
-    assert one.predict_proba_one(samples[0][0]).keys() == set(labels)
-    assert_same_predictions(one, many, samples[:5])
-
-
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_rows_labels_and_weights_belong_together_by_position(kind):
     frame, y = pd.DataFrame(rows(20)), pd.Series([y for _, y in labelled(20)])
@@ -633,23 +620,6 @@ def test_frames_are_learned_row_by_row(classes):
     )
     assert many.predict_many(frame).tolist() == [one.predict_one(x) for x, _ in samples[:20]]
     assert many.predict_proba_many(frame[:0]).shape == (0, classes)
-
-
-@pytest.mark.slow
-def test_learning_continues_after_unpickling_in_another_process(tmp_path):
-    samples, models = labelled(60, 3), [GLNClassifier(**SMALL), GLNRegressor(**SMALL)]
-    (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))
-    code = """
-import pickle
-import warnings
-from pathlib import Path
-from test_river import labelled, learned
-halves = pickle.loads(Path("half.pickle").read_bytes())
-Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], model) for model in halves]))
-"""
-    run_python(code, cwd=tmp_path)
-    for model, whole in zip(models, pickle.loads((tmp_path / "whole.pickle").read_bytes()), strict=True):
-        assert_same_predictions(learned(samples, model), whole, samples, atol=1e-6)
 
 
 @pytest.mark.compiles

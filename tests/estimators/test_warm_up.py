@@ -52,7 +52,7 @@ for arm in "abab":
 loops = [gate_counts.count_rows, gate_counts.add_counts, schema._count, basis_expansion.fill_distances]
 loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [basis_expansion.fill_expansions]
-loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
+loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_sums", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
 loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]

@@ -182,10 +182,10 @@ class Ensemble:
         if self.of_deviations:
             y = (y / self.combination.learn_units(y[0], step_sizes, batch_size)).astype(np.float32)
         predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
-        if isinstance(self.combination, Hedge):
+        if isinstance(self.combination, VarianceHedge):
+            self.combination.learn_deviations(predicted, y, self.shape, step_sizes, batch_size)
+        elif isinstance(self.combination, Hedge):
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
-            if self.shape is not None and isinstance(self.combination, VarianceHedge):
-                self.shape = self.shape.learned(self.combination.ratios, step_sizes)
         if not combines:
             return None
         return self.combined(predicted, None if losses is None else expert_weights(losses))

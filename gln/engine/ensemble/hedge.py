@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gln.engine.ensemble.johnson_su import JohnsonSU, follow_quartiles
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.saving import SAVED, Array, saved
@@ -109,10 +110,7 @@ class QuantileHedge(Hedge):
 @saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 @dataclasses.dataclass
 class VarianceHedge(Hedge):
-    """Adds what networks of variances do not know themselves.
-
-    When it has learned, `ratios` are squared deviations, each divided by its predicted variance, (T, n).
-    """
+    """Adds what networks of variances do not know themselves."""
 
     # (T,), factor of the variances: the fading mean of squared deviations, each divided by its predicted variance.
     # Networks underestimate variances of targets with long tails, because their loss caps outliers.
@@ -121,28 +119,26 @@ class VarianceHedge(Hedge):
     # intervals within a few samples when something happens that the features do not tell.
     recent: np.ndarray
 
-    def learn(
-        self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
-    ) -> np.ndarray:
-        predicted = np.concatenate([predicted, self.learn_recent(targets, step_sizes, batch_size)[None]])
-        sums = super().learn(config, predicted, targets, step_sizes, batch_size)
-        self.ratios = self.learn_scale(targets, (expert_weights(sums) * predicted).sum(axis=0), step_sizes)
-        return sums
-
-    def learn_scale(self, deviations: np.ndarray, variances: np.ndarray, step_sizes: Steps = None) -> np.ndarray:
-        """Learn `scale` from deviations (T, n) and combined predictions of their variances (T, n). Returns `ratios`."""
-        ratios = np.minimum(np.square(deviations) / variances, MAX_RATIO)
-        ratios[~np.isfinite(deviations)] = np.nan
-        scales = _fading_means(self.scale, ratios, 1 - SCALE_FADING, step_sizes)
-        self.scale = scales[:, -1]
-        return ratios / np.maximum(scales[:, :-1], TINY)
-
-    def learn_recent(self, deviations: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
-        """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
-        squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
-        means = _fading_means(self.recent, squares, 1 - RECENT_FADING, step_sizes)
-        self.recent = means[:, -1]
-        return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
+    def learn_deviations(
+        self,
+        predicted: np.ndarray,  # (M, T, n), variances
+        deviations: np.ndarray,  # (T, n)
+        shape: JohnsonSU | None,  # whose tails follow the deviations
+        step_sizes: Steps = None,
+        batch_size: int = 1,
+    ) -> None:
+        steps, shape = (
+            UNWEIGHTED if step_sizes is None else plain(step_sizes),
+            shape or JohnsonSU.normal(len(self.scale)),
+        )
+        arrays = (
+            np.asarray(predicted, np.float32),
+            np.asarray(deviations, np.float32),
+            self.losses,
+            self.scale,
+            self.recent,
+        )
+        compiled(learn_variances)(*arrays, *shape, steps, batch_size)
 
     def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
         weights = expert_weights(self.losses) * self.scale
@@ -156,29 +152,14 @@ def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
 
 
 def expert_losses(config: Config, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Losses of networks with this `config`: -log p of the class, squared errors, the quantiles' loss, or for variances
-    -log p of the deviation, capped: (M, C, n), (C, n) -> (M, T, n)."""
-    if config.record.link == "log":
-        known = np.where(np.isfinite(targets), targets, np.nan)
-        return (np.log(predicted) + np.minimum(np.square(known) / predicted, MAX_DEVIATION**2)) / 2
+    """Losses of networks with this `config`: -log p of the class, squared errors, or the quantiles' loss: (M, C, n),
+    (C, n) -> (M, T, n)."""
     if config.record.heads == "quantiles":
         levels, errors = np.array(config.quantiles)[:, None], targets - predicted
         return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
     arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
     kinds = 1 if config.record.heads == "num_classes" else predicted.shape[1]
     return compiled(log_or_squared_losses)(*arrays, kinds, config.logits)
-
-
-def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes: Steps) -> np.ndarray:
-    """`fading_means` for samples that move a mean by this step, or by a fraction of it."""
-    steps = np.array([step])
-    if step_sizes is not None:
-        sizes = np.asarray(step_sizes, np.float32)
-        steps = np.where(sizes > 1, 1 - (1 - step) ** sizes, step * sizes).astype(np.float64)
-    return compiled(fading_means)(plain(mean), plain(values), steps)
-
-
-# ---- Compiled loops --------------------------------------------------------------------------------------------------
 
 
 def fading_sums(
@@ -235,16 +216,62 @@ def learn_offsets(
                 offsets[c] += step * (levels[c] - (deviations[c, b] < predicted[c, b] + offsets[c]))
 
 
-def fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The fading mean before each sample, and after the last: (T,), (T, n) with NaN for unknown values, (n,) or (1,) ->
-    (T, n + 1)."""
-    means = np.empty((len(values), values.shape[1] + 1))
-    for t in range(len(values)):
-        means[t, 0] = mean[t]
-        for b in range(values.shape[1]):
-            is_known, step = np.isfinite(values[t, b]), steps[b % len(steps)]
-            means[t, b + 1] = means[t, b] + (step * (values[t, b] - means[t, b]) if is_known else 0.0)
-    return means
+def combine_variances(
+    predicted: np.ndarray, losses: np.ndarray, scale: np.ndarray, recent: np.ndarray
+) -> np.ndarray:  # (M, T, n), (M + 1, T), (T,), (T,) -> (T, n)
+    """The combined predictions of variances, of which the last expert predicts `recent`."""
+    models, targets, count = predicted.shape
+    combined = np.empty((targets, count))
+    for t in range(targets):
+        weights = np.exp(SHARPNESS * (losses[:, t].min() - losses[:, t]))
+        weights *= scale[t] / weights.sum()
+        for b in range(count):
+            combined[t, b] = weights[models] * recent[t]
+            for m in range(models):
+                combined[t, b] += weights[m] * predicted[m, t, b]
+    return combined
+
+
+def learn_variances(
+    predicted: np.ndarray,  # (M, T, n), before each sample, or before its batch
+    deviations: np.ndarray,  # (T, n), not finite if unknown
+    losses: np.ndarray,  # (M + 1, T), changed like the rest
+    scale: np.ndarray,  # (T,)
+    recent: np.ndarray,  # (T,)
+    skew: np.ndarray,  # (T,)
+    tails: np.ndarray,  # (T,)
+    step_sizes: np.ndarray,  # (n,) or (1,)
+    batch_size: int,
+) -> None:
+    """Learn deviations: the experts' losses, -log p of the deviation, capped, and the other fields."""
+    models, targets, count = predicted.shape
+    variances, weights = np.empty(models + 1), np.empty(models + 1)
+    for t in range(targets):
+        before = recent[t]
+        for b in range(count):
+            if b % batch_size == 0:
+                before = recent[t]
+                weights[:] = np.exp(SHARPNESS * (losses[:, t].min() - losses[:, t]))
+            if not np.isfinite(deviations[t, b]):
+                continue
+            square, size = np.float64(deviations[t, b]) ** 2, step_sizes[b % len(step_sizes)]
+            for m in range(models):
+                variances[m] = predicted[m, t, b]
+            variances[models] = before
+            combined = (weights * variances).sum() / weights.sum()
+            ratio = min(square / combined, MAX_RATIO)
+            follow_quartiles(skew, tails, t, ratio / max(scale[t], TINY), size)
+            scale[t] += share_of(1 - SCALE_FADING, size) * (ratio - scale[t])
+            recent[t] += share_of(1 - RECENT_FADING, size) * (square - recent[t])
+            size = size if size <= 1 else (1 - FADING**size) / (1 - FADING)  # as much as so many samples in a row
+            for m in range(models + 1):
+                loss = (math.log(variances[m]) + min(square / variances[m], MAX_DEVIATION**2)) / 2
+                losses[m, t] += size * (loss - (1 - FADING) * losses[m, t])
+
+
+def share_of(step: float, size: float) -> float:
+    """By how much a sample of this size moves a fading mean, which one of size 1 moves by `step`."""
+    return step * size if size <= 1 else 1 - (1 - step) ** size
 
 
 def add_linear_predictions(predicted: np.ndarray, linear: np.ndarray, are_logits: bool) -> None:

@@ -25,6 +25,7 @@ MIN_TAILS, MAX_TAILS, MAX_SKEW = 1e-3, 0.9, 3.0  # with MIN_TAILS it is normal t
 # to the losses. Without the first, a single tiny deviation among a few would make all intervals narrow.
 PENALTY, SHAPE_PENALTY = 4.0, 1.0
 STEP = 0.015  # of tails, for a sample of a stream
+QUARTILE = float(ndtri(0.75))  # the upper one, of a normal distribution
 
 
 @saved(**{"skew": Array("f8", "T", -MAX_SKEW, MAX_SKEW), "tails": Array("f8", "T", MIN_TAILS, MAX_TAILS)})
@@ -37,15 +38,6 @@ class JohnsonSU(NamedTuple):
     @classmethod
     def normal(cls, targets: int) -> JohnsonSU:
         return cls(np.zeros(targets), np.full(targets, MIN_TAILS))
-
-    def learned(self, ratios: np.ndarray, step_sizes: np.ndarray | None) -> JohnsonSU:  # (T, n), (n,)
-        """With tails that follow squared deviations of a stream, in units of variances: half lie between quartiles."""
-        steps = STEP / 2 * np.minimum(np.ones(ratios.shape[1]) if step_sizes is None else step_sizes, 1)
-        shape = self
-        for ratio, step in zip(ratios.T, steps, strict=True):
-            change = step * np.sign(np.square(shape.quantiles([0.75])[:, 0]) - ratio)
-            shape = shape._replace(tails=np.clip(shape.tails + np.nan_to_num(change), MIN_TAILS, MAX_TAILS))
-        return shape
 
     def transform(self, z: np.ndarray) -> np.ndarray:
         """Transform standard normal values, samples or quantiles, to this distribution: (T, ...) -> (T, ...)."""
@@ -62,6 +54,15 @@ class JohnsonSU(NamedTuple):
 
     def log_density(self, e: np.ndarray) -> np.ndarray:  # (T, n) -> (T, n)
         return -_negative_log_density(e, *(parameter[:, None] for parameter in self))
+
+
+def follow_quartiles(skew: np.ndarray, tails: np.ndarray, t: int, ratio: float, size: float) -> None:
+    """Let the tails of target t follow a squared deviation of a stream, in units of the variance: half of these lie
+    between the quartiles."""
+    loc, factor = _loc_and_size(skew[t], tails[t])
+    quartile = loc + factor * np.sinh(tails[t] * (QUARTILE - skew[t]))
+    step = STEP / 2 * min(size, 1.0) * np.sign(quartile**2 - ratio)
+    tails[t] = min(max(tails[t] + step, MIN_TAILS), MAX_TAILS)
 
 
 def _loc_and_size(skew: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,19 +48,10 @@ class GateCounts(WritableArrays):
     def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
         """The mean over neurons of the counts of the rows that samples pick."""
         sums = np.zeros((self.rows[0].shape[2], len(contexts[0])))
+        targets = np.zeros(sums.shape, np.float32)
         for rows, picked in zip(self.rows, contexts, strict=True):
-            compiled(add_counts)(rows, np.ascontiguousarray(picked.T, np.int64), sums)
+            compiled(add_counts)(rows, np.ascontiguousarray(picked.T, np.int64), targets, sums, 0)
         return sums / self.neurons
-
-    def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
-        """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
-
-        Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
-        NeurIPS 2016.
-        """
-        pairs = zip(self.rows, contexts, strict=True)
-        counts = [rows[np.arange(len(rows)), picked].sum(axis=2) for rows, picked in pairs]
-        return (1 / np.sqrt(1 + np.concatenate(counts, axis=1))).mean(axis=1)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> GateCounts:
         """The counts of the heads `kept`, in this order, followed by `new` new ones."""
@@ -82,12 +73,16 @@ def count_rows(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> Non
                     rows[neuron, picked[neuron, b], head] += 1
 
 
-def add_counts(rows: np.ndarray, picked: np.ndarray, sums: np.ndarray) -> None:  # (N, 2^k, C), (N, B), (C, B)
-    """Add the counts of the rows that samples pick to the sums over neurons."""
-    for neuron in range(len(rows)):
+def add_counts(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray, sums: np.ndarray, begin: int) -> None:
+    """Add the counts of the rows that samples pick to the sums over neurons, but for heads whose target is infinite.
+
+    Shapes: (N, 2^k, C or 1), (N, B), (C, B), (C or 1, n), of which the samples are those from `begin` on.
+    """
+    for head in range(rows.shape[2]):
         for b in range(picked.shape[1]):
-            for head in range(rows.shape[2]):
-                sums[head, b] += rows[neuron, picked[neuron, b], head]
+            if not math.isinf(targets[head, b]):
+                for neuron in range(len(rows)):
+                    sums[head, begin + b] += rows[neuron, picked[neuron, b], head]
 
 
 def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:

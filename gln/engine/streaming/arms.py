@@ -1,20 +1,19 @@
 """Arms of a bandit and the learners of their rewards: without features a head for each, with features one for all.
 
-Shapes: A arms, F features, H heads.
+Shapes: A arms, B contexts, F features, H heads.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import reprlib
-from collections.abc import Collection, Hashable, Iterable, Mapping, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch, Words
+from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW
 from gln.engine.model.builders import Losses, NetworkConfig
 from gln.engine.model.featurizer import Featurizer
@@ -22,10 +21,10 @@ from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.saving import Number, Part, bad, saved
+from gln.engine.saving import Number, Part, Value, bad, saved
 from gln.engine.streaming.estimator import ONCE, StreamEstimator, step_sizes_of
 from gln.engine.streaming.model import StreamModel, build_stream
-from gln.engine.streaming.schema import SchemaChange, StreamSchema
+from gln.engine.streaming.schema import AT_ONCE, CONSTANT, NO_WORDS, StreamSchema
 from gln.engine.streaming.values import Sample, is_missing
 
 # Loss with which linear models that take steps start: they count little until they predict well, as from words.
@@ -35,7 +34,7 @@ ARM = (OF_ARM,)  # the name of the category which arm it is
 # A network that reads bin means, and a shallow one that also reads linear models. A third one, fast as in streams, is
 # no better here; either of these alone has .007 less reward.
 ROLES = (SLOW, SHALLOW)
-MOST_CONVERTED = 10_000  # arms to keep as they were converted
+MOST_HEADS = 1000  # of arms without features, unless more have a reward at once
 FEW_ARMS = 5  # that an error names
 Features = Sample
 Contributions = tuple[dict[Hashable, dict[Hashable, float]], dict[Hashable, float]]  # of each arm, and constants
@@ -51,15 +50,30 @@ class Arms(Part):
         config: NetworkConfig,
         learning_rate: Rate | None,
         arms: Iterable[Hashable] = (),
+        at_once: float = AT_ONCE,  # of the first context, so many keys may become features at once
         always: Set[Hashable] = frozenset(),
     ) -> None:
         self.config = config
         self.learning_rate = learning_rate
-        self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
-        self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
+        self.arms: dict[Hashable, None] = dict.fromkeys(arms)  # the known ones
+        self._stream = StreamEstimator(self._build, StreamSchema(at_once, always), learning_rate)
 
     def _build(self, featurizer: Featurizer, heads: int, has_names: bool) -> StreamModel:
         raise NotImplementedError
+
+    @staticmethod
+    def _sample_of(context: Features) -> Features:
+        """A context as the schema knows it."""
+        raise NotImplementedError
+
+    def encode(self, contexts: Sequence[Features]) -> SampleBatch:
+        """Contexts for prediction. Raises ValueError as `StreamSchema.encode` does."""
+        samples, schema = [self._sample_of(context) for context in contexts], self._stream.schema
+        return schema.encode(samples[0]) if len(samples) == 1 else schema.encode_rows(samples)
+
+    def read_all(self) -> None:
+        """Let all that the first sample holds become features at once, since it is a vector."""
+        self._stream.schema.at_once = math.inf
 
     @property
     def learner(self) -> StreamModel | None:
@@ -87,8 +101,12 @@ class ArmHeads(Arms):
     """A learner of contexts with a head for each arm that has a reward.
 
     The target of an arm that was not pulled is unknown. If there is no head left, their number doubles, so that arms
-    may appear one by one. `arms` holds the head of each arm, None without a reward.
+    may appear one by one, up to `MOST_HEADS`. Then half of them become free: those of arms rewarded longest ago.
     """
+
+    def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
+        super().__init__(config, learning_rate, arms)
+        self.heads: dict[Hashable, int] = {}  # numbers from 0, of arms in the order of their latest rewards
 
     def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
@@ -96,94 +114,91 @@ class ArmHeads(Arms):
         learner.start_counting(heads)
         return _with_handicap(learner, 0)
 
-    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
-        """Values of arms in a context, and how often each was learned there, a mean over neurons."""
-        sample, learner = self._stream.schema.encode(context or NO_CONTEXT), self.learner
-        if learner is None:
-            return np.zeros((2, len(offered)))
-        unknown = float(self.rewards.mean[0]), 0.0  # of an arm without a reward
-        of_heads = learner.predict_and_count(sample)[:, :, 0].T.tolist()
-        found = [unknown if (head := self.arms.get(arm)) is None else of_heads[head] for arm in offered]
-        return np.array(found).reshape(-1, 2).T
+    @staticmethod
+    def _sample_of(context: Features) -> Features:
+        return context or NO_CONTEXT
 
-    def novelty(self, context: Features) -> float:
-        """How different this context is from those learned so far, from 0 to 1."""
-        sample = self._stream.schema.encode(context or NO_CONTEXT)
-        return 1.0 if self.learner is None else float(self.learner.novelty(sample)[0])
+    @property
+    def room(self) -> int:
+        """H, the number of heads; of a learner to come, if there is none yet."""
+        return max(1, min(len(self.arms), MOST_HEADS)) if self.learner is None else self.learner.means.heads
+
+    def predict(self, contexts: SampleBatch, offered: Offered) -> np.ndarray:  # -> (2, B, A)
+        """Values of arms in contexts, and how often each was learned there, a mean over neurons."""
+        found, learner = np.zeros((2, len(contexts), len(offered))), self.learner
+        if learner is not None:
+            heads = [self.heads.get(arm, -1) for arm in offered]
+            found[0] = self.rewards.mean[0]  # of an arm without a reward
+            has_head, known = [head >= 0 for head in heads], [head for head in heads if head >= 0]
+            found[:, :, has_head] = learner.predict_and_count(contexts, known).swapaxes(1, 2)
+        return found
 
     def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
         if self.learner is None:
             return {}, {}
-        names, *of_heads = self._stream.explain(context or NO_CONTEXT)
-        contributions, constants = (array.tolist() for array in of_heads)
-        heads = {arm: head for arm, head in self.arms.items() if head is not None}
-        of_arms = {arm: dict(zip(names, contributions[head], strict=True)) for arm, head in heads.items()}
-        return of_arms, {arm: constants[head] for arm, head in heads.items()}
+        names, contributions, constants = self._stream.explain(self._sample_of(context))
+        heads = {arm: self.heads[arm] for arm in self.arms if arm in self.heads}
+        of_arms = {arm: dict(zip(names, contributions[head].tolist(), strict=True)) for arm, head in heads.items()}
+        return of_arms, {arm: float(constants[head]) for arm, head in heads.items()}
 
     def learn(
         self,
-        context: Features,
+        contexts: Sequence[Features],
+        rewards: Sequence[Mapping[Hashable, float]],
         offered: Offered,
-        rewards: Mapping[Hashable, float],
-        at_once: float,
         weights: np.ndarray = ONCE,
     ) -> None:
-        """Learn the rewards of arms; of the first context, at most so many keys become features at once."""
-        change = self._stream.schema.propose(context or NO_CONTEXT, at_once=at_once)
-        arms = self.arms
-        if not rewards.keys() <= arms.keys():
-            arms = arms | {arm: None for arm in rewards if arm not in arms}
-        heads = _heads_for(arms, rewards)
-        room = len(arms) if self.learner is None else self.room
-        if self.learner is not None and (missing := max(heads.values()) + 1 - room) > 0:
-            self.learner.check_rates(1)  # while nothing has changed
-            self._stream.learner = _with_handicap(self.learner.with_outputs(range(room), max(room, missing)), room)
-            room = self.room
-        targets = np.full((room, 1), np.nan)
-        for arm, reward in rewards.items():
-            targets[heads[arm], 0] = reward
-        self._stream.learn(change, targets, weights)
-        self.arms = arms
-        if self.learner is not None:
-            self.arms |= heads
+        """Learn the rewards of arms in each of these contexts, one after another."""
+        segments = self._stream.plan([*map(self._sample_of, contexts)])
+        rewarded = dict.fromkeys(itertools.chain(*rewards))
+        new = [arm for arm in rewarded if arm not in self.heads]
+        self.arms |= dict.fromkeys(new)
+        self.heads |= {arm: self.heads.pop(arm) for arm in rewarded if arm in self.heads}
+        if (needed := len(self.heads) + len(new)) > self.room:
+            most = max(MOST_HEADS, len(rewarded))
+            kept = [*self.heads] if needed <= most else [*self.heads][-max(most // 2, len(rewarded) - len(new)) :]
+            self._keep(kept, max(min(2 * self.room, most), len(kept) + len(new)))
+        self.heads |= {arm: head for head, arm in enumerate(new, len(self.heads))}
+        targets = np.full((len(contexts), self.room), np.nan)
+        for row, of_arms in zip(targets, rewards, strict=True):
+            for arm, reward in of_arms.items():
+                row[self.heads[arm]] = reward
+        self._stream.learn_segments(segments, targets, weights)
 
-    @property
-    def room(self) -> int:
-        """H, the number of heads of the learner."""
-        assert self.learner is not None
-        return self.learner.means.heads
+    def _keep(self, arms: Sequence[Hashable], room: int) -> None:
+        """Have so many heads, of which the first are those of these arms. Others become as new."""
+        places = {head: place for place, head in enumerate(sorted(self.heads[arm] for arm in arms))}
+        if self.learner is not None:
+            learner = self.learner.with_outputs([*places], room - len(places))
+            self._stream.learner = _with_handicap(learner, len(places))
+        self.heads = {arm: places[self.heads[arm]] for arm in arms}
 
     def add(self, offered: Offered) -> None:
         """Know these arms from now on."""
-        if not offered.keys() <= self.arms.keys():
-            self.arms |= {arm: None for arm in offered if arm not in self.arms}
+        self.arms |= dict.fromkeys(offered)
 
     def retire(self, arm: Hashable) -> None:
         """Forget an arm and its head."""
-        head = self.arms.pop(arm)
-        if head is not None and self.learner is not None:
-            kept = [other for other in range(self.room) if other != head]
-            self._stream.learner = _with_handicap(self.learner.with_outputs(kept, 0 if kept else 1), len(kept))
-            self.arms = {arm: other if other is None else other - (other > head) for arm, other in self.arms.items()}
+        del self.arms[arm]
+        if arm in self.heads:
+            self._keep([other for other in self.heads if other != arm], max(1, self.room - 1))
+
+    def to_save(self) -> dict[str, object]:
+        return {"arms": {arm: self.heads.get(arm) for arm in self.arms}, "_stream": self._stream}
+
+    def _restore(self, fields: Mapping[str, Value]) -> None:
+        super()._restore({"_stream": fields["_stream"]})
+        arms = cast(dict[Hashable, int | None], fields["arms"])
+        self.heads = {arm: head for arm, head in arms.items() if head is not None}
+        self.arms = dict.fromkeys(arms)
 
     def check(self) -> None:
         super().check()
         counts = [] if self.learner is None or self.learner.counts is None else self.learner.counts.rows
-        room = self.room if counts else 0
-        heads = [head for head in self.arms.values() if head is not None]
-        if len({*heads}) < len(heads) or max(heads, default=-1) >= room or (counts and counts[0].shape[2] != room):
+        heads, room = sorted(self.heads.values()), self.room if counts else 0
+        if heads != [*range(len(heads))] or len(heads) > room or (counts and counts[0].shape[2] != room):
             raise bad("arms", f"one of {room} heads for each arm, and counts of each", heads)
-
-
-def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]) -> dict[Hashable, int]:
-    """The heads of arms with a reward, of which new ones get the first that are free."""
-    heads = {arm: head for arm in rewarded if (head := arms[arm]) is not None}
-    new = [arm for arm in rewarded if arm not in heads]
-    if new:
-        used = set(arms.values())
-        heads |= dict(zip(new, (head for head in itertools.count() if head not in used), strict=False))
-    return heads
 
 
 def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
@@ -193,16 +208,6 @@ def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
 
 
 # ---- Arms with features ----------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class ArmSamples:
-    """The features of the arms of a decision, converted; most often these are also the arms of the next one."""
-
-    given: Offered  # what it was looked up for last, so that a decision compares only once
-    offered: dict[Hashable, Features]
-    samples: SampleBatch  # (F, A), which lack the context
-    learned: int  # how many arms had a reward when `samples` got their codes
 
 
 @saved(
@@ -217,35 +222,34 @@ class JointArms(Arms):
     """
 
     def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
-        super().__init__(config, learning_rate, arms, always={ARM})
+        super().__init__(config, learning_rate, arms, 2 * AT_ONCE + 1, {ARM})
         self.offered: dict[Hashable, Features] = {}  # the features with which each arm was last offered
         # Of arms with a reward, retired ones too, as levels of a category; from MOST_ONE_HOT on, where levels have
         # statistics and add no columns.
         self._codes: dict[Hashable, int] = {}
-        # Arms converted by the schema of a version, and the features that they had.
-        self._converted: dict[Hashable, tuple[Features, SampleBatch]] = {}
-        self._version: tuple[int, ...] = ()
-        self._table: ArmSamples | None = None
+        # Of these features, those of which all is known: what else is learned does not change how they are converted.
+        self._converted: dict[Hashable, SampleBatch] = {}
+        self._size = 0  # F, for which they were converted
+        self._known: Offered | None = None  # the arms that were asked for last, if nothing is new about them
+        self._table: tuple[list[Hashable], SampleBatch] = [], SampleBatch.of(np.zeros((0, 0)))  # and they converted
 
     def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
 
-    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
-        """Values of arms in a context, and how often the rows that it picks with each were learned."""
-        if not offered:
-            return np.zeros((2, 0))
-        samples = self._samples(context, offered)
-        if self.learner is None:
-            return np.zeros((2, len(offered)))
-        return self.learner.predict_and_count(samples)[:, 0]
+    @staticmethod
+    def _sample_of(context: Features) -> Features:
+        return _named(OF_CONTEXT, context)
 
-    def novelty(self, context: Features) -> float:
-        """The lowest novelty of this context with one of the arms."""
-        if self.learner is None or not self.offered:
-            return 1.0
-        return float(self.learner.novelty(self._samples(context, self.offered)).min())
+    def predict(self, contexts: SampleBatch, offered: Offered) -> np.ndarray:  # -> (2, B, A)
+        """Values of arms in contexts, and how often the rows that these pick with each were learned."""
+        if self.learner is None:
+            _check_kinds([*self.offered.values(), *offered.values()])
+        arms, count = self._samples_of(offered), len(contexts)
+        if self.learner is None or not offered:
+            return np.zeros((2, count, len(offered)))
+        return self.learner.predict_and_count(_pairs(contexts, arms)).reshape(2, count, -1)
 
     def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
@@ -259,105 +263,99 @@ class JointArms(Arms):
 
     def learn(
         self,
-        context: Features,
+        contexts: Sequence[Features],
+        rewards: Sequence[Mapping[Hashable, float]],
         offered: Offered,
-        rewards: Mapping[Hashable, float],
-        at_once: float,
         weights: np.ndarray = ONCE,
     ) -> None:
-        """Learn the rewards of arms, one after another, with these features or those that they had last; of the first
-        context, and of its arm, at most so many keys become features at once."""
-        schema, learner, codes, changes = self._stream.schema, self.learner, self._codes_of(rewards), []
-        features = {arm: dict(offered[arm]) if arm in offered else self.offered.get(arm, {}) for arm in rewards}
-        if learner is None or len(rewards) > 1:
-            schema = schema.copy()  # on which all are tried
-        for arm, code in codes.items():
-            change = schema.propose(_joined(context, features[arm]) | {ARM: code}, at_once=2 * at_once + 1)
-            changes.append(change)
-            if schema is not self._stream.schema:
-                schema.commit(change)
-            if learner is None and change.places:
-                learner = self._first_learner(schema, change)
-        if learner is not None and schema is not self._stream.schema:
-            learner.check_rates(len(rewards))
-        for change, reward in zip(changes, rewards.values(), strict=True):
-            if self.learner is None and learner is not None and change.places:
-                self._begin(learner, change, float(reward), weights)
-            else:
-                self._stream.learn(change, np.array([[float(reward)]]), weights)
-        self._codes.update((arm, int(code)) for arm, code in codes.items() if arm is not None)
-        self.offered.update(features)
-        self.arms.update((arm, None) for arm in rewards if arm is not None)
+        """Learn the rewards of arms in each of these contexts, one after another, with these features of the arms or
+        those that they had last. The arm None is any one with its features."""
+        pairs = [(place, arm) for place, of_arms in enumerate(rewards) for arm in of_arms]
+        arms = dict.fromkeys(arm for _, arm in pairs)
+        features = {arm: offered[arm] if arm in offered else self.offered.get(arm, {}) for arm in arms}
+        new = [arm for arm in arms if arm is not None and arm not in self._codes]
+        codes = self._codes | {arm: code for code, arm in enumerate(new, MOST_ONE_HOT + len(self._codes))}
+        rows = [_joined(contexts[i], features[arm]) | {ARM: codes.get(arm, math.nan)} for i, arm in pairs]
+        targets = np.array([rewards[i][arm] for i, arm in pairs], np.float64)
+        weights = ONCE if weights is ONCE else weights[[i for i, _ in pairs]]
+        if self.learner is None:
+            self._begin(rows[0], targets[:1], weights[:1])
+            rows, targets, weights = rows[1:], targets[1:], weights[1:] if len(weights) > 1 else weights
+        if rows:
+            self._stream.learn_segments(self._stream.plan(rows), targets, weights)
+        self._codes = codes
+        self._know(features)
+        self.arms |= dict.fromkeys(arm for arm in arms if arm is not None)
 
-    def _codes_of(self, arms: Iterable[Hashable]) -> dict[Hashable, float]:
-        """The codes of arms, with new ones; NaN for None, which is any arm with its features."""
-        codes: dict[Hashable, float] = {arm: self._codes.get(arm, math.nan) for arm in arms}
-        new = [arm for arm in codes if arm is not None and arm not in self._codes]
-        return codes | {arm: code for code, arm in enumerate(new, MOST_ONE_HOT + len(self._codes))}
-
-    def _first_learner(self, schema: StreamSchema, change: SchemaChange) -> StreamModel:
-        """A learner that begins with a sample, and with columns for the levels of all arms, which `schema` learns."""
+    def _begin(self, row: Features, target: np.ndarray, weights: np.ndarray) -> None:
+        """Learn the first reward, by a learner with columns for the levels of all arms."""
+        stream, schema = self._stream, self._stream.schema
+        change = schema.propose(row)
+        schema.commit(change)
         arms = _learn_arms(schema, self.offered)
         features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
-        learner = self._stream.new_learner(SampleBatch.of(features), categorical, np.zeros((1, 1)))
+        learner = stream.new_learner(SampleBatch.of(features), categorical, np.zeros((1, 1)))
         learner.scale_by(SampleBatch.of(arms), categorical)
-        return learner
-
-    def _begin(self, learner: StreamModel, change: SchemaChange, reward: float, weights: np.ndarray) -> None:
-        schema = self._stream.schema
-        schema.commit(change)
-        _learn_arms(schema, self.offered)
-        targets, categorical = np.array([[reward]]), _categorical(schema)
-        learner.learn(change.batch, targets, step_sizes_of(weights), categorical=categorical, predicts=False)
-        self._stream.learner = learner
+        learner.learn(change.batch, target[None], step_sizes_of(weights), categorical=categorical, predicts=False)
+        stream.learner = learner
 
     def add(self, offered: Offered) -> None:
-        """Know these arms and their features from now on. Raises ValueError as `StreamSchema.encode` does."""
+        """Know these arms and their features from now on."""
         # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms
         # without a reward would look alike, and if the first one is good, no other would be tried.
-        table, schema = self._table, self._stream.schema
-        table = table if table is not None and table.given is offered else self._table_of(offered)
-        if self.learner is not None and not offered.keys() <= self.offered.keys():
-            new = {arm: features for arm, features in table.offered.items() if arm not in self.offered}
+        if offered is self._known:
+            return
+        schema = self._stream.schema
+        if self.learner is not None and (new := {arm: offered[arm] for arm in offered if arm not in self.offered}):
             self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), _categorical(schema))
-        self.offered.update(table.offered)
-        if not offered.keys() <= self.arms.keys():
-            self.arms |= dict.fromkeys(offered)
+        self._know(offered)
+        self.arms |= dict.fromkeys(offered)
+
+    def _know(self, offered: Offered) -> None:
+        """Arms have these features from now on."""
+        for arm, features in offered.items():
+            if not _equal(self.offered.get(arm), features):
+                self.offered[arm] = dict(features)
+                self._converted.pop(arm, None)
 
     def retire(self, arm: Hashable) -> None:
         """Forget an arm, which will not be offered again, and its features."""
         del self.arms[arm]
         self.offered.pop(arm, None)
         self._converted.pop(arm, None)
+        self._known = None
 
     # ---- All arms of a decision --------------------------------------------------------------------------------------
 
-    def _samples(self, context: Features, offered: Offered) -> SampleBatch:
-        """A context with each of these arms, (F, A). Raises ValueError as `StreamSchema.encode` does."""
-        sample, arms = self._stream.schema.encode(_named(OF_CONTEXT, context)), self._table_of(offered).samples
-        features = np.where(np.isnan(sample.features), arms.features, sample.features)
-        return SampleBatch(features, _with_more(arms.words, sample.words))
-
-    def _table_of(self, offered: Offered) -> ArmSamples:
-        schema = self._stream.schema
-        if schema.version != self._version or len(self._converted) > MOST_CONVERTED:
-            self._converted, self._table, self._version = {}, None, schema.version
-        table = self._table
-        if table is None or not _same(table.offered, offered):
-            if self.learner is None:
-                _check_kinds([*self.offered.values(), *offered.values()])
-            samples = _side_by_side([self._row_of(arm, features) for arm, features in offered.items()])
-            table = ArmSamples(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
-        if table.learned != len(self._codes):
-            table.samples.features[schema.places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
-        self._table, table.given, table.learned = table, offered, len(self._codes)
+    def _samples_of(self, offered: Offered) -> SampleBatch:
+        """Arms without a context, (F, A). Raises ValueError as `StreamSchema.encode` does."""
+        places, samples, is_known = self._stream.schema.places, list[SampleBatch | None](), True
+        if self._size != len(places):
+            self._converted, self._size = {}, len(places)
+        for arm, features in offered.items():
+            is_same = _equal(self.offered.get(arm), features)
+            samples.append(self._converted.get(arm) if is_same else None)
+            is_known = is_known and is_same
+        self._known = offered if is_known else None
+        if None in samples or self._table[0] != [*offered]:
+            pairs = zip(samples, offered.items(), strict=True)
+            table = _side_by_side(
+                [self._convert(*arm) if sample is None else sample for sample, arm in pairs], len(places)
+            )
+            self._table = [] if None in samples else [*offered], table
+        table = self._table[1]
+        if places:
+            table.features[places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
         return table
 
-    def _row_of(self, arm: Hashable, features: Features) -> SampleBatch:
-        known = self._converted.get(arm)
-        if known is None or not _same(known[0], features):
-            known = self._converted[arm] = dict(features), self._stream.schema.encode(_named(OF_ARM, features))
-        return known[1]
+    def _convert(self, arm: Hashable, features: Features) -> SampleBatch:
+        sample, places = self._stream.schema.encode(_named(OF_ARM, features)), self._stream.schema.places
+        found = np.count_nonzero(sample.features == sample.features) + len(sample.words.numbers) - (CONSTANT in places)
+        if _equal(self.offered.get(arm), features) and found == sum(
+            not is_missing(value) for value in features.values()
+        ):
+            self._converted[arm] = sample
+        return sample
 
     def check(self) -> None:
         super().check()
@@ -400,25 +398,34 @@ def _check_kinds(arms: list[Features]) -> None:
             raise ValueError(f"arms: expected {name!r} to be always text or never, got {first!r} and {value!r}")
 
 
-def _same(one: Sample, other: Sample) -> bool:
-    """Whether these are equal and in the same order; not if that cannot be told, as with values that are missing."""
+def _equal(one: Features | None, other: Features) -> bool:
+    """Whether these are equal; not if that cannot be told, as with values that are missing."""
     try:
-        return bool(one == other) and list(one) == list(other)
+        return bool(one == other)
     except (TypeError, ValueError):
         return False
 
 
-def _side_by_side(samples: list[SampleBatch]) -> SampleBatch:  # A of (F, 1) -> (F, A)
+def _side_by_side(samples: list[SampleBatch], size: int) -> SampleBatch:  # A of (F, 1) -> (F, A)
+    features = np.concatenate([np.zeros((size, 0)), *(sample.features for sample in samples)], axis=1)
+    if all(sample.words is NO_WORDS for sample in samples):
+        return SampleBatch(features, no_words(len(samples)))
     starts = np.cumsum([0, *(len(sample.words.numbers) for sample in samples)])
-    words = [np.concatenate(arrays) for arrays in list(zip(*(sample.words for sample in samples), strict=True))[1:]]
-    return SampleBatch(np.concatenate([sample.features for sample in samples], axis=1), Words(starts, *words))
+    arrays = list(zip(*(sample.words for sample in samples), strict=True))[1:]
+    return SampleBatch(features, Words(starts, *map(np.concatenate, arrays)))
 
 
-def _with_more(words: Words, more: Words) -> Words:
-    """The words of samples, with those of one sample added to each."""
-    count, new = len(words.starts) - 1, len(more.numbers)
-    if new == 0:
-        return words
-    ends = np.repeat(words.starts[1:], new)
-    arrays = [np.insert(array, ends, np.tile(added, count)) for array, added in zip(words[1:], more[1:], strict=True)]
-    return Words(words.starts + new * np.arange(count + 1), *arrays)
+def _pairs(contexts: SampleBatch, arms: SampleBatch) -> SampleBatch:  # (F, B), (F, A) -> (F, B A)
+    """Each context with each of the arms."""
+    of_contexts, of_arms, pairs = contexts.features[:, :, None], arms.features[:, None], len(contexts) * len(arms)
+    features = np.where(np.isnan(of_contexts), of_arms, of_contexts).reshape(-1, pairs)
+    if not (len(contexts.words.numbers) or len(arms.words.numbers)):
+        return SampleBatch(features, no_words(pairs))
+    first, second, shape = arms.words, contexts.words, (len(contexts), len(arms), 2)
+    begins, sizes = np.empty(shape, np.int64), np.empty(shape, np.int64)  # the words of an arm come first
+    begins[..., 0], sizes[..., 0] = first.starts[:-1], np.diff(first.starts)
+    begins[..., 1], sizes[..., 1] = second.starts[:-1, None] + len(first.numbers), np.diff(second.starts)[:, None]
+    ends = np.cumsum(sizes)
+    places = np.arange(ends[-1]) + np.repeat(begins.ravel() - ends + sizes.ravel(), sizes.ravel())
+    values = [np.concatenate(arrays)[places] for arrays in zip(first[1:], second[1:], strict=True)]
+    return SampleBatch(features, Words(np.append(0, ends[1::2]), *values))

@@ -32,6 +32,8 @@ add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
+combine_variances = compiled(hedge.combine_variances)
+learn_variances = compiled(hedge.learn_variances)
 learn_offsets = compiled(hedge.learn_offsets)
 units_before = compiled(hedge.units_before)
 repeats = compiled(repeats_of)
@@ -41,6 +43,7 @@ add_counts = compiled(gate_counts.add_counts)
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
 ALL = -1  # in place of the number of an ensemble
+CACHED = 128  # samples that are predicted together: of 1,000 each would take half as long again
 TINY = hedge.TINY
 
 
@@ -53,6 +56,10 @@ class EnsembleState(NamedTuple):
     spread: np.ndarray  # (targets,) or (0,)
     squares: np.ndarray  # (2,), of quantiles of deviations, or (0,)
     offsets: np.ndarray  # (heads,), of these, or (0,)
+    scale: np.ndarray  # (heads,), of variances, like the next three, or (0,)
+    recent: np.ndarray
+    skew: np.ndarray
+    tails: np.ndarray
 
 
 class State(NamedTuple):
@@ -95,48 +102,51 @@ def run(
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless ALL predict
     number: int,  # of the only ensemble that predicts, or ALL
     learns: bool,
+    predicts: bool,  # whether what is predicted before each lesson counts
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
     state: State,
 ) -> int:
     """Predict samples together; or if this `learns`, predict and learn them one after another.
 
-    Returns the number of samples that were processed: it stops where linear models need more slots.
+    Heads with a target of infinity are left out, but for predictions before lessons, which are of all heads. Returns
+    the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
-    separately = bool(
-        np.isinf(batch.targets).any()
-    )  # these heads see no lesson: a pass of its own predicts all of them
-    for b in range(begin, count if learns else 1):
-        single = batch
+    # These heads see no lesson: a pass of its own predicts all of them.
+    separately = learns and predicts and bool(np.isinf(batch.targets).any())
+    size = 1 if learns else CACHED
+    for b in range(begin, count, size):
+        block = batch
         if learns:
             needed = most_terms(batch.words, b, state.numbers, state.crosses)
             if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
                 return b
-            if count > 1:
-                single = sample(batch, b)
+        if count > size:
+            block = samples_from(batch, b, min(b + size, count))
         for is_lesson in range(0 if separately or not learns else 1, 2 if learns else 1):
             networks = state.learners if is_lesson else state.predictors
-            step(single, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
+            step(block, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
     return count
 
 
 @inlined
-def sample(batch: Batch, b: int) -> Batch:
-    columns, features, words, targets, rates, step_sizes = batch
-    first, end = words.starts[b], words.starts[b + 1]
-    numbers, codes, values = words.numbers[first:end], words.codes[first:end], words.values[first:end]
-    words = Words(words.starts[b : b + 2] - first, numbers, codes, values)
-    columns, features = column(columns, b), column(features, b)
-    return Batch(columns, features, words, column(targets, b), column(rates, b), step_sizes[b : b + 1])
+def samples_from(batch: Batch, b: int, end: int) -> Batch:
+    words, first, last = batch.words, batch.words.starts[b], batch.words.starts[end]
+    of_words = words.numbers[first:last], words.codes[first:last], words.values[first:last]
+    columns, features = columns_from(batch.columns, b, end), columns_from(batch.features, b, end)
+    targets, rates = columns_from(batch.targets, b, end), columns_from(batch.rates, b, end)
+    words = Words(words.starts[b : end + 1] - first, *of_words)
+    return Batch(columns, features, words, targets, rates, batch.step_sizes[b:end])
 
 
 @compiled
-def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
-    single = np.empty((len(array), 1), array.dtype)
+def columns_from(array: np.ndarray, b: int, end: int) -> np.ndarray:  # (D, B) -> (D, end - b)
+    found = np.empty((len(array), end - b), array.dtype)
     for i in range(len(array)):
-        single[i, 0] = array[i, b]
-    return single
+        for j in range(end - b):
+            found[i, j] = array[i, b + j]
+    return found
 
 
 @inlined
@@ -164,7 +174,7 @@ def step(
     size, samples = z.shape
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
     for c, b in np.ndindex(targets.shape):
-        targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
+        targets[c, b] = y[c, b] = np.nan if separately and not learns else batch.targets[c, b]
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
@@ -173,7 +183,8 @@ def step(
         if number != ALL and number != e:
             first += ensemble.networks
             continue
-        members, heads, target = len(ensemble.losses), ensemble.heads, ensemble.target
+        of_variances = len(ensemble.scale) > 0
+        members, heads, target = len(ensemble.losses) - of_variances, ensemble.heads, ensemble.target
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
         of_deviations, unit = len(ensemble.squares) > 0, 1.0
         if target >= 0:
@@ -181,6 +192,12 @@ def step(
             for c in range(heads):
                 for b in range(samples):
                     of_heads[c, b] = y[target, b] - (predicted[target, begin + b] if of_deviations else 0.0)
+        if of_variances:
+            of_heads = np.empty((heads, samples), np.float32)
+            bound = networks[first].bound
+            for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
+                deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
+                of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         if of_deviations:
             unit = math.sqrt(max(ensemble.squares[0], TINY))
             if learns:
@@ -201,11 +218,14 @@ def step(
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
             elif number != ALL:
-                add_counts(state.counts[first + m], contexts, counted)
+                add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
         if not (learns and separately):
-            combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
+            if of_variances:
+                combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
+            else:
+                combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
@@ -216,11 +236,15 @@ def step(
             if of_deviations:
                 combined = combine_by_losses(of_members, ensemble.losses, 0.0, False)
                 learn_offsets(ensemble.offsets, combined, of_heads, ensemble.levels, step_sizes)
-            if target >= 0:
+            if of_variances:
+                scale, recent, skew, tails = ensemble.scale, ensemble.recent, ensemble.skew, ensemble.tails
+                learn_variances(of_members, of_heads, ensemble.losses, scale, recent, skew, tails, step_sizes, 1)
+            elif target >= 0:
                 losses = quantile_losses(of_members, of_heads, ensemble.levels)
+                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)
-            fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
+                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads
 
 

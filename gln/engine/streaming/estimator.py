@@ -102,11 +102,22 @@ class StreamEstimator(Part):
 
     def learn_many(self, samples: Rows, y: Labels, weights: np.ndarray) -> None:
         """Learn a frame or dictionaries, all or, if there is an error, none."""
-        segments = self._plan(self.schema.rows(samples), y, np.ones(len(samples), bool), predicts=False)
+        self.learn_segments(self.plan(samples, y), y, weights)
+
+    def plan(self, samples: Rows, y: Labels = ()) -> list[Segment]:
+        """Samples to learn, which were checked; with labels if targets are classes."""
+        if isinstance(samples, list) and len(samples) == 1:  # fast
+            segments = [Segment(slice(0, 1), None, self.schema.propose(samples[0], y if self.are_classes else None))]
+        else:
+            segments = self._plan(self.schema.rows(samples), y, np.ones(len(samples), bool), predicts=False)
         self._check_rates(segments)
+        return segments
+
+    def learn_segments(self, segments: Sequence[Segment], y: Labels, weights: np.ndarray) -> None:
+        """Learn what was planned, with labels or numbers (N,), or of several heads (N, C)."""
         for rows, _, change in segments:
             assert change is not None
-            self.learn(change, self._targets(change, y[rows]), weights[rows])
+            self.learn(change, self._targets(change, y[rows]), weights if weights is ONCE else weights[rows])
 
     def predict_then_learn(
         self, samples: Rows, y: Labels, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
@@ -155,8 +166,8 @@ class StreamEstimator(Part):
         return sum_to_one(predicted) if self.are_classes else predicted
 
     @staticmethod
-    def _targets(change: SchemaChange, y: Labels) -> np.ndarray:  # (B,) -> (B,) or (1, B)
-        return np.asarray(y)[None] if change.targets is None else change.targets
+    def _targets(change: SchemaChange, y: Labels) -> np.ndarray:  # (B,) or (B, C) -> (B,), (1, B) or (C, B)
+        return np.atleast_2d(np.asarray(y).T) if change.targets is None else change.targets
 
     # ---- Checks, before the first sample is learned ------------------------------------------------------------------
 

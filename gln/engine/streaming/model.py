@@ -23,7 +23,7 @@ from gln.engine.ensemble.hedge import Hedge, QuantileHedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.model import NetworkModel, by_chunks
+from gln.engine.model.model import LEAST_STD, NetworkModel, by_chunks
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
@@ -31,7 +31,7 @@ from gln.engine.networks.surgery import add_class, set_initial_logits, with_outp
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
-from gln.engine.streaming.step import CompiledStep, StepSources, is_possible
+from gln.engine.streaming.step import ALL, CompiledStep, StepSources, is_possible
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
@@ -75,17 +75,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def grown_featurizer(self, samples: SampleBatch, categorical: Set[int]) -> StreamFeaturizer:
-        if self.compiled is None and len(samples) == 1 and self.can_learn_compiled(samples):
+        if self.compiled is None and len(samples) == 1 and is_possible(self.means, samples):
             self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
 
-    def can_learn_compiled(self, samples: SampleBatch) -> bool:
-        """Variances are learned from the deviations of combined means, step after step."""
-        return self.variances is None and is_possible(self.means, samples)
-
     def step(self) -> CompiledStep:
         """The compiled step of these sources, made anew only if something was replaced."""
-        sources = StepSources(self.featurizer, (self.means, *self.quantiles), self.counts)
+        sources = StepSources(self.featurizer, self.ensembles, self.counts)
         if self.compiled is None or not self.compiled.is_of(sources):
             self.compiled = CompiledStep.of(sources)
         return self.compiled
@@ -100,8 +96,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
-        if len(samples) == 1 and not predicts and self.can_learn_compiled(samples):
-            self.step().learn(samples, batch)
+        if len(samples) == 1 and not predicts and is_possible(self.means, samples):
+            self.step().learn(samples, batch, predicts=False)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
@@ -126,7 +122,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = len(samples) > 1 and self.can_learn_compiled(samples)
+        is_compiled = len(samples) > 1 and is_possible(self.means, samples)
         if is_compiled:
             self.step()  # which compiles, before anything is learned, because this may fail
         for segment in self.parts(samples, targets):
@@ -155,7 +151,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         predicted, first, rows = self.step().learn(samples, batch), 0, []
         for ensemble in self.ensembles:
             standardised = predicted[first : first + ensemble.heads]
-            if ensemble.target is None:
+            if ensemble.link == "log":
+                rows.append(np.maximum(np.sqrt(np.square(units.unit) * standardised), LEAST_STD))
+            elif ensemble.target is None:
                 rows.append(units.zero + units.unit * standardised)
             else:
                 target = slice(ensemble.target, ensemble.target + 1)
@@ -240,8 +238,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
         ensemble = self.means if ensemble is None else ensemble
         if len(samples) == 1 and is_possible(self.means, samples):
-            number = 0 if ensemble is self.means else 1 + self.quantiles.index(ensemble)
-            return self.targets.in_units(self.step().predict(samples, number)[0], ensemble)
+            predicted, _ = self.step().predict(samples, self.ensembles.index(ensemble))
+            return self.targets.in_units(predicted, ensemble)
         standardised = functools.partial(self._standardised, ensemble)
         return self.targets.in_units(by_chunks(standardised, samples), ensemble)
 
@@ -253,6 +251,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return predicted
         deviations = ensemble.combination.unit * (predicted + ensemble.combination.offsets[:, None])
         return self.means.predict(read)[ensemble.target] + deviations
+
+    def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
+        if self.variances is None or len(samples) > 1 or not is_possible(self.means, samples):
+            return super().moments(samples)
+        predicted, heads = self.step().predict(samples, ALL)[0], self.means.heads
+        variances = self.targets.in_units(predicted[-heads:], self.variances)
+        return self.targets.in_units(predicted[:heads], self.means), np.maximum(np.sqrt(variances), LEAST_STD)
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities or means, then quantiles in ascending order, then standard deviations."""
@@ -277,25 +282,30 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
         self.counts = GateCounts.zeros(self.means.networks, heads)
 
-    def predict_and_count(self, samples: SampleBatch) -> np.ndarray:  # -> (2, C, B)
-        """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
-        counts = self.counts
+    def predict_and_count(self, samples: SampleBatch, heads: Sequence[int] | None = None) -> np.ndarray:
+        """Predictions of some heads, or all, and the mean count of the rows that samples pick, (2, C, B).
+
+        Rows are counted for each head.
+        """
+        counts, chosen = self.counts, slice(None) if heads is None else np.array(heads, int)
+        is_compiled, left_out = is_possible(self.means, samples), None
         assert counts is not None
+        if heads is not None and len(heads) < self.means.heads:
+            left_out = np.full((self.means.heads, 1), np.inf, np.float32)
+            left_out[chosen] = np.nan
 
         def predict(chunk: SampleBatch) -> np.ndarray:
-            if is_possible(self.means, chunk):
-                predicted, counted = self.step().predict(chunk, 0)
-                return np.array([self.targets.in_units(predicted, self.means), counted])
-            return np.array([self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))])
+            if is_compiled:
+                targets = left_out if left_out is None or len(chunk) == 1 else left_out.repeat(len(chunk), axis=1)
+                predicted, counted = self.step().predict(chunk, 0, targets)
+                return np.array([self.targets.in_units(predicted, self.means), counted])[:, chosen]
+            found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
+            return np.array(found)[:, chosen]
 
         return by_chunks(predict, samples)
 
-    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
-        """How unlike the counted samples these are, in (0, 1]. Raises ValueError if none are counted."""
-        counts, standardised = self.counts, self.featurizer.standardised
-        if counts is None:
-            raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
-        return by_chunks(lambda chunk: counts.novelty(self.contexts(standardised(chunk))), samples)
+    def novelty(self, samples: SampleBatch) -> np.ndarray:
+        raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
 
     def contexts(self, columns: np.ndarray) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""

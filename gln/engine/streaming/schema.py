@@ -96,7 +96,6 @@ class StreamSchema(Part):
         # for further words, because copies would take longer and longer.
         self.occurrences = np.zeros((2, 0), np.int64)
         self.sample_count = 0
-        self.level_changes = 0  # how often levels became known
         # The number of each label or, of several targets, of the name of each, in order of appearance.
         self.classes: dict[Hashable, int] = {}
 
@@ -124,11 +123,6 @@ class StreamSchema(Part):
             for part in features_of(name, np.zeros(1))
             if part != name and (part in self.places or part in self.words)
         }
-
-    @property
-    def version(self) -> tuple[int, ...]:
-        """Changes when samples may be encoded in another way."""
-        return len(self.places), self.word_count, self.level_changes
 
     @property
     def between_checks(self) -> int:
@@ -227,15 +221,15 @@ class StreamSchema(Part):
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
         return self._samples(self.rows(samples), self.places, None)
 
-    def propose(self, x: Sample, labels: Labels | None = None, at_once: float | None = None) -> SchemaChange:
+    def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list, if targets are labels.
 
-        `at_once` replaces the schema's. Raises ValueError for values that cannot be learned.
+        Raises ValueError for values that cannot be learned.
         """
         new = NewNames({}, {})
         values, places = self._values(x, new), self.places
         if self.become or (values and not places):
-            places = self._places_with([name for name, value in values.items() if value == value], at_once)
+            places = self._places_with([name for name, value in values.items() if value == value])
         return self._change(self._sample(values, places, new), places, new, labels)
 
     def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
@@ -467,15 +461,14 @@ class StreamSchema(Part):
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
 
     def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
-        self.level_changes += len(levels)
         for name, new in levels.items():
             self.levels.setdefault(name, {}).update(new)
 
-    def _places_with(self, names: Iterable[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
+    def _places_with(self, names: Iterable[Hashable]) -> dict[Hashable, int]:
         """The places of features with the next sample, which has these names; new ones in the order of their names."""
         new = self.become
         if not self.places:
-            most = min(at_once or self.at_once, sys.maxsize - 1)
+            most = min(self.at_once, sys.maxsize - 1)
             found = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
             new = (found if 0 < len(found) <= most else {CONSTANT}) | self.always
         if not new:

@@ -1,7 +1,7 @@
 """Samples of a stream in one compiled call, because a call takes as long as what it computes.
 
 It is for networks of `gln_numba`, and does what `StreamModel` does without it by `StreamFeaturizer`, `Ensemble` and
-`Hedge`, which are its reference: one ensemble of classes, or one of means and those of their quantiles.
+`Hedge`, which are its reference: one ensemble of classes, or one of means and those of quantiles and variances.
 
 Shapes: B samples, F features, C heads of the means, K heads of all ensembles, M networks.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
 from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.jit import plain
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
@@ -36,7 +37,7 @@ class StepSources(NamedTuple):
     """What the step is of."""
 
     featurizer: StreamFeaturizer
-    ensembles: Sequence[Ensemble]  # of the means, and of quantiles
+    ensembles: Sequence[Ensemble]  # of the means, and of quantiles and variances
     counts: GateCounts | None
 
     @property
@@ -50,7 +51,7 @@ class StepSources(NamedTuple):
         found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
         found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
         for ensemble in ensembles:
-            found += [ensemble.combination.losses, ensemble.combination.spread]
+            found += [ensemble.shape, *vars(ensemble.combination).values()]
             found += [member.network.of_sample for member in ensemble.members]
         return found
 
@@ -93,7 +94,7 @@ class CompiledStep(NamedTuple):
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-        arguments = batch, one, one, 0, True, True, 0, state
+        arguments = batch, one, one, 0, True, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
         return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
@@ -103,27 +104,30 @@ class CompiledStep(NamedTuple):
         found = sources.replaceable()
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
-    def predict(self, samples: SampleBatch, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, samples: SampleBatch, number: int, targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted, (C, B), (C or 1, B)."""
+        returns for the means, if rows are counted, (C, B), (C or 1, B). Heads with a target of infinity have none."""
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         features = plain(features)
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
-        targets, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
-        batch = columns, features, samples.words, targets, rates, ONE
-        whole, rows = self.rows[number]
+        nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
+        targets = nothing if targets is None else targets
+        batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
+        whole, rows = (ALL, slice(None)) if number == ALL else self.rows[number]
         predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, whole, False, False, 0, self.state)
+        self.run(batch, predicted, counted, whole, False, True, False, 0, self.state)
         predicted = predicted[rows] if whole == ALL else predicted
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
-    def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> np.ndarray:  # -> (K, B)
+    def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
-        Returns the combined predictions of all ensembles in their networks' units.
+        Returns the combined predictions of all ensembles in their networks' units, if this `predicts`.
         """
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
@@ -140,7 +144,8 @@ class CompiledStep(NamedTuple):
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
         step, done, predicted = self, 0, np.empty((self.heads[ALL], count))
         before = []  # predictions of samples before room is made for them, which may change them
-        while (done := step.run(batch, predicted, predicted, ALL, True, counts, done, step.state)) < count:
+        options = ALL, True, predicts, counts
+        while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
             before.append((done, step.predict_one(batch, done)))
             self.sources.base_models.linear.make_room()
             step = CompiledStep.of(self.sources)
@@ -153,11 +158,12 @@ class CompiledStep(NamedTuple):
 
     def predict_one(self, batch: tuple[Any, ...], row: int) -> np.ndarray:  # -> (K,)
         """The predictions of all ensembles for one of the samples."""
-        columns, features, words, targets, rates, _ = batch
+        columns, features, words, *_ = batch
         place, predicted = slice(row, row + 1), np.empty((self.heads[ALL], 1))
         arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
-        others = words.take(place), *(np.ascontiguousarray(array[:, place]) for array in (targets, rates)), ONE
-        self.run((*arrays, *others), predicted, predicted, ALL, False, False, 0, self.state)
+        # Without its targets, which base models would learn.
+        sample = *arrays, words.take(place), *self.nothing, ONE
+        self.run(sample, predicted, predicted, ALL, False, True, False, 0, self.state)
         return predicted[:, 0]
 
 
@@ -166,4 +172,9 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     levels = np.array([] if ensemble.target is None else ensemble.config.quantiles, np.float64)
     spread = NOTHING if hedge.spread is None else hedge.spread
     of_deviations = (hedge.squares, hedge.offsets) if ensemble.of_deviations else (NOTHING, NOTHING)
-    return make(len(ensemble.networks), ensemble.heads, target, levels, hedge.losses, spread, *of_deviations)
+    of_variances = [NOTHING] * 4
+    if ensemble.link == "log":
+        ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
+        of_variances = [hedge.scale, hedge.recent, *ensemble.shape]
+    heads = len(ensemble.networks), ensemble.heads, target, levels
+    return make(*heads, hedge.losses, spread, *of_deviations, *of_variances)

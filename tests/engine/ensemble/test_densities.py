@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.datasets import load_diabetes
 
 from gln.engine.batches import SampleBatch
-from gln.engine.ensemble.hedge import VarianceHedge
+from gln.engine.ensemble.hedge import VarianceHedge, expert_weights
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.tabular.model import TableModel
 from gln.sklearn import GLNRegressor
@@ -280,23 +280,30 @@ def of_variances(targets: int) -> VarianceHedge:
     return hedge
 
 
-def test_recent_deviations_count_like_one_more_network():
+def test_deviations_are_learned_as_in_a_plain_loop():
     rng = np.random.default_rng(0)
-    deviations, step_sizes = rng.normal(size=(2, 60)), rng.uniform(size=60)
+    deviations, predicted = rng.normal(size=(2, 60)).astype("f4"), rng.gamma(1.0, size=(2, 2, 60)).astype("f4")
+    step_sizes = rng.uniform(size=60)
     deviations[1, ::3] = np.nan  # unknown targets
-    recent, expected = np.ones(2), []
-    for deviation, step_size in zip(deviations.T, step_sizes, strict=True):
-        expected.append(recent)
-        recent = recent + np.where(np.isnan(deviation), 0, 0.05 * step_size * (deviation**2 - recent))
-    one_by_one, batches, cut = (of_variances(2) for _ in range(3))
-    np.testing.assert_allclose(one_by_one.learn_recent(deviations, step_sizes).T, expected)
-    np.testing.assert_allclose(
-        batches.learn_recent(deviations, step_sizes, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
-    )
-    for segment in (slice(0, 13), slice(13, 60)):
-        cut.learn_recent(deviations[:, segment], step_sizes[segment])
-    for hedge in (one_by_one, batches, cut):
-        assert hedge.recent == pytest.approx(recent)
+    losses, scale, recent = np.zeros((3, 2)), np.ones(2), np.ones(2)
+    for b in range(60):
+        variances, known = np.concatenate([predicted[..., b], recent[None]]), np.isfinite(deviations[:, b])
+        square, size = np.square(deviations[:, b], dtype=float), step_sizes[b]
+        ratio = np.minimum(square / (expert_weights(losses) * variances).sum(axis=0), 100)
+        loss = (np.log(variances) + np.minimum(square / variances, 25)) / 2
+        losses = np.where(known, losses + size * (loss - 0.01 * losses), losses)
+        scale = np.where(known, scale + 0.003 * size * (ratio - scale), scale)
+        recent = np.where(known, recent + 0.05 * size * (square - recent), recent)
+    whole, cut = of_variances(2), of_variances(2)
+    whole.learn_deviations(predicted, deviations, None, step_sizes)
+    for part in (slice(0, 13), slice(13, 60)):
+        cut.learn_deviations(predicted[..., part], deviations[:, part], None, step_sizes[part])
+    for hedge in (whole, cut):
+        for name, expected in {"losses": losses, "scale": scale, "recent": recent}.items():
+            np.testing.assert_allclose(getattr(hedge, name), expected, rtol=1e-6)
+    batches = of_variances(2)
+    batches.learn_deviations(predicted, deviations, None, step_sizes, 25)
+    np.testing.assert_allclose(batches.recent, recent)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -312,20 +319,3 @@ def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
     assert 0.7 < widths[0] < 1.5
     assert min(widths[1:]) > 5
     assert max(widths) < 20
-
-
-def test_variances_of_long_tails_are_rescaled():
-    hedge = of_variances(1)
-    hedge.learn_scale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
-    assert hedge.scale == pytest.approx([4.0], rel=0.01)
-    whole, cut = of_variances(1), of_variances(1)
-    rng = np.random.default_rng(0)
-    deviations, variances = rng.standard_t(2, (1, 60)), rng.gamma(1.0, size=(1, 60))
-    whole.learn_scale(deviations, variances)
-    for segment in (slice(0, 13), slice(13, 60)):
-        cut.learn_scale(deviations[:, segment], variances[:, segment])
-    np.testing.assert_array_equal(whole.scale, cut.scale)
-    cut.learn_scale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
-    np.testing.assert_array_equal(whole.scale, cut.scale)
-    cut.learn_scale(np.array([[1e9]]), np.ones((1, 1)))
-    assert cut.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import fields_of
-from river import anomaly
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
@@ -127,26 +126,6 @@ def test_one_in_a_hundred_scores_above_99(drift, size):
         above_99, above_95 = np.mean(found, axis=0)
         assert 0.005 < above_99 < 0.02, after
         assert 0.03 < above_95 < 0.08, after
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_quantile_filter_finds_moved_samples(seed):
-    values, is_moved = np.random.default_rng(seed).normal(size=(5000, 3)), np.arange(5000) % 50 == 49
-    values[is_moved] += 8
-    model = anomaly.QuantileFilter(GLNNovelty(seed=0), q=0.95)
-    found = []
-    for x in values.tolist():
-        sample = dict(zip("abc", x, strict=True))
-        found.append(model.classify(model.score_one(sample)))
-        model.learn_one(sample)
-    hits, alarms = np.array(found)[500:], ~is_moved[500:]
-    assert hits[~alarms].mean() >= 0.95
-    assert hits[alarms].mean() <= 0.06
-
-
-def test_equal_samples_are_not_novel():
-    model = learned(200 * [{"a": 1.0, "b": "x"}])
-    assert model.score_one({"a": 1.0, "b": "x"}) < 0.6
 
 
 # ---- Against plain loops ---------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ STREAMS: dict[str, tuple[Callable[..., Any], Callable[[int], dict[str, Any]], Ca
     "words": (GLNClassifier, words, classes),
     "regression": (GLNRegressor, strings, target),
     "quantiles": (functools.partial(GLNRegressor, quantiles=(0.9, 0.1, 0.5)), numbers, target),
+    "density": (functools.partial(GLNRegressor, density=True, quantiles=(0.5,)), strings, target),
     "rate": (functools.partial(GLNRegressor, quantiles=(0.5,), learning_rate=0.3), words, target),
 }
 
@@ -71,6 +72,7 @@ def one_by_one(model: Any, features: Callable[[int], Any], y: Callable[[int], An
             p = model.predict_proba_one(x)
         else:
             p = {"mean": model.predict_one(x)} | (model.predict_quantiles_one(x) if model.quantiles else {})
+            p |= {"std": model.predict_one(x, with_dist=True).sigma} if model.density else {}
         predictions.append(p)
         model.learn_one(x, y(i), [1.0, 2.0, 0.5][i % 3])
     return pd.DataFrame(predictions).fillna(0.0).to_numpy()
@@ -126,7 +128,7 @@ def test_bandits_predict_and_count_as_in_the_plain_way(tmp_path, monkeypatch):
         bandit, found = GLNBandit(["x", "y"], backend="numba", seed=0), []
         for i in range(COUNT):
             decision = bandit.decide(strings(i))
-            found.append((decision.value, decision.propensity, bandit.novelty(strings(i))))
+            found.append((decision.value, decision.propensity))
             bandit.learn(strings(i), decision.arm, target(i))
         return np.array(found), bandit
 

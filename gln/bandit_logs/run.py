@@ -1,0 +1,191 @@
+"""A run of `gln-bandit`: reads decisions, judges and learns them, and saves."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gln.bandit_logs.formats import Logged, read_decisions
+from gln.bandits import GLNBandit, LoggedDecision
+from gln.off_policy import Estimates
+from gln.stream.formats.lines import BadLine, escaped
+from gln.stream.formats.reader import opened
+from gln.stream.head import Head
+from gln.stream.output import Output
+from gln.stream.signals import Signals, Stopped
+
+__all__ = ["run"]
+
+NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
+UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command with checked options; returns the exit status."""
+    gc.collect()
+    gc.freeze()  # imported modules stay
+    with opened(options.file) as source:
+        return Run(options, source).all()
+
+
+class Run:
+    """The decisions of one source, with a bandit that may exist already."""
+
+    def __init__(self, options: argparse.Namespace, source: BinaryIO) -> None:
+        self._options, self._source, self._signals = options, source, Signals()
+        self._is_file = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        self._head = Head(source if self._is_file else None, "lines")
+        self._estimates, self._left_out = Estimates(), Counter[str]()
+        self._line, self._start, self._taken = 0, time.monotonic(), 0  # the last line; decisions of this process
+        goes_on = bool(options.resume and Path(options.save).exists())
+        state: dict[str, Any] = {}
+        if goes_on or options.load:
+            self._bandit = GLNBandit.load(options.save if goes_on else options.load)
+        else:
+            choices = {} if options.explore is None else {"explore": options.explore}
+            rewards = "probabilities" if options.probabilities else "numbers"
+            self._bandit = GLNBandit(rewards=rewards, seed=options.seed, **choices)
+        if goes_on:
+            state = dict(self._bandit.extra)
+            if "estimates" not in state or not self._head.is_as(state["input"]):
+                raise ValueError(
+                    f"--resume: expected the log of which gln-bandit saved {options.save}, got another one"
+                )
+            self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
+            self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
+            say(f"going on after {self._estimates.rows:,} decisions")
+        self._outputs = {
+            name: Output(f"--{name}", file, state.get(name), goes_on)
+            for name in ("predictions", "metrics")
+            if (file := getattr(options, name)) is not None
+        }
+        self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
+        self._knows_arms = bool(self._estimates.rows)
+
+    def all(self) -> int:
+        """Take all decisions; returns the exit status."""
+        status, why = 0, ""
+        with self._signals.handled():
+            try:
+                for row in self._signals.each(self._rows()):
+                    self._take(row)
+            except Stopped:  # while something was written
+                pass
+            except (BadLine, OSError) as error:
+                status, why = 2, str(error)
+            if number := self._signals.received:
+                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
+            self._end(why)
+        return status
+
+    def _rows(self) -> Iterator[Logged | BadLine]:
+        rows = read_decisions(self._source, self._options.format, say)
+        yield from (row for row in rows if row.line > self._line)
+
+    def _take(self, row: Logged | BadLine) -> None:
+        """Judge the decision of a row and learn its reward, and save now and then."""
+        options, rows = self._options, self._estimates.rows
+        try:
+            if isinstance(row, BadLine):
+                raise row
+            if row.decision is None:
+                self._left_out[row.why] += 1
+            else:
+                self._learn(row.line, row.decision)
+        except ValueError as error:
+            bad = error if isinstance(error, BadLine) else BadLine(row.line, str(error))
+            if not options.skip_bad:
+                raise bad from error
+            self._left_out[BAD] += 1
+        self._line = row.line
+        if options.save_every and self._estimates.rows // options.save_every > rows // options.save_every:
+            self._save()
+
+    def _learn(self, line: int, decision: LoggedDecision) -> None:
+        self._knows_arms = self._knows_arms or decision.arms is not None or bool(self._bandit.predict(decision.context))
+        if not self._knows_arms:  # there is no policy yet
+            self._bandit.learn_log([decision])
+            self._left_out[UNKNOWN] += 1
+            return
+        p = self._estimates.judge(decision, self._bandit.propensities, self._model)
+        self._line = line  # before anything that may fail, as it was learned
+        if not p:
+            return
+        rows, self._taken = self._estimates.rows, self._taken + 1
+        if "predictions" in self._outputs:
+            arm = max(p, key=p.__getitem__)
+            found = {"line": line, "arm": arm, "propensity": p[arm], "of_logged_arm": p.get(decision.arm, 0.0)}
+            self._write("predictions", found)
+        if rows & (rows - 1) == 0:  # 1, 2, 4, 8, ...
+            figures = self._estimates.result()
+            means = "".join(f"{figures[name].mean:>13.4g}" for name in NAMES)
+            if self._taken == 1:
+                _print(f"{'decisions':>12}{'logged':>13}{'IPS':>13}{'SNIPS':>13}{'DR':>13}{'decisions/s':>13}")
+            _print(f"{rows:>12,}{means}{self._taken / self._seconds():>13,.0f}")
+            self._write("metrics", {"event": "progress", **_values(figures), "seconds": self._seconds()})
+
+    def _write(self, name: str, values: dict[str, Any]) -> None:
+        if (output := self._outputs.get(name)) is not None:
+            output.add(json.dumps(values) + "\n")
+            self._signals.waiting(output.flush)
+
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._start, 1e-9)
+
+    def _save(self) -> None:
+        outputs = {name: output.state() for name, output in self._outputs.items()}
+        place = {"line": self._line if self._is_file else 0, "input": self._head.state(self._line)}
+        figures = {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
+        self._bandit.save(self._options.save, {"predictions": None, "metrics": None, **outputs, **place, **figures})
+
+    def _end(self, why: str) -> None:
+        """Save and print all that there is."""
+        if self._options.save:
+            self._save()
+            why += why and f"; saved, and --resume continues from there: {self._options.save}"
+        if self._estimates.rows:
+            figures = self._estimates.result()
+            print("\n".join(self._report(figures)))
+            self._write("metrics", {"event": "end", **_values(figures), "seconds": self._seconds()})
+        elif not why:
+            why = "expected one or more decisions that a policy can have chosen, got none"
+        if why:
+            say(why)
+        for output in self._outputs.values():
+            output.close()
+
+    def _report(self, found: dict[str, Any]) -> list[str]:
+        counts = {"that no policy can have chosen": found["impossible_rows"], **self._left_out}
+        left_out = [f"{count:,} {why}" for why, count in counts.items() if count]
+        speed = f"; {self._taken:,} in {self._seconds():.1f} s"
+        lines = [f"{found['rows']:,} decisions{'; left out: ' if left_out else ''}{', '.join(left_out)}{speed}"]
+        for key, name in {**NAMES, "weight": "weight, about 1"}.items():
+            mean, error = found[key]
+            lines.append(f"{name:<20} {mean:.4g} +- {1.96 * error:.2g}")
+        lines.append(f"largest weight {found['largest_weight']:.4g}, effective rows {found['effective_rows']:,.0f}")
+        return lines
+
+
+def _values(found: dict[str, Any]) -> dict[str, Any]:
+    """Estimates as JSON has them: each mean, and its standard error."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def say(text: str) -> None:
+    """Print a message on standard error."""
+    _print(f"gln-bandit: {text}")
+
+
+def _print(text: str) -> None:
+    print(escaped(text), file=sys.stderr, flush=True)
