@@ -6,9 +6,7 @@ import argparse
 import copy
 import gc
 import json
-import os
 import signal
-import stat
 import sys
 import time
 from collections import Counter
@@ -21,7 +19,7 @@ from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates
 from gln.stream.formats.lines import BadLine, escaped
 from gln.stream.formats.reader import opened
-from gln.stream.head import Head
+from gln.stream.inputs import Inputs
 from gln.stream.output import Output
 from gln.stream.signals import Signals, Stopped
 
@@ -44,8 +42,7 @@ class Run:
 
     def __init__(self, options: argparse.Namespace, source: BinaryIO) -> None:
         self._options, self._source, self._signals = options, source, Signals()
-        self._is_file = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-        self._head = Head(source if self._is_file else None, "lines")
+        self._inputs = Inputs([options.file], "jsonl")
         self._estimates, self._left_out = Estimates(), Counter[str]()
         self._line, self._start, self._taken = 0, time.monotonic(), 0  # the last line; decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
@@ -58,12 +55,11 @@ class Run:
             self._bandit = GLNBandit(rewards=rewards, seed=options.seed, **choices)
         if goes_on:
             state = dict(self._bandit.extra)
-            if "estimates" not in state or not self._head.is_as(state["input"]):
-                raise ValueError(
-                    f"--resume: expected the log of which gln-bandit saved {options.save}, got another one"
-                )
+            if "inputs" not in state:
+                raise ValueError(f"--resume: expected a file that gln-bandit saved, got {options.save}")
+            self._inputs.resume(state["inputs"])
             self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
-            self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
+            self._line = self._inputs.current.line
             say(f"going on after {self._estimates.rows:,} decisions")
         self._outputs = {
             name: Output(f"--{name}", file, state.get(name), goes_on)
@@ -82,7 +78,7 @@ class Run:
                     self._take(row)
             except Stopped:  # while something was written
                 pass
-            except (BadLine, OSError) as error:
+            except (ValueError, OSError) as error:
                 status, why = 2, str(error)
             if number := self._signals.received:
                 status, why = 128 + number, f"ended by {signal.Signals(number).name}"
@@ -91,7 +87,11 @@ class Run:
 
     def _rows(self) -> Iterator[Logged | BadLine]:
         rows = read_decisions(self._source, self._options.format, say)
-        yield from (row for row in rows if row.line > self._line)
+        for row in rows:
+            self._inputs.current.met = row.line
+            if row.line > self._line:
+                yield row
+        self._inputs.current.check_length()
 
     def _take(self, row: Logged | BadLine) -> None:
         """Judge the decision of a row and learn its reward, and save now and then."""
@@ -145,7 +145,8 @@ class Run:
 
     def _save(self) -> None:
         outputs = {name: output.state() for name, output in self._outputs.items()}
-        place = {"line": self._line if self._is_file else 0, "input": self._head.state(self._line)}
+        self._inputs.current.line = self._line
+        place = {"inputs": self._inputs.state()}
         figures = {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
         self._bandit.save(self._options.save, {"predictions": None, "metrics": None, **outputs, **place, **figures})
 

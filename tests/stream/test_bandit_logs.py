@@ -425,7 +425,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, capsys):
     assert end.pop("seconds") > 0 < other.pop("seconds")
     assert end == other | {"event": "end", "rows": 119}
     (tmp_path / "log.jsonl").write_text("".join(lines[1:]))
-    assert "--resume: expected the log of which gln-bandit saved" in run("cut", "--resume")[2]
+    assert "--resume: expected a file of at least 120 lines" in run("cut", "--resume")[2]
     for wrong in (["--resume"], ["--save-every", "5"], ["--save", "x", "--save-every", "0"]):
         with pytest.raises(SystemExit):
             main([log, *wrong])
