@@ -459,9 +459,9 @@ TABLES = {
         "scaling",
         (
             Column("s on two cores", "GLN, s on two", 2),
-            Column("times as fast as on one", "GLN, times as fast", 2),
+            Column("one core takes, times", "GLN, times as fast", 2),
             Column("LightGBM, s on two cores", "LightGBM, s on two", 2),
-            Column("times as fast as on one", "LightGBM, times as fast", 2),
+            Column("LightGBM on one, times", "LightGBM, times as fast", 2),
         ),
     ),
     "lines": Table(
