@@ -211,16 +211,20 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     """Train networks pass after pass."""
     outputs: list[list[np.ndarray]] = []
     total = training.passes * len(inputs.indices)
+    # The longest first, so that threads end together.
+    places = sorted(range(len(jobs)), key=lambda place: jobs[place].role != EXPANDED)
+    in_order = [jobs[place] for place in places]
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
-            outputs.append([])
-            results = run_all(train_pass, [(job, inputs, training, rate, number) for job in jobs], training.n_jobs)
-            for job, (networks, output) in zip(jobs, results, strict=True):
+            found: dict[int, np.ndarray] = {}
+            results = run_all(train_pass, [(job, inputs, training, rate, number) for job in in_order], training.n_jobs)
+            for place, job, (networks, output) in zip(places, in_order, results, strict=True):
                 for mine, network in zip(job.networks, networks, strict=True):
                     if network is not mine:  # from another process
                         mine.set_state(network.get_state(copy=False))
-                outputs[-1].append(output)
+                found[place] = output
                 bar.update(len(inputs.indices) / len(jobs))
+            outputs.append([found[place] for place in range(len(jobs))])
             if training.verbose and is_scored(ensemble):
                 bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
     return Trained(jobs, rate, outputs)
