@@ -150,11 +150,12 @@ def frozen(rows: pd.DataFrame, later: pd.DataFrame, folder: Path) -> dict[str, l
     files = [write(part, folder / f"{name}.vw") for name, part in (("rows", rows), ("later", later))]
     found = {}
     for name, options in (("gln-stream", []), ("gln-stream --fast", ["--fast"])):
-        model, metrics = str(folder / "model.gln"), folder / "metrics.jsonl"
+        model, predictions = str(folder / "model.gln"), folder / "predictions.csv"
         seconds(gln(files[0], *options, "--save", model))
-        seconds(gln(files[1], "--load", model, "--predict-only", "--metrics", str(metrics)))
-        figures = json.loads(metrics.read_text().splitlines()[-1])["progressive"]
-        found[name] = [figures["log_loss"], figures["calibration_error"]]
+        seconds(gln(files[1], "--load", model, "--predict-only", "--predictions", str(predictions)))
+        table = pd.read_csv(predictions)
+        p = np.where(table["prediction"] == 1, table["probability"], 1 - table["probability"])
+        found[name] = scores(p, later["y"].to_numpy() == 1)
     for name, options in (("vw", []), ("vw, pairs", PAIRS)) if HAS_VW else ():
         model, predictions = str(folder / "model"), folder / "predictions"
         seconds([*VW, "-d", str(files[0]), "-f", model, *options])
@@ -165,7 +166,7 @@ def frozen(rows: pd.DataFrame, later: pd.DataFrame, folder: Path) -> dict[str, l
 
 
 def scores(p: np.ndarray, y: np.ndarray) -> list[float]:  # (N,), (N,)
-    """Log-loss and the calibration error of the more probable class, in 15 bins, as `gln-stream` has it."""
+    """Log-loss and the calibration error of the more probable class, in 15 bins."""
     p = p.clip(1e-15, 1 - 1e-15)
     sure, right = np.maximum(p, 1 - p), (p > 0.5) == y
     bins = (15 * sure).astype(int).clip(max=14)
