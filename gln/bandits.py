@@ -67,8 +67,8 @@ class GLNBandit(Saveable):
     """Contextual bandit that predicts each arm's reward with a Gated Linear Network, and adapts to drift.
 
     `decide` chooses an arm for a context; `learn` learns its reward, at once or later and in any order. Features and
-    rewards need no scaling. Arms, features and levels of categories may appear at any time. Without features of arms, of
-    more than 1,000 arms with rewards half are forgotten, those rewarded longest ago.
+    rewards need no scaling. Arms, features and levels of categories may appear at any time. Of more than 1,000 arms
+    without features that were rewarded, half are forgotten: those rewarded longest ago.
 
     Parameters
     ----------
