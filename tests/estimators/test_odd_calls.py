@@ -120,7 +120,7 @@ OF_NUMBERS = OF_STREAMS + "predict_one: x with_dist?; predict_quantiles_one: x;"
 OF_NOVELTY = FILES + "learn_one: x; score_one: x; explain_one: x; cloned: ; made: seed?;"
 OF_BANDITS = (
     FILES
-    + """decide: context arms? k?; propensities: context arms?; predict: context; novelty: context;
+    + """decide: context arms? k?; propensities: context arms?; predict: context;
     explain: context; learn: context arm reward features?; learn_all: context rewards;
     add_arm: arm features?; retire: arm; made_to_decide: seed arms? explore? strength? layer_sizes? learning_rate?;"""
 )
