@@ -6,7 +6,6 @@ Shapes: N rows, n of them, F features, C classes, L labels, T targets.
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import math
@@ -187,7 +186,7 @@ class OnDask(Estimator):
     def to_local(self) -> Any:
         """What was learned, as an estimator of `gln.sklearn`, to save, explain and export."""
         local = self._local(**self.get_params(deep=False))
-        vars(local).update(copy.copy(vars(self)))
+        vars(local).update(vars(self))
         return local
 
     def _check_supported(self) -> None:
@@ -214,7 +213,7 @@ class OnDask(Estimator):
         groups = np.arange(len(sample.positions)) if sample.groups is None else sample.groups
         super().fit(sample.X, sample.y, sample.weights if has_weights else None, groups)
         del self._whole
-        mean = self._share(sample).weights.mean()
+        mean = self._weights_of(self._targets_of(sample.y), sample.weights).mean()
         scale = np.clip(mean, *FIT_WEIGHTS) / mean
         count = cluster.threads if self.n_jobs in (None, -1) else self.n_jobs
         shares, model = [], cluster.scatter(self)

@@ -12,12 +12,13 @@ def mean_weights(
     counts: np.ndarray,  # (M,), what each state counts
 ) -> dict[str, np.ndarray]:
     """The state with the mean weights, after the most steps."""
+    shares = counts / counts.sum()
     mean = {**states[0], "step": np.max([state["step"] for state in states])}
     for name in [name for name in mean if name.startswith("weights")]:
         mean[name] = np.empty(mean[name].shape, np.float32)
         for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
             total = np.zeros(rows.shape)
-            for share, state in zip(counts / counts.sum(), states, strict=True):
+            for share, state in zip(shares, states, strict=True):
                 total += share * state[name][neuron].astype(np.float64)
             rows[:] = total
     return mean

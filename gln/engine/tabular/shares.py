@@ -43,7 +43,7 @@ from gln.engine.tabular.training import (
     outputs_of,
     targets_of_heads,
 )
-from gln.rates import LAST_RATE, RATES
+from gln.rates import LAST_RATE, RATES, linear_rate
 
 ROUNDS = 4  # averages in all, or one for each pass
 AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
@@ -218,8 +218,8 @@ def _rates(ensemble: Ensemble, common: Common, learned: np.ndarray) -> np.ndarra
     if not ensemble.networks[0].has_default_rate or first is None:
         return np.stack([network.rates(len(learned)) for network in ensemble.networks])
     first = common.factor * (rates[0] if len(rates) == 1 else first)
-    factors = np.array([EXPANDED_RATE if member.role == EXPANDED else 1 for member in ensemble.members])
-    return first * factors[:, None] * (1 - learned) + LAST_RATE * learned
+    factors = [EXPANDED_RATE if member.role == EXPANDED else 1 for member in ensemble.members]
+    return np.stack([linear_rate(learned, 1, first * factor, LAST_RATE) for factor in factors])
 
 
 def weights_of(ensembles: Sequence[Ensemble]) -> Weights:
