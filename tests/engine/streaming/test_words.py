@@ -337,19 +337,22 @@ def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(v
         for i in range(len(model._stream.schema.words), known):
             model.learn_one({Counted("a"): 1.0, Counted(f"word {i}"): value}, bool(i % 2))
         own = [
-            ({Counted("a"): 1.0, Counted(f"word {i}"): value, Counted(f"{known} {i}"): value}, True) for i in range(9)
+            ({Counted("a"): 1.0, Counted(f"word {i}"): value, Counted(f"{known} {i}"): value}, True) for i in range(16)
         ]
         calls: list[Any] = [model.learn_one, lambda x, y: model.predict_learn_many([x], [y])]
         calls += [lambda x, _: model.explain_one(x), lambda x, y: model.learn_many(pd.DataFrame([x]), pd.Series([y]))]
         for call in calls:
             call(*own.pop())
-            sample = own.pop()
-            tracemalloc.start()
-            Counted.lookups = 0
-            call(*sample)
-            found.append((known, Counted.lookups, tracemalloc.get_traced_memory()[1]))
-            tracemalloc.stop()
-    for (_, few, small), (_, many, large) in zip(found[:4], found[4:], strict=True):
+            costs = []
+            for _ in range(3):  # the least of three: threads of other tests take memory, too
+                sample = own.pop()
+                tracemalloc.start()
+                Counted.lookups = 0
+                call(*sample)
+                costs.append((Counted.lookups, tracemalloc.get_traced_memory()[1]))
+                tracemalloc.stop()
+            found.append(min(costs))
+    for (few, small), (many, large) in zip(found[:4], found[4:], strict=True):
         assert many == few
         assert large < small + 40_000  # less than a copy of the names that are known
 
