@@ -72,7 +72,7 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 6,
-    "bandits": 5,
+    "bandits": 4,
     "cores": 3,
     "forgetting": 2,
     "gallery": 0,
