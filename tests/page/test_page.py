@@ -544,18 +544,6 @@ def test_what_cannot_be_done_is_told(page):
 
 
 @pytest.mark.slow
-def test_a_full_drawing_says_so_and_a_cleared_one_is_not_sent(page):
-    page.execute_script("for (let i = 0; i < MOST_POINTS; i++) begin([i % SIZE, 7 * i % SIZE]); changed()")
-    eventually(lambda: text(page, "said").startswith("Prediction: "))
-    draw(page, SEVEN)
-    time.sleep(0.5)
-    assert text(page, "wrong") == "The drawing is full. Clear it to draw another."
-    page.execute_script("clear(); begin([10, 20]); changed(); changed(); clear()")
-    eventually(lambda: not page.execute_script("return looking"))
-    assert text(page, "wrong") == ""
-
-
-@pytest.mark.slow
 def test_what_is_taken_back_is_told_beside_the_lessons(page, site):
     for drawing, label in ((SEVEN, "1"), (NINE, "4")):
         asked(f"{site}/lessons", {"drawing": plain(drawing), "label": label})  # in another tab

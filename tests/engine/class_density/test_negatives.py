@@ -62,20 +62,6 @@ def test_a_stream_sorted_by_class_gives_the_same_model_as_one_that_is_shuffled(p
     assert usual.score(T, t) < 0.6
 
 
-def test_classes_of_a_river_stream_may_come_one_after_another(pixels):
-    river = pytest.importorskip("gln.river")
-    X, y = pd.DataFrame(pixels[0][:600]).rename(columns=str), pd.Series(pixels[1][:600])
-    one, other = (river.GLNClassifier(seed=0, negatives=False) for _ in range(2))
-    one.learn_many(X, y)
-    for row in by_class(y.to_numpy()):
-        other.learn_one(X.iloc[row].to_dict(), y[row])
-    T = pd.DataFrame(pixels[0][600:700]).rename(columns=str)
-    p, q = one.predict_proba_many(T), other.predict_proba_many(T)
-    np.testing.assert_allclose(p, q[p.columns], atol=1e-9)
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    assert np.mean(p.idxmax(axis=1).to_numpy() == pixels[1][600:700]) > 0.9
-
-
 def test_a_late_class_is_not_held_back(flowers):
     X, y = flowers
     model = GLNClassifier(**OPTIONS).partial_fit(X[y < 2], y[y < 2], classes=range(3))
@@ -318,12 +304,6 @@ def test_what_does_not_go_with_it_is_refused(flowers, options, message):
 def test_too_many_features_are_refused():
     with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
         GLNClassifier(**SMALL).partial_fit(np.zeros((2, 1001)), [0, 1], classes=[0, 1])
-
-
-def test_river_refuses_what_does_not_go_with_it():
-    river = pytest.importorskip("gln.river")
-    with pytest.raises(ValueError, match="negatives: expected True or False, got 1"):
-        river.GLNClassifier(negatives=1)
 
 
 def test_fit_learns_a_table_once_in_random_order(flowers):
