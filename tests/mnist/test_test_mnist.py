@@ -531,14 +531,6 @@ def test_errors_are_reported_before_digits_are_loaded(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.usefixtures("_no_digits")
-def test_a_missing_framework_is_reported_before_digits_are_loaded(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "gln_torch", raising=False)
-    assert test_mnist.main(["--backend", "torch"]) == 2
-    assert capsys.readouterr()[1].startswith("gln-mnist: gln_torch needs PyTorch")
-
-
-@pytest.mark.usefixtures("_no_digits")
 def test_missing_matplotlib_is_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "gln.plots", raising=False)
     for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):

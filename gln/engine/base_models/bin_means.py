@@ -362,10 +362,10 @@ def means_of_cells(
                     mean = means[wider[cell], fold, head]
                     means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
         for cell in range(size):
-            for fold in chosen:
+            for most_often in chosen:
                 for head in range(terms - 1):
-                    mean = means[cell, fold, head]
-                    gain += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+                    mean = means[cell, most_often, head]
+                    gain += (2 * sums[cell, most_often, 1 + head] - sums[cell, most_often, 0] * mean) * mean
         if gain > most:
             best, most = means, gain
     return best, most

@@ -4,8 +4,8 @@ An oblivious tree splits all leaves of a level alike, so its leaves are a neuron
 short boosting run, so that neurons differ; only their splits are kept. Source: Prokhorenkova et al., CatBoost: unbiased
 boosting with categorical features, NeurIPS 2018, section 4; there each split is on a single feature.
 
-Shapes: n samples, r of which a tree sees, D columns, m of which a halfspace sees, C heads, k halfspaces of a neuron, N
-neurons, P candidates, L leaves.
+Shapes: n samples, r of which a tree sees, D columns, C heads, k halfspaces of a neuron, N neurons, P candidates, L
+leaves.
 """
 
 from __future__ import annotations
@@ -30,15 +30,8 @@ TINY = 1e-6
 
 
 class Halfspaces(NamedTuple):
-    planes: np.ndarray  # (N, k, D)
-    offsets: np.ndarray  # (N, k)
-
-
-class Candidates(NamedTuple):
-    planes: np.ndarray  # (P, D)
-    offsets: np.ndarray  # (P,)
-    seen: np.ndarray  # (P, m), the columns whose coefficients are not 0
-    coefficients: np.ndarray  # (P, m)
+    planes: np.ndarray  # (N, k, D), or (P, D) of candidates
+    offsets: np.ndarray  # (N, k), or (P,)
 
 
 def max_samples(halfspaces: int) -> int:
@@ -60,8 +53,8 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
     y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
-    each = zip(candidates.seen, candidates.coefficients, candidates.offsets, strict=True)
-    sides = np.stack([project(z, *of_plane) > offset for *of_plane, offset in each], axis=1)  # (n, P)
+    each = zip(*candidates, strict=True)
+    sides = np.stack([project(z, plane) > offset for plane, offset in each], axis=1)  # (n, P)
     mean, neurons = (weights * y).sum(axis=0) / weights.sum(), []
     start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
     predicted = np.zeros_like(y) + start
@@ -102,7 +95,7 @@ def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return gradient if heads <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (heads, MAX_HEADS))
 
 
-def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Candidates:  # (D, n)
+def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Halfspaces:  # (D, n)
     """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
     shape, most = (CANDIDATES, len(z)), min(max_columns or len(z), len(z))
     counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
@@ -110,13 +103,12 @@ def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator
     planes = np.where(is_seen, rng.standard_normal(shape), 0)
     planes /= np.linalg.norm(planes, axis=1, keepdims=True)
     [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
-    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
-    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
+    return Halfspaces(planes, offsets)
 
 
 def _grow_tree(
     z: np.ndarray,  # (D, n)
-    candidates: Candidates,
+    candidates: Halfspaces,
     sides: np.ndarray,  # (n, P) of bools
     sums: np.ndarray,  # (r, C + 1) float32, gradients and weights of the samples `rows`
     rows: slice,  # samples that the tree sees
@@ -136,7 +128,7 @@ def _grow_tree(
         for earlier in chosen:
             gains[earlier - columns.start] = -1
         best = columns.start + int(gains.argmax())
-        projection = project(z, candidates.seen[best], candidates.coefficients[best])
+        projection = project(z, candidates.planes[best])
         low, high = best_gap(projection[rows], *of_leaves)
         chosen.append(best)
         offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
@@ -147,8 +139,8 @@ def _grow_tree(
 # ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:  # (D, n), (m,), (m,) -> (n,)
-    return sum((coefficient * z[i] for i, coefficient in zip(seen, coefficients, strict=True)), np.zeros_like(z[0]))
+def project(z: np.ndarray, plane: np.ndarray) -> np.ndarray:  # (D, n), (D,) -> (n,)
+    return sum((plane[column] * z[column] for column in np.flatnonzero(plane)), np.zeros_like(z[0]))
 
 
 def sums_of_candidates(

@@ -134,12 +134,6 @@ def test_networks_learn_what_a_normal_density_lacks():
     assert model.score(X[3000:], y[3000:]) > 0.72
 
 
-def test_what_cannot_be_told_apart_is_as_frequent_as_it_was():
-    X, y = np.random.default_rng(0).normal(size=(400, 2)), np.repeat([0, 1], [300, 100])
-    p = GLNClassifier(**SMALL).partial_fit(X, y, classes=[0, 1]).predict_proba(X)
-    np.testing.assert_allclose(p.mean(axis=0), [0.75, 0.25], atol=0.1)
-
-
 # ---- Values --------------------------------------------------------------------------------------------------------
 
 
