@@ -41,9 +41,11 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     if int(network.step) > 0:
         raise RuntimeError(f"network: expected one before its first update, got step {int(network.step)}")
     check_integer("window", window, 1)
+    if window > SIDE:
+        raise bad("window", f"at most {SIDE}", window)
     digits = np.ascontiguousarray(network.check_array("samples", samples, (PIXELS, None)).T)  # (B, 784)
-    if window > SIDE or len(digits) < 2:
-        raise bad("window, samples", f"at most {SIDE} pixels, and two digits or more", f"{window} and {len(digits)}")
+    if len(digits) < 2:
+        raise bad("samples", "two digits or more", len(digits))
     rng, state = np.random.default_rng(network.seed), network.get_state(copy=False)
     for layer, n in enumerate(network.layer_sizes, start=1):
         planes, bias = _bisectors(rng, digits, (n, network.context_map_size), window)

@@ -94,11 +94,8 @@ class BinMeans(WritableArrays):
         """The cell of each sample in each grid, among those of all grids."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
-        bins = compiled(find_bins)(np.ascontiguousarray(samples, np.float64), self.sizes, self.ends)
-        (first, second), are_pairs = self.grids.T, self.kinds == 1
-        places = self.starts[:, None] + self.widths[:, None] * self.cells[self.kinds[:, None], bins[first]]
-        places[are_pairs] += self.cells[1, bins[second[are_pairs]]]
-        return places
+        arrays = self.sizes, self.ends, self.cells, self.grids, self.widths, self.starts
+        return compiled(find_places)(np.ascontiguousarray(samples, np.float64), *arrays)
 
     def sums(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The weight of samples in each cell, and the sums of the heads' targets; those of parts of a table add up.
@@ -135,6 +132,27 @@ def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.nd
         bins[feature] = first + np.searchsorted(ends[start : start + sizes[feature] - 1], samples[feature])
         first += sizes[feature]
     return bins
+
+
+def find_places(
+    samples: np.ndarray,  # (F, B)
+    sizes: np.ndarray,
+    ends: np.ndarray,
+    cells: np.ndarray,
+    grids: np.ndarray,
+    widths: np.ndarray,
+    starts: np.ndarray,
+) -> np.ndarray:  # (G, B)
+    """The loop of `BinMeans.places`, because as arrays the steps take as long as small networks."""
+    bins = find_bins(samples, sizes, ends)
+    places = np.empty((len(grids), samples.shape[1]), np.int64)
+    for grid in range(len(grids)):
+        first, second = grids[grid]
+        for b in range(samples.shape[1]):
+            places[grid, b] = starts[grid] + cells[int(second != NONE), bins[first, b]] * widths[grid]
+            if second != NONE:
+                places[grid, b] += cells[1, bins[second, b]]
+    return places
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
     y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
-    each = zip(*candidates, strict=True)
-    sides = np.stack([project(z, plane) > offset for plane, offset in each], axis=1)  # (n, P)
+    beyond = [compiled(project)(z, plane) > offset for plane, offset in zip(*candidates, strict=True)]
+    sides = np.ascontiguousarray(np.array(beyond).T)  # (n, P)
     mean, neurons = (weights * y).sum(axis=0) / weights.sum(), []
     start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
     predicted = np.zeros_like(y) + start
@@ -128,7 +128,7 @@ def _grow_tree(
         for earlier in chosen:
             gains[earlier - columns.start] = -1
         best = columns.start + int(gains.argmax())
-        projection = project(z, candidates.planes[best])
+        projection = compiled(project)(z, candidates.planes[best])
         low, high = best_gap(projection[rows], *of_leaves)
         chosen.append(best)
         offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
@@ -140,7 +140,11 @@ def _grow_tree(
 
 
 def project(z: np.ndarray, plane: np.ndarray) -> np.ndarray:  # (D, n), (D,) -> (n,)
-    return sum((plane[column] * z[column] for column in np.flatnonzero(plane)), np.zeros_like(z[0]))
+    projection = np.zeros(z.shape[1], np.float32)
+    for column in np.flatnonzero(plane):
+        for b in range(len(projection)):
+            projection[b] += plane[column] * z[column, b]
+    return projection
 
 
 def sums_of_candidates(
