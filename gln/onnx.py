@@ -32,7 +32,7 @@ from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
 from gln.engine.preprocessing.category_codes import Levels
 from gln.engine.preprocessing.scaling import FAR, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.saving import replacing
+from gln.engine.saving import bad, replacing
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.tabular.inputs import PlainFeaturizer
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -101,7 +101,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         _export_network(graph, model)
     else:
         expected = "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn (skl2onnx.to_onnx exports pipelines)"
-        raise _bad("model", expected, type(model))
+        raise bad("model", expected, type(model))
     with replacing(path) as unfinished:
         unfinished.write_bytes(graph.serialized())
 
@@ -131,21 +131,19 @@ class Graph:
     def input(self, name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> str:
         if name == "" or name.startswith(self.prefix) or any(known.name == name for known in self.inputs):
             expected = f"names of features that are all different, not empty, and do not begin with {self.prefix!r}"
-            raise _bad("model", expected, repr(name))
+            raise bad("model", expected, repr(name))
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
     def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
         if any(known.name == name for known in self.inputs):
-            raise _bad("model", f"no feature named {name!r}, which is an output of the file", "one")
+            raise bad("model", f"no feature named {name!r}, which is an output of the file", "one")
         self("Identity", value, outputs=[name])
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def serialized(self) -> bytes:
         if (size := sum(array.nbytes for array in self.constants.values())) > MOST_BYTES:
-            raise _bad(
-                "model", f"at most {MOST_BYTES} bytes, because an ONNX file is limited to 2 GiB", f"{size} bytes"
-            )
+            raise bad("model", f"at most {MOST_BYTES} bytes, because an ONNX file is limited to 2 GiB", f"{size} bytes")
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "gln", self.inputs, self.outputs, constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FOR_ML, OPSET_FOR_ML)]
@@ -159,7 +157,7 @@ def _export_network(g: Graph, network: Any) -> None:
     config = network.config
     if network.base_predictor is not None:
         expected = "None, because a file cannot hold a callable; export a network whose inputs are its predictions"
-        raise _bad("base_predictor", expected, repr(network.base_predictor))
+        raise bad("base_predictor", expected, repr(network.base_predictor))
     given = g.input("inputs", config.input_size, "B"), g.input("context_inputs", config.context_size, "B")
     s = _mixed(g, network, *(g("Transpose", samples, perm=[1, 0]) for samples in given))
     p, heads = g(INVERSE_LINKS[config.record.link], s), [config.num_heads] if config.num_heads > 1 else []
@@ -225,7 +223,7 @@ def _check_columns(estimator: Any) -> None:
     kinds = estimator.columns_["treated as"]
     for name, kind in kinds[~kinds.isin(["number", "category"])].items():
         expected = "numbers and categories; drop the column, or convert it to numbers before fitting"
-        raise _bad("model", expected, f"column {name!r}, which is treated as {kind}")
+        raise bad("model", expected, f"column {name!r}, which is treated as {kind}")
 
 
 def _check_rounding(estimator: Any) -> None:
@@ -238,7 +236,7 @@ def _check_rounding(estimator: Any) -> None:
         least = FINE * np.spacing(np.float32(abs(mean[column])))
         if column >= 0 and 0 < scale[column] < least:
             expected = f"numbers that vary by {least:.3g} in column {names[feature]!r}, because float32 rounds them"
-            raise _bad("model", f"{expected}; subtract their mean before fitting", f"{scale[column]:.3g}")
+            raise bad("model", f"{expected}; subtract their mean before fitting", f"{scale[column]:.3g}")
 
 
 def _names(estimator: Any) -> Sequence[Any]:
@@ -276,9 +274,9 @@ def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
     for level in levels:
         key, expected, (of_kind, _) = _held(level, kind), f"levels of column {feature!r} that", KINDS[kind]
         if key is None:
-            raise _bad("model", f"{expected} {of_kind} can hold", repr(level))
+            raise bad("model", f"{expected} {of_kind} can hold", repr(level))
         if key in level_of:
-            raise _bad("model", f"{expected} differ as {of_kind}", f"{level_of[key]!r} and {level!r}")
+            raise bad("model", f"{expected} differ as {of_kind}", f"{level_of[key]!r} and {level!r}")
         level_of[key] = level
     return list(level_of)
 
@@ -293,14 +291,14 @@ def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input])
 def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tuple[str, str, np.ndarray]:
     """Labels (B,), probabilities (B, C), and the classes as labels are given; of several labels (B, L), (B, L)."""
     if not getattr(classifier, "negatives", True):  # which older pickles lack
-        raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
+        raise bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
     if classifier.n_outputs_ > 1:
         p, classes = g("Transpose", p, perm=[1, 0]), classes[0].astype(np.int64)
         return g("Gather", classes, g("Cast", g("Greater", p, 0.5), to=TensorProto.INT64)), _single(g, p), classes
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
-        raise _bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
+        raise bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
     return label, _single(g, g("Transpose", p, perm=[1, 0])), classes
@@ -347,7 +345,7 @@ def _check_outputs(operator: Any) -> None:
         first.type = FloatTensorType([None, len(model.learner_.targets.standardizer.mean)])
         return
     if model.n_outputs_ > 1:
-        raise _bad("model", "a classifier of one label in a pipeline", f"one of {model.n_outputs_} labels")
+        raise bad("model", "a classifier of one label in a pipeline", f"one of {model.n_outputs_} labels")
     first.type = StringTensorType([None]) if model.classes_.dtype.kind in "OU" else Int64TensorType([None])
     others[0].type = FloatTensorType([None, len(model.classes_)])
 
@@ -422,7 +420,7 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
     featurizer = estimator.learner_.featurizer
     if isinstance(featurizer, StreamFeaturizer):
         came = "one that learned by `partial_fit` alone; fit it on a table, or predict in Python"
-        raise _bad("model", "an estimator that learned by `fit`", came)
+        raise bad("model", "an estimator that learned by `fit`", came)
     x = _coded(g, estimator, given)
     if isinstance(featurizer, PlainFeaturizer):
         factors = featurizer.standardizer.transform(np.ones((featurizer.size, 1))).toarray()[:, 0].astype(np.float64)
@@ -446,7 +444,7 @@ def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) fl
     for name, kind, width in given:
         levels = {f - first: categories[f] for f in range(first, first + width) if f in categories}
         if kind == TensorProto.STRING and len(levels) < width:
-            raise _bad("model", f"no text in {name!r}, which is not a category", "text")
+            raise bad("model", f"no text in {name!r}, which is not a category", "text")
         if not levels:
             columns.append(g("Cast", name, to=TensorProto.DOUBLE))
         for i in range(width if levels else 0):
@@ -501,16 +499,8 @@ def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, 
         samples = np.zeros((categories.size, count + 1))
         samples[feature] = [*range(count), np.nan]
         table = categories.transform(samples)[places[-1]].T  # (L + 1, columns), the last row for an unknown level
-        columns.append(g("Gather", table, _code(g, x, feature, count)))
+        code = g("Gather", x, feature, axis=1)
+        known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
+        code = g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
+        columns.append(g("Gather", table, code))
     return g("Gather", g("Concat", *columns, axis=1), np.argsort(np.concatenate(places)), axis=1)
-
-
-def _code(g: Graph, x: str, feature: int, count: int) -> str:  # (B, F) -> (B,) integers
-    """The code of a category of `count` levels, or `count` for an unknown level."""
-    code = g("Gather", x, feature, axis=1)
-    known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
-    return g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
-
-
-def _bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")

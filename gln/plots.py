@@ -146,7 +146,7 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
         raise ValueError(f"model: expected one that has learned nothing yet, got step {int(model.step)}")
     points, labels = check_X_y(np.transpose(samples), labels)
     points, ends, learner = points.T, _ends(after, len(labels)), copy.deepcopy(model)
-    grid = _grid(points)
+    grid = np.stack(np.meshgrid(*(_around(row, 0.15, SIDE) for row in points))).reshape(2, -1)
     columns = min(len(ends), 2)
     rows = math.ceil(len(ends) / columns)
     figure = _Figure(figsize=(2.7 * columns, 2.6 * rows + 0.5), layout="constrained")
@@ -184,7 +184,7 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
         raise ValueError(f"X: expected one feature, got {x.shape[1]}")
     ends, names, learner = _ends(after, len(x)), getattr(X, "columns", None), copy.deepcopy(model)
     rows = x if names is None else pd.DataFrame(x, columns=names)  # an estimator checks the names
-    line = _line(x)
+    line = _around(x, 0.05, PLACES)[:, None]
     places = line if names is None else pd.DataFrame(line, columns=names)
     figure = _Figure(figsize=(WIDTH, 2.3 * len(ends) + 0.6), layout="constrained")
     axes = figure.subplots(len(ends), 1, squeeze=False, sharex=True, sharey=True)
@@ -198,7 +198,7 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
         axis.set_title(f"{_samples(end)}: the interval covers {share:.1%} of {which}", fontsize=10)
         axis.set_ylabel(_text(getattr(y, "name", None) or ""))
     # Limits include all samples, but not the intervals: one that is still far off would dwarf the samples.
-    axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_line(targets)[[0, -1], 0])
+    axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_around(targets, 0.05, 2))
     axes[-1, 0].set_xlabel("" if names is None else _text(names[0]))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -272,7 +272,11 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     figure = _Figure(figsize=(max(WIDTH, beside, _inches([under]) + 0.2), height), layout="constrained")
     axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True)[:, 0]
     for axis, part, title in zip(axes, parts, titles, strict=True):
-        _draw_contributions(axis, *part)
+        bars, lengths = part
+        axis.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.invert_yaxis()
+        axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(title, fontsize=10)
     axes[-1].set_xlabel(under, loc="right")
     return figure
@@ -327,13 +331,6 @@ def _largest(contributions: np.ndarray, labels: list[str], most: int) -> tuple[l
     rest = [(f"{others} other features", contributions[order[most:]].sum())] if others > 0 else []
     bars, lengths = zip(*told, *rest, strict=True)
     return list(bars), list(lengths)
-
-
-def _draw_contributions(axes: Axes, bars: list[str], lengths: list[float]) -> None:
-    axes.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, list[str]]:
@@ -399,18 +396,11 @@ def _ends(after: Iterable[int] | None, count: int) -> list[int]:
     return ends
 
 
-def _grid(points: np.ndarray) -> np.ndarray:
-    """A grid (2, SIDE * SIDE) over the points (2, B), with a margin on every side."""
-    low, high = points.min(axis=1).astype(float), points.max(axis=1).astype(float)
-    margin = np.where(high > low, 0.15 * (high - low), 1)
-    return np.stack(np.meshgrid(*np.linspace(low - margin, high + margin, SIDE).T)).reshape(2, -1)
-
-
-def _line(x: np.ndarray) -> np.ndarray:
-    """A grid (PLACES, 1) over the numbers, with a margin on both sides."""
+def _around(x: np.ndarray, margin: float, count: int) -> np.ndarray:  # (B,) -> (count,)
+    """Numbers spread evenly over those in x, with a margin on both sides, relative to their range."""
     low, high = float(x.min()), float(x.max())
-    margin = 0.05 * (high - low) or 1
-    return np.linspace(low - margin, high + margin, PLACES)[:, None]
+    beyond = margin * (high - low) or 1
+    return np.linspace(low - beyond, high + beyond, count)
 
 
 def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -41,17 +41,14 @@ def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
         if model.context_map_size > 0:
             figures["halfspaces"] = plots.plot_halfspaces(model, x_test.T, z, shown=min(4, len(x_test)))
         of_each = np.unique(y_test, return_index=True)[1]  # the first image of each digit
-        figures["explanations"] = _explanations(model, x_test[of_each].T, z[:, of_each], y_test[of_each])
+        images, z, labels = x_test[of_each].T, z[:, of_each], y_test[of_each]
+        p = np.asarray(model.predict(z, z))
+        predicted, every = p.argmax(axis=0), np.arange(len(labels))
+        titles = [
+            f"true {label}\npredicted {head}\np = {p[head, b]:.2f}"
+            for b, (head, label) in enumerate(zip(predicted, labels, strict=True))
+        ]
+        weights = model.explain(z, z).weights[predicted, :, every].T
+        figures["explanations"] = plots.plot_explanations(images, weights, z, titles)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=120)
-
-
-def _explanations(model: Any, images: np.ndarray, z: np.ndarray, labels: np.ndarray) -> Any:  # (784, B) twice, (B,)
-    """Explanations of the predicted class of each image."""
-    p = np.asarray(model.predict(z, z))
-    predicted, every = p.argmax(axis=0), np.arange(len(z.T))
-    titles = [
-        f"true {label}\npredicted {head}\np = {p[head, b]:.2f}"
-        for b, (head, label) in enumerate(zip(predicted, labels, strict=True))
-    ]
-    return plots.plot_explanations(images, model.explain(z, z).weights[predicted, :, every].T, z, titles)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gln.engine.batches import check_integer
+from gln.engine.saving import bad
 from gln.mnist.digits import PIXELS, SIDE
 
 __all__ = ["fit_windows"]
@@ -34,29 +36,21 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
         ValueError: an argument outside its range or of the wrong size, NaN or infinity; nothing has changed then.
         RuntimeError: the network has already learned; moving its halfspaces would scramble what it learned.
     """
-    digits = _checked(network, samples, window)
+    if network.context_size != PIXELS:
+        raise bad("network", f"a context_size of {PIXELS}", network.context_size)
+    if int(network.step) > 0:
+        raise RuntimeError(f"network: expected one before its first update, got step {int(network.step)}")
+    check_integer("window", window, 1)
+    if window > SIDE:
+        raise bad("window", f"at most {SIDE}", window)
+    digits = np.ascontiguousarray(network.check_array("samples", samples, (PIXELS, None)).T)  # (B, 784)
+    if len(digits) < 2:
+        raise bad("samples", "two digits or more", len(digits))
     rng, state = np.random.default_rng(network.seed), network.get_state(copy=False)
     for layer, n in enumerate(network.layer_sizes, start=1):
         planes, bias = _bisectors(rng, digits, (n, network.context_map_size), window)
         state |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": bias}
     network.set_state(state)
-
-
-def _checked(network: Any, samples: Any, window: Any) -> np.ndarray:  # (784, B) -> (B, 784)
-    if network.context_size != PIXELS:
-        raise ValueError(f"network: expected a context_size of {PIXELS}, got {network.context_size}")
-    if int(network.step) > 0:
-        raise RuntimeError(f"network: expected one before its first update, got step {int(network.step)}")
-    if not isinstance(window, (int, np.integer)) or isinstance(window, bool) or not 1 <= window <= SIDE:
-        raise ValueError(f"window: expected an integer from 1 to {SIDE}, got {window!r}")
-    digits = np.asarray(samples)
-    if digits.ndim != 2 or len(digits) != PIXELS or digits.shape[1] < 2 or digits.dtype.kind not in "biuf":
-        came = f"{digits.dtype} of shape {digits.shape}"
-        raise ValueError(f"samples: expected numbers of shape ({PIXELS}, B), B at least 2, got {came}")
-    digits = digits.T.astype(np.float32, order="C")
-    if not np.isfinite(digits).all():
-        raise ValueError("samples: expected finite numbers, got NaN or infinity")
-    return digits
 
 
 def _bisectors(

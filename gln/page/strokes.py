@@ -80,9 +80,6 @@ def _thinned(stroke: np.ndarray) -> np.ndarray:  # (P, 2) -> (at most P, at leas
 
 def variants(drawing: Drawing) -> list[Drawing]:
     """The drawing and four variants of it, so that one lesson also reaches the contexts of similar drawings."""
-    return [[stroke @ _hand(*hand) for stroke in drawing] for hand in HANDS]
-
-
-def _hand(angle: float, stretch: float) -> np.ndarray:  # (2, 2)
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[stretch * cos, stretch * sin], [-sin, cos]])
+    turns = [(math.cos(angle), math.sin(angle), stretch) for angle, stretch in HANDS]
+    hands = [np.array([[stretch * cos, stretch * sin], [-sin, cos]]) for cos, sin, stretch in turns]
+    return [[stroke @ hand for stroke in drawing] for hand in hands]

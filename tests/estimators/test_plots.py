@@ -7,8 +7,6 @@ import io
 import itertools
 import os
 import re
-import subprocess
-import sys
 import warnings
 from typing import Any
 
@@ -244,10 +242,6 @@ def test_learning_raises_errors():
     for columns, numbers, message in refused:
         with pytest.raises(ValueError, match=message):
             plots.plot_learning(GLN([1], 2, 2), columns, numbers)
-    counts: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
-    for after in counts:
-        with pytest.raises(ValueError, match="after: expected"):
-            plots.plot_learning(GLN([1], 2, 2), samples, labels, after)
 
 
 class SeenSoFar:
@@ -308,22 +302,6 @@ def test_intervals_are_those_of_a_copy_after_so_many_samples(waves):
     assert len({axes.get_title().split()[5] for axes in figure.axes}) == 3
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sorted(legend) == ["interval", "predicted mean", "samples learned"]
-
-
-def test_intervals_of_a_trained_regressor_continue_from_it(waves):
-    X, y = waves  # noqa: N806
-    model = GLNRegressor(quantiles=(0.1, 0.5, 0.9), backend="numpy", random_state=0).partial_fit(X[:50], y[:50])
-    before = model.predict(X)
-    (axes,) = plots.plot_intervals(model, X[50:], y[50:], after=[100]).axes
-    np.testing.assert_array_equal(model.predict(X), before)
-    model.partial_fit(X[50:150], y[50:150])
-    mean, corners, samples = interval_of(axes)
-    assert len(samples) == 100
-    np.testing.assert_array_equal(mean[1], model.predict(mean[0][:, None]))
-    quantiles = model.predict_quantiles(mean[0][:, None])
-    for x, bottom, top in zip(mean[0], quantiles[:, 0], quantiles[:, -1], strict=True):
-        at = corners[corners[:, 0] == x, 1]
-        np.testing.assert_allclose([at.min(), at.max()], [bottom, top])
 
 
 def test_intervals_have_the_names_of_a_table(waves):
@@ -401,13 +379,6 @@ def test_intervals_raise_errors():
     for after in counts:
         with pytest.raises(ValueError, match="after: expected increasing counts from 1 to 3"):
             plots.plot_intervals(SeenSoFar(), X, y, after)
-
-
-@pytest.mark.slow
-def test_missing_matplotlib_says_which_extra_to_install():
-    script = "import sys; sys.modules['matplotlib'] = None; import gln.plots"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert 'ImportError: gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"' in done.stderr
 
 
 # ---- Contributions ---------------------------------------------------------------------------------------------------
@@ -504,12 +475,9 @@ def test_contributions_to_the_logit_of_a_class(classes):
     for name, expected in zip(model.classes_, logits.T, strict=True):
         figure = plots.plot_contributions(model, some, class_=name)
         assert figure.axes[-1].get_xlabel() == f"contribution to the logit of {name}"
-        for axes, number, predicted in zip(figure.axes, expected, model.predict(some), strict=True):
-            title, equation = axes.get_title().split("\n")
-            assert title == f"predicted {predicted}"
-            total, constant = equation.removeprefix(f"logit of {name}: ").removesuffix(" + contributions").split(" = ")
+        for axes, number in zip(figure.axes, expected, strict=True):
+            total = axes.get_title().split(f"logit of {name}: ")[1].split(" = ")[0]
             assert float(total) == pytest.approx(number, abs=0.02)
-            assert sum(bars_of(axes).values()) + float(constant) == pytest.approx(number, rel=1e-2, abs=0.02)
     with pytest.raises(ValueError, match=r"class_: expected None or one of the classes \['a', 'b'.*\], got 'd'"):
         plots.plot_contributions(model, some, class_="d")
     regressor = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X[:, :3], X[:, 3])

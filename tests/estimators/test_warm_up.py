@@ -50,12 +50,11 @@ for arm in "abab":
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
 loops = [gate_counts.count_rows, gate_counts.add_counts, schema._count, basis_expansion.fill_distances]
-loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [basis_expansion.fill_expansions]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_sums", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
-loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]
+loops += [tree_halfspaces.project, tree_halfspaces.sums_of_candidates]
 functions = [compiled_step.run, *(compiled(loop) for loop in loops)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -363,10 +362,10 @@ def test_windows_refuse_bad_arguments_and_change_nothing(few):
     infinite = samples.copy()
     infinite[3, 2] = np.inf
     for wrong in (samples.T, samples[:, :1], samples[:, 0], infinite, np.full((784, 2), "a")):
-        with pytest.raises(ValueError, match=r"samples: expected .*, got "):
+        with pytest.raises(ValueError, match=r"samples: .*expected .*, got "):
             fit_windows(network, wrong)
     for side in (0, 29, 2.0, True, "6"):
-        with pytest.raises(ValueError, match=r"window: expected an integer from 1 to 28, got "):
+        with pytest.raises(ValueError, match=r"^window.*: expected "):
             fit_windows(network, samples, side)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="network: expected a context_size of 784, got 783"):
         fit_windows(GLN([2], 784, 783), samples)
@@ -409,7 +408,7 @@ def test_ten_digits_refuse_bad_arguments(few, after_pass):
         get_ten_digits_metrics(model, digits=digits, verbose=False)
     with pytest.raises(ValueError, match=r"batch_size: expected .*, got 0"):
         get_ten_digits_metrics(model, 0, digits=digits)
-    with pytest.raises(ValueError, match=r"window: expected an integer from 1 to 28, got 0"):
+    with pytest.raises(ValueError, match=r"window: expected an integer of at least 1, got 0"):
         get_ten_digits_metrics(GLN([2], 784, 784, num_classes=10), digits=digits, halfspace_window=0)
     with pytest.raises(ValueError, match="model: expected one of 10 classes, got one of 2"):
         get_ten_digits_metrics(GLN([2], 784, 784), digits=digits)
@@ -532,14 +531,6 @@ def test_errors_are_reported_before_digits_are_loaded(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.usefixtures("_no_digits")
-def test_a_missing_framework_is_reported_before_digits_are_loaded(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "gln_torch", raising=False)
-    assert test_mnist.main(["--backend", "torch"]) == 2
-    assert capsys.readouterr()[1].startswith("gln-mnist: gln_torch needs PyTorch")
-
-
-@pytest.mark.usefixtures("_no_digits")
 def test_missing_matplotlib_is_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "gln.plots", raising=False)
     for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):
@@ -549,35 +540,11 @@ def test_missing_matplotlib_is_reported_before_digits_are_loaded(tmp_path, monke
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--digit 3 --save m", "--save needs all ten digits"),
-        ("--digit 3 --plot p", "--plot needs all ten digits"),
-    ],
-)
-def test_options_that_do_not_go_together(arguments, message, capsys):
-    with pytest.raises(SystemExit) as stop:
-        test_mnist.main(arguments.split())
-    assert stop.value.code == 2
-    assert capsys.readouterr()[1].endswith(f"gln-mnist: error: {message}\n")
-
-
-def test_help_shows_the_defaults(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "1000")  # no line wraps
-    with pytest.raises(SystemExit) as stop:
-        test_mnist.main(["--help"])
-    assert stop.value.code == 0
-    shown = " ".join(capsys.readouterr()[0].split())
-    for words in (
-        "tell this digit from the others (default: all ten)",
-        "neurons in each layer (default: [64, 32], with --digit [4, 4, 1])",
-        "halfspaces per neuron (default: 6, with --digit 4)",
-        "online learning (default: 1, with --digit 8)",
-        "order of the images (default: 0)",
-        "auto: the fastest of numba, jax and numpy that is installed",
-    ):
-        assert words in shown
+@pytest.mark.parametrize("option", ["--save", "--plot"])
+def test_options_that_do_not_go_together(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        test_mnist.main(["--digit", "3", option, "x"])
+    assert capsys.readouterr()[1].endswith(f"gln-mnist: error: {option} needs all ten digits\n")
 
 
 def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, capsys):
@@ -588,21 +555,3 @@ def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, c
     assert test_mnist.main([*ten_options, "--save", str(tmp_path / "m")]) == 130
     assert capsys.readouterr() == ("", "gln-mnist: interrupted\n")
     assert not (tmp_path / "m").exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
-def test_an_interrupt_during_the_imports_is_reported_in_one_line(tmp_path):
-    """A stand-in module imitates a slow import, which the signal interrupts."""
-    (tmp_path / "test_mnist.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
-    script = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
-        f"sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from gln.mnist.command import main;"
-        "assert 'numpy' not in sys.modules; sys.exit(main())"
-    )
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "importing\n"
-        process.send_signal(signal.SIGINT)
-        assert process.communicate()[1] == "gln-mnist: interrupted\n"
-    assert process.returncode == 130

@@ -88,15 +88,14 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
+        return self.values[self.places(samples)].swapaxes(1, 2).reshape(self.columns, -1)
+
+    def places(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (G, B)
+        """The cell of each sample in each grid, among those of all grids."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
-        predictions = np.empty((self.columns, samples.shape[1]), np.float32)
-        compiled(_look_up)(np.ascontiguousarray(samples, np.float64), *self._places, self.values, predictions)
-        return predictions
-
-    @property
-    def _places(self) -> tuple[np.ndarray, ...]:
-        return self.sizes, self.ends, self.cells, self.grids, self.widths, self.starts
+        arrays = self.sizes, self.ends, self.cells, self.grids, self.widths, self.starts
+        return compiled(find_places)(np.ascontiguousarray(samples, np.float64), *arrays)
 
     def sums(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The weight of samples in each cell, and the sums of the heads' targets; those of parts of a table add up.
@@ -105,9 +104,8 @@ class BinMeans(WritableArrays):
         """
         sums, ends = np.zeros((len(self.values), 1 + len(targets))), np.append(self.starts[1:], len(self.values))
         for chunk in chunks(len(weights), AT_ONCE):
-            values = np.ascontiguousarray(samples[:, chunk], np.float64)
             terms = weights[chunk] * np.concatenate([np.ones((1, len(weights[chunk]))), targets[:, chunk]])
-            for places, start, end in zip(compiled(find_places)(values, *self._places), self.starts, ends, strict=True):
+            for places, start, end in zip(self.places(samples[:, chunk]), self.starts, ends, strict=True):
                 for term, of_term in enumerate(terms):
                     sums[start:end, term] += np.bincount(places - start, of_term, end - start)
         return sums
@@ -128,17 +126,16 @@ def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2
 
 def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
     """The bin of each value, among those of all features."""
-    count, first = samples.shape[1], 0
-    bins = np.zeros((len(sizes), count), np.int64)
+    bins, first = np.zeros(samples.shape, np.int64), 0
     for feature in range(len(sizes)):
         left = sizes[feature] - 1
         while left > 0:  # binary search, each step for all samples, which is six times as fast
             half = (left + 1) // 2
-            for b in range(count):  # NaN is above all ends, of which each feature has one less than bins
+            for b in range(samples.shape[1]):  # NaN is above all ends, of which each feature has one less than bins
                 place = first - feature + bins[feature, b] + half - 1
                 bins[feature, b] += half * (not samples[feature, b] <= ends[place])
             left -= half
-        for b in range(count):  # as arrays, it takes two seconds to compile
+        for b in range(samples.shape[1]):  # as arrays, it takes two seconds to compile
             bins[feature, b] += first
         first += sizes[feature]
     return bins
@@ -153,37 +150,16 @@ def find_places(
     widths: np.ndarray,
     starts: np.ndarray,
 ) -> np.ndarray:  # (G, B)
-    """The cell of each sample in each grid, among those of all grids."""
+    """The loop of `BinMeans.places`, because as arrays the steps take as long as small networks."""
     bins = find_bins(samples, sizes, ends)
     places = np.empty((len(grids), samples.shape[1]), np.int64)
     for grid in range(len(grids)):
-        start, width, (first, second) = starts[grid], widths[grid], grids[grid]
-        of_two = int(second != NONE)
+        first, second = grids[grid]
         for b in range(samples.shape[1]):
-            place = start + cells[of_two, bins[first, b]] * width
-            if of_two:
-                place += cells[1, bins[second, b]]
-            places[grid, b] = place
+            places[grid, b] = starts[grid] + cells[int(second != NONE), bins[first, b]] * widths[grid]
+            if second != NONE:
+                places[grid, b] += cells[1, bins[second, b]]
     return places
-
-
-def _look_up(
-    samples: np.ndarray,  # (F, B)
-    sizes: np.ndarray,
-    ends: np.ndarray,
-    cells: np.ndarray,
-    grids: np.ndarray,
-    widths: np.ndarray,
-    starts: np.ndarray,
-    values: np.ndarray,  # (cells, C)
-    predictions: np.ndarray,  # (E, B), filled
-) -> None:
-    """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads, places = values.shape[1], find_places(samples, sizes, ends, cells, grids, widths, starts)
-    for grid in range(len(places)):
-        for b in range(samples.shape[1]):
-            for head in range(heads):
-                predictions[grid * heads + head, b] = values[places[grid, b], head]
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -205,7 +181,14 @@ def fit_bin_means(
     What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
     binnings, cells = _binned(samples, indices, levels)
-    binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds, counted)
+    count, are_logits = samples.shape[0], targets.ndim == 1 or targets.dtype == bool
+    if targets.ndim == 1:
+        classes = np.arange(targets.max() + 1)
+        targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
+    of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
+    of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
+    of_cells = cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits
+    binned = BinnedSamples(*of_cells)
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
@@ -214,24 +197,24 @@ def fit_bin_means(
         return None, None
     depths = _depths(binned, indices, singles, pairs, binnings)
     binnings = [  # other features need no bins
-        binning.joined(depth) if feature in grids else binnings[NONE]
+        binning.joined(depth) if feature in grids else Binning(np.zeros(0), np.zeros(1, int))
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
     # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
     occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
-    predictions = np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
+    predictions = np.empty((count, len(grids), binned.heads), np.float32)
 
     def values_of(g: int) -> np.ndarray:
-        first, second = grids[g]
-        kind = int(second != NONE)
-        used = [occurring[kind][first][0], occurring[kind][second][0]]
-        values, predictions[:, g] = _values_of(binned, grids[g], depths[kind, first], used)
+        features = features_in(grids[g])
+        kind = len(features) - 1
+        used = [occurring[kind][feature][0] for feature in features]
+        values, predictions[:, g] = _values_of(binned, features, depths[kind, features[0]], used)
         return values
 
     values = [*in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
-    sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
+    sizes = np.array([len(binning.cells) for binning in binnings])
     ends = np.concatenate([binning.ends for binning in binnings])
-    cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])
+    cells = np.stack([np.concatenate([places for _, places in row]) for row in occurring])
     all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
     return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
@@ -253,7 +236,7 @@ class Binning(NamedTuple):
 
 
 def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
-    """How features are cut, and the cells of samples, (F + 1, N); the last of both stands for no feature."""
+    """How features are cut, and the cells of samples, (F, N)."""
     count, size = samples.shape
     binned_on = indices[spread(len(indices), BINNED_ON)]
     columns = csc_array(samples) if issparse(samples) else samples
@@ -263,11 +246,11 @@ def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int])
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
     sizes = np.array([len(binning.cells) for binning in binnings])
     ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
-    cells = np.zeros((size + 1, count), np.int16)
+    cells = np.empty((size, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
         values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        cells[:-1, chunk] = cells_of[compiled(find_bins)(values, sizes, ends)]
-    return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
+        cells[:, chunk] = cells_of[compiled(find_bins)(values, sizes, ends)]
+    return binnings, cells
 
 
 def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
@@ -306,34 +289,14 @@ def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
 
 
 class BinnedSamples(NamedTuple):
-    """The cells and the targets of a table's samples."""
+    """The cells and the targets of a table's samples, of which some may have no weight."""
 
-    cells: np.ndarray  # (F + 1, N) int16, at depth BITS; the last row stands for no feature
+    cells: np.ndarray  # (F, N) int16, at depth BITS
     folds: np.ndarray  # (N,)
     weights: np.ndarray  # (N,)
     targets: np.ndarray  # (C, N) float32, of the heads
     counted: np.ndarray  # (R, R)
     are_logits: bool  # whether what the means predict is logits
-
-    @classmethod
-    def of_rows(
-        cls,
-        cells: np.ndarray,
-        indices: np.ndarray,
-        targets: np.ndarray,
-        weights: np.ndarray,
-        folds: np.ndarray,
-        counted: np.ndarray,
-    ) -> BinnedSamples:
-        """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
-        count, are_logits = cells.shape[1], targets.ndim == 1 or targets.dtype == bool
-        if targets.ndim == 1:
-            classes = np.arange(targets.max() + 1)
-            targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
-        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
-        of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
-        weights = np.bincount(indices, weights, count)
-        return cls(cells, of_folds, weights, of_samples, counted, are_logits)
 
     @property
     def heads(self) -> int:
@@ -343,16 +306,36 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
+    def sums(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (cells, R, 1 + C)
+        """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
+        size, folds = cells_at(depth) ** len(features), len(self.counted)
+        places = self.places(features, depth) * folds + self.folds
+        terms = self.weights, *(self.weights * of_head for of_head in self.targets)
+        sums = [np.bincount(places, term, size * folds) for term in terms]
+        return np.stack(sums, axis=1).reshape(size, folds, -1)
+
+    def places(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (N,)
+        """The cell that each sample is in, among those of k features."""
+        cells = (self.cells[features] >> (BITS - depth)).astype(np.int64)
+        return cells[0] if len(cells) == 1 else cells[0] * cells_at(depth) + cells[1]
+
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
-        """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
-        loop = compiled(_scores)
-        scores = loop(self, grids, depth, wider_cells(depth, features_in(grids[0])))
+        """R² of the out-of-fold means of each grid, plus a constant."""
+        scores, strengths = np.empty(len(grids)), np.array([STRENGTH])
+        for g, features in enumerate(map(features_in, grids)):
+            wider = wider_cells(depth, len(features))
+            _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), self.counted, wider, strengths)
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
 
-def features_in(grid: np.ndarray) -> int:  # (2,)
-    return 1 if grid[1] == NONE else 2
+def features_in(grid: np.ndarray) -> np.ndarray:  # (2,) -> (1,) or (2,)
+    return grid[grid != NONE]
+
+
+def cells_at(depth: int) -> int:
+    """The number of a feature's cells, of which the last is of missing values."""
+    return (1 << depth) + 1
 
 
 @functools.cache
@@ -370,69 +353,18 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
     return np.concatenate(found)
 
 
-def occupied_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """The narrow cells of a grid, (2,), that have samples, ascending; and the place of each sample's among them."""
-    side, features = (1 << depth) + 1, 2 if grid[1] != NONE else 1
-    numbers, places = np.full(side**features, NONE), np.empty(len(samples.folds), np.int32)
-    for i in range(len(places)):
-        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
-        if features == 2:
-            cell = cell * side + (int(samples.cells[grid[1], i]) >> (BITS - depth))
-        if samples.weights[i] > 0:
-            numbers[cell] = 0
-        places[i] = cell
-    cells = np.flatnonzero(numbers != NONE)
-    for i in range(len(cells)):
-        numbers[cells[i]] = i
-    for i in range(len(places)):
-        places[i] = numbers[places[i]]
-    return cells, places
+def means_of_cells(
+    sums: np.ndarray, counted: np.ndarray, wider: np.ndarray, strengths: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Means of cells by what is counted for each fold and then by all, each shrunk towards that of the cell of twice
+    its width, with the strength that predicts best; and by how much this lowers the squared error of predicting 0.
 
+    The error is out of fold, in the folds that are counted most often. Narrow cells come first.
 
-def sums_of_cells(samples: BinnedSamples, places: np.ndarray, count: int) -> np.ndarray:  # -> (count, R, 1 + C)
-    """The weight of the samples in each of the occupied cells and each fold, and the sums of the heads' targets."""
-    heads = len(samples.targets)
-    sums = np.zeros((count, len(samples.counted), 1 + heads))
-    for i in range(len(places)):
-        cell, fold, weight = places[i], samples.folds[i], samples.weights[i]
-        sums[cell, fold, 0] += weight
-        for head in range(heads):
-            sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
-    return sums
-
-
-def cells_around(cells: np.ndarray, wider: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of all depths that have samples: an empty one predicts what the wider one around it does.
-
-    Shapes: occupied narrow cells, (all cells - 1,) as `wider_cells` -> the number of each among the occupied ones of
-    all depths, of which narrow cells are first and the one of all samples is last, NONE for an empty cell (all cells,);
-    the occupied cell around each but this (occupied - 1,).
-    """
-    numbers = np.full(len(wider) + 1, NONE)
-    for cell in cells:
-        numbers[cell] = 0
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            numbers[wider[cell]] = 0
-    count = 0
-    for cell in range(len(numbers)):
-        if numbers[cell] != NONE:
-            numbers[cell] = count
-            count += 1
-    around = np.empty(count - 1, np.int64)
-    for cell in range(len(wider)):
-        if numbers[cell] != NONE:
-            around[numbers[cell]] = numbers[wider[cell]]
-    return numbers, around
-
-
-def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
-    """Sums of the cells of all depths, of what is counted for each fold and then of all.
-
-    Shapes: (cells, R, 1 + C), (R, R), (all - 1,) -> (all, R + 1, 1 + C).
+    Shapes: (narrow cells, R, 1 + C), (R, R), (all cells - 1,) as `wider_cells` -> (all cells, R + 1, C).
     """
     size, folds, terms = sums.shape
-    around = np.zeros((len(wider) + 1, folds + 1, terms))
+    around, times = np.zeros((len(wider) + 1, folds + 1, terms)), counted.sum(axis=0)
     for cell in range(size):
         for other in range(folds):
             if sums[cell, other, 0] > 0:
@@ -444,82 +376,43 @@ def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.
         for fold in range(folds + 1):
             for term in range(terms):
                 around[wider[cell], fold, term] += around[cell, fold, term]
-    return around
-
-
-def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
-    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
-    _, folds, terms = around.shape
-    means = np.empty((len(around), folds, terms - 1))
-    for fold in range(folds):
-        for head in range(terms - 1):
-            means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
-    for cell in range(len(wider) - 1, -1, -1):
-        for fold in range(folds):
-            weight = around[cell, fold, 0] + strength
-            for head in range(terms - 1):
-                mean = means[wider[cell], fold, head]
-                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
-    return means
-
-
-def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float:
-    """By how much out-of-fold means lower the squared error of predicting 0, in the folds that are counted most often.
-
-    Shapes: (cells, R, 1 + C), (R, R), (at least cells, R + 1, C).
-    """
-    total, times = 0.0, counted.sum(axis=0)
-    chosen = np.flatnonzero(times == times.max())
-    for cell in range(len(sums)):
-        for fold in chosen:
-            for head in range(means.shape[2]):
-                mean = means[cell, fold, head]
-                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
-    return total
-
-
-def means_of_cells(
-    cells: np.ndarray, sums: np.ndarray, counted: np.ndarray, wider: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the occupied narrow cells by what is counted for each fold, (n, R, C), and of all narrow cells, the
-    empty ones too, by all folds, (cells, C); of the one of STRENGTHS that predicts best out of fold."""
-    numbers, wider_ones = cells_around(cells, wider)
-    around, most = sums_around(sums, counted, wider_ones), -np.inf
-    means = around[:, :, 1:]
-    for strength in STRENGTHS:
-        tried = shrunken_means(around, wider_ones, strength)
-        score = explained(sums, counted, tried)
-        if score > most:
-            means, most = tried, score
-    all_means = np.empty((len(numbers), means.shape[2]))
-    for cell in range(len(numbers) - 1, -1, -1):
-        for head in range(means.shape[2]):
-            if numbers[cell] == NONE:
-                all_means[cell, head] = all_means[wider[cell], head]
-            else:
-                all_means[cell, head] = means[numbers[cell], -1, head]
-    return means, all_means
+    best, most, chosen = around[:, :, 1:], -np.inf, np.flatnonzero(times == times.max())
+    for strength in strengths:
+        means, gain = np.empty(best.shape), 0.0
+        means[-1] = around[-1, :, 1:] / np.maximum(around[-1, :, :1], TINY)
+        for cell in range(len(wider) - 1, -1, -1):
+            for fold in range(folds + 1):
+                weight = around[cell, fold, 0] + strength
+                for head in range(terms - 1):
+                    mean = means[wider[cell], fold, head]
+                    means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
+        for cell in range(size):
+            for most_often in chosen:
+                for head in range(terms - 1):
+                    mean = means[cell, most_often, head]
+                    gain += (2 * sums[cell, most_often, 1 + head] - sums[cell, most_often, 0] * mean) * mean
+        if gain > most:
+            best, most = means, gain
+    return best, most
 
 
 def _values_of(
-    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray]
+    binned: BinnedSamples, features: np.ndarray, depth: int, used: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; and what they
     predict for samples, out of fold.
 
-    Shapes: (2,), cells that occur of the first feature and of the second -> (cells that occur, C), (N, C).
+    Shapes: (k,), the cells of each feature that occur -> (cells that occur, C), (N, C).
     """
-    side, features = (1 << depth) + 1, features_in(grid)
-    cells, places = compiled(occupied_cells)(binned, grid, depth)
-    sums = compiled(sums_of_cells)(binned, places, len(cells))
-    means, all_means = compiled(means_of_cells)(cells, sums, binned.counted, wider_cells(depth, features))
-    predictions = _logits(means[places, binned.folds].astype(np.float32), binned.are_logits)
-    means = all_means[: side**features].reshape(side, -1, binned.heads)
-    first, second = np.divmod(cells, side ** (features - 1))
-    if side - 1 not in first:
-        means[-1] = np.nan
-    if features == 2 and side - 1 not in second:
-        means[:, -1] = np.nan
+    shape, sums = len(features) * (cells_at(depth),), binned.sums(features, depth)
+    arguments = sums, binned.counted, wider_cells(depth, len(features)), np.array(STRENGTHS)
+    means, _ = compiled(means_of_cells)(*arguments)
+    of_samples = means[binned.places(features, depth), binned.folds]
+    predictions = _logits(of_samples.astype(np.float32), binned.are_logits)
+    means, weights = means[: len(sums), -1].reshape(*shape, -1), sums[..., 0].reshape(*shape, -1)
+    for axis in range(len(shape)):
+        if not weights.take(-1, axis).any():
+            np.moveaxis(means, axis, 0)[-1] = np.nan
     average = binned.weights @ predictions / binned.weights.sum()
     values = _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned.are_logits)
     return values - average, predictions - average
@@ -543,7 +436,7 @@ def _inside(means: np.ndarray) -> np.ndarray:
 def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Single features and pairs to count, (G, 2) each, the best first. A feature of two values is all that its cells
     could predict."""
-    counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells[:-1]], int)
+    counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells], int)
     features = np.flatnonzero(counts > 1)
     if len(features) == 0:
         return np.zeros((0, 2), int), np.zeros((0, 2), int)
@@ -560,7 +453,7 @@ def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomStat
 
 def _depths(
     binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, pairs: np.ndarray, binnings: list[Binning]
-) -> np.ndarray:  # (2, F + 1)
+) -> np.ndarray:  # (2, F)
     """The depth of each feature's cells, in grids of one feature and of two. More cells make files large."""
     tried = binned.take(indices[spread(len(indices), BINNED_ON)])
     # A pair has about as many cells as there are samples, or four times as many.
@@ -589,14 +482,3 @@ def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarra
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
     # Without rounding, a weight of 2 could choose other ones of equally good grids than a row that is there twice.
     return grids[np.argsort(-gains.round(9), kind="stable")[:most]]
-
-
-def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
-    """What is `explained` by each grid: (G, 2) -> (G,)."""
-    scores = np.empty(len(grids))
-    for g in range(len(grids)):
-        cells, places = occupied_cells(samples, grids[g], depth)
-        sums, (_, around) = sums_of_cells(samples, places, len(cells)), cells_around(cells, wider)
-        means = shrunken_means(sums_around(sums, samples.counted, around), around, STRENGTH)
-        scores[g] = explained(sums, samples.counted, means)
-    return scores

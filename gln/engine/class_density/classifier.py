@@ -86,12 +86,12 @@ class ClassDensityClassifier:
             raise ValueError(f"batch_size: expected 1 with negatives=False, got {batch_size}")
         for network in self.networks if self.learning_rate is not None else ():
             network.rates(2 * count, self.learning_rate)  # before anything changes, because a callable may fail
-        self.grow(len(features), max(targets.tolist(), default=-1) + 1)
+        self.grow(len(features), 0)
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
                 predicted.append(self.predict(SampleBatch.of(features[:, rows])))
-            vars(self).pop("pooled", None)
+            self.grow(len(features), max(targets[rows].tolist(), default=-1) + 1)
             for number in np.unique(targets[rows]).tolist():
                 of_class = rows[targets[rows] == number]
                 numbers, levels = split(features[:, of_class], categorical)
@@ -101,14 +101,8 @@ class ClassDensityClassifier:
     def progressive(
         self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
     ) -> list[np.ndarray]:
-        """Predict each sample, and then learn it; as `StreamModel.progressive`."""
-        predicted = []
-        for b in range(len(samples)):
-            row = slice(b, b + 1)
-            predicted.append(self.predict(samples.take(row)))
-            steps = None if step_sizes is None else step_sizes[row]
-            self.learn(samples.take(row), targets[row], steps, categorical=categorical, predicts=False)
-        return predicted
+        """As of a `StreamModel`."""
+        return self.learn(samples, targets, step_sizes, categorical=categorical)
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """All samples together: those of a class do not change what others bring."""

@@ -18,26 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.engine.preprocessing.category_codes import (
-    categorical_columns,
-    chosen_columns,
-    column_of,
-    is_frame,
-    reads_as_number,
-    snake_case,
-    with_columns,
-)
-from gln.engine.preprocessing.dates import (
-    AMBIGUOUS,
-    FORMATS,
-    PARTS,
-    days_in,
-    format_of,
-    is_date,
-    part_of,
-    varying_parts,
-    zone_of,
-)
+from gln.engine.preprocessing import category_codes, dates
+from gln.engine.preprocessing.category_codes import column_of, is_frame
 from gln.engine.preprocessing.texts import TextModel, Words, counts_of, has_no_spaces
 from gln.engine.saving import bad, saved
 
@@ -87,7 +69,9 @@ class Columns:
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
-        are_known = all(column.form in (None, *FORMATS) and {*column.parts} <= {*PARTS} for column in self.columns)
+        are_known = all(
+            column.form in (None, *dates.FORMATS) and {*column.parts} <= {*dates.PARTS} for column in self.columns
+        )
         sizes = {len(model.offset) for model in self.texts.values()}
         if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
             raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
@@ -99,12 +83,12 @@ class Columns:
         values: dict[int, Any] = {}
         for place, column in enumerate(self.columns):
             if column.kind == DATE:
-                values[place] = days_in(column_of(X, place), column.form, column.zone)
+                values[place] = dates.days_in(column_of(X, place), column.form, column.zone)
             elif column.kind == TEXT:
                 values[place] = _hashes(column_of(X, place))
             elif column.kind == ID:
                 values[place] = np.zeros(len(X))
-        return with_columns(X, values)
+        return category_codes.with_columns(X, values)
 
     def words(self, X: Any) -> dict[int, Words]:
         """The words of the texts of a table, by column."""
@@ -117,7 +101,7 @@ class Columns:
         for place, column in enumerate(self.columns):
             values = numbers[:, place : place + 1]
             if column.kind == DATE:
-                made += [part_of(part, values[:, 0])[:, None] for part in column.parts]
+                made += [dates.part_of(part, values[:, 0])[:, None] for part in column.parts]
             elif column.kind == TEXT:
                 model = self.texts.get(place)
                 made.append(
@@ -178,8 +162,8 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
 
     `categorical` and `text` are the estimators' `categorical_features` and `text_features`.
     """
-    categories = categorical_columns(X, categorical)
-    texts = chosen_columns("text_features", X, text, "auto", [])
+    categories = category_codes.categorical_columns(X, categorical)
+    texts = category_codes.chosen_columns("text_features", X, text, "auto", [])
     is_auto, named = isinstance(text, str), not isinstance(categorical, str) and categorical is not None
     if both := [*{*categories} & {*texts}] if named else []:
         raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
@@ -219,21 +203,21 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     """A column that is dates, texts or ids, or None."""
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "bfc":
         return None
-    if is_date(column):
-        zone = zone_of(column)
-        return Column(DATE, zone=zone, parts=varying_parts(days_in(column, zone=zone)))
+    if dates.is_date(column):
+        zone = dates.zone_of(column)
+        return Column(DATE, zone=zone, parts=dates.varying_parts(dates.days_in(column, zone=zone)))
     if column.dtype.kind in "iu":
-        name = snake_case(column.name)
+        name = category_codes.snake_case(column.name)
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
         return Column(ID, "its name and values") if is_id else None
     texts = column.dropna()
     some = texts.iloc[:: 1 + len(texts) // TYPICAL].astype(object)
     if len(texts) == 0 or not all(type(text) is str for text in some):
         return None
-    if (form := format_of(some)) is not None and (form := format_of(texts.astype(object))) is not None:
-        if form == AMBIGUOUS:
+    if (form := dates.format_of(some)) is not None and (form := dates.format_of(texts.astype(object))) is not None:
+        if form == dates.AMBIGUOUS:
             return Column(CATEGORY, "its values")
-        return Column(DATE, "its values", form=form, parts=varying_parts(days_in(column, form)))
+        return Column(DATE, "its values", form=form, parts=dates.varying_parts(dates.days_in(column, form)))
     if len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
         return None
     words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)
@@ -241,7 +225,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         of_characters = _is_of_characters(some)
         if of_characters or np.median(words) >= FEWEST_WORDS:
             return Column(TEXT, "its values", of_characters=of_characters)
-    if has_ids and share == 1 and max(words) == 1 and not all(map(reads_as_number, some)):
+    if has_ids and share == 1 and max(words) == 1 and not all(map(category_codes.reads_as_number, some)):
         return Column(ID, "its values")
     return None
 

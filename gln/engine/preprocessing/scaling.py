@@ -59,7 +59,7 @@ class Standardizer(WritableArrays):
     are only clipped.
 
     Samples of a wrong shape or with infinity, and a state of another size or with an invalid number, are a ValueError,
-    and nothing has changed then. So is a standardizer with other arguments, to be merged.
+    and nothing has changed then.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:

@@ -110,14 +110,15 @@ class TargetEncoding(WritableArrays):
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
         """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
-        is_known = len(samples) == self.size and categorical <= self.counts.keys()
-        levels = self._rows, self._have_many, self._with_columns
-        if is_known and not compiled(needs_columns)(plain(samples), *levels):
-            return self
+        last = np.fmax.reduce(samples, axis=1, initial=-1)
+        if len(samples) == self.size and categorical <= self.counts.keys():
+            has_few = (self._rows[:, 0] >= 0) & ~self._have_many & (last < MOST_ONE_HOT)
+            if not (has_few & (last >= np.maximum(1, self._with_columns))).any():
+                return self
         columns = self.columns + [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
-            count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
-            if count <= MOST_ONE_HOT and not self._has_many(feature):
+            count = 1 + int(last[feature])
+            if count <= MOST_ONE_HOT and not (feature < self.size and self._have_many[feature]):
                 columns += [Column(feature, level=level) for level in _distinguishing(count)]
         grown = dataclasses.replace(self, size=len(samples), columns=columns)
         return grown._with_statistics(categorical - self.counts.keys())
@@ -126,7 +127,7 @@ class TargetEncoding(WritableArrays):
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
         found: set[int] = set()
         for feature in self.counts:
-            if not self._has_many(feature):
+            if not self._have_many[feature]:  # whose columns of single levels are no longer used
                 levels, first = np.unique(samples[feature], return_index=True)
                 new = (levels >= max(1, self._with_columns[feature])) & (levels < MOST_ONE_HOT)
                 found.update(first[new].tolist())
@@ -176,7 +177,7 @@ class TargetEncoding(WritableArrays):
         if len(samples) != self.size:  # compiled loops do not check
             raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
         samples = plain(samples)
-        if learns and compiled(lacks_rows)(samples, self._rows):
+        if learns:
             self._make_room(samples)
         levels = self._rows, self._have_many, self._with_columns
         options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
@@ -186,50 +187,21 @@ class TargetEncoding(WritableArrays):
             columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
         return columns
 
-    def _has_many(self, feature: int) -> bool:
-        """Whether columns of single levels of a feature are no longer used."""
-        return feature < self.size and bool(self._have_many[feature])
-
     def _make_room(self, samples: np.ndarray) -> None:
         """Let the counts have room for all levels in these samples."""
+        most, has_grown = np.fmax.reduce(samples, axis=1, initial=-1), False
         for feature, table in self.counts.items():
-            levels = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
-            if levels > len(table):  # a power of two, so that a new level rarely copies the table
+            if (levels := 1 + int(most[feature])) > len(table):
+                # A power of two, so that a new level rarely copies the table.
                 self.counts[feature] = np.pad(table, [(0, (1 << (levels - 1).bit_length()) - len(table)), (0, 0)])
-        self._join_tables()
+                has_grown = True
+        if has_grown:
+            self._join_tables()
 
 
 def _distinguishing(count: int) -> range:
     """The levels or classes, out of this many, that get a column: of two, the second is enough."""
     return range(count) if count > 2 else range(1, count)
-
-
-def lacks_rows(samples: np.ndarray, rows: np.ndarray) -> bool:  # (F, B), (F, 2)
-    """Whether one or more of the levels in samples have no row in the table yet."""
-    for feature in range(len(samples)):
-        start, room = rows[feature]
-        for code in samples[feature]:
-            if start >= 0 and code >= room:
-                return True
-    return False
-
-
-def needs_columns(
-    samples: np.ndarray,  # (F, B)
-    rows: np.ndarray,  # (F, 2)
-    have_many: np.ndarray,  # (F,)
-    with_columns: np.ndarray,  # (F,)
-) -> bool:
-    """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
-    for feature in range(len(samples)):
-        if rows[feature, 0] >= 0 and not have_many[feature]:
-            last = 0
-            for code in samples[feature]:
-                if code > last:
-                    last = int(code)
-            if 0 < last < MOST_ONE_HOT and last >= with_columns[feature]:
-                return True
-    return False
 
 
 def encode(

@@ -62,20 +62,6 @@ def test_a_stream_sorted_by_class_gives_the_same_model_as_one_that_is_shuffled(p
     assert usual.score(T, t) < 0.6
 
 
-def test_classes_of_a_river_stream_may_come_one_after_another(pixels):
-    river = pytest.importorskip("gln.river")
-    X, y = pd.DataFrame(pixels[0][:600]).rename(columns=str), pd.Series(pixels[1][:600])
-    one, other = (river.GLNClassifier(seed=0, negatives=False) for _ in range(2))
-    one.learn_many(X, y)
-    for row in by_class(y.to_numpy()):
-        other.learn_one(X.iloc[row].to_dict(), y[row])
-    T = pd.DataFrame(pixels[0][600:700]).rename(columns=str)
-    p, q = one.predict_proba_many(T), other.predict_proba_many(T)
-    np.testing.assert_allclose(p, q[p.columns], atol=1e-9)
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    assert np.mean(p.idxmax(axis=1).to_numpy() == pixels[1][600:700]) > 0.9
-
-
 def test_a_late_class_is_not_held_back(flowers):
     X, y = flowers
     model = GLNClassifier(**OPTIONS).partial_fit(X[y < 2], y[y < 2], classes=range(3))
@@ -146,12 +132,6 @@ def test_networks_learn_what_a_normal_density_lacks():
     X[::2], y[::2] = rng.normal(size=(2000, 2)) * [1.02, 0.2], 1  # one heap of the same mean and covariance
     model = GLNClassifier(**OPTIONS).partial_fit(X[:3000], y[:3000], classes=[0, 1])
     assert model.score(X[3000:], y[3000:]) > 0.72
-
-
-def test_what_cannot_be_told_apart_is_as_frequent_as_it_was():
-    X, y = np.random.default_rng(0).normal(size=(400, 2)), np.repeat([0, 1], [300, 100])
-    p = GLNClassifier(**SMALL).partial_fit(X, y, classes=[0, 1]).predict_proba(X)
-    np.testing.assert_allclose(p.mean(axis=0), [0.75, 0.25], atol=0.1)
 
 
 # ---- Values --------------------------------------------------------------------------------------------------------
@@ -318,12 +298,6 @@ def test_what_does_not_go_with_it_is_refused(flowers, options, message):
 def test_too_many_features_are_refused():
     with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
         GLNClassifier(**SMALL).partial_fit(np.zeros((2, 1001)), [0, 1], classes=[0, 1])
-
-
-def test_river_refuses_what_does_not_go_with_it():
-    river = pytest.importorskip("gln.river")
-    with pytest.raises(ValueError, match="negatives: expected True or False, got 1"):
-        river.GLNClassifier(negatives=1)
 
 
 def test_fit_learns_a_table_once_in_random_order(flowers):
