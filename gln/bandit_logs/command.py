@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from gln.stream.command import check_files
 
-__all__ = ["main"]
-
 FORMS = ("jsonl", "dsjson", "cb", "cb_adf")
 EXAMPLES = """examples:
   gln-bandit monday.jsonl --save bandit.gln
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_wrong:
             parser.error(message)
     try:
-        check_files(options)
+        check_files(options, [options.file])
         from gln.bandit_logs.run import run  # takes most of a second, which `--help` need not wait for
 
         return run(options)

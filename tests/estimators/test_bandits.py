@@ -181,14 +181,6 @@ def test_heads_are_bounded_and_the_arms_rewarded_last_keep_theirs(monkeypatch, t
     assert len({bandit.predict(x)[f"last {i}"] for i in range(20)} - {mean_of(bandit)}) > 0
 
 
-def test_rewards_of_several_arms():
-    several = GLNBandit(ARMS, **SMALL)
-    for x in contexts(50):
-        several.learn_all(x, {"left": 1.0, "right": 3.0})
-    values = several.predict(contexts(1, seed=3)[0])
-    assert values["left"] < 2 < values["right"]
-
-
 @pytest.mark.parametrize("explore", STRENGTHS)
 def test_the_value_of_an_arm_without_a_reward_is_the_mean(explore):
     bandit = GLNBandit(["left", "right", "never"], explore=explore, **SMALL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import doctest
 import inspect
 import math
@@ -21,7 +20,7 @@ from scipy.stats import norm
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import base, checks, compose, datasets, evaluate, feature_extraction, metrics, stats, utils
+from river import base, checks, datasets, evaluate, metrics
 
 import gln.river
 from gln import sklearn
@@ -269,21 +268,6 @@ def test_frames_of_polars_are_those_of_pandas():
     pd.testing.assert_frame_equal(models[0].predict_proba_many(frame), models[1].predict_proba_many(given))
     regressor = learned(labelled(20), GLNRegressor(**SMALL))
     pd.testing.assert_series_equal(regressor.predict_many(frame[["a"]]), regressor.predict_many(given[["a"]]))
-
-
-def test_features_of_river_over_recent_samples_and_times():
-    """What an item did lately, by River's `Agg` with `Rolling` in a pipeline, and by `TimeRolling`."""
-    of_kind: Any = feature_extraction.Agg(on="value", by="kind", how=utils.Rolling(stats.Mean(), window_size=5))
-    model: Any = (compose.SelectType(float) + of_kind) | GLNRegressor(**SMALL)
-    recent: Any = utils.TimeRolling(stats.Mean(), period=dt.timedelta(days=3))
-    errors, rng = [], np.random.default_rng(0)
-    for i in range(400):
-        kind, level = "uv"[i % 2], 10.0 * (i % 2)
-        x = {"value": level + rng.normal(), "kind": kind, "month": recent.get()}
-        errors.append(abs(level - model.predict_one({**x, "value": None})))
-        model.learn_one(x, level)
-        recent.update(level, t=dt.datetime(2024, 1, 1) + dt.timedelta(days=i))
-    assert np.mean(errors[200:]) < 2  # 5 without these features
 
 
 DAY = pd.Timestamp("2020-01-01")
@@ -602,24 +586,6 @@ def test_a_label_whose_samples_have_no_weight_is_no_class():
 
 
 # ---- Batches, copies, backends ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-def test_frames_are_learned_row_by_row(classes):
-    samples = labelled(120, classes)
-    one, many = (GLNClassifier(**SMALL) for _ in range(2))
-    learned(samples, one)
-    for part in (samples[:1], samples[1:70], samples[70:]):
-        many.learn_many(pd.DataFrame([x for x, _ in part]), pd.Series([y for _, y in part]))
-    assert_same_predictions(one, many, samples)
-    frame = pd.DataFrame([x for x, _ in samples[:20]], index=range(5, 25))
-    p = many.predict_proba_many(frame)
-    assert list(p.index) == list(range(5, 25))
-    np.testing.assert_allclose(
-        p.to_numpy(), [list(one.predict_proba_one(x).values()) for x, _ in samples[:20]], atol=1e-5
-    )
-    assert many.predict_many(frame).tolist() == [one.predict_one(x) for x, _ in samples[:20]]
-    assert many.predict_proba_many(frame[:0]).shape == (0, classes)
 
 
 @pytest.mark.compiles

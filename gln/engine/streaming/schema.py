@@ -31,8 +31,17 @@ from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
-from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
+from gln.engine.streaming.values import (
+    MOST,
+    NamedRows,
+    Rows,
+    Sample,
+    check_dictionary,
+    has_values,
+    is_missing,
+    named_rows,
+    number_of,
+)
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in

@@ -24,7 +24,6 @@ from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
 ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
-ALL = -1  # in place of the number of an ensemble
 
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
@@ -61,8 +60,7 @@ class CompiledStep(NamedTuple):
 
     sources: StepSources
     made_from: list[object]
-    heads: dict[int, int]  # how many, by the number of the ensemble, or ALL
-    rows: list[tuple[int, slice]]  # for each ensemble, which one predicts, or ALL, and the rows of its predictions
+    heads: list[int]  # of none of the ensembles, of the first one, of the first two, ...
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
     run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
@@ -86,18 +84,14 @@ class CompiledStep(NamedTuple):
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         offset = ensembles[0].offset
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
-        heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
-        ends = np.cumsum([*heads.values()]).tolist()
-        whole = [ALL if ensemble.of_deviations else number for number, ensemble in enumerate(ensembles)]
-        rows = [(one, slice(end - heads[e], end)) for e, (one, end) in enumerate(zip(whole, ends, strict=True))]
-        heads[ALL] = ends[-1]
+        heads = np.cumsum([0, *(ensemble.heads for ensemble in ensembles)]).tolist()
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
         arguments = batch, one, one, 0, True, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
+        return cls(sources, sources.replaceable(), heads, nothing, run, state)
 
     def is_of(self, sources: StepSources) -> bool:
         """Whether nothing of these was replaced since."""
@@ -105,10 +99,10 @@ class CompiledStep(NamedTuple):
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
     def predict(
-        self, samples: SampleBatch, number: int, targets: np.ndarray | None = None
+        self, samples: SampleBatch, most: int, targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted, (C, B), (C or 1, B). Heads with a target of infinity have none."""
+        """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
+        returns for the means, if rows are counted, (K, B), (C or 1, B). Heads with a target of infinity have none."""
         featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
@@ -117,10 +111,8 @@ class CompiledStep(NamedTuple):
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
-        whole, rows = (ALL, slice(None)) if number == ALL else self.rows[number]
-        predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, whole, False, True, False, 0, self.state)
-        predicted = predicted[rows] if whole == ALL else predicted
+        predicted, counted = np.empty((self.heads[most], count)), np.zeros((self.state.counts[0].shape[2], count))
+        self.run(batch, predicted, counted, most, False, True, False, 0, self.state)
         counts = self.sources.counts
         return predicted, counted if counts is None else counted / counts.neurons
 
@@ -142,11 +134,11 @@ class CompiledStep(NamedTuple):
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
-        step, done, predicted = self, 0, np.empty((self.heads[ALL], count))
+        step, done, predicted = self, 0, np.empty((self.heads[-1], count))
         before = []  # predictions of samples before room is made for them, which may change them
-        options = ALL, True, predicts, counts
+        options = len(self.sources.ensembles), True, predicts, counts
         while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
-            before.append((done, step.predict_one(batch, done)))
+            before.append((done, predicted[:, done].copy()))
             self.sources.base_models.linear.make_room()
             step = CompiledStep.of(self.sources)
         for row, of_row in before:
@@ -155,16 +147,6 @@ class CompiledStep(NamedTuple):
             for network in ensemble.networks:
                 network.step += count
         return predicted
-
-    def predict_one(self, batch: tuple[Any, ...], row: int) -> np.ndarray:  # -> (K,)
-        """The predictions of all ensembles for one of the samples."""
-        columns, features, words, *_ = batch
-        place, predicted = slice(row, row + 1), np.empty((self.heads[ALL], 1))
-        arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
-        # Without its targets, which base models would learn.
-        sample = *arrays, words.take(place), *self.nothing, ONE
-        self.run(sample, predicted, predicted, ALL, False, True, False, 0, self.state)
-        return predicted[:, 0]
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.named_rows import NamedRows
-from gln.engine.streaming.values import MOST
+from gln.engine.streaming.values import MOST, NamedRows
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
@@ -28,8 +27,6 @@ try:
     import pyarrow.parquet as pq
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
-
-__all__ = ["TypedColumns"]
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder
@@ -160,8 +157,10 @@ class TypedColumns:
         lists: dict[str, list[Any]] = {}
         wrong: dict[int, str] = {}
         targets: list[Any] = [None] * len(batch)
-        for field, column in zip(batch.schema, batch.columns, strict=True):
-            for name, values in self._leaves(field.name, column):
+        of_batch = [*zip(batch.schema.names, batch.columns, strict=True)]
+        of_batch += [(name, pa.array([text] * len(batch))) for name, text in self._of_folders.items()]
+        for field, column in of_batch:
+            for name, values in self._leaves(field, column):
                 if _is_text(_item_type(values.type)):
                     lists[name] = values.to_pylist()
                     continue
@@ -172,11 +171,6 @@ class TypedColumns:
                     targets = _targets(values if are_bools else converted)
                 else:
                     columns[name] = converted
-        for name, text in self._of_folders.items():
-            columns[name], of_column = self._kinds.column(name, [text] * len(batch))
-            wrong = of_column | wrong
-        if self._wanted.target in self._of_folders:
-            targets = _targets(pd.Series(columns.pop(self._wanted.target)))
         frame = pd.DataFrame(columns, index=range(len(batch)))
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
@@ -190,6 +184,8 @@ class TypedColumns:
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
         kind = column.type
+        if name in self._of_folders or (_is_text(kind) and name in self._wanted.numbers):
+            return self._kinds.column(name, [text or "" for text in column.to_pylist()])
         if name in self._wanted.strings:
             return pd.Series(_texts(column), dtype=object), {}
         if _is_time(kind):
@@ -198,8 +194,6 @@ class TypedColumns:
             return pd.Series(times), {}
         if _is_text(kind):
             texts = column.to_pylist()
-            if name in self._wanted.numbers:
-                return self._kinds.column(name, [text or "" for text in texts])
             return self._kinds.times(name, texts) or (pd.Series(texts, dtype=object), {})
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
@@ -275,7 +269,7 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
 
 def _targets(values: Any) -> list[Any]:  # N
     """Targets, with None where one is missing."""
-    values = values.to_pylist() if isinstance(values, pa.Array) else values.tolist()
+    values = values.to_pylist() if isinstance(values, pa.Array) else pd.Series(values).tolist()
     missing = [value is None or value != value for value in values]
     return [
         None if none else label_of(value) if isinstance(value, float) else value

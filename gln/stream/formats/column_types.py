@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,9 @@ import pandas as pd
 
 from gln.engine.preprocessing.category_codes import snake_case
 from gln.engine.preprocessing.dates import CYCLES, named_dates, times_of
-from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.engine.streaming.values import MOST
+from gln.engine.streaming.values import MOST, NamedRows
 from gln.stream.formats.chunks import Wanted
-
-__all__ = ["ColumnTypes", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
 # The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
@@ -66,11 +64,12 @@ def ids_in(rows: NamedRows) -> list[str]:
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
     found = []
-    for name in rows.common_names():
+    for name in dict.fromkeys(itertools.chain(rows.frame, *rows.dictionaries)):
         if ID.fullmatch(snake_case(name)):
             values = rows.values_of(name)
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
-            if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
+            repeat = 1 < len(set(values)) < len(values) and 2 * len(values) >= len(rows)  # unlike words
+            if are_whole and repeat and any(value > 1 for value in values):
                 found.append(str(name))
     return found
 
