@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from gln.stream.command import check_files
+from gln.stream.output import say
 
 FORMS = ("jsonl", "dsjson", "cb", "cb_adf")
 EXAMPLES = """examples:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(options)
     except (ImportError, OSError, ValueError) as error:
-        print(f"gln-bandit: {error}", file=sys.stderr)
+        say("gln-bandit", str(error))
         return 2
     except KeyboardInterrupt:
         return 130

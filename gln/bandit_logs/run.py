@@ -15,14 +15,12 @@ from typing import Any, BinaryIO
 from gln.bandit_logs.formats import Logged, read_decisions
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates
-from gln.stream import output
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import opened
 from gln.stream.inputs import Inputs
-from gln.stream.output import Outputs, printed
+from gln.stream.output import Outputs, printed, say
 from gln.stream.signals import Interruptible
 
-say = functools.partial(output.say, "gln-bandit")
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
 UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
 
@@ -58,13 +56,13 @@ class Run(Interruptible):
             self._inputs.resume(state["inputs"])
             self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
             self._line = self._inputs.current.line
-            say(f"going on after {self._estimates.rows:,} decisions")
+            say("gln-bandit", f"going on after {self._estimates.rows:,} decisions")
         self._outputs = Outputs(options, self._signals, state)
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
         self._knows_arms = bool(self._estimates.rows)
 
     def _parts(self) -> Iterator[Logged | BadLine]:
-        rows = read_decisions(self._source, self._options.format, say)
+        rows = read_decisions(self._source, self._options.format, functools.partial(say, "gln-bandit"))
         for row in rows:
             self._inputs.current.met = row.line
             if row.line > self._line:
@@ -134,7 +132,7 @@ class Run(Interruptible):
         elif not why:
             why = "expected one or more decisions that a policy can have chosen, got none"
         if why:
-            say(why)
+            say("gln-bandit", why)
         self._outputs.close()
 
     def _report(self, found: dict[str, Any]) -> list[str]:

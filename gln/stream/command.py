@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gln import __version__
-from gln.stream.formats.lines import escaped
+from gln.stream.output import say
 
 FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_files(options, [each.name for each in inputs.all])
         return run(options, inputs)
     except (ImportError, OSError, ValueError) as error:
-        print(escaped(f"gln-stream: {error}"), file=sys.stderr)
+        say("gln-stream", str(error))
         return 2
     except KeyboardInterrupt:
         return 130

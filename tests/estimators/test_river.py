@@ -116,19 +116,6 @@ def test_a_stream_of_two_classes():
     assert metric.get() > 0.82  # a linear model gets 0.55
 
 
-def test_a_stream_with_intervals():
-    model, held = GLNRegressor(seed=0, quantiles=(0.95, 0.05)), []
-    for i, x in enumerate(rows(2500)):
-        y = 1000 + 50 * x["a"] * x["b"] + (1 + 4 * (x["c"] > 0)) * np.random.default_rng(i).normal()
-        if i >= 1500:
-            quantiles = model.predict_quantiles_one(x)
-            assert list(quantiles) == [0.05, 0.95]
-            held.append(quantiles[0.05] <= y <= quantiles[0.95])
-        model.learn_one(x, y)
-    assert 0.85 < np.mean(held) < 0.98
-    assert abs(model.predict_one(x) - y) < 40
-
-
 @pytest.mark.parametrize("kind", ["density", "quantiles"])
 def test_intervals_hold_what_they_say_although_deviations_have_long_tails_and_are_small(kind):
     """Deviations are Student's with five degrees of freedom, and a fiftieth of what the target varies."""
@@ -170,26 +157,6 @@ def test_the_distribution_of_a_target_that_does_not_vary_at_first():
 
 
 # ---- Classes and features that appear at any time --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seen", [2, 3, 5])
-def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
-    samples = labelled(400, seen)
-    model = learned(samples, GLNClassifier(**SMALL))
-    before = [model.predict_proba_one(x) for x, _ in samples[:50]]
-    heads = [network.num_heads for network in model._stream.learner.networks]
-    model._stream.learner.add_class()
-    model._stream.schema.classes["another"] = seen
-    assert [network.num_heads for network in model._stream.learner.networks] == 3 * [seen + 1]
-    assert heads == 3 * [1 if seen == 2 else seen]
-    assert model._stream.learner.means.combination.losses.shape == (4, 1)  # of the networks and a linear model
-    for (x, _), old in zip(samples, before, strict=False):
-        new = model.predict_proba_one(x)
-        said = [new[label] for label in old]
-        np.testing.assert_allclose(np.array(said) / sum(said), list(old.values()), atol=1e-5)
-    for x, _ in samples[:200]:
-        model.learn_one({**x, "a": x["a"] + 30}, "another")
-    assert model.predict_one({**x, "a": x["a"] + 30}) == "another"
 
 
 def test_features_that_come_late_are_learned():

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, started, table
+from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, table
 
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
@@ -121,19 +121,6 @@ def test_metrics_are_what_is_printed(options, counts, file, tmp_path, capsys):
 
 
 FIGURES = ["accuracy", "log_loss", "auc"]
-
-
-def test_metrics_of_a_pipe_come_at_once():
-    process = started("--target", "y", "--metrics", "-", "--format", "jsonl", stderr=None)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    for place in range(2):
-        process.stdin.write(json.dumps({"a": place, "y": str(place)}).encode() + b"\n")
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["samples"] == 2
-    process.stdin.close()
-    assert json.loads(process.stdout.read())["event"] == "end"
-    assert process.wait(60) == 0
 
 
 # ---- Probabilities ---------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from gln.engine.networks.surgery import add_class, set_initial_logits, with_outp
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
-from gln.engine.streaming.step import CompiledStep, StepSources, is_possible
+from gln.engine.streaming.step import CompiledStep, is_possible
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
@@ -81,9 +81,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def step(self) -> CompiledStep:
         """The compiled step of these sources, made anew only if something was replaced."""
-        sources = StepSources(self.featurizer, self.ensembles, self.counts)
-        if self.compiled is None or not self.compiled.is_of(sources):
-            self.compiled = CompiledStep.of(sources)
+        sources = self.featurizer, self.ensembles, self.counts
+        if self.compiled is None or not self.compiled.is_of(*sources):
+            self.compiled = CompiledStep.of(*sources)
         return self.compiled
 
     def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:

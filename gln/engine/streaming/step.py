@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -32,33 +31,12 @@ def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     return is_dense and means.mixes_linear and hasattr(means.members[0].network, "of_sample")
 
 
-class StepSources(NamedTuple):
-    """What the step is of."""
+class CompiledStep(NamedTuple):
+    """What stays the same from call to call."""
 
     featurizer: StreamFeaturizer
     ensembles: Sequence[Ensemble]  # of the means, and of quantiles and variances
     counts: GateCounts | None
-
-    @property
-    def base_models(self) -> OnlineBaseModels:
-        return self.featurizer.base_models
-
-    def replaceable(self) -> list[object]:
-        """What must be the same from call to call."""
-        featurizer, ensembles, counts = self
-        base_models = self.base_models
-        found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
-        found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
-        for ensemble in ensembles:
-            found += [ensemble.shape, *vars(ensemble.combination).values()]
-            found += [member.network.of_sample for member in ensemble.members]
-        return found
-
-
-class CompiledStep(NamedTuple):
-    """What stays the same from call to call."""
-
-    sources: StepSources
     made_from: list[object]
     heads: list[int]  # of none of the ensembles, of the first one, of the first two, ...
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
@@ -66,16 +44,17 @@ class CompiledStep(NamedTuple):
     state: Any  # `compiled_step.State`
 
     @classmethod
-    def of(cls, sources: StepSources) -> CompiledStep:
+    def of(
+        cls, featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counted: GateCounts | None
+    ) -> CompiledStep:
         """The step, which this compiles; that may fail."""
         from numba import typeof
 
         from gln.engine.streaming import compiled_step
 
         compiled: Any = compiled_step
-        featurizer, ensembles, counted = sources
         networks = [network for ensemble in ensembles for network in ensemble.networks]
-        base_models, counts = sources.base_models, [NO_COUNTS] * len(networks)
+        base_models, counts = featurizer.base_models, [NO_COUNTS] * len(networks)
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
@@ -91,11 +70,12 @@ class CompiledStep(NamedTuple):
         arguments = batch, one, one, 0, True, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(sources, sources.replaceable(), heads, nothing, run, state)
+        made_from = replaceable(featurizer, ensembles, counted)
+        return cls(featurizer, ensembles, counted, made_from, heads, nothing, run, state)
 
-    def is_of(self, sources: StepSources) -> bool:
+    def is_of(self, *sources: Any) -> bool:
         """Whether nothing of these was replaced since."""
-        found = sources.replaceable()
+        found = replaceable(*sources)
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
     def predict(
@@ -103,7 +83,7 @@ class CompiledStep(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
         returns for the means, if rows are counted, (K, B), (C or 1, B). Heads with a target of infinity have none."""
-        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
+        featurizer, features, count = self.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         features = plain(features)
@@ -113,15 +93,14 @@ class CompiledStep(NamedTuple):
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
         predicted, counted = np.empty((self.heads[most], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, most, False, True, False, 0, self.state)
-        counts = self.sources.counts
-        return predicted, counted if counts is None else counted / counts.neurons
+        return predicted, counted if self.counts is None else counted / self.counts.neurons
 
     def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
         Returns the combined predictions of all ensembles in their networks' units, if this `predicts`.
         """
-        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
+        featurizer, features, count = self.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
         if target_batch.step_sizes is not None:
             step_sizes = plain(target_batch.step_sizes)
@@ -136,17 +115,28 @@ class CompiledStep(NamedTuple):
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
         step, done, predicted = self, 0, np.empty((self.heads[-1], count))
         before = []  # predictions of samples before room is made for them, which may change them
-        options = len(self.sources.ensembles), True, predicts, counts
+        options = len(self.ensembles), True, predicts, counts
         while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
             before.append((done, predicted[:, done].copy()))
-            self.sources.base_models.linear.make_room()
-            step = CompiledStep.of(self.sources)
+            featurizer.base_models.linear.make_room()
+            step = CompiledStep.of(featurizer, self.ensembles, self.counts)
         for row, of_row in before:
             predicted[:, row] = of_row
-        for ensemble in self.sources.ensembles:
+        for ensemble in self.ensembles:
             for network in ensemble.networks:
                 network.step += count
         return predicted
+
+
+def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> list[object]:
+    """What must be the same from call to call."""
+    base_models = featurizer.base_models
+    found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
+    found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
+    for ensemble in ensembles:
+        found += [ensemble.shape, *vars(ensemble.combination).values()]
+        found += [member.network.of_sample for member in ensemble.members]
+    return found
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:

@@ -32,7 +32,7 @@ BUFFER = 1 << 20  # bytes of a column that are read at once
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder
 
 
-def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _opened(source: Any, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """What is in a file. Raises ValueError if it is of another kind."""
     if form == "parquet" and not source.seekable():
         raise ValueError("parquet: expected a file, as its end says where columns are, got a pipe (Arrow can be piped)")
@@ -40,7 +40,7 @@ def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordB
         if form == "parquet":
             table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
             return table.schema_arrow, table.iter_batches(1000)
-        if source.seekable() and _starts_with(source, b"ARROW1"):
+        if source.seekable() and source.peek(6).startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)
             return file.schema, map(file.get_batch, range(file.num_record_batches))
         stream = pa.ipc.open_stream(source)
@@ -50,12 +50,6 @@ def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordB
             raise
         name = "a Parquet file" if form == "parquet" else "an Arrow file or stream"
         raise ValueError(f"{form}: expected {name}, got one that cannot be read: {_first_line(error)}") from None
-
-
-def _starts_with(source: BinaryIO, magic: bytes) -> bool:
-    start, begins = source.tell(), source.read(len(magic))
-    source.seek(start)
-    return begins == magic
 
 
 def _first_line(error: Exception) -> str:

@@ -101,24 +101,6 @@ def test_words_become_features_at_checks_if_enough_samples_had_them(monkeypatch)
     assert 10 < len(features) <= 30
 
 
-def test_tags_of_sessions_stay_words_and_networks_do_not_grow():
-    """Each user has fifteen samples, while seven others have theirs, and then no more."""
-    rng, samples, odds = np.random.default_rng(22), list[dict[str, Any]](), np.array([0.2, 0.8])
-    users = np.concatenate([rng.permutation(np.repeat(np.arange(8 * k, 8 * k + 8), 15)) for k in range(11)])
-    for user in users.tolist():
-        samples.append(dict.fromkeys([f"user u{user}", f"item i{rng.integers(50)}", f"kind k{rng.integers(2)}"], 1.0))
-    labels = [bool(rng.random() < odds[int("kind k1" in x)]) for x in samples]
-    model, sizes = GLNClassifier(**SMALL), []
-    for start in range(0, len(samples), 120):
-        part = slice(start, start + 120)
-        model.predict_learn_many(samples[part], labels[part])
-        sizes.append(model._stream.learner.networks[0].context_size)
-    assert {"kind k0", "kind k1"} <= model._stream.schema.places.keys()
-    assert len(model._stream.schema.places) < 10
-    assert len(model._stream.schema.words) > 88
-    assert sizes[-1] == sizes[2] < 10
-
-
 # ---- Bounds ----------------------------------------------------------------------------------------------------------
 
 
@@ -320,18 +302,6 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
 
 
 # ---- Bad values, files, explanations ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
-@pytest.mark.parametrize("bad", [{"word 1": math.inf}, {"word 1": "text"}, {"author": 3}, {"word 1": [1]}], ids=str)
-def test_bad_values_of_words_change_nothing(kind, bad):
-    model = learned(reviews(60), kind(**SMALL))
-    before, names = state_of(model), copy.deepcopy((model._stream.schema.places, model._stream.schema.words))
-    for call in (lambda: model.learn_one({"length": 1.0, "new": 1.0, **bad}, 1), lambda: model.predict_one(bad)):
-        with pytest.raises(ValueError, match=r"x\['(word 1|author)'\]: expected"):
-            call()
-    assert_same_state(state_of(model), before)
-    assert (model._stream.schema.places, model._stream.schema.words) == names
 
 
 @pytest.mark.parametrize("classes", [2, 3])
