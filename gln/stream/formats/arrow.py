@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.values import MOST, NamedRows
+from gln.engine.streaming.values import MOST, NamedRows, is_missing
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
@@ -264,8 +264,5 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
 def _targets(values: Any) -> list[Any]:  # N
     """Targets, with None where one is missing."""
     values = values.to_pylist() if isinstance(values, pa.Array) else pd.Series(values).tolist()
-    missing = [value is None or value != value for value in values]
-    return [
-        None if none else label_of(value) if isinstance(value, float) else value
-        for value, none in zip(values, missing, strict=True)
-    ]
+    values = [None if is_missing(value) else value for value in values]
+    return [label_of(value) if isinstance(value, float) else value for value in values]

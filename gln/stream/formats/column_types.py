@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -105,13 +106,19 @@ class ColumnTypes:
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
         numbers = texts if MISSING.isdisjoint(texts) else ["nan" if text in MISSING else text for text in texts]
-        try:
+        with contextlib.suppress(ValueError):
             values = np.array([*map(float, numbers)])
-        except ValueError:
-            return self._one_by_one(name, texts)
-        if (np.abs(values) > MOST).any() or "_" in "".join(texts):
-            return self._one_by_one(name, texts)
-        return values, {}
+            if not ((np.abs(values) > MOST).any() or "_" in "".join(texts)):
+                return values, {}
+        values, wrong = np.full(len(texts), np.nan), {}  # one by one, to find the bad ones
+        advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
+        for place, text in enumerate(texts):
+            if text not in MISSING:
+                try:
+                    values[place] = number_of(text)
+                except ValueError as error:
+                    wrong[place] = f"{name}: {error}{advice}"
+        return values, wrong
 
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""
@@ -171,19 +178,6 @@ class ColumnTypes:
         """What to tell the user of columns that have just been found to hold timestamps."""
         notes, self._notes = tuple(self._notes), []
         return notes
-
-    # ---- Values of a column one by one -----------------------------------------------------------------------------
-
-    def _one_by_one(self, name: str, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
-        values, wrong = np.full(len(texts), np.nan), {}
-        advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
-        for place, text in enumerate(texts):
-            if text not in MISSING:
-                try:
-                    values[place] = number_of(text)
-                except ValueError as error:
-                    wrong[place] = f"{name}: {error}{advice}"
-        return values, wrong
 
     # ---- Values that are typed -------------------------------------------------------------------------------------
 
