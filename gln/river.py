@@ -215,6 +215,8 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     True
     """
 
+    _expected = "labels"
+
     def __init__(
         self,
         layer_sizes: Sequence[int] = (64, 32),
@@ -236,8 +238,6 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     def _new_schema(self) -> StreamSchema:
         # Without negatives, words are left out, so all keys become features.
         return StreamSchema() if self.negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-
-    _expected = "labels"
 
     @property
     def _multiclass(self) -> bool:
@@ -344,6 +344,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     >>> metric.get() < 0.5
     True
     """
+
+    _expected = "finite numbers"
 
     def __init__(
         self,
