@@ -373,14 +373,11 @@ class GLNBandit(Saveable):
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         check_key("arm", "arms", arm)
-        self._check_known(arm)
+        if arm not in self._model.arms:
+            raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
         self._retired[arm] = None
         self._pending.pop(arm, None)
         self._model.retire(arm)
-
-    def _check_known(self, arm: Hashable) -> None:
-        if arm not in self._model.arms:
-            raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
@@ -456,14 +453,9 @@ def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0
 
 def _largest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
     """1 for the largest value; of several, those of the lowest count have equal shares."""
-    best = 0
-    for arm in range(len(values)):
-        if values[arm] > values[best] or (values[arm] == values[best] and counts[arm] < counts[best]):
-            best = arm
-    shares = np.zeros(len(values))
-    for arm in range(len(values)):
-        shares[arm] = values[arm] == values[best] and counts[arm] == counts[best]
-    return shares / shares.sum()
+    are_largest = values == values.max()
+    are_largest &= counts == counts[are_largest].min()
+    return are_largest / are_largest.sum()
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:

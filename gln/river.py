@@ -36,10 +36,9 @@ from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
-from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import StreamSchema
-from gln.engine.streaming.values import check_frame, label_of, target_of
+from gln.engine.streaming.values import NamedRows, check_frame, is_missing, label_of, target_of
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -51,7 +50,15 @@ class _Stream(SaveableStream, base.Estimator):
     """The parameters that all have, and a `StreamEstimator`, which learns; each class builds its learner."""
 
     def __init__(
-        self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, schema=None
+        self,
+        layer_sizes: Sequence[int] = (64, 32),
+        context_map_size: int = 5,
+        context_bias: float = 1.0,
+        learning_rate: float | Callable[[int], float] | None = None,
+        backend: str = "auto",
+        seed: int | None = None,
+        fast: bool = False,
+        novelty: bool = False,
     ) -> None:
         check_seed(seed)
         self.layer_sizes = layer_sizes
@@ -61,10 +68,13 @@ class _Stream(SaveableStream, base.Estimator):
         self.seed = seed
         self.fast = fast
         self.novelty = novelty
-        schema = schema or StreamSchema()
+        schema = self._new_schema()
         learns = new_novelty(schema, seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
         self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes, learns)
+
+    def _new_schema(self) -> StreamSchema:
+        return StreamSchema()
 
     def _build(self, featurizer, heads, has_names):
         raise NotImplementedError
@@ -103,7 +113,54 @@ class _Stream(SaveableStream, base.Estimator):
         yield {"layer_sizes": (8, 4), "seed": 1}
 
 
-class GLNClassifier(_Stream, base.MiniBatchClassifier):
+class _OneTarget(_Stream):
+    """Learns labels, or numbers."""
+
+    _expected: ClassVar[str]  # of targets
+
+    @staticmethod
+    def _values(targets: Sequence[Any]) -> Any:  # -> (N,)
+        """Targets as they are learned; None or NaN where one is missing."""
+        raise NotImplementedError
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Learn a sample.
+
+        A sample of weight 2 counts as two, and one of 0 is not learned; the largest weight is 10^6. Networks and linear
+        models make as many steps, at most 100. Raises ValueError for infinity, a label that is missing or a target that
+        is not finite, or a string in a numeric feature or vice versa; nothing is learned then.
+        """
+        weights = _weights(w, 1)
+        if weights[0]:
+            self._learn([x], [y], weights)
+
+    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
+        """Learn the rows of a frame, of pandas or polars, one after another. Rows of known features take one fast call.
+
+        Targets and weights belong to rows by position, whatever their index.
+        """
+        X = as_pandas(X)
+        check_frame(X)
+        targets, weights = _of_rows(X, y, w)
+        if not (learns := weights > 0).all():  # others are as if they were not there
+            X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
+        self._learn(X, targets, weights)
+
+    def _learn(self, X: Any, y: Sequence[Any], weights: np.ndarray) -> None:
+        targets = self._values(y)
+        if any(map(is_missing, targets)):
+            raise ValueError(f"y: expected {self._expected}, got NaN or None among {y[:10]}")
+        self._stream.learn_many(X, targets, weights)
+
+    def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
+        """Samples, targets, weights, and which rows are learned; the others have no target."""
+        X = as_pandas(X)
+        given, weights = _of_rows(X, y, w)
+        targets = self._values([target if weight else None for target, weight in zip(given, weights, strict=True)])
+        return X, targets, weights, np.array([not is_missing(target) for target in targets], bool)
+
+
+class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     """Gated Linear Network classifier.
 
     It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
@@ -158,6 +215,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     True
     """
 
+    _expected = "labels"
+
     def __init__(
         self,
         layer_sizes: Sequence[int] = (64, 32),
@@ -173,11 +232,12 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         check_negatives(negatives)
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
-        # Without negatives, words are left out, so all keys become features.
-        schema = None if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-        network = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
-        super().__init__(*network, fast, novelty, schema)
         self.negatives = negatives
+        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
+
+    def _new_schema(self) -> StreamSchema:
+        # Without negatives, words are left out, so all keys become features.
+        return StreamSchema() if self.negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
 
     @property
     def _multiclass(self) -> bool:
@@ -191,24 +251,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         losses = Losses({"num_classes": classes})
         return build_stream(self._config(), featurizer, Classes(), roles, losses)
 
-    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
-        """Learn a sample.
-
-        A sample of weight 2 counts as two, and one of 0 is not learned; the largest weight is 10^6. Networks and linear
-        models make as many steps, at most 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric
-        feature or vice versa; nothing is learned then.
-        """
-        weights = _weights(w, 1)
-        if weights[0]:
-            self._stream.learn(self._stream.schema.propose(x, _labels([y])), weights=weights)
-
-    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame, of pandas or polars, one after another. Rows of known features take one fast call.
-
-        Targets and weights belong to rows by position, whatever their index.
-        """
-        frame, targets, weights = _weighted(X, y, w)
-        self._stream.learn_many(frame, _labels(targets), weights)
+    @staticmethod
+    def _values(targets: Sequence[Any]) -> list[Any]:
+        return [*map(label_of, targets)]
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
@@ -217,8 +262,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
-        X = as_pandas(X)
-        labels, weights, learns = self._of_rows(X, y, w)
+        X, labels, weights, learns = self._rows(X, y, w)
         known, counts = set(self._stream.schema.classes), []  # of the classes before each row
         for row, label in enumerate(labels):
             counts.append(len(known))
@@ -231,13 +275,6 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             p[row] = np.arange(p.shape[1]) < counts[row]
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
-
-    @staticmethod
-    def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray, np.ndarray]:  # -> N, (N,), (N,)
-        """Labels, None for rows that are not learned, weights, and which rows are learned."""
-        targets, weights = _of_rows(X, y, w)
-        labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
-        return labels, weights, np.array([label is not None for label in labels], bool)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
@@ -263,8 +300,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         names, contributions, constants = self._stream.explain(x)  # (C, F), (C,)
         if len(constants) == 1:  # of two classes
             contributions, constants = np.concatenate([-contributions, contributions]), np.append(-constants, constants)
-        by_class = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
-        return dict(zip(classes, by_class, strict=True)), dict(zip(classes, constants.tolist(), strict=True))
+        return _explained(classes, names, contributions, constants)
 
     def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
         learner, count = self._stream.learner, len(self._stream.schema.classes)
@@ -274,7 +310,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
 
 @documented_like(GLNClassifier)
-class GLNRegressor(_Stream, base.MiniBatchRegressor):
+class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     """Gated Linear Network regressor.
 
     Like `GLNClassifier`, it learns each sample once, with networks and linear models, standardises features and accepts
@@ -309,6 +345,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     True
     """
 
+    _expected = "finite numbers"
+
     def __init__(
         self,
         layer_sizes: Sequence[int] = (64, 32),
@@ -340,20 +378,9 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
             if known != levels or (learner.variances is not None) != self.density:
                 raise bad("quantiles", f"{known}, and the density of the saved networks", levels)
 
-    def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
-        """Learn a sample; `w` as in `GLNClassifier`.
-
-        Raises ValueError for infinity, a target that is not finite, or a string in a numeric feature or vice versa;
-        nothing is learned then.
-        """
-        weights = _weights(w, 1)
-        if weights[0]:
-            self._stream.learn(self._stream.schema.propose(x), _numbers([y])[None], weights)
-
-    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame; as in `GLNClassifier`."""
-        frame, targets, weights = _weighted(X, y, w)
-        self._stream.learn_many(frame, _numbers(targets), weights)
+    @staticmethod
+    def _values(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
+        return np.array([*map(target_of, targets)], np.float64)
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
@@ -363,21 +390,12 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        X = as_pandas(X)
-        targets, weights, learns = self._of_rows(X, y, w)
+        X, targets, weights, learns = self._rows(X, y, w)
         names = ["mean", *sorted(self.quantiles or ())]
         names = [*names, "std"] if self.density else names
         initial = [float(name == "std") for name in names]
         predicted = self._stream.predict_then_learn(X, targets, weights, learns, initial)
         return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
-
-    @staticmethod
-    def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # -> (N,) each
-        """Targets, NaN for rows that are not learned, weights, and which rows are learned."""
-        given, weights = _of_rows(X, y, w)
-        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
-        targets = np.array(numbers, np.float64)
-        return targets, weights, ~np.isnan(targets)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
@@ -428,19 +446,6 @@ class _SeveralTargets(_Stream):
     _targets: ClassVar[type[Numbers]]
     _loss: ClassVar[dict[str, str]]
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] = (64, 32),
-        context_map_size: int = 5,
-        context_bias: float = 1.0,
-        learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
-        seed: int | None = None,
-        fast: bool = False,
-        novelty: bool = False,
-    ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
-
     def _build(self, featurizer, heads, has_names):
         losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(COPIES, has_names, not self.fast)
         featurizer = featurizer.with_targets(heads - 1)  # it has statistics of one
@@ -487,9 +492,7 @@ class _SeveralTargets(_Stream):
         names = [*self._stream.schema.classes]
         if self._stream.learner is None:
             return {name: {} for name in names}, dict.fromkeys(names, 0.0)
-        features, contributions, constants = self._stream.explain(x)
-        by_target = [dict(zip(features, row, strict=True)) for row in contributions.tolist()]
-        return dict(zip(names, by_target, strict=False)), dict(zip(names, constants.tolist(), strict=False))
+        return _explained(names, *self._stream.explain(x))
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
@@ -650,28 +653,12 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
         return self._stream.explain(x)
 
 
-def _labels(targets: Sequence[Any]) -> list[Hashable]:
-    labels = [label_of(target) for target in targets]
-    if any(label is None for label in labels):
-        raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-    return labels
-
-
-def _numbers(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
-    numbers = np.array([target_of(target) for target in targets], np.float64)
-    if np.isnan(numbers).any():
-        raise ValueError("y: expected finite numbers, got NaN or None")
-    return numbers
-
-
-def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any], np.ndarray]:
-    """The rows to learn, with their targets and weights: those of weight 0 are as if they were not there."""
-    X = as_pandas(X)
-    check_frame(X)
-    targets, weights = _of_rows(X, y, w)
-    if (learns := weights > 0).all():
-        return X, targets, weights
-    return X[learns], list(itertools.compress(targets, learns)), weights[learns]
+def _explained(
+    keys: list[Any], names: list[Hashable], contributions: np.ndarray, constants: np.ndarray
+) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    """Contributions by class or target and by feature, and constants; there may be more heads than keys."""
+    of_heads = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
+    return dict(zip(keys, of_heads, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
 
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from gln.stream.command import check_files
-
-__all__ = ["main"]
+from gln.stream.output import say
 
 FORMS = ("jsonl", "dsjson", "cb", "cb_adf")
 EXAMPLES = """examples:
@@ -31,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_wrong:
             parser.error(message)
     try:
-        check_files(options)
+        check_files(options, [options.file])
         from gln.bandit_logs.run import run  # takes most of a second, which `--help` need not wait for
 
         return run(options)
     except (ImportError, OSError, ValueError) as error:
-        print(f"gln-bandit: {error}", file=sys.stderr)
+        say("gln-bandit", str(error))
         return 2
     except KeyboardInterrupt:
         return 130

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from gln.bandits import LoggedDecision
@@ -15,8 +15,6 @@ from gln.stream.formats.column_types import number_of, shown
 from gln.stream.formats.jsonl import flattened, object_of
 from gln.stream.formats.lines import BadLine, Lines, text_of
 from gln.stream.formats.vw import example_of
-
-__all__ = ["Logged", "read_decisions"]
 
 DANGLING = "RewardValue", "DeferredAction"  # of the observation of an event whose decision is not in the log
 OF_DSJSON = "_label_cost", "_labelIndex", "_label_Action", "_skipLearn", "_multi", *DANGLING
@@ -47,7 +45,7 @@ def read_decisions(
     """
     lines = Lines(source)
     if form is None:
-        form = _form_of(lines.available(2))
+        form = _form_of(lines)
         say(f"reading {READ_AS[form]}\n    (--format reads another format)")
     event = Event()
     for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
@@ -65,12 +63,16 @@ def read_decisions(
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
 
 
-def _form_of(lines: Sequence[bytes]) -> str:
-    """The format of a log that begins with these lines, one or two."""
-    first, second = ([line.strip() for line in lines] + [b"", b""])[:2]
-    if first.startswith((b"{", b"\xef\xbb\xbf{")):
+def _form_of(lines: Lines) -> str:
+    """The format of a log, by its first two lines, which stay to be read."""
+    taken = [next(lines, b"")]
+    if not lines.must_wait():
+        taken.append(next(lines))
+    lines.again(taken[: lines.number])
+    first, second = ([line.strip() for line in taken] + [b""])[:2]
+    if first.startswith(b"{"):
         return "dsjson" if any(f'"{key}"'.encode() in first for key in OF_DSJSON) else "jsonl"
-    return "cb" if LABEL.match(first) and (LABEL.match(second) or len(lines) < 2) else "cb_adf"
+    return "cb" if LABEL.match(first) and (LABEL.match(second) or len(taken) < 2) else "cb_adf"
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def _of_cb(line: int, text: str) -> Logged:
 
 def _features(text: str) -> dict[str, Any]:
     """The features of `|namespace name=level name:number ...`; a name alone is 1."""
-    sample, features = example_of(text).sample, {}
+    sample, features = example_of(text), {}
     for namespace, names in sample.names.items():
         for full in names:
             name, is_level, level = full.partition("=")

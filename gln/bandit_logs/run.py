@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import gc
-import json
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,13 +15,11 @@ from typing import Any, BinaryIO
 from gln.bandit_logs.formats import Logged, read_decisions
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates
-from gln.stream.formats.lines import BadLine, escaped
+from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import opened
 from gln.stream.inputs import Inputs
-from gln.stream.output import Output
-from gln.stream.signals import Signals, Stopped
-
-__all__ = ["run"]
+from gln.stream.output import Outputs, printed, say
+from gln.stream.signals import Interruptible
 
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
 UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
@@ -37,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
         return Run(options, source).all()
 
 
-class Run:
+class Run(Interruptible):
     """The decisions of one source, with a bandit that may exist already."""
 
     def __init__(self, options: argparse.Namespace, source: BinaryIO) -> None:
-        self._options, self._source, self._signals = options, source, Signals()
-        self._inputs = Inputs([options.file], "jsonl")
+        super().__init__()
+        self._options, self._source, self._inputs = options, source, Inputs([options.file], "")
         self._estimates, self._left_out = Estimates(), Counter[str]()
         self._line, self._start, self._taken = 0, time.monotonic(), 0  # the last line; decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
@@ -60,33 +56,13 @@ class Run:
             self._inputs.resume(state["inputs"])
             self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
             self._line = self._inputs.current.line
-            say(f"going on after {self._estimates.rows:,} decisions")
-        self._outputs = {
-            name: Output(f"--{name}", file, state.get(name), goes_on)
-            for name in ("predictions", "metrics")
-            if (file := getattr(options, name)) is not None
-        }
+            say("gln-bandit", f"going on after {self._estimates.rows:,} decisions")
+        self._outputs = Outputs(options, self._signals, state)
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
         self._knows_arms = bool(self._estimates.rows)
 
-    def all(self) -> int:
-        """Take all decisions; returns the exit status."""
-        status, why = 0, ""
-        with self._signals.handled():
-            try:
-                for row in self._signals.each(self._rows()):
-                    self._take(row)
-            except Stopped:  # while something was written
-                pass
-            except (ValueError, OSError) as error:
-                status, why = 2, str(error)
-            if number := self._signals.received:
-                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
-            self._end(why)
-        return status
-
-    def _rows(self) -> Iterator[Logged | BadLine]:
-        rows = read_decisions(self._source, self._options.format, say)
+    def _parts(self) -> Iterator[Logged | BadLine]:
+        rows = read_decisions(self._source, self._options.format, functools.partial(say, "gln-bandit"))
         for row in rows:
             self._inputs.current.met = row.line
             if row.line > self._line:
@@ -123,32 +99,26 @@ class Run:
         if not p:
             return
         rows, self._taken = self._estimates.rows, self._taken + 1
-        if "predictions" in self._outputs:
-            arm = max(p, key=p.__getitem__)
-            found = {"line": line, "arm": arm, "propensity": p[arm], "of_logged_arm": p.get(decision.arm, 0.0)}
-            self._write("predictions", found)
+        arm = max(p, key=p.__getitem__)
+        found = {"line": line, "arm": arm, "propensity": p[arm], "of_logged_arm": p.get(decision.arm, 0.0)}
+        self._outputs.add("predictions", found)
         if rows & (rows - 1) == 0:  # 1, 2, 4, 8, ...
             figures = self._estimates.result()
             means = "".join(f"{figures[name].mean:>13.4g}" for name in NAMES)
             if self._taken == 1:
-                _print(f"{'decisions':>12}{'logged':>13}{'IPS':>13}{'SNIPS':>13}{'DR':>13}{'decisions/s':>13}")
-            _print(f"{rows:>12,}{means}{self._taken / self._seconds():>13,.0f}")
-            self._write("metrics", {"event": "progress", **_values(figures), "seconds": self._seconds()})
-
-    def _write(self, name: str, values: dict[str, Any]) -> None:
-        if (output := self._outputs.get(name)) is not None:
-            output.add(json.dumps(values) + "\n")
-            self._signals.waiting(output.flush)
+                printed(f"{'decisions':>12}{'logged':>13}{'IPS':>13}{'SNIPS':>13}{'DR':>13}{'decisions/s':>13}")
+            printed(f"{rows:>12,}{means}{self._taken / self._seconds():>13,.0f}")
+            self._outputs.add("metrics", {"event": "progress", **_values(figures), "seconds": self._seconds()})
+        self._outputs.flush()
 
     def _seconds(self) -> float:
         return max(time.monotonic() - self._start, 1e-9)
 
     def _save(self) -> None:
-        outputs = {name: output.state() for name, output in self._outputs.items()}
         self._inputs.current.line = self._line
         place = {"inputs": self._inputs.state()}
         figures = {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
-        self._bandit.save(self._options.save, {"predictions": None, "metrics": None, **outputs, **place, **figures})
+        self._bandit.save(self._options.save, {**self._outputs.state(), **place, **figures})
 
     def _end(self, why: str) -> None:
         """Save and print all that there is."""
@@ -158,13 +128,12 @@ class Run:
         if self._estimates.rows:
             figures = self._estimates.result()
             print("\n".join(self._report(figures)))
-            self._write("metrics", {"event": "end", **_values(figures), "seconds": self._seconds()})
+            self._outputs.add("metrics", {"event": "end", **_values(figures), "seconds": self._seconds()})
         elif not why:
             why = "expected one or more decisions that a policy can have chosen, got none"
         if why:
-            say(why)
-        for output in self._outputs.values():
-            output.close()
+            say("gln-bandit", why)
+        self._outputs.close()
 
     def _report(self, found: dict[str, Any]) -> list[str]:
         counts = {"that no policy can have chosen": found["impossible_rows"], **self._left_out}
@@ -181,12 +150,3 @@ class Run:
 def _values(found: dict[str, Any]) -> dict[str, Any]:
     """Estimates as JSON has them: each mean, and its standard error."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
-
-
-def say(text: str) -> None:
-    """Print a message on standard error."""
-    _print(f"gln-bandit: {text}")
-
-
-def _print(text: str) -> None:
-    print(escaped(text), file=sys.stderr, flush=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gln import __version__
-from gln.stream.formats.lines import escaped
-
-__all__ = ["main"]
+from gln.stream.output import say
 
 FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
@@ -36,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_files(options, [each.name for each in inputs.all])
         return run(options, inputs)
     except (ImportError, OSError, ValueError) as error:
-        print(escaped(f"gln-stream: {error}"), file=sys.stderr)
+        say("gln-stream", str(error))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -59,102 +57,66 @@ def _parser() -> argparse.ArgumentParser:
         "their names; - is standard input (default)",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    _add_input(parser.add_argument_group("input"))
-    _add_model(parser.add_argument_group("what is learned"))
-    _add_learning(parser.add_argument_group("how it is learned"))
-    _add_output(parser.add_argument_group("output"))
-    return parser
-
-
-def _add_input(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text")
-    group.add_argument(
-        "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it"
-    )
+    add, flag = _group(parser, "input")
+    add("--target", metavar="NAME", help="column or key to predict; not for VW's text")
+    add("--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it")
     for name, what in (
         ("strings", "that are text, such as numbers that are names"),
         ("numbers", "that are numbers"),
         ("words", "whose names are words, even if each sample has one: VW's namespaces and lists in JSON"),
         ("ignore", "that are left out"),
     ):
-        group.add_argument(
-            f"--{name}", type=names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas"
-        )
-    group.add_argument(
-        "--ngrams",
-        type=int,
-        metavar="N",
-        help="words also in groups of 2 to N that follow one another in a namespace or a list",
-    )
-    group.add_argument("--skip-bad", action="store_true", help="leave out bad lines and count them")
-
-
-def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+        add(f"--{name}", type=names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas")
+    together = "words also in groups of 2 to N that follow one another in a namespace or a list"
+    add("--ngrams", type=int, metavar="N", help=together)
+    flag("--skip-bad", help="leave out bad lines and count them")
+    add, flag = _group(parser, "what is learned")
+    classes = "targets that begin with text, true, false, or whole numbers from -1 to 9 are classes"
+    flag(
         "--regression",
-        action="store_true",
-        help="learn numbers. Without it, targets that begin with text, true, false, or whole numbers from -1 to 9 are "
-        "classes; --strings with the target's name makes classes of all",
+        help=f"learn numbers. Without it, {classes}; --strings with the target's name makes classes of all",
     )
-    group.add_argument("--quantiles", type=levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95")
-    group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
-    group.add_argument(
-        "--no-negatives",
-        action="store_true",
-        help="let each class learn from its own samples alone; for classes that come one after another",
-    )
-    group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
-    group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
-    group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
-    group.add_argument(
-        "--predict-only", action="store_true", help="learn nothing; needs --load, and --target for figures"
-    )
-
-
-def _add_learning(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--fast",
-        action="store_true",
-        help="small networks without a slow one: half as fast again, less accurate on numbers",
-    )
-    group.add_argument(
-        "--layers", type=sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16"
-    )
-    group.add_argument(
-        "--learning-rate", type=float, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
-    )
-
-
-def _add_output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    add("--quantiles", type=levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95")
+    flag("--density", help="predict the standard deviation of numbers, too")
+    alone = "let each class learn from its own samples alone; for classes that come one after another"
+    flag("--no-negatives", help=alone)
+    add("--seed", type=int, help="seed of a new model (default: 0)")
+    add("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
+    add("--load", metavar="FILE", help="saved model to start from; it knows its target")
+    flag("--predict-only", help="learn nothing; needs --load, and --target for figures")
+    add, flag = _group(parser, "how it is learned")
+    flag("--fast", help="small networks without a slow one: half as fast again, less accurate on numbers")
+    add("--layers", type=sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16")
+    rates = "learning rate of the networks (default: rates that fall)"
+    add("--learning-rate", type=float, metavar="RATE", help=rates)
+    add, flag = _group(parser, "output")
+    add(
         "--predictions",
         metavar="FILE",
         help="write a prediction for each sample: as JSON lines to a .jsonl file, or to - (standard output) if JSON "
         "lines come in; otherwise as CSV. The default with --predict-only is -",
     )
-    group.add_argument(
-        "--probabilities",
-        action="store_true",
-        help="write those of all classes, too; as classes may appear while it learns, not as CSV then",
-    )
-    group.add_argument(
-        "--explain", action="store_true", help="write what each feature contributes to a prediction, to JSON lines"
-    )
-    group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines with the time")
-    group.add_argument(
-        "--every", type=int, metavar="N", help="figures every N samples (default: after 1, 2, 4, 8, ... samples)"
-    )
-    group.add_argument("--quiet", action="store_true", help="print errors only")
-    group.add_argument(
-        "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
-    )
-    group.add_argument("--save-every", type=int, metavar="N", help="also save it about every N samples")
-    group.add_argument(
+    probabilities = "write those of all classes, too; as classes may appear while it learns, not as CSV then"
+    flag("--probabilities", help=probabilities)
+    flag("--explain", help="write what each feature contributes to a prediction, to JSON lines")
+    add("--metrics", metavar="FILE", help="write all figures, as JSON lines with the time")
+    add("--every", type=int, metavar="N", help="figures every N samples (default: after 1, 2, 4, 8, ... samples)")
+    flag("--quiet", help="print errors only")
+    saved = "save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
+    add("--save", metavar="FILE", help=saved)
+    add("--save-every", type=int, metavar="N", help="also save it about every N samples")
+    flag(
         "--resume",
-        action="store_true",
         help="continue from --save if it exists: after the samples of each file already learned, or with the next line "
         "of a pipe",
     )
+    return parser
+
+
+def _group(parser: argparse.ArgumentParser, title: str) -> tuple[Callable[..., object], Callable[..., object]]:
+    """What adds an option of a group, and what adds one without a value."""
+    add = parser.add_argument_group(title).add_argument
+    return add, functools.partial(add, action="store_true")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -194,12 +156,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
 
 
-def check_files(options: argparse.Namespace, inputs: Sequence[str] | None = None) -> None:
-    """Raise ValueError if an output is an input, a model to load, or another output, which writing would destroy.
-
-    Without `inputs`, the input is `options.file`.
-    """
-    found = {os.path.realpath(file): "the input" for file in ([options.file] if inputs is None else inputs)}
+def check_files(options: argparse.Namespace, inputs: Sequence[str]) -> None:
+    """Raise ValueError if an output is an input, a model to load, or another output, which writing would destroy."""
+    found = {os.path.realpath(file): "the input" for file in inputs}
     for name in ("load", "save", "predictions", "metrics"):
         file = getattr(options, name, None)
         if file is None or file == "-" or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe or a device

@@ -15,8 +15,6 @@ from gln.stream.formats.chunks import unit_of
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import form_of
 
-__all__ = ["Input", "Inputs"]
-
 
 @dataclasses.dataclass
 class Input:
@@ -41,9 +39,10 @@ class Inputs:
     """All of a run."""
 
     def __init__(self, names: Sequence[str], form: str | None) -> None:
-        """Raises OSError if there is none of a name, and ValueError for a name whose format is unknown."""
+        """None is the format of each name, "" one of lines. Raises OSError if there is none of a name, and ValueError
+        for a name whose format is unknown."""
         files = [name for each in names for name in files_of(each)]
-        self.all = [Input(name, form or form_of(name), _key(name)) for name in files]
+        self.all = [Input(name, form_of(name) if form is None else form, _key(name)) for name in files]
         self.current = self.all[0]
         self._saved: dict[str, Any] = {}  # of all files of the run that goes on
         if len({each.key or each.name for each in self.all}) < len(files) or ("-" in files and len(files) > 1):

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
-
-import numpy as np
-import pandas as pd
+from typing import Any
 
 from gln.engine import saving
-from gln.engine.streaming.named_rows import NamedRows
+from gln.engine.streaming.values import NamedRows
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import Chunk, unit_of
-from gln.stream.formats.lines import BadLine
-from gln.stream.formats.reader import read
-from gln.stream.metrics import Kind
-
-__all__ = ["are_labels", "explained", "kind_of", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
@@ -49,13 +38,6 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     return kind(**common)
 
 
-def kind_of(model: Any) -> Kind:
-    """What a model predicts."""
-    if isinstance(model, GLNClassifier):
-        return Kind(True)
-    return Kind(False, tuple(sorted(model.quantiles or ())), model.density)
-
-
 def loaded(path: str, options: argparse.Namespace) -> Any:
     """Load an estimator. Raises ValueError if it is not one for streams, or does not match the options."""
     kind = saving.read(path)[0].get("estimator")
@@ -79,33 +61,6 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def samples_of(
-    source: BinaryIO,
-    form: str,
-    options: argparse.Namespace,
-    target: str | None,
-    model: Any,
-    skip_bad: Callable[[BadLine], object] | None,
-) -> Iterator[Chunk]:
-    """The samples of a source in chunks, with values of the kinds that a model has learned; None if there is none."""
-    names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
-    if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
-        for label in model.predict_proba_one({}):
-            names[target] = isinstance(label, str)
-    lists = {name: getattr(options, name) for name in ("strings", "numbers", "words", "ignore")}
-    return read(source, form, target=target, known=names, ngrams=options.ngrams or 1, skip_bad=skip_bad, **lists)
-
-
-def predict_then_learn(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame:
-    """Predict samples, and learn each one that has a target before the next is predicted.
-
-    Raises ValueError for a target that is no number where numbers are learned, even if it is held out.
-    """
-    if isinstance(model, GLNRegressor):
-        np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
-    return model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
-
-
 def explained(model: Any, rows: NamedRows) -> list[tuple[Any, Any]]:
     """What a model's `explain_one` says of each sample."""
     samples: list[dict[Any, Any]] = rows.frame.astype(object).to_dict("records") or [{} for _ in range(len(rows))]
@@ -114,17 +69,3 @@ def explained(model: Any, rows: NamedRows) -> list[tuple[Any, Any]]:
     for x in samples:
         x.update({name: 0.0 for name in model.unknown_one(x)["missing"] if rows.is_zero(name)})
     return [model.explain_one(x) for x in samples]
-
-
-def taught(
-    chunk: Chunk, learn: Callable[[Chunk], pd.DataFrame], bad: Callable[[BadLine], object]
-) -> Iterator[tuple[pd.DataFrame, Chunk]]:
-    """Samples with the predictions that `learn` returns for them; `bad` is called with those that it rejects."""
-    try:
-        yield learn(chunk), chunk
-    except ValueError as error:
-        if len(chunk.lines) == 1:
-            bad(BadLine(chunk.lines[0], str(error), unit_of(chunk.form)))
-            return
-        for place in range(len(chunk.lines)):
-            yield from taught(chunk.part(slice(place, place + 1)), learn, bad)

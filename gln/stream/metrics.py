@@ -15,17 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-__all__ = ["Kind", "Line", "Metrics"]
+from gln.river import GLNClassifier, GLNRegressor
 
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
-OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
-OF_NUMBERS = {"abs. error": "absolute_error", "sq. error": "squared_error"}
-OF_QUANTILES = {"pinball loss": "pinball_loss"}
-OF_INTERVALS = {"in interval": "in_interval"}
-OF_DENSITIES = {"NLL": "negative_log_likelihood", "in 90 %": "in_90_percent"}
-OF_BINS = {"AUC": "auc"}
+TITLES = {  # of figures, in tables
+    **{"accuracy": "accuracy", "log_loss": "log-loss", "absolute_error": "abs. error", "squared_error": "sq. error"},
+    **{"pinball_loss": "pinball loss", "in_interval": "in interval", "negative_log_likelihood": "NLL"},
+    **{"in_90_percent": "in 90 %", "auc": "AUC"},
+}
 STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
-KEYS = OF_CLASSES | OF_NUMBERS | OF_QUANTILES | OF_INTERVALS | OF_DENSITIES | OF_BINS
 NO_STD = 1e-30  # standard deviations are below it until two targets have differed
 NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
 
@@ -37,18 +35,20 @@ class Kind(NamedTuple):
     levels: tuple[float, ...] = ()  # of quantiles, in ascending order
     density: bool = False
 
+    @classmethod
+    def of(cls, model: GLNClassifier | GLNRegressor) -> Kind:
+        if isinstance(model, GLNClassifier):
+            return cls(True)
+        return cls(False, tuple(sorted(model.quantiles or ())), model.density)
+
     @property
     def names(self) -> list[str]:
         """The figures, but those in bins."""
         if self.are_classes:
-            return [*OF_CLASSES]
-        intervals = OF_INTERVALS if len(self.levels) > 1 else {}
-        return [
-            *OF_NUMBERS,
-            *(OF_QUANTILES if self.levels else {}),
-            *intervals,
-            *(OF_DENSITIES if self.density else {}),
-        ]
+            return ["accuracy", "log_loss"]
+        of_levels = ["pinball_loss", "in_interval"][: len(self.levels)]
+        of_densities = ["negative_log_likelihood", "in_90_percent"] if self.density else []
+        return ["absolute_error", "squared_error", *of_levels, *of_densities]
 
 
 class Line(NamedTuple):
@@ -82,9 +82,8 @@ class Metrics:
         self.last: Any = None  # the last target
         self.total = [0.0, 0.0]  # of weights, and of numbers times weights
         self.classes = 0  # that the model knows
-        self.ranks = np.zeros(
-            (3, 2 * LARGEST_LOGIT * STEPS)
-        )  # weights by class, the first two and others, and log-odds
+        # Weights by class, the first two and others, and log-odds.
+        self.ranks = np.zeros((3, 2 * LARGEST_LOGIT * STEPS))
         self.taken, self._start = 0, time.monotonic()  # samples of this process
 
     def state(self) -> dict[str, Any]:
@@ -197,7 +196,7 @@ class Metrics:
     # ---- Results -----------------------------------------------------------------------------------------------------
 
     def values(self) -> dict[str, float | None]:
-        """The figures by their names in JSON; None before the first sample, and where AUC is not defined."""
+        """The figures; None before the first sample, and where AUC is not defined."""
         return self.means(self.sums) | ({"auc": self.auc()} if self.kind.are_classes else {})
 
     def auc(self) -> float | None:
@@ -210,8 +209,7 @@ class Metrics:
 
     def means(self, sums: list[float]) -> dict[str, float | None]:
         """The figures with these sums, but without those in bins."""
-        keys = [KEYS[name] for name in self.names]
-        return dict(zip(keys, _means(sums)[: len(keys)], strict=True))
+        return dict(zip(self.names, _means(sums), strict=False))
 
     def simple_predictors(self) -> dict[str, dict[str, float | None]]:
         """Figures of predictors that see only the targets, by their names; empty before the first sample."""
@@ -219,8 +217,8 @@ class Metrics:
             return {}
         simple = _means(self.sums)[len(self.names) :]
         if not self.kind.are_classes:
-            names, keys = ("mean so far", "last target"), OF_NUMBERS.values()
-            return {name: dict(zip(keys, simple[i::2], strict=True)) for i, name in enumerate(names)}
+            names = "mean so far", "last target"
+            return {name: dict(zip(self.names, simple[i::2], strict=False)) for i, name in enumerate(names)}
         return dict([self._best_constant(), ("last label", {"accuracy": simple[0]})])
 
     def _best_constant(self) -> tuple[str, dict[str, float | None]]:
@@ -240,7 +238,7 @@ class Metrics:
 
     def _header(self) -> str:
         """What stands above the lines."""
-        names = "".join(f"{name:>13}" for name in self.names)
+        names = "".join(f"{TITLES[name]:>13}" for name in self.names)
         width = len(names)
         return f"{'':12}{'since the start':>{width}}{'since the last line':>{max(width, 21)}}\n" + (
             f"{'samples':>12}{names}{names:>{max(width, 21)}}{'samples/s':>13}"
@@ -270,18 +268,13 @@ class Metrics:
         """All figures, below their names; empty before the first sample."""
         if not self.sums[0]:
             return ""
-        names = _named(self.values())
-        rows = {"": [*names]} | {
-            name: [f"{values[KEYS[key]]:.5g}" for key in names if KEYS[key] in values]
-            for name, values in {"GLN": self.values(), **self.simple_predictors()}.items()
+        defined = [name for name, value in self.values().items() if value is not None]
+        rows = {"": [TITLES[name] for name in defined]} | {
+            predictor: [f"{values[name]:.5g}" for name in defined if name in values]
+            for predictor, values in {"GLN": self.values(), **self.simple_predictors()}.items()
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}" + "".join(f"{text:>13}" for text in row) for name, row in rows.items())
-
-
-def _named(values: dict[str, float | None]) -> dict[str, float]:
-    """Figures that are defined, by their names in tables."""
-    return {name: value for name, key in KEYS.items() if (value := values.get(key)) is not None}
 
 
 def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarray:  # (N,), (N,) -> (N + 1,)

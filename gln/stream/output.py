@@ -1,7 +1,9 @@
-"""A text output that a run which goes on continues where the run before was saved."""
+"""Text outputs that a run which goes on continues where the run before was saved, and messages."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import stat
 import sys
@@ -9,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-__all__ = ["Output"]
+from gln.stream.formats.lines import escaped
+from gln.stream.signals import Signals
 
 
 class Written(NamedTuple):
@@ -72,3 +75,54 @@ class Output:
     def close(self) -> None:
         if self.name != "-":
             self._file.close()
+
+
+class Outputs:
+    """Those that the options `--predictions` and `--metrics` name."""
+
+    def __init__(self, options: argparse.Namespace, signals: Signals, saved: Mapping[str, Any]) -> None:
+        """`saved` has the `state` of the run that goes on, otherwise it is empty. Raises errors as `Output`."""
+        self._signals = signals
+        self._all = {
+            name: Output(f"--{name}", file, saved.get(name), bool(saved))
+            for name in ("predictions", "metrics")
+            if (file := getattr(options, name)) is not None
+        }
+
+    @property
+    def predictions(self) -> Output | None:
+        return self._all.get("predictions")
+
+    def add(self, name: str, values: Mapping[str, Any]) -> None:
+        """Add a line of JSON, if there is such an output."""
+        if name in self._all:
+            self._all[name].add(json.dumps(values) + "\n")
+
+    def flush(self) -> None:
+        """Write what was added, until a signal comes."""
+        for output in self._all.values():
+            self._signals.waiting(output.flush)
+
+    def state(self) -> dict[str, Any]:
+        """What to save, so that a run can go on."""
+        return {"predictions": None, "metrics": None, **{name: each.state() for name, each in self._all.items()}}
+
+    def close(self) -> None:
+        if "metrics" in self._all:
+            self._all["metrics"].flush()  # not predictions, which were flushed, or could not be
+        for output in self._all.values():
+            output.close()
+
+
+def say(program: str, text: str) -> None:
+    """Print a message of a program on standard error."""
+    printed(f"{program}: {text}")
+
+
+def printed(text: str) -> None:
+    """Print on standard error."""
+    try:
+        print(escaped(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # for what is printed until Python ends
+        raise

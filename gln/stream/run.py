@@ -8,28 +8,26 @@ import functools
 import gc
 import math
 import os
-import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
+from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
-from gln.stream.formats.reader import LABELLED, opened
+from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
-from gln.stream.learning import are_labels, explained, kind_of, loaded, made, predict_then_learn, samples_of, taught
-from gln.stream.predictions import is_json
-from gln.stream.report import Report, say
-from gln.stream.signals import Signals, Stopped
+from gln.stream.learning import are_labels, explained, loaded, made
+from gln.stream.metrics import Kind
+from gln.stream.output import say
+from gln.stream.report import Report, is_json
+from gln.stream.signals import CLOSED_PIPE, Interruptible
 
-__all__ = ["run"]
-
-CLOSED_PIPE = 128 + 13  # the status of programs that SIGPIPE ends
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
 
@@ -39,19 +37,22 @@ def run(options: argparse.Namespace, inputs: Inputs) -> int:
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: None if options.quiet else say(f"warning: {message}")
+        warnings.showwarning = lambda message, *_, **__: (
+            None if options.quiet else say("gln-stream", f"warning: {message}")
+        )
         try:
             return Run(options, inputs).all()
         except BrokenPipeError:  # nobody reads what is printed, not even after saving
             return CLOSED_PIPE
 
 
-class Run:
+class Run(Interruptible):
     """Samples of some files or a pipe, with a model that may exist already."""
 
     _report: Report  # there is one as soon as there is a model
 
     def __init__(self, options: argparse.Namespace, inputs: Inputs) -> None:
+        super().__init__()
         self._options, self._inputs = options, inputs
         self._form = inputs.current.form
         is_text = not is_json(options.predictions or "", self._form)
@@ -61,7 +62,6 @@ class Run:
             )
             expected = f"JSON lines (a .jsonl file, or - with --format jsonl){why}"
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
-        self._signals = Signals()
         self._target: str | None = options.target
         # Samples in a part of a chunk; each is explained by the model that predicts it.
         self._least = 1 if options.explain and not options.predict_only else LEAST
@@ -103,34 +103,16 @@ class Run:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
     def _begin(self, model: Any, state: dict[str, Any]) -> None:
-        self._report = Report(self._options, self._signals, kind_of(model), state)
+        self._report = Report(self._options, self._signals, Kind.of(model), state)
         self._model = model
 
     # ---- The run -----------------------------------------------------------------------------------------------------
 
-    def all(self) -> int:
-        """Take all chunks; returns the exit status."""
-        status, why = 0, ""
-        with self._signals.handled():
-            try:
-                for of, chunk in self._signals.each(self._chunks()):
-                    self._take(of, chunk)
-            except Stopped:  # while predictions were written
-                pass
-            except BrokenPipeError:
-                status = CLOSED_PIPE
-            except (BadLine, OSError) as error:
-                status, why = 2, str(error)
-            except ValueError as error:  # a file that does not go with those before it
-                if self._model is None or not self._report.progress.taken:
-                    raise
-                status, why = 2, str(error)
-            if number := self._signals.received:
-                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
-            self._end(why)
-        return status
+    def _can_end(self, error: Exception) -> bool:
+        # Others are of options, or of a file that does not go with those before it.
+        return isinstance(error, (BadLine, OSError)) or (self._model is not None and self._report.progress.taken > 0)
 
-    def _chunks(self) -> Iterator[tuple[Input, Chunk | None]]:
+    def _parts(self) -> Iterator[tuple[Input, Chunk | None]]:
         """All chunks, and None at the end of each file; those before the first target wait for it, as it tells whether
         to learn classes or numbers."""
         waiting: list[tuple[Input, Chunk | None]] = []
@@ -150,7 +132,7 @@ class Run:
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in samples_of(source, of.form, options, self._target, self._model, skip):
+                for chunk in read(source, of.form, skip_bad=skip, **self._wanted()):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
@@ -161,21 +143,32 @@ class Run:
         yield None
         of.size = size
 
-    def _take(self, of: Input, chunk: Chunk | None) -> None:
+    def _wanted(self) -> dict[str, Any]:
+        """What to read, with values of the kinds that the model has learned, if there is one."""
+        options, target, model = self._options, self._target, self._model
+        names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
+        if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
+            for label in model.predict_proba_one({}):
+                names[target] = isinstance(label, str)
+        lists = {name: getattr(options, name) for name in ("strings", "numbers", "words", "ignore")}
+        return {"target": target, "known": names, "ngrams": options.ngrams or 1, **lists}
+
+    def _take(self, part: tuple[Input, Chunk | None]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
+        of, chunk = part
         if chunk is None:
             self._count_skipped(of)
             of.check_length()
             return
         every, taken = self._options.save_every, self._report.progress.taken
         of.met = max(of.met, chunk.lines[-1])
-        for part in self._parts(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
-            self._learn(of, part)
-            self._count_skipped(of, part.lines[-1])
+        for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
+            self._learn(of, few)
+            self._count_skipped(of, few.lines[-1])
         if every and self._report.progress.taken // every > taken // every:
             self._save()
 
-    def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
+    def _few(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
         while chunk.lines and not self._signals.received:
             part, chunk, before = chunk.part(slice(self._most)), chunk.part(slice(self._most, None)), monotonic()
@@ -185,18 +178,29 @@ class Run:
                 self._most = max(self._least, int(len(part.lines) * PATIENCE / took))
 
     def _learn(self, of: Input, part: Chunk) -> None:
-        """Predict and learn samples, and write their predictions."""
-        explanations: list[Any] = []
+        """Predict samples, and learn each one that has a target before the next is predicted. Write predictions.
 
-        def learn(samples: Chunk) -> pd.DataFrame:
-            explanations[:] = explained(self._model, samples.rows) if self._options.explain else []
-            targets = [None] * len(samples.targets) if self._options.predict_only else samples.targets
-            return predict_then_learn(self._model, samples, targets)
-
-        for predicted, samples in taught(part, learn, functools.partial(self._skip, of)):
-            lines = self._report.progress.advance(predicted, samples.targets, samples.weights)
-            of.line = samples.lines[-1]  # before anything that may fail, as these samples were learned
-            self._report.write(lines, predicted, samples, explanations)
+        Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
+        if it is held out.
+        """
+        options, targets = self._options, part.targets
+        try:
+            if isinstance(self._model, GLNRegressor):
+                np.array([math.nan if target is None else target for target in targets], np.float64)
+            explanations = explained(self._model, part.rows) if options.explain else []
+            to_learn = [None] * len(targets) if options.predict_only else targets
+            weights = 1.0 if part.weights is None else part.weights
+            predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
+        except ValueError as error:
+            if len(part.lines) == 1:
+                self._skip(of, BadLine(part.lines[0], str(error), unit_of(part.form)))
+                return
+            for place in range(len(part.lines)):
+                self._learn(of, part.part(slice(place, place + 1)))
+            return
+        lines = self._report.progress.advance(predicted, targets, part.weights)
+        of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
+        self._report.write(lines, predicted, part, explanations)
 
     def _decide(self, chunk: Chunk) -> bool:
         """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
@@ -240,7 +244,7 @@ class Run:
 
     def _say(self, text: str) -> None:
         if not self._options.quiet:
-            say(text)
+            say("gln-stream", text)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +256,7 @@ class Run:
         if self._model is not None:
             self._report.end(why)
         elif why:
-            say(why)
+            say("gln-stream", why)
 
     def _save(self) -> bool:
         """Save the model and how far the run is, in one file; returns False if there is nothing to save."""

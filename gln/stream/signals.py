@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Signals", "Stopped"]
+CLOSED_PIPE = 128 + 13  # the status of programs that SIGPIPE ends
 
 
 class Stopped(BaseException):
@@ -60,3 +60,44 @@ class Signals:
             if chunk is None:
                 return
             yield chunk
+
+
+class Interruptible:
+    """A run over the parts of its input, which ends after one of them, whatever happens."""
+
+    def __init__(self) -> None:
+        self._signals = Signals()
+
+    def all(self) -> int:
+        """Take all parts; returns the exit status."""
+        status, why = 0, ""
+        with self._signals.handled():
+            try:
+                for part in self._signals.each(self._parts()):
+                    self._take(part)
+            except Stopped:  # while something was written
+                pass
+            except BrokenPipeError:
+                status = CLOSED_PIPE
+            except (OSError, ValueError) as error:
+                if not self._can_end(error):
+                    raise
+                status, why = 2, str(error)
+            if number := self._signals.received:
+                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
+            self._end(why)
+        return status
+
+    def _parts(self) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def _take(self, part: Any) -> None:
+        raise NotImplementedError
+
+    def _can_end(self, error: Exception) -> bool:
+        """Whether something is to be saved and printed after an error."""
+        return True
+
+    def _end(self, why: str) -> None:
+        """Save and print all that there is."""
+        raise NotImplementedError

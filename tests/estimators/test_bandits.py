@@ -153,15 +153,6 @@ def test_vectors_are_features_of_arms_too():
         as_vectors.decide(x, {"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0]})
 
 
-@pytest.mark.parametrize("arms", [ARMS, FEATURES], ids=["names", "features"])
-def test_arms_are_taught_before_they_are_offered(arms):
-    warm, seen = GLNBandit(explore="greedy", **SMALL), contexts(300)
-    for i, x in enumerate(seen):
-        arm = ARMS[i % 3]
-        warm.learn(x, arm, 10.0 if arm == best(x) else 4.0, features=arms[arm] if arms is FEATURES else None)
-    assert np.mean([warm.decide(x, arms).arm == best(x) for x in contexts(200, seed=1)]) > 0.8
-
-
 def test_heads_are_bounded_and_the_arms_rewarded_last_keep_theirs(monkeypatch, tmp_path):
     monkeypatch.setattr("gln.engine.streaming.arms.MOST_HEADS", 8)
     bandit = GLNBandit(["always"], **SMALL)
@@ -179,14 +170,6 @@ def test_heads_are_bounded_and_the_arms_rewarded_last_keep_theirs(monkeypatch, t
     assert loaded.predict(x) == bandit.predict(x)
     bandit.learn_many([x] * 20, [f"last {i}" for i in range(20)], [3.0] * 20)
     assert len({bandit.predict(x)[f"last {i}"] for i in range(20)} - {mean_of(bandit)}) > 0
-
-
-def test_rewards_of_several_arms():
-    several = GLNBandit(ARMS, **SMALL)
-    for x in contexts(50):
-        several.learn_all(x, {"left": 1.0, "right": 3.0})
-    values = several.predict(contexts(1, seed=3)[0])
-    assert values["left"] < 2 < values["right"]
 
 
 @pytest.mark.parametrize("explore", STRENGTHS)
@@ -337,34 +320,6 @@ def test_propensities_add_up_to_one(explore):
     assert p.sum() == pytest.approx(1)
     assert (p >= 0).all()
     assert (p.min() > 0) == (explore in ("inverse-gap", "epsilon"))
-
-
-def test_contexts_with_categories_gaps_and_new_features():
-    bandit = GLNBandit(ARMS[:2], **SMALL)
-    rng, hits = np.random.default_rng(0), []
-    for step in range(800):
-        town = str(rng.choice(["rome", "oslo", "lima"]))
-        x = {"town": town, "noise": float(rng.normal()) if rng.random() < 0.5 else None}
-        if step > 300:
-            x["late"] = float(rng.normal())
-        arm = bandit.decide(x).arm
-        hits.append((arm == "left") == (town == "oslo"))
-        bandit.learn(x, arm, float(hits[-1]))
-    assert np.mean(hits[-200:]) > 0.9
-    assert set(bandit._model._stream.schema.places) == {"town", "noise", "late"}
-    assert bandit.decide({"town": "never seen"}).arm in ARMS
-
-
-def test_vectors_and_no_context():
-    bandit, plain = GLNBandit(ARMS[:2], **SMALL), GLNBandit(ARMS[:2], explore="epsilon", **SMALL)
-    for x in np.random.default_rng(0).normal(size=(600, 3)):
-        arm = bandit.decide(x).arm
-        bandit.learn(x, arm, float((arm == "left") == (x[0] > 0)))
-        arm = plain.decide(None).arm
-        plain.learn(None, arm, 1.0 if arm == "middle" else 0.0)
-    assert bandit.decide([2.0, 0, math.nan]).arm == "left"
-    assert bandit.decide([-2.0, 0, 0]).arm == "middle"
-    assert max(plain.predict(None).items(), key=lambda pair: pair[1])[0] == "middle"
 
 
 def test_rewards_that_are_probabilities():

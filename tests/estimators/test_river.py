@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import doctest
 import inspect
 import math
@@ -21,7 +20,7 @@ from scipy.stats import norm
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import base, checks, compose, datasets, evaluate, feature_extraction, metrics, stats, utils
+from river import base, checks, datasets, evaluate, metrics
 
 import gln.river
 from gln import sklearn
@@ -117,19 +116,6 @@ def test_a_stream_of_two_classes():
     assert metric.get() > 0.82  # a linear model gets 0.55
 
 
-def test_a_stream_with_intervals():
-    model, held = GLNRegressor(seed=0, quantiles=(0.95, 0.05)), []
-    for i, x in enumerate(rows(2500)):
-        y = 1000 + 50 * x["a"] * x["b"] + (1 + 4 * (x["c"] > 0)) * np.random.default_rng(i).normal()
-        if i >= 1500:
-            quantiles = model.predict_quantiles_one(x)
-            assert list(quantiles) == [0.05, 0.95]
-            held.append(quantiles[0.05] <= y <= quantiles[0.95])
-        model.learn_one(x, y)
-    assert 0.85 < np.mean(held) < 0.98
-    assert abs(model.predict_one(x) - y) < 40
-
-
 @pytest.mark.parametrize("kind", ["density", "quantiles"])
 def test_intervals_hold_what_they_say_although_deviations_have_long_tails_and_are_small(kind):
     """Deviations are Student's with five degrees of freedom, and a fiftieth of what the target varies."""
@@ -171,26 +157,6 @@ def test_the_distribution_of_a_target_that_does_not_vary_at_first():
 
 
 # ---- Classes and features that appear at any time --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seen", [2, 3, 5])
-def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
-    samples = labelled(400, seen)
-    model = learned(samples, GLNClassifier(**SMALL))
-    before = [model.predict_proba_one(x) for x, _ in samples[:50]]
-    heads = [network.num_heads for network in model._stream.learner.networks]
-    model._stream.learner.add_class()
-    model._stream.schema.classes["another"] = seen
-    assert [network.num_heads for network in model._stream.learner.networks] == 3 * [seen + 1]
-    assert heads == 3 * [1 if seen == 2 else seen]
-    assert model._stream.learner.means.combination.losses.shape == (4, 1)  # of the networks and a linear model
-    for (x, _), old in zip(samples, before, strict=False):
-        new = model.predict_proba_one(x)
-        said = [new[label] for label in old]
-        np.testing.assert_allclose(np.array(said) / sum(said), list(old.values()), atol=1e-5)
-    for x, _ in samples[:200]:
-        model.learn_one({**x, "a": x["a"] + 30}, "another")
-    assert model.predict_one({**x, "a": x["a"] + 30}) == "another"
 
 
 def test_features_that_come_late_are_learned():
@@ -269,21 +235,6 @@ def test_frames_of_polars_are_those_of_pandas():
     pd.testing.assert_frame_equal(models[0].predict_proba_many(frame), models[1].predict_proba_many(given))
     regressor = learned(labelled(20), GLNRegressor(**SMALL))
     pd.testing.assert_series_equal(regressor.predict_many(frame[["a"]]), regressor.predict_many(given[["a"]]))
-
-
-def test_features_of_river_over_recent_samples_and_times():
-    """What an item did lately, by River's `Agg` with `Rolling` in a pipeline, and by `TimeRolling`."""
-    of_kind: Any = feature_extraction.Agg(on="value", by="kind", how=utils.Rolling(stats.Mean(), window_size=5))
-    model: Any = (compose.SelectType(float) + of_kind) | GLNRegressor(**SMALL)
-    recent: Any = utils.TimeRolling(stats.Mean(), period=dt.timedelta(days=3))
-    errors, rng = [], np.random.default_rng(0)
-    for i in range(400):
-        kind, level = "uv"[i % 2], 10.0 * (i % 2)
-        x = {"value": level + rng.normal(), "kind": kind, "month": recent.get()}
-        errors.append(abs(level - model.predict_one({**x, "value": None})))
-        model.learn_one(x, level)
-        recent.update(level, t=dt.datetime(2024, 1, 1) + dt.timedelta(days=i))
-    assert np.mean(errors[200:]) < 2  # 5 without these features
 
 
 DAY = pd.Timestamp("2020-01-01")
@@ -602,24 +553,6 @@ def test_a_label_whose_samples_have_no_weight_is_no_class():
 
 
 # ---- Batches, copies, backends ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-def test_frames_are_learned_row_by_row(classes):
-    samples = labelled(120, classes)
-    one, many = (GLNClassifier(**SMALL) for _ in range(2))
-    learned(samples, one)
-    for part in (samples[:1], samples[1:70], samples[70:]):
-        many.learn_many(pd.DataFrame([x for x, _ in part]), pd.Series([y for _, y in part]))
-    assert_same_predictions(one, many, samples)
-    frame = pd.DataFrame([x for x, _ in samples[:20]], index=range(5, 25))
-    p = many.predict_proba_many(frame)
-    assert list(p.index) == list(range(5, 25))
-    np.testing.assert_allclose(
-        p.to_numpy(), [list(one.predict_proba_one(x).values()) for x, _ in samples[:20]], atol=1e-5
-    )
-    assert many.predict_many(frame).tolist() == [one.predict_one(x) for x, _ in samples[:20]]
-    assert many.predict_proba_many(frame[:0]).shape == (0, classes)
 
 
 @pytest.mark.compiles

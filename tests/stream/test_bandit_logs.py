@@ -130,12 +130,6 @@ def test_weights_make_up_for_decisions_that_were_not_logged():
     assert found["rows"] == len(log)
 
 
-@pytest.mark.slow
-def test_intervals_of_weighted_logs_hold_the_truth():
-    shares = held(logs=200, rows=800, model=Means, log_of=thinned)
-    assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
-
-
 @pytest.mark.parametrize("weight", [0, -1.0, math.nan, math.inf, None, "2"])
 def test_a_wrong_weight(weight):
     log = [*log_of(2, seed=18), LoggedDecision({"kind": "a"}, "left", 1.0, 0.8, None, weight)]

@@ -32,7 +32,6 @@ import gln
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.learning import kind_of
 from gln.stream.metrics import Kind, Metrics
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
@@ -82,7 +81,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def figures_in(file: Path) -> Metrics:
     """What a saved model says of the run so far."""
     model: Any = (GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor).load(file)
-    figures = Metrics(kind_of(model))
+    figures = Metrics(Kind.of(model))
     figures.resume(model.extra["figures"])
     return figures
 
@@ -268,10 +267,12 @@ def test_figures_of_densities(files, tmp_path):
     of_samples = norm(rows["prediction"], rows["std"])
     most = 15 * np.log(10) - of_samples.logpdf(rows["prediction"])  # of one sample
     figures = dict(zip(figures_in(tmp_path / "m").names, means(figures_in(tmp_path / "m")), strict=False))
-    assert figures["NLL"] == pytest.approx(np.minimum(-of_samples.logpdf(y), most)[2:].sum() / 700, rel=1e-6)
-    assert figures["in 90 %"] == pytest.approx(np.mean(np.abs(of_samples.cdf(y) - 0.5) <= 0.45), abs=2e-3)
-    assert 0.8 < figures["in 90 %"] < 0.98
-    assert figures["sq. error"] == pytest.approx(np.mean((rows["prediction"] - y) ** 2), rel=1e-6)
+    assert figures["negative_log_likelihood"] == pytest.approx(
+        np.minimum(-of_samples.logpdf(y), most)[2:].sum() / 700, rel=1e-6
+    )
+    assert figures["in_90_percent"] == pytest.approx(np.mean(np.abs(of_samples.cdf(y) - 0.5) <= 0.45), abs=2e-3)
+    assert 0.8 < figures["in_90_percent"] < 0.98
+    assert figures["squared_error"] == pytest.approx(np.mean((rows["prediction"] - y) ** 2), rel=1e-6)
 
 
 def _saved(model: Any, folder: Path) -> dict[str, np.ndarray]:

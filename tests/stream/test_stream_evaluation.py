@@ -1,6 +1,6 @@
 """What `gln-stream` says of a model: figures, test files, `--metrics`, `--probabilities`, `--explain`."""
 
-# ruff: noqa: N803, N806 - X is a frame
+# ruff: noqa: N806 - X is a frame
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, started, table
+from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, table
 
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
@@ -95,57 +95,6 @@ def events_in(path: Path, name: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == name]
 
 
-def test_a_test_file_is_predicted_by_the_frozen_model(file, tmp_path, capsys):
-    new = table(200, seed=1).assign(kind=lambda X: X["kind"].replace("middle", "high"))
-    new.loc[::7, "kind"] = None
-    new.to_csv(tmp_path / "new.csv", index=False)
-    assert main([file, *KINDS, "--save", str(tmp_path / "m")]) == 0
-    before = (tmp_path / "m").read_bytes()
-    options = [str(tmp_path / "new.csv"), *KINDS, "--load", str(tmp_path / "m"), "--predict-only"]
-    assert main([*options, "--predictions", str(tmp_path / "p.csv"), "--metrics", str(tmp_path / "f.jsonl")]) == 0
-    assert (tmp_path / "m").read_bytes() == before
-    model, known = GLNClassifier.load(tmp_path / "m"), new[new["kind"].notna()]
-    p = [model.predict_proba_one(x) for x, _ in samples(known, "kind")]
-    loss = np.mean([-np.log(q[label]) for q, label in zip(p, known["kind"], strict=True)])
-    accuracy = np.mean([max(q, key=q.__getitem__) == label for q, label in zip(p, known["kind"], strict=True)])
-    (end,) = events_in(tmp_path / "f.jsonl", "end")
-    figures = end["progressive"]
-    assert (figures["accuracy"], figures["log_loss"]) == pytest.approx((accuracy, loss), rel=1e-6)
-    assert "\n200 samples; 200 in" in capsys.readouterr().err
-
-
-def test_a_test_file_of_numbers(tmp_path):
-    table(300).to_csv(tmp_path / "s.csv", index=False)
-    table(100, seed=1).to_csv(tmp_path / "new.csv", index=False)
-    options = [*PRICES, "--metrics", str(tmp_path / "f.jsonl"), "--predictions", str(tmp_path / "p.csv")]
-    learned = [str(tmp_path / "s.csv"), *options, "--quantiles", ".1,.9", "--save", str(tmp_path / "m")]
-    assert main(learned) == 0
-    assert main([str(tmp_path / "new.csv"), *options, "--load", str(tmp_path / "m"), "--predict-only"]) == 0
-    model, pairs = GLNRegressor.load(tmp_path / "m"), samples(table(100, seed=1), "price")
-    (end,) = events_in(tmp_path / "f.jsonl", "end")
-    figures = end["progressive"]
-    assert figures["absolute_error"] == pytest.approx(np.mean([abs(model.predict_one(x) - y) for x, y in pairs]))
-    intervals = [[*model.predict_quantiles_one(x).values()] for x, _ in pairs]
-    inside = [low <= y <= high for (low, high), (_, y) in zip(intervals, pairs, strict=True)]
-    assert figures["in_interval"] == pytest.approx(np.mean(inside))
-    of_numbers = {"absolute_error", "squared_error", "pinball_loss", "in_interval"}
-    assert set(figures) == {"unknown_class", *of_numbers, "mean_so_far", "last_target"}
-
-
-def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
-    rows = Path(file).read_text().splitlines()
-    new = tmp_path / "new.csv"
-    new.write_text("\n".join([*rows[:300], "bad", *rows[300:]]) + "\n")
-    assert main([file, *KINDS, "--save", str(tmp_path / "m")]) == 0
-    options = [str(new), *KINDS, "--load", str(tmp_path / "m"), "--predict-only", "--predictions", str(tmp_path / "p")]
-    assert main(options) == 2
-    said = capsys.readouterr().err
-    assert "line 301: expected 7 fields, as in the header, got 1 (--skip-bad leaves bad lines out)\n" in said
-    assert "\n299 samples; 299 in" in said
-    assert main([*options, "--skip-bad"]) == 0
-    assert "\n400 samples, 1 bad lines left out; 400 in" in capsys.readouterr().err
-
-
 # ---- Metrics ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,19 +121,6 @@ def test_metrics_are_what_is_printed(options, counts, file, tmp_path, capsys):
 
 
 FIGURES = ["accuracy", "log_loss", "auc"]
-
-
-def test_metrics_of_a_pipe_come_at_once():
-    process = started("--target", "y", "--metrics", "-", "--format", "jsonl", stderr=None)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    for place in range(2):
-        process.stdin.write(json.dumps({"a": place, "y": str(place)}).encode() + b"\n")
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["samples"] == 2
-    process.stdin.close()
-    assert json.loads(process.stdout.read())["event"] == "end"
-    assert process.wait(60) == 0
 
 
 # ---- Probabilities ---------------------------------------------------------------------------------------------------

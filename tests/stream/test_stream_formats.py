@@ -275,7 +275,8 @@ def chunk_of(text: str, **options: Any) -> Chunk:
     ],
 )
 def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
-    assert example_of(line).start == (label, importance, tag)
+    sample = example_of(line)
+    assert (sample.target, sample.weight, sample.tag) == (label, importance, tag)
     text = line + "\n\n1 |a x\n"
     chunk = chunk_of(text)
     assert (chunk.targets, chunk.weights, chunk.tags, chunk.lines) == ([label, 1], [importance, 1], [tag, None], [1, 3])
@@ -407,40 +408,21 @@ def test_vowpal_wabbit_reads_the_same():
         summed: dict[int, float] = {}
         for key, value in theirs.iter_features():
             summed[key] = summed.get(key, 0.0) + value
-        ours = {hashed(name): value for name, value in example.sample.values.items() if value}  # theirs have no zeros
-        for space, names in example.sample.names.items():
+        ours = {hashed(name): value for name, value in example.values.items() if value}  # theirs have no zeros
+        for space, names in example.names.items():
             for name in names:
                 key = hashed(f"{space}^{name}" if space else name)
                 ours[key] = ours.get(key, 0.0) + 1
         assert ours == pytest.approx(summed, rel=1e-6, abs=1e-9), line
         label = theirs.get_simplelabel_label()
-        assert example.start.label == (None if label > 1e38 else label), line
-        assert (example.start.importance, example.start.tag or "") == (
+        assert example.target == (None if label > 1e38 else label), line
+        assert (example.weight, example.tag or "") == (
             theirs.get_simplelabel_weight(),
             theirs.get_tag(),
         ), line
 
 
 # ---- The same samples in several formats -----------------------------------------------------------------------------
-
-
-def sparse_rows(count: int, features: int) -> tuple[np.ndarray, list[int]]:  # -> (N, F)
-    """Numbers of which half are 0, except in the first row, and labels that depend on some."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(count, features)).round(3) * (rng.random((count, features)) < 0.5)
-    values[0] = 1
-    return values, np.where(values[:, 0] + values[:, 1] * values[:, 2] > 0, 1, -1).tolist()
-
-
-def as_form(form: str, values: np.ndarray, labels: list[int]) -> str:  # (N, F)
-    """A file of these samples; zeros are left out of every other line of Vowpal Wabbit's text."""
-    rows = [{f"{i}": value for i, value in enumerate(row)} for row in values.tolist()]
-    if form == "csv":
-        return csv_text([[*rows[0], "y"], *([*map(str, [*x.values(), y])] for x, y in zip(rows, labels, strict=True))])
-    if form == "jsonl":
-        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(rows, labels, strict=True))
-    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value or i % 2) for i, x in enumerate(rows))
-    return "".join(f"{y} | {features}\n" for y, features in zip(labels, sparse, strict=True))
 
 
 def predictions(form: str, text: str, folder: Path, *options: str) -> str:
@@ -473,17 +455,6 @@ def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words
     found, told = features_in("\n".join(lines), "vw", chunk=3)
     assert (len(found[2]), len(found[9]), told.count("words")) == (5, 3, 1)
     assert features_in("\n".join(lines[:3]), "vw", words=["text"]) == (expected[:3], "")
-
-
-@pytest.mark.parametrize(("features", "options"), [(6, []), (24, ["--no-negatives"])])
-def test_all_formats_predict_the_same(features, options, tmp_path):
-    values, labels = sparse_rows(150, features)
-    values[:, 1:3] *= np.arange(150)[:, None] % 8 == 3  # few have these, and the first one has not
-    values[:, 3:5] *= np.arange(150)[:, None] % 30 == 29
-    of_csv = predictions("csv", as_form("csv", values, labels), tmp_path, *options)
-    assert of_csv.count("\n") == 151
-    for form in ("jsonl", "vw"):
-        assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
 
 
 def named_samples(count: int, seed: int, has_tags: bool) -> tuple[list[dict[str, Any]], list[int]]:

@@ -302,23 +302,6 @@ def test_a_pipe_goes_on_with_its_next_line_and_is_no_file(tmp_path, capsys):
     assert figures_in(tmp_path / "m").samples == COUNT + 50
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-def test_a_file_goes_on_that_has_grown(ending, tmp_path):
-    rows, file = pd.DataFrame([line.split(",") for line in lines_of("csv", table(COUNT))]), tmp_path / f"s.{ending}"
-    options = ["--target", "kind", "--save"]
-    rows.to_csv(file, index=False, header=False)
-    whole = [str(tmp_path / "whole"), "--predictions", str(tmp_path / "whole.csv")]
-    assert main([str(file), *options, *whole]) == 0
-    for count in (150, 200, COUNT + 1):
-        rows[:count].to_csv(file, index=False, header=False)
-        assert (
-            main([str(file), *options, str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]) == 0
-        )
-        assert figures_in(tmp_path / "m").samples == count - 1
-    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "whole")[1])
-
-
 # ---- Outputs that are inputs -----------------------------------------------------------------------------------------
 
 SAME = {

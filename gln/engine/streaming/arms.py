@@ -24,7 +24,7 @@ from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.saving import Number, Part, Value, bad, saved
 from gln.engine.streaming.estimator import ONCE, StreamEstimator, step_sizes_of
 from gln.engine.streaming.model import StreamModel, build_stream
-from gln.engine.streaming.schema import AT_ONCE, CONSTANT, NO_WORDS, StreamSchema
+from gln.engine.streaming.schema import AT_ONCE, CONSTANT, StreamSchema
 from gln.engine.streaming.values import Sample, is_missing
 
 # Loss with which linear models that take steps start: they count little until they predict well, as from words.
@@ -227,11 +227,10 @@ class JointArms(Arms):
         # Of arms with a reward, retired ones too, as levels of a category; from MOST_ONE_HOT on, where levels have
         # statistics and add no columns.
         self._codes: dict[Hashable, int] = {}
-        # Of these features, those of which all is known: what else is learned does not change how they are converted.
-        self._converted: dict[Hashable, SampleBatch] = {}
-        self._size = 0  # F, for which they were converted
-        self._known: Offered | None = None  # the arms that were asked for last, if nothing is new about them
-        self._table: tuple[list[Hashable], SampleBatch] = [], SampleBatch.of(np.zeros((0, 0)))  # and they converted
+        # The arms that were asked for last, if all their features are known: what else is learned does not change how
+        # they are converted. To convert a hundred again takes a third of a decision.
+        self._converted: list[tuple[Hashable, Features]] | None = None
+        self._table = SampleBatch.of(np.zeros((0, 0)))
 
     def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
@@ -284,7 +283,7 @@ class JointArms(Arms):
         if rows:
             self._stream.learn_segments(self._stream.plan(rows), targets, weights)
         self._codes = codes
-        self._know(features)
+        self.offered |= {arm: dict(of_arm) for arm, of_arm in features.items()}
         self.arms |= dict.fromkeys(arm for arm in arms if arm is not None)
 
     def _begin(self, row: Features, target: np.ndarray, weights: np.ndarray) -> None:
@@ -293,69 +292,42 @@ class JointArms(Arms):
         change = schema.propose(row)
         schema.commit(change)
         arms = _learn_arms(schema, self.offered)
-        features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
-        learner = stream.new_learner(SampleBatch.of(features), categorical, np.zeros((1, 1)))
-        learner.scale_by(SampleBatch.of(arms), categorical)
-        learner.learn(change.batch, target[None], step_sizes_of(weights), categorical=categorical, predicts=False)
+        features, known = np.concatenate([change.batch.features, arms], axis=1), schema.categorical
+        learner = stream.new_learner(SampleBatch.of(features), known, np.zeros((1, 1)))
+        learner.scale_by(SampleBatch.of(arms), known)
+        learner.learn(change.batch, target[None], step_sizes_of(weights), categorical=known, predicts=False)
         stream.learner = learner
 
     def add(self, offered: Offered) -> None:
         """Know these arms and their features from now on."""
         # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms
         # without a reward would look alike, and if the first one is good, no other would be tried.
-        if offered is self._known:
-            return
         schema = self._stream.schema
         if self.learner is not None and (new := {arm: offered[arm] for arm in offered if arm not in self.offered}):
-            self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), _categorical(schema))
-        self._know(offered)
+            self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), schema.categorical)
+        self.offered |= {arm: dict(features) for arm, features in offered.items()}
         self.arms |= dict.fromkeys(offered)
-
-    def _know(self, offered: Offered) -> None:
-        """Arms have these features from now on."""
-        for arm, features in offered.items():
-            if not _equal(self.offered.get(arm), features):
-                self.offered[arm] = dict(features)
-                self._converted.pop(arm, None)
 
     def retire(self, arm: Hashable) -> None:
         """Forget an arm, which will not be offered again, and its features."""
         del self.arms[arm]
         self.offered.pop(arm, None)
-        self._converted.pop(arm, None)
-        self._known = None
 
     # ---- All arms of a decision --------------------------------------------------------------------------------------
 
     def _samples_of(self, offered: Offered) -> SampleBatch:
         """Arms without a context, (F, A). Raises ValueError as `StreamSchema.encode` does."""
-        places, samples, is_known = self._stream.schema.places, list[SampleBatch | None](), True
-        if self._size != len(places):
-            self._converted, self._size = {}, len(places)
-        for arm, features in offered.items():
-            is_same = _equal(self.offered.get(arm), features)
-            samples.append(self._converted.get(arm) if is_same else None)
-            is_known = is_known and is_same
-        self._known = offered if is_known else None
-        if None in samples or self._table[0] != [*offered]:
-            pairs = zip(samples, offered.items(), strict=True)
-            table = _side_by_side(
-                [self._convert(*arm) if sample is None else sample for sample, arm in pairs], len(places)
-            )
-            self._table = [] if None in samples else [*offered], table
-        table = self._table[1]
+        schema, arms = self._stream.schema, [*offered.items()]
+        places = schema.places
+        if len(self._table.features) != len(places) or not _equal(self._converted, arms):
+            self._table = table = schema.encode_rows([_named(OF_ARM, features) for _, features in arms])
+            found = np.count_nonzero(~np.isnan(table.features)) + len(table.words.numbers)
+            given = sum(not is_missing(value) for _, features in arms for value in features.values())
+            is_known = found == given + len(arms) * (CONSTANT in places)
+            self._converted = [(arm, dict(features)) for arm, features in arms] if is_known else None
         if places:
-            table.features[places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
-        return table
-
-    def _convert(self, arm: Hashable, features: Features) -> SampleBatch:
-        sample, places = self._stream.schema.encode(_named(OF_ARM, features)), self._stream.schema.places
-        found = np.count_nonzero(sample.features == sample.features) + len(sample.words.numbers) - (CONSTANT in places)
-        if _equal(self.offered.get(arm), features) and found == sum(
-            not is_missing(value) for value in features.values()
-        ):
-            self._converted[arm] = sample
-        return sample
+            self._table.features[places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
+        return self._table
 
     def check(self) -> None:
         super().check()
@@ -376,11 +348,6 @@ def _learn_arms(schema: StreamSchema, offered: Offered) -> np.ndarray:  # -> (F,
     return np.concatenate([np.zeros((len(schema.places), 0)), *rows], axis=1)
 
 
-def _categorical(schema: StreamSchema) -> set[int]:
-    """Places of the features that are categories."""
-    return {place for name, place in schema.places.items() if name in schema.levels or name == ARM}
-
-
 def _named(owner: str, features: Features) -> dict[Hashable, Any]:
     return {(owner, name): value for name, value in features.items()}
 
@@ -398,21 +365,12 @@ def _check_kinds(arms: list[Features]) -> None:
             raise ValueError(f"arms: expected {name!r} to be always text or never, got {first!r} and {value!r}")
 
 
-def _equal(one: Features | None, other: Features) -> bool:
+def _equal(one: object, other: object) -> bool:
     """Whether these are equal; not if that cannot be told, as with values that are missing."""
     try:
         return bool(one == other)
     except (TypeError, ValueError):
         return False
-
-
-def _side_by_side(samples: list[SampleBatch], size: int) -> SampleBatch:  # A of (F, 1) -> (F, A)
-    features = np.concatenate([np.zeros((size, 0)), *(sample.features for sample in samples)], axis=1)
-    if all(sample.words is NO_WORDS for sample in samples):
-        return SampleBatch(features, no_words(len(samples)))
-    starts = np.cumsum([0, *(len(sample.words.numbers) for sample in samples)])
-    arrays = list(zip(*(sample.words for sample in samples), strict=True))[1:]
-    return SampleBatch(features, Words(starts, *map(np.concatenate, arrays)))
 
 
 def _pairs(contexts: SampleBatch, arms: SampleBatch) -> SampleBatch:  # (F, B), (F, A) -> (F, B A)

@@ -42,7 +42,6 @@ add_counts = compiled(gate_counts.add_counts)
 # Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
-ALL = -1  # in place of the number of an ensemble
 CACHED = 128  # samples that are predicted together: of 1,000 each would take half as long again
 TINY = hedge.TINY
 
@@ -99,8 +98,8 @@ class Batch(NamedTuple):
 def run(
     batch: Batch,
     predicted: np.ndarray,  # (K, B), filled
-    counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless ALL predict
-    number: int,  # of the only ensemble that predicts, or ALL
+    counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless this learns
+    most: int,  # so many of the ensembles, the first ones, predict
     learns: bool,
     predicts: bool,  # whether what is predicted before each lesson counts
     counts: bool,  # whether the standardizer is still to count them
@@ -110,23 +109,25 @@ def run(
     """Predict samples together; or if this `learns`, predict and learn them one after another.
 
     Heads with a target of infinity are left out, but for predictions before lessons, which are of all heads. Returns
-    the number of samples that were processed: it stops where linear models need more slots.
+    the number of samples that were processed: it stops at one for which linear models need more slots, and predicts it.
     """
     count = batch.features.shape[1]
     # These heads see no lesson: a pass of its own predicts all of them.
-    separately = learns and predicts and bool(np.isinf(batch.targets).any())
+    has_heads_left_out = learns and predicts and bool(np.isinf(batch.targets).any())
     size = 1 if learns else CACHED
     for b in range(begin, count, size):
-        block = batch
+        block, short = batch, False
         if learns:
             needed = most_terms(batch.words, b, state.numbers, state.crosses)
-            if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
-                return b
+            short = is_short(state.slots.keys, state.slots.used[0], needed, state.most)
         if count > size:
             block = samples_from(batch, b, min(b + size, count))
-        for is_lesson in range(0 if separately or not learns else 1, 2 if learns else 1):
+        separately = has_heads_left_out or short
+        for is_lesson in range(0 if separately or not learns else 1, 2 if learns and not short else 1):
             networks = state.learners if is_lesson else state.predictors
-            step(block, b, predicted, counted, number, is_lesson, separately, counts, networks, state)
+            step(block, b, predicted, counted, most, is_lesson, separately, counts, networks, state)
+        if short:
+            return b
     return count
 
 
@@ -134,19 +135,10 @@ def run(
 def samples_from(batch: Batch, b: int, end: int) -> Batch:
     words, first, last = batch.words, batch.words.starts[b], batch.words.starts[end]
     of_words = words.numbers[first:last], words.codes[first:last], words.values[first:last]
-    columns, features = columns_from(batch.columns, b, end), columns_from(batch.features, b, end)
-    targets, rates = columns_from(batch.targets, b, end), columns_from(batch.rates, b, end)
+    columns, features = batch.columns[:, b:end].copy(), batch.features[:, b:end].copy()
+    targets, rates = batch.targets[:, b:end].copy(), batch.rates[:, b:end].copy()
     words = Words(words.starts[b : end + 1] - first, *of_words)
     return Batch(columns, features, words, targets, rates, batch.step_sizes[b:end])
-
-
-@compiled
-def columns_from(array: np.ndarray, b: int, end: int) -> np.ndarray:  # (D, B) -> (D, end - b)
-    found = np.empty((len(array), end - b), array.dtype)
-    for i in range(len(array)):
-        for j in range(end - b):
-            found[i, j] = array[i, b + j]
-    return found
 
 
 @inlined
@@ -155,7 +147,7 @@ def step(
     begin: int,  # the first sample's place in `predicted`
     predicted: np.ndarray,
     counted: np.ndarray,
-    number: int,
+    most: int,
     is_lesson: int,
     separately: bool,
     counts: bool,
@@ -178,11 +170,8 @@ def step(
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
-    for e in range(len(ensembles)):
+    for e in range(most):
         ensemble = ensembles[e]
-        if number != ALL and number != e:
-            first += ensemble.networks
-            continue
         of_variances = len(ensemble.scale) > 0
         members, heads, target = len(ensemble.losses) - of_variances, ensemble.heads, ensemble.target
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
@@ -217,7 +206,7 @@ def step(
                     of_members[m, c, b] = p[c, b]
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
-            elif number != ALL:
+            elif not separately:
                 add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)

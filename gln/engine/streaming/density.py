@@ -9,8 +9,6 @@ from river import proba
 
 from gln.engine.ensemble.johnson_su import JohnsonSU
 
-__all__ = ["Density"]
-
 
 class Density(proba.Gaussian):
     """Johnson's SU distribution with mean mu and standard deviation sigma, whose tails may be heavier than normal."""

@@ -23,10 +23,9 @@ from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, Value, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, Rows
 from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
-from gln.engine.streaming.values import Sample
+from gln.engine.streaming.values import NamedRows, Rows, Sample
 
 Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
 ONCE = np.ones(1)  # the weight of most samples that come alone
@@ -76,29 +75,28 @@ class StreamEstimator(Part):
 
     @uninterrupted
     def learn(
-        self, change: SchemaChange, targets: np.ndarray | None = None, weights: np.ndarray = ONCE
-    ) -> None:  # (C, B), (B,)
-        """Learn samples, and commit the change that was proposed for them. Without targets, it has their classes."""
-        targets = change.targets if targets is None else targets
+        self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray, predicts: bool = False
+    ) -> list[np.ndarray]:  # (C, B), (B,) -> several of (K, n)
+        """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
+        predicted: list[np.ndarray] = []
         if change.places:
-            assert targets is not None
             batch, step_sizes = change.batch, step_sizes_of(weights)
             learner = self._learner_for(change, targets)
-            parts = learner.parts(batch, targets)
-            if len(parts) > 1:
-                learner.check_rates(len(batch))
-            for part in parts:
-                steps = None if step_sizes is None else step_sizes[part]
-                samples = batch.take(part), targets[..., part], steps
-                learner.learn(*samples, categorical=change.categorical, predicts=False)
+            if predicts:
+                predicted = learner.progressive(batch, targets, step_sizes, change.categorical)
+            else:
+                parts = learner.parts(batch, targets)
+                if len(parts) > 1:
+                    learner.check_rates(len(batch))
+                for part in parts:
+                    steps = None if step_sizes is None else step_sizes[part]
+                    samples = batch.take(part), targets[..., part], steps
+                    learner.learn(*samples, categorical=change.categorical, predicts=False)
             self.learner = learner
-        self.commit(change)
-
-    def commit(self, change: SchemaChange) -> None:
-        """Learn how novel samples are, and know what they have from now on."""
         if self.novelty is not None:
             self.novelty.learn(change)
         self.schema.commit(change)
+        return predicted
 
     def learn_many(self, samples: Rows, y: Labels, weights: np.ndarray) -> None:
         """Learn a frame or dictionaries, all or, if there is an error, none."""
@@ -140,30 +138,13 @@ class StreamEstimator(Part):
             if batch is not None:
                 predicted.append(self._predict(batch, initial))
             if change is not None:
-                targets = self._targets(change, y[rows])
-                if batch is None:
-                    predicted.append(self._predict_then_learn(change, targets, weights[rows]))
-                else:
-                    self.learn(change, targets, weights[rows])
-        return joined(predicted)
-
-    @uninterrupted
-    def _predict_then_learn(
-        self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:  # -> (K, B)
-        learner = self._learner_for(change, targets)
-        predicted = learner.progressive(change.batch, targets, step_sizes_of(weights), change.categorical)
-        self.learner = learner
-        self.commit(change)
-        if self.are_classes:
-            predicted = [sum_to_one(p) for p in predicted]
-        return joined(predicted).T
+                predicted += self.learn(change, self._targets(change, y[rows]), weights[rows], predicts=batch is None)
+        return joined([sum_to_one(p) for p in predicted] if self.are_classes else predicted)
 
     def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
         if self.learner is None:
             return np.repeat(np.array(initial)[:, None], len(batch), axis=1)
-        predicted = self.learner.outputs(batch)
-        return sum_to_one(predicted) if self.are_classes else predicted
+        return self.learner.outputs(batch)
 
     @staticmethod
     def _targets(change: SchemaChange, y: Labels) -> np.ndarray:  # (B,) or (B, C) -> (B,), (1, B) or (C, B)

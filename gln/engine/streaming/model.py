@@ -31,7 +31,7 @@ from gln.engine.networks.surgery import add_class, set_initial_logits, with_outp
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
-from gln.engine.streaming.step import ALL, CompiledStep, StepSources, is_possible
+from gln.engine.streaming.step import CompiledStep, is_possible
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
@@ -81,9 +81,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def step(self) -> CompiledStep:
         """The compiled step of these sources, made anew only if something was replaced."""
-        sources = StepSources(self.featurizer, self.ensembles, self.counts)
-        if self.compiled is None or not self.compiled.is_of(sources):
-            self.compiled = CompiledStep.of(sources)
+        sources = self.featurizer, self.ensembles, self.counts
+        if self.compiled is None or not self.compiled.is_of(*sources):
+            self.compiled = CompiledStep.of(*sources)
         return self.compiled
 
     def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
@@ -238,8 +238,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
         ensemble = self.means if ensemble is None else ensemble
         if len(samples) == 1 and is_possible(self.means, samples):
-            predicted, _ = self.step().predict(samples, self.ensembles.index(ensemble))
-            return self.targets.in_units(predicted, ensemble)
+            predicted, _ = self.step().predict(samples, 1 + self.ensembles.index(ensemble))
+            return self.targets.in_units(predicted[-ensemble.heads :], ensemble)
         standardised = functools.partial(self._standardised, ensemble)
         return self.targets.in_units(by_chunks(standardised, samples), ensemble)
 
@@ -255,7 +255,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         if self.variances is None or len(samples) > 1 or not is_possible(self.means, samples):
             return super().moments(samples)
-        predicted, heads = self.step().predict(samples, ALL)[0], self.means.heads
+        predicted, heads = self.step().predict(samples, len(self.ensembles))[0], self.means.heads
         variances = self.targets.in_units(predicted[-heads:], self.variances)
         return self.targets.in_units(predicted[:heads], self.means), np.maximum(np.sqrt(variances), LEAST_STD)
 
@@ -297,7 +297,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         def predict(chunk: SampleBatch) -> np.ndarray:
             if is_compiled:
                 targets = left_out if left_out is None or len(chunk) == 1 else left_out.repeat(len(chunk), axis=1)
-                predicted, counted = self.step().predict(chunk, 0, targets)
+                predicted, counted = self.step().predict(chunk, 1, targets)
                 return np.array([self.targets.in_units(predicted, self.means), counted])[:, chosen]
             found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
             return np.array(found)[:, chosen]

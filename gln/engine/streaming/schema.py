@@ -31,8 +31,17 @@ from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
-from gln.engine.streaming.named_rows import NamedRows, Rows, named_rows
-from gln.engine.streaming.values import MOST, Sample, check_dictionary, has_values, is_missing, number_of
+from gln.engine.streaming.values import (
+    MOST,
+    NamedRows,
+    Rows,
+    Sample,
+    check_dictionary,
+    has_values,
+    is_missing,
+    named_rows,
+    number_of,
+)
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
@@ -272,31 +281,28 @@ class StreamSchema(Part):
         for name, place in places.items():
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[place] = 0.0
-        names, samples, values = list[Hashable](), [np.zeros(0, int)], [np.zeros(0)]
+        names, samples, values = list[Hashable](), list[int](), list[float]()  # of what is no feature
         for name, column in rows.frame.items():
             of_column = self._column(name, column, new)
             if name in places:
                 np.copyto(features[places[name]], of_column, where=of_column == of_column)
-            elif len(has := np.flatnonzero(of_column == of_column)):
+            else:
+                has = np.flatnonzero(of_column == of_column).tolist()
                 names += [name] * len(has)
-                samples.append(has)
-                values.append(of_column[has])
-        if not (names or rows.dictionaries):
-            return SampleBatch(features, no_words(len(rows)))
-        found = [self._values(x, new) for x in rows.dictionaries]
+                samples += has
+                values += of_column[has].tolist()
+        for sample, x in enumerate(rows.dictionaries):
+            for name, value in self._values(x, new).items():
+                if value == value and name in places:
+                    features[places[name], sample] = value
+                elif value == value:
+                    names.append(name)
+                    samples.append(sample)
+                    values.append(value)
         for name in () if new is None else new.levels:
             if name not in self.levels:  # not a difference of sets, which takes as long as all names are many
                 self._is_category(name, rows.values_of(name))
-        names += itertools.chain(*found)
-        samples.append(np.arange(len(found)).repeat([*map(len, found)]))
-        values.append(np.array([value for of_sample in found for value in of_sample.values()], np.float64))
-        of_samples, of_values = np.concatenate(samples), np.concatenate(values)
-        feature, has = np.array([places.get(name, -1) for name in names], int), of_values == of_values
-        known, others = has & (feature >= 0), np.flatnonzero(has & (feature < 0))
-        features[feature[known], of_samples[known]] = of_values[known]
-        words = self._words_of(
-            [names[i] for i in others.tolist()], of_samples[others], of_values[others], len(rows), new
-        )
+        words = self._words_of(names, np.array(samples, int), np.array(values, np.float64), len(rows), new)
         return SampleBatch(features, words)
 
     def _words_of(

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, no_words
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -24,7 +23,6 @@ from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
 ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
-ALL = -1  # in place of the number of an ensemble
 
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
@@ -33,51 +31,30 @@ def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     return is_dense and means.mixes_linear and hasattr(means.members[0].network, "of_sample")
 
 
-class StepSources(NamedTuple):
-    """What the step is of."""
+class CompiledStep(NamedTuple):
+    """What stays the same from call to call."""
 
     featurizer: StreamFeaturizer
     ensembles: Sequence[Ensemble]  # of the means, and of quantiles and variances
     counts: GateCounts | None
-
-    @property
-    def base_models(self) -> OnlineBaseModels:
-        return self.featurizer.base_models
-
-    def replaceable(self) -> list[object]:
-        """What must be the same from call to call."""
-        featurizer, ensembles, counts = self
-        base_models = self.base_models
-        found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
-        found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
-        for ensemble in ensembles:
-            found += [ensemble.shape, *vars(ensemble.combination).values()]
-            found += [member.network.of_sample for member in ensemble.members]
-        return found
-
-
-class CompiledStep(NamedTuple):
-    """What stays the same from call to call."""
-
-    sources: StepSources
     made_from: list[object]
-    heads: dict[int, int]  # how many, by the number of the ensemble, or ALL
-    rows: list[tuple[int, slice]]  # for each ensemble, which one predicts, or ALL, and the rows of its predictions
+    heads: list[int]  # of none of the ensembles, of the first one, of the first two, ...
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
     run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
 
     @classmethod
-    def of(cls, sources: StepSources) -> CompiledStep:
+    def of(
+        cls, featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counted: GateCounts | None
+    ) -> CompiledStep:
         """The step, which this compiles; that may fail."""
         from numba import typeof
 
         from gln.engine.streaming import compiled_step
 
         compiled: Any = compiled_step
-        featurizer, ensembles, counted = sources
         networks = [network for ensemble in ensembles for network in ensemble.networks]
-        base_models, counts = sources.base_models, [NO_COUNTS] * len(networks)
+        base_models, counts = featurizer.base_models, [NO_COUNTS] * len(networks)
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
@@ -86,30 +63,27 @@ class CompiledStep(NamedTuple):
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         offset = ensembles[0].offset
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
-        heads = {number: ensemble.heads for number, ensemble in enumerate(ensembles)}
-        ends = np.cumsum([*heads.values()]).tolist()
-        whole = [ALL if ensemble.of_deviations else number for number, ensemble in enumerate(ensembles)]
-        rows = [(one, slice(end - heads[e], end)) for e, (one, end) in enumerate(zip(whole, ends, strict=True))]
-        heads[ALL] = ends[-1]
+        heads = np.cumsum([0, *(ensemble.heads for ensemble in ensembles)]).tolist()
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
         arguments = batch, one, one, 0, True, True, True, 0, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
-        return cls(sources, sources.replaceable(), heads, rows, nothing, run, state)
+        made_from = replaceable(featurizer, ensembles, counted)
+        return cls(featurizer, ensembles, counted, made_from, heads, nothing, run, state)
 
-    def is_of(self, sources: StepSources) -> bool:
+    def is_of(self, *sources: Any) -> bool:
         """Whether nothing of these was replaced since."""
-        found = sources.replaceable()
+        found = replaceable(*sources)
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
     def predict(
-        self, samples: SampleBatch, number: int, targets: np.ndarray | None = None
+        self, samples: SampleBatch, most: int, targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The combined predictions of the ensemble of this number in its networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted, (C, B), (C or 1, B). Heads with a target of infinity have none."""
-        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
+        """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
+        returns for the means, if rows are counted, (K, B), (C or 1, B). Heads with a target of infinity have none."""
+        featurizer, features, count = self.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         features = plain(features)
@@ -117,19 +91,16 @@ class CompiledStep(NamedTuple):
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
-        whole, rows = (ALL, slice(None)) if number == ALL else self.rows[number]
-        predicted, counted = np.empty((self.heads[whole], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, whole, False, True, False, 0, self.state)
-        predicted = predicted[rows] if whole == ALL else predicted
-        counts = self.sources.counts
-        return predicted, counted if counts is None else counted / counts.neurons
+        predicted, counted = np.empty((self.heads[most], count)), np.zeros((self.state.counts[0].shape[2], count))
+        self.run(batch, predicted, counted, most, False, True, False, 0, self.state)
+        return predicted, counted if self.counts is None else counted / self.counts.neurons
 
     def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
         Returns the combined predictions of all ensembles in their networks' units, if this `predicts`.
         """
-        featurizer, features, count = self.sources.featurizer, samples.features, len(samples)
+        featurizer, features, count = self.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
         if target_batch.step_sizes is not None:
             step_sizes = plain(target_batch.step_sizes)
@@ -142,29 +113,30 @@ class CompiledStep(NamedTuple):
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
-        step, done, predicted = self, 0, np.empty((self.heads[ALL], count))
+        step, done, predicted = self, 0, np.empty((self.heads[-1], count))
         before = []  # predictions of samples before room is made for them, which may change them
-        options = ALL, True, predicts, counts
+        options = len(self.ensembles), True, predicts, counts
         while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
-            before.append((done, step.predict_one(batch, done)))
-            self.sources.base_models.linear.make_room()
-            step = CompiledStep.of(self.sources)
+            before.append((done, predicted[:, done].copy()))
+            featurizer.base_models.linear.make_room()
+            step = CompiledStep.of(featurizer, self.ensembles, self.counts)
         for row, of_row in before:
             predicted[:, row] = of_row
-        for ensemble in self.sources.ensembles:
+        for ensemble in self.ensembles:
             for network in ensemble.networks:
                 network.step += count
         return predicted
 
-    def predict_one(self, batch: tuple[Any, ...], row: int) -> np.ndarray:  # -> (K,)
-        """The predictions of all ensembles for one of the samples."""
-        columns, features, words, *_ = batch
-        place, predicted = slice(row, row + 1), np.empty((self.heads[ALL], 1))
-        arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
-        # Without its targets, which base models would learn.
-        sample = *arrays, words.take(place), *self.nothing, ONE
-        self.run(sample, predicted, predicted, ALL, False, True, False, 0, self.state)
-        return predicted[:, 0]
+
+def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> list[object]:
+    """What must be the same from call to call."""
+    base_models = featurizer.base_models
+    found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
+    found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
+    for ensemble in ensembles:
+        found += [ensemble.shape, *vars(ensemble.combination).values()]
+        found += [member.network.of_sample for member in ensemble.members]
+    return found
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.named_rows import NamedRows
-from gln.engine.streaming.values import MOST
+from gln.engine.streaming.values import MOST, NamedRows, is_missing
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
@@ -29,13 +28,11 @@ try:
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
 
-__all__ = ["TypedColumns"]
-
 BUFFER = 1 << 20  # bytes of a column that are read at once
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder
 
 
-def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _opened(source: Any, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """What is in a file. Raises ValueError if it is of another kind."""
     if form == "parquet" and not source.seekable():
         raise ValueError("parquet: expected a file, as its end says where columns are, got a pipe (Arrow can be piped)")
@@ -43,7 +40,7 @@ def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordB
         if form == "parquet":
             table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
             return table.schema_arrow, table.iter_batches(1000)
-        if source.seekable() and _starts_with(source, b"ARROW1"):
+        if source.seekable() and source.peek(6).startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)
             return file.schema, map(file.get_batch, range(file.num_record_batches))
         stream = pa.ipc.open_stream(source)
@@ -53,12 +50,6 @@ def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordB
             raise
         name = "a Parquet file" if form == "parquet" else "an Arrow file or stream"
         raise ValueError(f"{form}: expected {name}, got one that cannot be read: {_first_line(error)}") from None
-
-
-def _starts_with(source: BinaryIO, magic: bytes) -> bool:
-    start, begins = source.tell(), source.read(len(magic))
-    source.seek(start)
-    return begins == magic
 
 
 def _first_line(error: Exception) -> str:
@@ -160,8 +151,10 @@ class TypedColumns:
         lists: dict[str, list[Any]] = {}
         wrong: dict[int, str] = {}
         targets: list[Any] = [None] * len(batch)
-        for field, column in zip(batch.schema, batch.columns, strict=True):
-            for name, values in self._leaves(field.name, column):
+        of_batch = [*zip(batch.schema.names, batch.columns, strict=True)]
+        of_batch += [(name, pa.array([text] * len(batch))) for name, text in self._of_folders.items()]
+        for field, column in of_batch:
+            for name, values in self._leaves(field, column):
                 if _is_text(_item_type(values.type)):
                     lists[name] = values.to_pylist()
                     continue
@@ -172,11 +165,6 @@ class TypedColumns:
                     targets = _targets(values if are_bools else converted)
                 else:
                     columns[name] = converted
-        for name, text in self._of_folders.items():
-            columns[name], of_column = self._kinds.column(name, [text] * len(batch))
-            wrong = of_column | wrong
-        if self._wanted.target in self._of_folders:
-            targets = _targets(pd.Series(columns.pop(self._wanted.target)))
         frame = pd.DataFrame(columns, index=range(len(batch)))
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
@@ -190,6 +178,8 @@ class TypedColumns:
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
         kind = column.type
+        if name in self._of_folders or (_is_text(kind) and name in self._wanted.numbers):
+            return self._kinds.column(name, [text or "" for text in column.to_pylist()])
         if name in self._wanted.strings:
             return pd.Series(_texts(column), dtype=object), {}
         if _is_time(kind):
@@ -198,8 +188,6 @@ class TypedColumns:
             return pd.Series(times), {}
         if _is_text(kind):
             texts = column.to_pylist()
-            if name in self._wanted.numbers:
-                return self._kinds.column(name, [text or "" for text in texts])
             return self._kinds.times(name, texts) or (pd.Series(texts, dtype=object), {})
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
@@ -275,9 +263,6 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
 
 def _targets(values: Any) -> list[Any]:  # N
     """Targets, with None where one is missing."""
-    values = values.to_pylist() if isinstance(values, pa.Array) else values.tolist()
-    missing = [value is None or value != value for value in values]
-    return [
-        None if none else label_of(value) if isinstance(value, float) else value
-        for value, none in zip(values, missing, strict=True)
-    ]
+    values = values.to_pylist() if isinstance(values, pa.Array) else pd.Series(values).tolist()
+    values = [None if is_missing(value) else value for value in values]
+    return [label_of(value) if isinstance(value, float) else value for value in values]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.stream.formats.lines import BadLine, Record
-
-__all__ = ["NO_SAMPLES", "TYPED", "Chunk", "Parser", "Wanted", "unit_of"]
+from gln.engine.streaming.values import NamedRows, named_rows
+from gln.stream.formats.lines import BadLine, Lines, Record
 
 TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
 
@@ -58,12 +56,17 @@ class Wanted(NamedTuple):
             yield from ((option, name) for name in getattr(self, option))
 
 
-class Parser(Protocol):
-    """A format."""
+class Parser:
+    """A format of lines."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
 
     def records(self, most: int) -> list[Record | BadLine]:
         """What stands in the next lines, each with its number: what can be had without waiting, of at most so many
         samples; empty at the end."""
+        return self._lines.take(most)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         """The samples of these records, and the bad ones."""
+        raise NotImplementedError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +14,9 @@ import pandas as pd
 
 from gln.engine.preprocessing.category_codes import snake_case
 from gln.engine.preprocessing.dates import CYCLES, named_dates, times_of
-from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.engine.streaming.values import MOST
+from gln.engine.streaming.values import MOST, NamedRows
 from gln.stream.formats.chunks import Wanted
-
-__all__ = ["ColumnTypes", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
 # The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
@@ -66,11 +65,12 @@ def ids_in(rows: NamedRows) -> list[str]:
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
     found = []
-    for name in rows.common_names():
+    for name in dict.fromkeys(itertools.chain(rows.frame, *rows.dictionaries)):
         if ID.fullmatch(snake_case(name)):
             values = rows.values_of(name)
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
-            if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
+            repeat = 1 < len(set(values)) < len(values) and 2 * len(values) >= len(rows)  # unlike words
+            if are_whole and repeat and any(value > 1 for value in values):
                 found.append(str(name))
     return found
 
@@ -106,13 +106,19 @@ class ColumnTypes:
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
         numbers = texts if MISSING.isdisjoint(texts) else ["nan" if text in MISSING else text for text in texts]
-        try:
+        with contextlib.suppress(ValueError):
             values = np.array([*map(float, numbers)])
-        except ValueError:
-            return self._one_by_one(name, texts)
-        if (np.abs(values) > MOST).any() or "_" in "".join(texts):
-            return self._one_by_one(name, texts)
-        return values, {}
+            if not ((np.abs(values) > MOST).any() or "_" in "".join(texts)):
+                return values, {}
+        values, wrong = np.full(len(texts), np.nan), {}  # one by one, to find the bad ones
+        advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
+        for place, text in enumerate(texts):
+            if text not in MISSING:
+                try:
+                    values[place] = number_of(text)
+                except ValueError as error:
+                    wrong[place] = f"{name}: {error}{advice}"
+        return values, wrong
 
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""
@@ -172,19 +178,6 @@ class ColumnTypes:
         """What to tell the user of columns that have just been found to hold timestamps."""
         notes, self._notes = tuple(self._notes), []
         return notes
-
-    # ---- Values of a column one by one -----------------------------------------------------------------------------
-
-    def _one_by_one(self, name: str, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
-        values, wrong = np.full(len(texts), np.nan), {}
-        advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
-        for place, text in enumerate(texts):
-            if text not in MISSING:
-                try:
-                    values[place] = number_of(text)
-                except ValueError as error:
-                    wrong[place] = f"{name}: {error}{advice}"
-        return values, wrong
 
     # ---- Values that are typed -------------------------------------------------------------------------------------
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.named_rows import NamedRows
-from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.engine.streaming.values import NamedRows
+from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Parser, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of
 from gln.stream.formats.lines import BadLine, Lines, Record, text_of
 
-__all__ = ["CsvParser"]
 
-
-class CsvParser:
-    """Rows of a table, whose first line names the columns.
-
-    Only rows with quotes or spaces are read by `csv`, which takes longer than to split them.
-    """
+class CsvParser(Parser):
+    """Rows of a table, whose first line names the columns."""
 
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
-        self._lines, self._separator = lines, separator
+        super().__init__(lines)
+        self._separator = separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = ColumnTypes(wanted)
@@ -55,37 +51,11 @@ class CsvParser:
 
     def records(self, most: int) -> list[Record | BadLine]:
         """Rows as lists of fields."""
-        if not any(b'"' in line for line in self._lines.available(most)):
-            return [self._split(record) for record in self._lines.take(most)]
-        found: list[Record | BadLine] = []
-        for record in self._rows():
-            if record is not None:
-                found.append(record)
-            if found and (len(found) == most or self._lines.must_wait()):
-                break
-        return found
-
-    def _split(self, record: Record | BadLine) -> Record | BadLine:
-        """The fields of a row without quotes."""
-        if isinstance(record, BadLine):
-            return record
-        number, row = record
-        try:
-            fields = next(self._reader([row])) if " " in row or "\r" in row else row.split(self._separator)
-        except csv.Error as error:
-            return BadLine(number, _explained(error))
-        return self._of_width(number, fields)
-
-    def _of_width(self, number: int, fields: list[str]) -> Record | BadLine:
-        """A row that has as many fields as the first one."""
-        self._width = self._width or len(fields)
-        if len(fields) != self._width:
-            return BadLine(number, f"expected {self._width} fields, as in the header, got {len(fields)}")
-        return number, fields
+        return self._lines.gathered(self._rows(), most)
 
     def _rows(self) -> Iterator[Record | BadLine | None]:
         """The fields of each row; the first one tells how many. None for a blank line."""
-        reader = self._reader(self._noted())
+        reader = self._reader()
         while True:
             self._taken.clear()
             number = self._lines.number + 1
@@ -95,13 +65,19 @@ class CsvParser:
                 return
             except (csv.Error, BadLine) as error:
                 self._lines.again(self._taken[1:])  # if a quote is missing in the first line, these are good rows
-                reader = self._reader(self._noted())
+                reader = self._reader()
                 yield BadLine(number, error.message if isinstance(error, BadLine) else _explained(error))
             else:
-                yield self._of_width(number, fields) if fields else None
+                self._width = self._width or len(fields)
+                if not fields or (fields == [""] and self._width > 1):
+                    yield None
+                elif len(fields) != self._width:
+                    yield BadLine(number, f"expected {self._width} fields, as in the header, got {len(fields)}")
+                else:
+                    yield number, fields
 
-    def _reader(self, lines: Iterable[str]) -> Any:
-        return csv.reader(lines, delimiter=self._separator, skipinitialspace=True, strict=True)
+    def _reader(self) -> Any:
+        return csv.reader(self._noted(), delimiter=self._separator, skipinitialspace=True, strict=True)
 
     def _noted(self) -> Iterator[str]:
         for line in self._lines:
@@ -118,7 +94,12 @@ class CsvParser:
                 self._of_headers = (f"line {number}: the header once more, which is left out",)
         if not records:
             return NO_SAMPLES, []
-        columns, wrong = self._columns(records)
+        columns: dict[str, Any] = {}
+        wrong: dict[int, str] = {}
+        for name, texts in zip(self._names, zip(*[fields for _, fields in records], strict=True), strict=True):
+            if name not in self._ignore:
+                columns[name], of_column = self._kinds.column(name, texts)
+                wrong = of_column | wrong  # the first message of a row stays
         if wrong:
             good = [record for place, record in enumerate(records) if place not in wrong]
             return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
@@ -128,19 +109,11 @@ class CsvParser:
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
-        series = {name: _series(values) for name, values in columns.items()}
-        frame = pd.DataFrame(series, index=range(len(lines)))
+        for name, values in columns.items():
+            if isinstance(values, list):  # without its dtype, pandas would look at each text
+                columns[name] = pd.Series(values, dtype=object)
+        frame = pd.DataFrame(columns, index=range(len(lines)))
         return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=notes), []
-
-    def _columns(self, rows: Sequence[Record]) -> tuple[dict[str, Any], dict[int, str]]:
-        """The columns, and what is wrong with rows, by place."""
-        columns: dict[str, Any] = {}
-        wrong: dict[int, str] = {}
-        for name, texts in zip(self._names, zip(*[fields for _, fields in rows], strict=True), strict=True):
-            if name not in self._ignore:
-                columns[name], of_column = self._kinds.column(name, texts)
-                wrong = of_column | wrong  # the first message of a row stays
-        return columns, wrong
 
     def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> tuple[str, ...]:
         """What to say of the first word for a missing value that may be a class."""
@@ -154,11 +127,6 @@ class CsvParser:
                 advice = f"(--strings {self._target} reads it as a class)"
                 return (f"{missing}, so the sample is only predicted\n    {advice}",)
         return ()
-
-
-def _series(values: Any) -> Any:
-    """A column of a frame; without its dtype, pandas would look at each text."""
-    return pd.Series(values, dtype=object) if isinstance(values, list) else values
 
 
 def _explained(error: csv.Error) -> str:

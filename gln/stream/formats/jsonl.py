@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from gln.engine.streaming.named_rows import named_rows
-from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.chunks import Chunk, Parser, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
-__all__ = ["JsonParser", "flattened", "object_of"]
-
 SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
-class JsonParser:
+class JsonParser(Parser):
     """Objects, in which `{"a": {"b": 1}}` is a feature "a.b".
 
     A list of names is a category if no sample has several, and otherwise its names are counted, as in scikit-learn's
@@ -28,24 +24,15 @@ class JsonParser:
     """
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines = lines
+        super().__init__(lines)
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
-
-    def records(self, most: int) -> list[Record | BadLine]:
-        return self._lines.take(most)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, self._sample)
         good, wrong = self._with_times(good)
-        found, refused, notes = self._namespaces.features(good)
-        rows = [x for _, x in found]
-        targets = [x.pop(self._target, None) for x in rows]
-        lines = [number for number, _ in found]
-        names = self._namespaces
-        samples = dataclasses.replace(named_rows(rows), is_zero=names.is_word, texts=names.decided)
-        chunk = Chunk(samples, targets, None, None, lines, notes=(*self._kinds.notes(), *notes))
-        return chunk, [*bad, *wrong, *refused]
+        chunk, refused = self._namespaces.chunk(good, self._namespaces.is_word)
+        return chunk._replace(tags=None, notes=(*self._kinds.notes(), *chunk.notes)), [*bad, *wrong, *refused]
 
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are no texts, and the bad ones."""
@@ -68,7 +55,9 @@ class JsonParser:
         if isinstance(found.get(self._target), (dict, list)):
             raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
         sample = flattened(found, self._ignore)
-        return sample._replace(values=self._kinds.values(sample.values))
+        values = self._kinds.values(sample.values)
+        target = None if self._target is None else values.pop(self._target, None)
+        return sample._replace(values=values, target=target)
 
 
 def object_of(line: str) -> dict[Any, Any]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import itertools
 import select
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
-
-__all__ = ["BadLine", "Lines", "Record", "escaped", "parsed", "text_of"]
 
 BLOCK = 1 << 18  # bytes that are read at once
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,29 +47,32 @@ class Lines:
         line = self._lines.popleft()
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
 
-    def available(self, most: int) -> list[bytes]:
-        """The next lines, at most so many, which stay to be taken: those that can be had without waiting, or else the
-        first one that comes."""
-        while not self._lines and not self._ended:
-            self._read()
-        while len(self._lines) < most and not self._ended and self._is_ready():
-            self._read()
-        return list(itertools.islice(self._lines, most))
-
     def take(self, most: int) -> list[Record | BadLine]:
-        """The `available` lines with their numbers, blank ones left out; empty at the end."""
+        """Lines as text with their numbers, as `gathered`, blank ones left out."""
+        return self.gathered(self._texts(), most)
+
+    def gathered(self, records: Iterator[Record | BadLine | None], most: int) -> list[Record | BadLine]:
+        """Records made from the next lines, at most so many: those that can be had without waiting, or else the first
+        one that comes; empty at the end. None is left out."""
         found: list[Record | BadLine] = []
-        while not found and (lines := self.available(most)):
-            for _ in lines:
-                self._lines.popleft()
-            if self.number == 0:
-                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
-            first, self.number = self.number + 1, self.number + len(lines)
-            found = [record for record in _records(first, lines) if isinstance(record, BadLine) or record[1].strip()]
-        if not found and self._failure:
-            found = [BadLine(self.number + 1, self._failure)]
-            self._failure = ""
+        for record in records:
+            if record is not None:
+                found.append(record)
+            if found and (len(found) == most or self.must_wait()):
+                break
         return found
+
+    def _texts(self) -> Iterator[Record | BadLine | None]:
+        while True:
+            try:
+                line = next(self)
+                text = text_of(self.number, line)
+            except StopIteration:
+                return
+            except BadLine as bad:
+                yield bad
+            else:
+                yield (self.number, text) if text.strip() else None
 
     def again(self, lines: Sequence[bytes]) -> None:
         """Put back these lines, the last ones, to be read again."""
@@ -128,21 +127,8 @@ def text_of(number: int, line: bytes) -> str:
 Record = tuple[int, Any]  # the number of a line, and what stands there
 
 
-def _records(first: int, lines: list[bytes]) -> list[Record | BadLine]:
-    """These lines as text, of which the first one has the number `first`."""
-    with contextlib.suppress(UnicodeDecodeError):  # in one of them
-        return list(enumerate(b"\n".join(lines).decode().split("\n"), first))
-    records: list[Record | BadLine] = []
-    for number, line in enumerate(lines, first):
-        try:
-            records.append((number, text_of(number, line)))
-        except BadLine as bad:
-            records.append(bad)
-    return records
-
-
-def parsed(records: Sequence[Record], parse: Callable[[str], Any]) -> tuple[list[Record], list[BadLine]]:
-    """The result of a function for each line, and the lines for which it raises a ValueError."""
+def parsed(records: Sequence[Record], parse: Callable[[Any], Any]) -> tuple[list[Record], list[BadLine]]:
+    """The result of a function for what stands in each line, and the lines for which it raises a ValueError."""
     good: list[Record] = []
     bad: list[BadLine] = []
     for number, line in records:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
-from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.lines import BadLine, Record
-
-__all__ = ["Namespaces", "Sample"]
+from gln.engine.streaming.values import named_rows
+from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.lines import BadLine, Record, parsed
 
 
 class Sample(NamedTuple):
-    """What stands in a line, apart from its target."""
+    """What stands in a line."""
 
     values: dict[str, Any]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
     numbers: Set[str] = frozenset()  # names of those values that are 0 in samples without them
+    target: Any = None
+    weight: float = 1.0
+    tag: str | None = None
 
 
 class Namespaces:
@@ -52,14 +55,16 @@ class Namespaces:
         """The features of `Sample`s, those that are refused, and what to tell the user."""
         samples = [sample for _, sample in records]
         notes = (*self._decide(samples), *self._decide_numbers(samples))
-        good: list[Record] = []
-        bad: list[BadLine] = []
-        for number, sample in records:
-            try:
-                good.append((number, self._features(sample)))
-            except ValueError as error:
-                bad.append(BadLine(number, str(error)))
-        return good, bad, notes
+        return *parsed(records, self._features), notes
+
+    def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> tuple[Chunk, list[BadLine]]:
+        """A chunk of `Sample`s, of which features of some names are 0 where they are absent, and those refused."""
+        found, refused, notes = self.features(records)
+        by_line, lines = dict(records), [number for number, _ in found]
+        samples = [by_line[number] for number in lines]
+        rows = dataclasses.replace(named_rows([x for _, x in found]), is_zero=is_zero, texts=self.decided)
+        targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
+        return Chunk(rows, targets, weights, tags, lines, notes=notes), refused
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""

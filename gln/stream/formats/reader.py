@@ -16,8 +16,6 @@ from gln.stream.formats.jsonl import JsonParser
 from gln.stream.formats.lines import BadLine, Lines, text_of
 from gln.stream.formats.vw import VwParser
 
-__all__ = ["FORMS", "LABELLED", "BadLine", "Chunk", "form_of", "opened", "read"]
-
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "csv": lambda lines, wanted: CsvParser(lines, wanted, ","),
     "tsv": lambda lines, wanted: CsvParser(lines, wanted, "\t"),
@@ -110,12 +108,6 @@ def read(
             raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
     if target in wanted.ignore:
         raise ValueError(f"ignore: expected other names than the target's, got {target!r}")
-    return _chunks(source, form, wanted, skip_bad, chunk)
-
-
-def _chunks(
-    source: BinaryIO, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
-) -> Iterator[Chunk]:
     lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
     for option, name in wanted.named():
@@ -126,17 +118,17 @@ def _chunks(
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
 
-        chunks = TypedColumns(source, form, wanted).chunks(most)
+        chunks = TypedColumns(source, form, wanted).chunks(chunk)
     else:
-        chunks = _of_lines(FORMS[form](lines, wanted), most)
-    for chunk, bad in chunks:
+        chunks = _of_lines(FORMS[form](lines, wanted), chunk)
+    for found, bad in chunks:
         if skip_bad is None:
-            chunk = chunk.part(slice(bisect.bisect(chunk.lines, bad[0].line))) if bad else chunk
+            found = found.part(slice(bisect.bisect(found.lines, bad[0].line))) if bad else found
         else:
             for each in bad:
                 skip_bad(each)
-        if chunk.lines:
-            yield chunk._replace(form=form)
+        if found.lines:
+            yield found._replace(form=form)
         if bad and skip_bad is None:
             raise bad[0]
 

@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
-from gln.engine.streaming.named_rows import always, named_rows
-from gln.engine.streaming.values import MOST
-from gln.stream.formats.chunks import Chunk, Wanted
+from gln.engine.streaming.values import MOST, always
+from gln.stream.formats.chunks import Chunk, Parser, Wanted
 from gln.stream.formats.column_types import label_of, number_of, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
-__all__ = ["Example", "VwParser", "example_of"]
 
-
-class Start(NamedTuple):
-    """What stands before the first |."""
-
-    label: float | None
-    importance: float
-    tag: str | None
-
-
-class Example(NamedTuple):
-    """The contents of a line."""
-
-    start: Start
-    sample: Sample
-
-
-class VwParser:
+class VwParser(Parser):
     """Lines of Vowpal Wabbit's text, with labels that are one number."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines, self._ignore, self._namespaces = lines, wanted.ignore, Namespaces(wanted, "^")
-
-    def records(self, most: int) -> list[Record | BadLine]:
-        return self._lines.take(most)
+        super().__init__(lines)
+        self._ignore, self._namespaces = wanted.ignore, Namespaces(wanted, "^")
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, lambda line: example_of(line, self._ignore))
-        starts = {number: example.start for number, example in good}
-        found, refused, notes = self._namespaces.features([(number, example.sample) for number, example in good])
-        lines, features = [number for number, _ in found], [x for _, x in found]
-        labels, weights, tags = zip(*(starts[number] for number in lines), strict=True) if found else ((), (), ())
-        rows = dataclasses.replace(named_rows(features), is_zero=always, texts=self._namespaces.decided)
-        return Chunk(rows, list(labels), list(weights), list(tags), lines, notes=notes), [*bad, *refused]
+        chunk, refused = self._namespaces.chunk(good, is_zero=always)
+        return chunk, [*bad, *refused]
 
 
-def example_of(line: str, ignore: Collection[str] = ()) -> Example:
+def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
     """The example of a line. Raises ValueError for anything that has no meaning here."""
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
     numbers = set[str]()
-    sample = Sample({}, {}, numbers)
+    sample = Sample({}, {}, numbers, *_start(start))
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
         namespace, _, words = part.partition(" ")
         if ":" in part:
@@ -69,11 +43,11 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Example:
             if ignore:
                 names = [name for name in names if (f"{namespace}^{name}" if namespace else name) not in ignore]
             sample.names.setdefault(namespace, []).extend(names)
-    return Example(_start(start), sample)
+    return sample
 
 
 @functools.lru_cache(1 << 10)  # most lines have the same few
-def _start(text: str) -> Start:
+def _start(text: str) -> tuple[float | None, float, str | None]:
     """Label, importance and tag, which stand before the first |."""
     if "\t" in text:  # Vowpal Wabbit ignores all before it
         raise ValueError(f"expected spaces before |, got a tab in {shown(text)}")
@@ -92,7 +66,7 @@ def _start(text: str) -> Start:
         raise ValueError(f"expected an importance from 0 to {STREAM_WEIGHT}, got {shown(importance)}")
     if any(numbers[2:]):
         raise ValueError(f"expected no base, which is not learned here, got {numbers[2]}")
-    return Start(label, importance, tag)
+    return label, importance, tag
 
 
 def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) -> None:

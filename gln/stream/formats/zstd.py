@@ -14,8 +14,6 @@ else:
     except ImportError as error:
         raise ImportError('.zst files need backports.zstd: pip install "gated-linear-networks[zstd]"') from error
 
-__all__ = ["ZstdFile"]
-
 
 class ZstdFile(zstd.ZstdFile):
     """A file that raises OSError where it is damaged, as `gzip.GzipFile` does, after what stands before."""

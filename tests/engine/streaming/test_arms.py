@@ -136,20 +136,19 @@ def test_thousands_of_arms_are_predicted_in_parts():
 def test_features_are_converted_once_and_again_when_they_change():
     bandit, arms = GLNBandit(**SMALL), songs(10)
     played(bandit, listeners(20), arms)
-    x, converted, model = listeners(1)[0], [], bandit._model
-    schema = model._stream.schema
-    encode = schema.encode
-    schema.encode = lambda named: converted.append(named) or encode(named)  # type: ignore[func-returns-value]
-    bandit.decide(x, arms)
+    x, converted, schema = listeners(1)[0], [], bandit._model._stream.schema
+    encode = schema.encode_rows
+    schema.encode_rows = lambda rows: converted.append(rows) or encode(rows)  # type: ignore[func-returns-value]
     bandit.decide(x, copy.deepcopy(arms))
-    assert len(converted) == 2  # contexts
-    before = bandit.propensities(x, arms), valued(bandit, x, arms)[0]
+    assert converted == []
+    before = valued(bandit, x, arms)[0]
     arms["song 2"]["age"] = 30.0  # in place
-    assert len(converted) == 4
     after = valued(bandit, x, arms)[0]
-    assert len(converted) == 6
-    assert (after[[0, 1, 3]] == before[1][[0, 1, 3]]).all()
-    assert after[2] != before[1][2]
+    assert len(converted) == 1
+    assert (after[[0, 1, 3]] == before[[0, 1, 3]]).all()
+    assert after[2] != before[2]
+    backwards = dict(reversed(arms.items()))
+    np.testing.assert_array_equal(valued(bandit, x, backwards)[0], after[::-1])
 
 
 def test_rewards_are_learned_with_the_features_offered_last():

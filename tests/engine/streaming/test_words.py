@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import time
 import tracemalloc
 from typing import Any, cast
 
@@ -63,33 +62,7 @@ def state_of(model: Any) -> dict[str, np.ndarray]:
     return learner_state(model._stream.learner)
 
 
-def bases_of(model: Any) -> dict[str, np.ndarray]:
-    return {name: array for name, array in state_of(model).items() if "base_models" in name}
-
-
 # ---- Features and words ----------------------------------------------------------------------------------------------
-
-
-def test_a_key_that_most_samples_lack_is_a_word():
-    model = GLNClassifier(**SMALL)
-    model.learn_one({"a": 1.0, "b": "x"}, True)
-    assert sorted(map(str, model._stream.schema.places)) == ["a", "b"]
-    for i in range(40):
-        rare = {"b": "y", "rare": 1.0} if i % 3 == 0 else {}
-        model.learn_one({"a": i % 3, "often": 1.0, **rare}, i % 2)
-    assert sorted(map(str, model._stream.schema.places)) == ["a", "b", "often"]
-    assert list(model._stream.schema.words) == ["rare"]
-    learner: Any = model._stream.learner
-    assert {network.context_size for network in learner.networks} == {learner.featurizer.size}
-
-
-def test_a_late_sensor_becomes_a_feature_at_a_check():
-    model = learned([({"a": float(i)}, i % 2) for i in range(55)], GLNRegressor(**SMALL))
-    for i in range(55, 80):
-        assert ("late" in model._stream.schema.places) == (i > 70)
-        model.learn_one({"a": float(i), "late": 3.0} if i % 3 else {"a": 1.0}, i % 2)
-    assert "late" not in model._stream.schema.words
-    assert model._stream.learner.featurizer.size == 2
 
 
 def checked(samples: int) -> bool:
@@ -126,33 +99,6 @@ def test_words_become_features_at_checks_if_enough_samples_had_them(monkeypatch)
         assert schema.words.keys() == set().union(*seen) - features
     assert checks > 7
     assert 10 < len(features) <= 30
-
-
-@pytest.mark.parametrize(("count", "is_feature"), [(9, False), (10, True)])
-def test_ten_samples_are_enough(count, is_feature):
-    """As many as half of the last twenty, and one in twenty of two hundred."""
-    schema = StreamSchema()
-    for i in range(201):
-        schema.commit(schema.propose({"a": 1.0, **({"b": 1.0} if 180 <= i < 180 + count else {})}))
-    assert ("b" in schema.places) == is_feature
-
-
-def test_tags_of_sessions_stay_words_and_networks_do_not_grow():
-    """Each user has fifteen samples, while seven others have theirs, and then no more."""
-    rng, samples, odds = np.random.default_rng(22), list[dict[str, Any]](), np.array([0.2, 0.8])
-    users = np.concatenate([rng.permutation(np.repeat(np.arange(8 * k, 8 * k + 8), 15)) for k in range(11)])
-    for user in users.tolist():
-        samples.append(dict.fromkeys([f"user u{user}", f"item i{rng.integers(50)}", f"kind k{rng.integers(2)}"], 1.0))
-    labels = [bool(rng.random() < odds[int("kind k1" in x)]) for x in samples]
-    model, sizes = GLNClassifier(**SMALL), []
-    for start in range(0, len(samples), 120):
-        part = slice(start, start + 120)
-        model.predict_learn_many(samples[part], labels[part])
-        sizes.append(model._stream.learner.networks[0].context_size)
-    assert {"kind k0", "kind k1"} <= model._stream.schema.places.keys()
-    assert len(model._stream.schema.places) < 10
-    assert len(model._stream.schema.words) > 88
-    assert sizes[-1] == sizes[2] < 10
 
 
 # ---- Bounds ----------------------------------------------------------------------------------------------------------
@@ -241,19 +187,6 @@ def test_keys_of_the_first_sample_are_features_unless_they_are_many(count):
     assert len(model._stream.schema.places) == count + (count > AT_ONCE)
 
 
-def test_thousands_of_new_keys_leave_networks_as_they_are():
-    model = learned(reviews(30), GLNClassifier(**SMALL))
-    networks = model._stream.learner.networks
-    shapes = [{name: array.shape for name, array in network.get_state().items()} for network in networks]
-    start = time.perf_counter()
-    for i in range(3000):
-        model.learn_one({"length": 0.5, f"new {i}": 1.0}, bool(i % 2))
-    assert time.perf_counter() - start < 20
-    assert [{name: array.shape for name, array in network.get_state().items()} for network in networks] == shapes
-    assert all(one is other for one, other in zip(model._stream.learner.networks, networks, strict=True))
-    assert sum(isinstance(name, str) and name.startswith("new") for name in model._stream.schema.words) == 3000
-
-
 def test_a_word_changes_predictions_at_once_and_an_unknown_one_does_not():
     model = learned(reviews(300), GLNClassifier(**SMALL))
     p = model.predict_proba_one({"length": 0.0})[True]
@@ -266,29 +199,6 @@ def test_a_word_changes_predictions_at_once_and_an_unknown_one_does_not():
     assert twice == once  # values are divided by the largest one
     assert without == model.predict_proba_one({"length": 0.0, "unknown": 0.0})[True]
     assert without == model.predict_proba_one({"length": 0.0, "unknown": math.nan})[True]
-
-
-def test_strings_as_words():
-    rng = np.random.default_rng(0)
-    samples: Stream = [({"a": 0.0}, True)]
-    for _ in range(600):
-        y = bool(rng.random() < 0.5)
-        samples.append(({"a": 0.0} | ({"tag": "yes" if y else "no"} if rng.random() < 0.3 else {}), y))
-    model = learned(samples, GLNClassifier(**SMALL))
-    assert list(model._stream.schema.words) == ["tag"]
-    p = {tag: model.predict_proba_one({"a": 0.0, "tag": tag})[True] for tag in ("yes", "no", "unknown")}
-    assert p["yes"] > 0.9
-    assert p["no"] < 0.1
-    assert p["unknown"] == model.predict_proba_one({"a": 0.0})[True]
-
-
-def test_a_category_that_is_missing_in_one_of_many_dictionaries():
-    samples: Stream = [({"a": float(i), "tag": "no" if i % 2 else "yes"}, bool(i % 2)) for i in range(20)]
-    one, many = (learned(samples, GLNClassifier(**SMALL)) for _ in range(2))
-    rest: Stream = [({"a": float(i)} | ({"tag": None} if i == 3 else {}), bool(i % 2)) for i in range(10)]
-    many.predict_learn_many([x for x, _ in rest], [y for _, y in rest])
-    learned(rest, one)
-    assert_same_state(learner_state(many._stream.learner), learner_state(one._stream.learner))
 
 
 def test_only_words():
@@ -357,29 +267,6 @@ def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(v
         assert large < small + 40_000  # less than a copy of the names that are known
 
 
-@pytest.mark.parametrize("parts", [[80], [1, 30, 49]])
-def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts):
-    samples, start = reviews(80), 0
-    for i, (x, _) in enumerate(samples):
-        if 40 <= i < 60:
-            x["sensor"] = float(i % 5)
-    one, many = (GLNClassifier(**SMALL) for _ in range(2))
-    learned(samples, one)
-    for count in parts:
-        many.learn_many(*frame_of(samples[start : start + count]))
-        start += count
-    assert (one._stream.schema.places, one._stream.schema.levels, one._stream.schema.sample_count) == (
-        many._stream.schema.places,
-        many._stream.schema.levels,
-        many._stream.schema.sample_count,
-    )
-    assert "sensor" in one._stream.schema.places
-    assert one._stream.schema.words.keys() == many._stream.schema.words.keys()
-    assert probabilities(many, samples) == probabilities(one, samples)
-    of_frame = many.predict_proba_many(frame_of(samples)[0])[True]
-    assert of_frame.tolist() == probabilities(many, samples)
-
-
 def test_sparse_frames_of_a_bag_of_words():
     texts = [" ".join(name.replace(" ", "") for name in x if " " in name) for x, _ in reviews(60)]
     texts = [f"the {text}" if i % 4 else text for i, text in enumerate(texts)]  # a word of most samples is a feature
@@ -415,37 +302,6 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
 
 
 # ---- Bad values, files, explanations ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
-@pytest.mark.parametrize("bad", [{"word 1": math.inf}, {"word 1": "text"}, {"author": 3}, {"word 1": [1]}], ids=str)
-def test_bad_values_of_words_change_nothing(kind, bad):
-    model = learned(reviews(60), kind(**SMALL))
-    before, names = state_of(model), copy.deepcopy((model._stream.schema.places, model._stream.schema.words))
-    for call in (lambda: model.learn_one({"length": 1.0, "new": 1.0, **bad}, 1), lambda: model.predict_one(bad)):
-        with pytest.raises(ValueError, match=r"x\['(word 1|author)'\]: expected"):
-            call()
-    assert_same_state(state_of(model), before)
-    assert (model._stream.schema.places, model._stream.schema.words) == names
-
-
-@pytest.mark.parametrize("backend", ["numpy", "auto"])
-def test_learning_continues_after_loading_in_mid_stream(backend, tmp_path):
-    samples = reviews(120)
-    for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, density=True)):
-        learned(samples[:60], model).save(tmp_path / "m")
-        resumed = type(model).load(tmp_path / "m", backend=backend)
-        assert_same_state(bases_of(resumed), bases_of(model))
-        for half in (model, resumed):
-            learned(samples[60:], half)
-        assert (resumed._stream.schema.places, resumed._stream.schema.words, resumed._stream.schema.levels) == (
-            model._stream.schema.places,
-            model._stream.schema.words,
-            model._stream.schema.levels,
-        )
-        assert resumed._stream.schema.occurrences.tolist() == model._stream.schema.occurrences.tolist()
-        expected, said = ([float(cast(Any, each).predict_one(x)) for x, _ in samples] for each in (model, resumed))
-        np.testing.assert_allclose(said, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
