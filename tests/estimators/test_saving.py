@@ -62,18 +62,9 @@ def test_any_backend_continues_from_another(backend, digits, tmp_path):
 
 
 def test_arguments_are_saved(backend, tmp_path):
-    arguments = {
-        "num_classes": 3,
-        "context_map_size": 0,
-        "bias": False,
-        "context_bias": 0.5,
-        "learning_rate": 0.25,
-        "normalize": False,
-        "pred_clipping": 0.01,
-        "weight_clipping": 5.0,
-        "seed": 2**40,
-        "context_features": 3,
-    }
+    arguments = {"num_classes": 3, "context_map_size": 0, "bias": False, "context_bias": 0.5, "learning_rate": 0.25}
+    arguments |= {"normalize": False, "pred_clipping": 0.01, "weight_clipping": 5.0, "seed": 2**40}
+    arguments |= {"context_features": 3}
     backend.GLN((3, 1), 5, 4, **arguments).save(tmp_path / "m")
     loaded = backend.GLN.load(str(tmp_path / "m"))
     assert (loaded.layer_sizes, loaded.input_size, loaded.context_size) == ((3, 1), 5, 4)
@@ -378,12 +369,6 @@ def test_a_configuration_that_no_header_holds_is_an_array(of_wines, tmp_path, mo
     loaded, rows = GLNClassifier.load(tmp_path / "m"), load_wine().data
     np.testing.assert_array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
     assert loaded.extra == {"key": "of a file"}
-
-
-def test_a_missing_config_is_refused(saved, tmp_path):
-    checksum = saving.checksum("", load_file(saved[0]))
-    with pytest.raises(ValueError, match="a configuration that cannot be read"):
-        GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
 
 
 def test_foreign_files_are_refused_and_never_unpickled(tmp_path):

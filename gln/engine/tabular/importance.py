@@ -42,11 +42,9 @@ class LeftOutRows(NamedTuple):
         cls, X: Matrix, owners: np.ndarray, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]
     ) -> LeftOutRows:  # (N, F), (F,)
         folds = {job.fold: job.left_out for job in jobs}
-        folds = {fold: rows[spread(len(rows), MOST_ROWS // len(folds))] for fold, rows in folds.items()}
-        rows = np.concatenate([*folds.values()])
-        ends = dict(zip(folds, np.cumsum([len(of_fold) for of_fold in folds.values()]), strict=True))
-        numbers = {fold: np.arange(ends[fold] - len(of_fold), ends[fold]) for fold, of_fold in folds.items()}
-        kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
+        rows = np.concatenate([of_fold[spread(len(of_fold), MOST_ROWS // len(folds))] for of_fold in folds.values()])
+        places = {fold: np.flatnonzero(np.isin(rows, of_fold)) for fold, of_fold in folds.items()}
+        kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=places[job.fold]) for job in jobs]
         states = [network.get_state() for job in jobs for network in job.networks]
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
         indices, inputs = inputs.indices[rows], inputs.only(rows)._replace(step_sizes=weights)

@@ -17,12 +17,11 @@ from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member, Role
 from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
-from gln.engine.parallel import run_all
+from gln.engine.networks.tree_halfspaces import choose_halfspaces, max_samples
+from gln.engine.parallel import in_threads
 from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
 from gln.engine.tabular.inputs import TableInputs
 from gln.rates import LAST_RATE, RATES, linear_rate
-from gln_numpy import Config
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
@@ -83,21 +82,20 @@ def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int,
 
 def place_tree_halfspaces(jobs: list[Job], inputs: TableInputs, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
-    expanded = [(network, job) for job in jobs if job.role == EXPANDED for network in job.networks]
-    if not expanded or expanded[0][0].context_map_size == 0:
-        return
-    arguments = [(network.config, job, inputs) for network, job in expanded]
-    for (network, _), halfspaces in zip(expanded, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
-        state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
-        for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
-            state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
-        network.set_state(state)
+    expanded = [(network, job, inputs) for job in jobs if job.role == EXPANDED for network in job.networks]
+    if expanded and expanded[0][0].context_map_size > 0:
+        list(in_threads(fit_tree_halfspaces, expanded, n_jobs))
 
 
-def tree_halfspaces(config: Config, job: Job, inputs: TableInputs) -> Halfspaces:
-    """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
+def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None:
+    """Choose the halfspaces of a network by some of the rows that it will learn."""
+    config = network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    return choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
+    halfspaces = choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
+    state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
+    for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
+        state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
+    network.set_state(state)
 
 
 class Trained(NamedTuple):
@@ -213,15 +211,11 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     total = training.passes * len(inputs.indices)
     # The longest first, so that threads end together.
     places = sorted(range(len(jobs)), key=lambda place: jobs[place].role != EXPANDED)
-    in_order = [jobs[place] for place in places]
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
+            arguments = [(jobs[place], inputs, training, rate, number) for place in places]
             found: dict[int, np.ndarray] = {}
-            results = run_all(train_pass, [(job, inputs, training, rate, number) for job in in_order], training.n_jobs)
-            for place, job, (networks, output) in zip(places, in_order, results, strict=True):
-                for mine, network in zip(job.networks, networks, strict=True):
-                    if network is not mine:  # from another process
-                        mine.set_state(network.get_state(copy=False))
+            for place, output in zip(places, in_threads(train_pass, arguments, training.n_jobs), strict=True):
                 found[place] = output
                 bar.update(len(inputs.indices) / len(jobs))
             outputs.append([found[place] for place in range(len(jobs))])
@@ -230,12 +224,10 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     return Trained(jobs, rate, outputs)
 
 
-def train_pass(
-    job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int
-) -> tuple[list[Network], np.ndarray]:
+def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int) -> np.ndarray:
     """Let the networks of a job learn its rows in a pass of this number.
 
-    Returns them with their outputs for what they left out, (M, C, n).
+    Returns their outputs for what they left out, (M, C, n).
     """
     networks, rows, expands = job.networks, job.rows, job.role == EXPANDED
     planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
@@ -251,7 +243,7 @@ def train_pass(
         read, targets = inputs.read(chosen, expands), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
-    return networks, outputs_of(job.members, inputs, job.left_out)
+    return outputs_of(job.members, inputs, job.left_out)
 
 
 def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n,) or (T, n) -> (C, n) float32
