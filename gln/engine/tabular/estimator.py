@@ -44,10 +44,9 @@ from gln.engine.preprocessing.category_codes import (
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
-from gln.engine.tabular.fit import fit_table
 from gln.engine.tabular.folds import count_left_out, find_copies
 from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
-from gln.engine.tabular.training import Training
+from gln.engine.tabular.training import Training, fit_table
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}

@@ -120,7 +120,7 @@ def test_quantiles_densities_and_samples_are_of_one_distribution(normal):
 
 def test_means_and_quantiles_are_what_they_are_without_densities(monkeypatch):
     """But for the last pass, because variances are of deviations from the means before it."""
-    monkeypatch.setattr("gln.engine.tabular.fit.learn_left_out", lambda *_: None)
+    monkeypatch.setattr("gln.engine.tabular.training.learn_left_out", lambda *_: None)
     data = DIABETES[0][:300], DIABETES[1][:300]
     arguments: dict[str, Any] = {"quantiles": (0.1, 0.9), "n_networks": 4, "random_state": 0}
     plain, dense = (GLNRegressor(density=density, **arguments).fit(*data) for density in (False, True))
