@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
+
+from gln.engine.batches import dense
 
 __all__ = ["Explanation", "explain"]
 
@@ -37,7 +38,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     Arguments and errors are those of `GLN.predict`.
     """
     base, context, _, one = model.prepare(inputs, context_inputs)
-    base = base.toarray() if issparse(base) else base
+    base = dense(base)
     count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
     contexts = model.contexts(context) if count > 0 else ()  # from the backend, so that rounding agrees

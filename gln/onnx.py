@@ -313,8 +313,8 @@ def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) ->
         g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
 
     give("variable", _means(g, regressor, samples))
-    if regressor.quantile_glns_:
-        levels = regressor.quantile_glns_[0][0].num_heads
+    if quantiles := regressor.learner_.quantiles:
+        levels = quantiles[0].heads
         of_targets = [g("Unsqueeze", _rows(g, learner.quantiles[t], samples), [1]) for t in range(len(mean))]
         found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
         found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])

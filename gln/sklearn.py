@@ -7,6 +7,7 @@ a row; a `Learner` takes columns.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,16 +17,14 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state, column_or_1d
 
 from gln.engine.batches import SampleBatch, check_integer, check_magnitude
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
+from gln.engine.class_density.classifier import ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.model import Model
-from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
+from gln.engine.model.sample_weights import indices_of_table
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
-from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular.checks import (
@@ -50,48 +49,56 @@ __all__ = ["GLNClassifier", "GLNRegressor"]
 CLIPPING = 1e-4  # probabilities are in [1e-4, 1 - 1e-4]; with 1e-3 the most confident ones would all be equal
 
 
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class OfStreams(Estimator):
-    """The common part that knows streams, too."""
+    """The common part that knows streams, too, with the parameters that both have."""
 
-    def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets, outputs: int) -> Model:
-        """A new model for a stream that begins with X (N, F), of so many targets or classes."""
+    layer_sizes: Sequence[int] | None = dataclasses.field(default=None, kw_only=False)
+    n_networks: int | None = None
+    context_map_size: int | None = None
+    context_bias: float = 1.0
+    learning_rate: float | Callable[[int], float] | None = None
+    n_epochs: int | None = None
+    early_stopping: bool = False
+    batch_size: int = 1
+    shuffle: bool = True
+    backend: str | type = "auto"
+    n_jobs: int | None = None
+    random_state: Any = None
+    verbose: bool | int = False
+    categorical_features: Any = "from_dtype"
+    text_features: Any = "auto"
+
+    def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets) -> TableModel | StreamModel:
+        """A new model for a stream that begins with X (N, F)."""
         if is_wide(X):
-            settings = self._settings(OF_WIDE | {"n_networks": 1})
-            wide, networks = PlainFeaturizer(SparseScaler(X.shape[1])), settings["n_networks"]
-            return TableModel.start(self._config(settings), networks, losses, wide, targets)
+            settings, wide = self._settings(OF_WIDE | {"n_networks": 1}), PlainFeaturizer(SparseScaler(X.shape[1]))
+            return TableModel.start(self._config(settings), settings["n_networks"], losses, wide, targets)
         settings, levels = self._settings(OF_STREAMS), self.categories_
+        outputs = losses.means.get("num_classes") or losses.means["num_outputs"]
         featurizer = Featurizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
         roles = stream_roles(settings["n_networks"], has_names=bool(levels))
         return build_stream(self._config(settings), featurizer, targets, roles, losses)
 
 
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class GLNClassifier(ClassifierMixin, OfStreams):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features need no scaling: they are standardised by the samples seen so far. A missing value
-    counts as the feature's mean, and so does a value far from all earlier ones. The networks mix each feature and its
-    distance from its mean; each of their halfspaces sees one to three features, in `partial_fit` one or two.
+    counts as the feature's mean, and so does a value far from all earlier ones; a level of a category that was not seen
+    in training is a missing value. docs/tables.md says what networks read of features and categories.
 
-    In `partial_fit`, slow and fast networks alternate. A shallow network and linear models join them, all weighted by
-    how well each predicted recently.
-
-    A category of at most ten levels becomes columns of 0 and 1. A category of more levels becomes the log-odds of each
-    class at its level, counted in training from earlier samples only. In `partial_fit`, a category of few levels
-    becomes both. A level not seen in training is a missing value.
-
-    Half of the networks of `fit` also mix piecewise-linear encodings of the features, and counted cells: the log-odds
-    of each class among the training samples in the same cell of a feature, or of a pair of features. Missing values are
-    counted in their own cells. The halfspaces of these networks are chosen before they learn, as the cuts
-    of a short run of boosted trees. Each network leaves out an eighth of the samples. On these, a weight for each of
-    the two kinds is learned, which calibrates the probabilities.
+    Each network of `fit` leaves out an eighth of the samples, on which the weights of networks are learned, so that
+    probabilities are calibrated. In `partial_fit`, networks that learn at several rates and linear models are weighted
+    by how well each predicted recently.
 
     Targets may be several labels of a sample (multilabel): columns of 0 and 1. The networks then have one head per
-    label, which read the same inputs and halfspaces, and all that is said of classes holds for each label by itself.
+    label, and all that is said of classes holds for each label by itself.
 
     Wide sparse tables (sparse arrays of more than 1,000 features, such as words) are learned differently: features are
     scaled but not centred, a missing value counts as 0, and each network is by default one neuron without halfspaces.
-    The result is about as good as a linear model, and calibrated.
 
     Parameters
     ----------
@@ -131,8 +138,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed. A class is a `GLN` of your own, such as that of a changed copy of a file; `save` refuses it.
     n_jobs : int or None, default=None
-        Number of threads in `fit`; None is as many as HistGradientBoosting takes, and -1 is all processors.
-        `joblib.parallel_config` can ask for processes instead. The result does not depend on it.
+        Number of threads in `fit`; None is as many as HistGradientBoosting takes, and -1 is all processors. The result
+        does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
@@ -200,44 +207,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     array([0, 0])
     """
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] | None = None,
-        *,
-        n_networks: int | None = None,
-        context_map_size: int | None = None,
-        context_bias: float = 1.0,
-        learning_rate: float | Callable[[int], float] | None = None,
-        n_epochs: int | None = None,
-        early_stopping: bool = False,
-        batch_size: int = 1,
-        shuffle: bool = True,
-        class_weight: Mapping[Any, float] | str | None = None,
-        backend: str | type = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: bool | int = False,
-        categorical_features: Any = "from_dtype",
-        text_features: Any = "auto",
-        negatives: bool = True,
-    ) -> None:
-        self.layer_sizes = layer_sizes
-        self.n_networks = n_networks
-        self.context_map_size = context_map_size
-        self.context_bias = context_bias
-        self.learning_rate = learning_rate
-        self.n_epochs = n_epochs
-        self.early_stopping = early_stopping
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.class_weight = class_weight
-        self.backend = backend
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.categorical_features = categorical_features
-        self.text_features = text_features
-        self.negatives = negatives
+    class_weight: Mapping[Any, float] | str | None = None
+    negatives: bool = True
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
@@ -271,29 +242,25 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             if several is None:
                 labels = column_or_1d(labels)
                 check_labels(labels)
-                classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-                numbers, heads = np.searchsorted(classes, y), len(classes) - (len(classes) == 2)
+                self.classes_ = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
+                targets = np.searchsorted(self.classes_, y)
             else:
-                classes, numbers, heads = _of_labels(several), y.T.astype(bool), several.shape[1]
-            groups, losses = numbered_groups(groups, learned, len(y)), _losses(classes)
-            weighted = with_class_weights(self.class_weight, numbers, classes, weights)
-            X, words = self._made_for(0 if heads >= MANY_CLASSES else heads, X, table)
-            indices, step_sizes = indices_of_table(X, numbers, weighted, self.shuffle)
-            if self.negatives:
-                samples, predicted = self._learn_table(losses, X, words, numbers, indices, step_sizes, groups)
-                p, weights = _shares(predicted, classes), np.ones(len(y)) if weights is None else weights
-                weights = representing(numbers, weights, samples)
-                self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
-                self.classes_ = classes
-                self.oob_score_ = self._score_left_out(numbers[..., samples], predicted, weights)
-            else:
-                self._forget_left_out()
+                self.classes_, targets = _of_labels(several), y.T.astype(bool)
+            losses = _losses(self.classes_)
+            weighted = with_class_weights(self.class_weight, targets, self.classes_, weights)
+            if not self.negatives:
+                numbered_groups(groups, learned, len(y))  # raises an error if they are none
+                indices, step_sizes = indices_of_table(X, targets, weighted, self.shuffle)
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
                     indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
-                learner = self._stream_learner(losses, X)
-                self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
-            self.classes_ = classes
+                self._learn(self._stream_learner(losses, X), X[indices], targets[indices], step_sizes, predicts=False)
+                return self
+            samples, predicted = self._learn_table(losses, table, X, targets, weighted, groups, learned)
+            p, weights = _shares(predicted, self.classes_), np.ones(len(y)) if weights is None else weights
+            self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
+            weights = representing(targets, weights, samples)
+            self.oob_score_ = self._score_left_out(targets[..., samples], predicted, weights)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
@@ -396,19 +363,16 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_negatives(self.negatives)
         for name, only in (("n_epochs", 1), ("batch_size", 1), ("early_stopping", False)):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _stream_learner(self, losses: Losses, X: Any) -> Model:
-        if (several := losses.means.get("num_outputs")) is not None:
-            return self._new_stream_learner(losses, X, Labels.of_stream(several), several)
+    def _stream_learner(self, losses: Losses, X: Any) -> TableModel | StreamModel | ClassDensityClassifier:
         if self.negatives:
-            return self._new_stream_learner(losses, X, Classes(), losses.means["num_classes"])
+            labels = losses.means.get("num_outputs")
+            return self._new_stream_learner(losses, X, Classes() if labels is None else Labels.of_stream(labels))
         settings = self._settings(OF_STREAMS | {"n_networks": 1})
-        networks, size = settings["n_networks"], X.shape[1]
-        return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
+        return ClassDensityClassifier.start(self._config(settings), settings["n_networks"], X.shape[1], losses.means)
 
     @uninterrupted
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
@@ -432,26 +396,23 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first, multi_output=several is not None)
-            numbers = class_numbers(y, known) if several is None else y.T.astype(np.float64)
+            targets = class_numbers(y, known) if several is None else y.T.astype(np.float64)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-            weighted = with_class_weights(self.class_weight, numbers, known, weights)
-            indices, step_sizes = indices_of_stream("sample_weight, class_weight", weighted)
-            learner = self._stream_learner(_losses(known), X) if first else self.learner_
-            predicted = self._learn(learner, X[indices], numbers[..., indices], step_sizes, predicts)
+            weights = with_class_weights(self.class_weight, targets, known, weights)
             self.classes_ = known
-            return predicted
+            learner = self._stream_learner(_losses(known), X) if first else self.learner_
+            return self._learn(learner, X, targets, weights, predicts)
 
 
 @documented_like(GLNClassifier)
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
 class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     """Gated Linear Network regressor.
 
-    It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`.
-    Categories become the same columns, and cells of features are counted, with means of each target in place of the
-    log-odds. Features and targets need no scaling: they are standardised by the samples seen so far. In `fit`, the
-    samples that each network leaves out are used to learn weights and an offset for the means, and offsets that correct
-    the quantiles' coverage. Wide sparse tables are learned as in `GLNClassifier`.
+    It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`. Targets
+    need no scaling, either. In `fit`, the samples that each network leaves out are used to learn weights and an offset
+    for the means, and offsets that correct the quantiles' coverage.
 
     Parameters
     ----------
@@ -494,8 +455,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         By how much R² falls if a feature is shuffled among these samples; computed when it is first read.
     learner_ : gln.engine.tabular.model.TableModel or gln.engine.streaming.model.StreamModel
         The networks and the standardizers of features and targets, also available as `standardizer_`,
-        `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
-        per level) and `variance_glns_` (one head per target).
+        `target_standardizer_` and `glns_` (means, one head per target). `learner_.quantiles` has an ensemble for each
+        target, of networks with one head per level, and `learner_.variances` is one with one head per target.
     targets_shape_ : tuple
         Shape of a sample's targets: () if y was (N,), else (T,).
 
@@ -513,44 +474,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     ((2,), (2, 2))
     """
 
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] | None = None,
-        *,
-        quantiles: Sequence[float] | None = None,
-        density: bool = False,
-        n_networks: int | None = None,
-        context_map_size: int | None = None,
-        context_bias: float = 1.0,
-        learning_rate: float | Callable[[int], float] | None = None,
-        n_epochs: int | None = None,
-        early_stopping: bool = False,
-        batch_size: int = 1,
-        shuffle: bool = True,
-        backend: str | type = "auto",
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: bool | int = False,
-        categorical_features: Any = "from_dtype",
-        text_features: Any = "auto",
-    ) -> None:
-        self.layer_sizes = layer_sizes
-        self.quantiles = quantiles
-        self.density = density
-        self.n_networks = n_networks
-        self.context_map_size = context_map_size
-        self.context_bias = context_bias
-        self.learning_rate = learning_rate
-        self.n_epochs = n_epochs
-        self.early_stopping = early_stopping
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.backend = backend
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.categorical_features = categorical_features
-        self.text_features = text_features
+    quantiles: Sequence[float] | None = None
+    density: bool = False
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
@@ -568,14 +493,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """
         with undone_after(BaseException, self):
             table, y, weights, learned = with_weight(X, y, sample_weight)
-            X, targets, shape = self._numbers_of(table, y, reset=True, of_table=True)
-            X, words = self._made_for(len(targets), X, table)
-            groups = numbered_groups(groups, learned, X.shape[0])
-            indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+            X, targets, self.targets_shape_ = self._numbers_of(table, y, reset=True, of_table=True)
             losses = self._losses(len(targets))
-            samples, predicted = self._learn_table(losses, X, words, targets, indices, step_sizes, groups)
-            self.targets_shape_, weights = shape, None if weights is None else weights[samples]
+            samples, predicted = self._learn_table(losses, table, X, targets, weights, groups, learned)
             self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
+            weights = None if weights is None else weights[samples]
             self.oob_score_ = self._score_left_out(targets[:, samples], predicted, weights)
         return self
 
@@ -621,8 +543,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             `quantiles`, 0.05 and 0.95, from the density.
         """
         samples = self._samples(X)
-        if levels is None and self.quantile_glns_:
-            ensembles = self.learner_.quantiles
+        if levels is None and (ensembles := self.learner_.quantiles):
             found = np.stack([self.learner_.predict(samples, ensemble) for ensemble in ensembles])  # (T, Q, N)
         elif levels is None and self.learner_.variances is None:
             raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
@@ -678,16 +599,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
 
     @property
-    def quantile_glns_(self) -> list[list[Any]]:
-        """The networks of quantiles, a list for each target."""
-        return [ensemble.networks for ensemble in self.learner_.quantiles]
-
-    @property
-    def variance_glns_(self) -> list[Any]:
-        """The networks of variances; empty without `density`."""
-        return [] if self.learner_.variances is None else self.learner_.variances.networks
-
-    @property
     def _shape(self):
         variances = self.learner_.variances
         return (variances and variances.shape) or JohnsonSU.normal(self.target_standardizer_.size)
@@ -706,12 +617,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             if not first and shape != self.targets_shape_:
                 expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
                 raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-            indices, step_sizes = indices_of_stream("sample_weight", weights)
-            losses, count = self._losses(len(targets)), len(targets)
-            learner = self._new_stream_learner(losses, X, Numbers.of_stream(count), count) if first else self.learner_
-            predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
-            self.targets_shape_ = shape
-            return predicted
+            self.targets_shape_, losses = shape, self._losses(len(targets))
+            learner = self._new_stream_learner(losses, X, Numbers.of_stream(len(targets))) if first else self.learner_
+            return self._learn(learner, X, targets, weights, predicts)
 
     def _score_left_out(self, targets, predicted, weights):  # (T, n), (T, n), (n,) or None
         return _score_of(r2_score, targets.T, predicted.T, weights)
@@ -728,8 +636,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def _numbers_of(self, X, y, reset, of_table=False):
         """Validated X (N, F) and targets (T, N), and the shape of a sample's targets."""
         X, y = self._checked(X, y, reset, of_table, multi_output=True)
-        if not isinstance(self.density, (bool, np.bool_)):
-            raise ValueError(f"density: expected True or False, got {self.density!r}")
         try:
             y = np.asarray(y, np.float64)
         except (TypeError, ValueError) as error:

@@ -128,16 +128,16 @@ RIVER_FRAME = FRAME._replace(same=functions("X", SAME_FRAMES + 'X[["c", "a", "b"
 WEIGHTS = Kind(lambda random, count: np.array(random.choices([0.5, 1.0, 2.0], k=count)), labels(0).same, ARRAYS, ODD)
 NOT_HUGE = [each for each in ODD if type(each) is not int]  # NumPy says that there is no memory for 2^70 networks
 KINDS: dict[str, Kind] = {  # of arguments, by name
-    **dict.fromkeys(["inputs", "context_inputs", "samples"], array(3, None)),
+    **dict.fromkeys(["inputs", "context_inputs"], array(3, None)),
     **dict.fromkeys(["x", "context"], SAMPLE),
     **dict.fromkeys(["rate", "learning_rate"], some(None, 0.1, 0, odd="falling;")),
     **dict.fromkeys(["seed", "random_state"], some(0, 7)),
-    **dict.fromkeys(["bias", "shuffle", "return_std", "with_dist", "density", "far_is_missing"], some(True, False)),
+    **dict.fromkeys(["bias", "shuffle", "return_std", "with_dist", "density"], some(True, False)),
     "early_stopping": some(True, False),
     **dict.fromkeys(["batch_size", "k", "context_features", "n_epochs"], some(1, 2)),
     **dict.fromkeys(["n", "n_networks"], some(1, 2, values=NOT_HUGE)),
-    **dict.fromkeys(["context_bias", "weight_clipping", "limit"], some(1.0, 9.0)),
-    **dict.fromkeys(["pred_clipping", "floor", "strength"], some(0.1, 0.4)),
+    **dict.fromkeys(["context_bias", "weight_clipping"], some(1.0, 9.0)),
+    **dict.fromkeys(["pred_clipping", "strength"], some(0.1, 0.4)),
     **dict.fromkeys(["layer_sizes"], some([2], [3, 1], same="tuple(v);")),
     **dict.fromkeys(["levels", "quantiles"], some((0.1, 0.9), same="list(v);", odd="(1.0,); (.1, NAN);")),
     "arms": some(["p", "q"], ["q", "r"], same="tuple(v);", odd="v * 2; [v]; [None];"),

@@ -1,4 +1,4 @@
-"""Calls side by side: in threads, since compiled loops and NumPy release Python's lock, or as joblib is configured."""
+"""Calls side by side, in threads, since compiled loops and NumPy release Python's lock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.parallel import get_active_backend
+from joblib import effective_n_jobs
 
 Result = TypeVar("Result")
 
@@ -40,13 +39,3 @@ def in_threads(
         return
     with ThreadPoolExecutor(min(threads, max(1, len(calls)))) as pool:
         yield from pool.map(lambda args: function(*args), calls)
-
-
-def run_all(
-    function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]], n_jobs: int | None
-) -> Iterator[Result]:
-    """`in_threads`, or in processes if `joblib.parallel_config` asks for them, of this machine or of others."""
-    backend, _ = get_active_backend(prefer="threads")
-    if getattr(backend, "supports_sharedmem", False) or effective_n_jobs(n_jobs) == 1:
-        return in_threads(function, arguments, n_jobs)
-    return Parallel(n_jobs, return_as="generator")(delayed(function)(*args) for args in arguments)

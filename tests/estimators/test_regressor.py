@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import numpy as np
@@ -293,23 +291,12 @@ def test_bad_input_changes_nothing(X, y, message):
 
 
 @pytest.mark.compiles
-def test_backends_agree_and_copies_learn_independently(backend):
+def test_backends_agree(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
-    arguments: dict[str, Any] = {
-        "layer_sizes": (8,),
-        "n_epochs": 1,
-        "n_networks": 1,
-        "random_state": 1,
-        "quantiles": ENDS,
-    }
+    arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "n_networks": 1, "random_state": 1}
+    arguments["quantiles"] = ENDS
     names = backend_name(backend), "numpy"
     model, reference = (GLNRegressor(backend=name, **arguments).fit(X, y) for name in names)
     assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict(X), reference.predict(X), atol=0.05)
     np.testing.assert_allclose(model.predict_quantiles(X), reference.predict_quantiles(X), atol=0.05)
-    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
-    expected = model.predict(X)
-    model.partial_fit(X, y)
-    for other in copies:
-        np.testing.assert_allclose(other.predict(X), expected, rtol=1e-5)
-        np.testing.assert_allclose(other.partial_fit(X, y).predict(X), model.predict(X), rtol=1e-4)

@@ -31,7 +31,6 @@ SCALE_FADING, MAX_RATIO = 0.997, 100.0
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 TINY = 1e-12
 MOST_SQUARES, OFFSET_STEP = 1000, 0.02
-UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 Steps = np.ndarray | None  # how long a step each sample makes, (n,); None is a whole one
 
 
@@ -62,8 +61,7 @@ class Hedge(WritableArrays):
     def add(self, losses: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
         """`learn` from losses, (M, T, n); those of unknown targets are not finite, and are left out."""
         spread = np.zeros(0) if self.spread is None else self.spread
-        steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
-        return compiled(fading_sums)(plain(losses), self.losses, spread, steps, batch_size)
+        return compiled(fading_sums)(plain(losses), self.losses, spread, as_steps(step_sizes), batch_size)
 
     def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
         """The present weights of an ensemble's models with this offset and link, and the link of what is summed."""
@@ -94,16 +92,14 @@ class QuantileHedge(Hedge):
 
     def learn_units(self, deviations: np.ndarray, step_sizes: Steps, batch_size: int) -> np.ndarray:  # (n,) -> (n,)
         """Learn deviations, and return the unit before each, or before its batch."""
-        steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
-        return compiled(units_before)(self.squares, deviations.astype(np.float64), steps, batch_size)
+        return compiled(units_before)(self.squares, deviations.astype(np.float64), as_steps(step_sizes), batch_size)
 
     def learn(
         self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
     ) -> np.ndarray:
         sums = super().learn(config, predicted, targets, step_sizes, batch_size)
         combined, levels = (expert_weights(sums) * predicted).sum(axis=0), np.array(config.quantiles, np.float64)
-        steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
-        compiled(learn_offsets)(self.offsets, combined, plain(targets), levels, steps)
+        compiled(learn_offsets)(self.offsets, combined, plain(targets), levels, as_steps(step_sizes))
         return sums
 
 
@@ -127,22 +123,17 @@ class VarianceHedge(Hedge):
         step_sizes: Steps = None,
         batch_size: int = 1,
     ) -> None:
-        steps, shape = (
-            UNWEIGHTED if step_sizes is None else plain(step_sizes),
-            shape or JohnsonSU.normal(len(self.scale)),
-        )
-        arrays = (
-            np.asarray(predicted, np.float32),
-            np.asarray(deviations, np.float32),
-            self.losses,
-            self.scale,
-            self.recent,
-        )
-        compiled(learn_variances)(*arrays, *shape, steps, batch_size)
+        samples = np.asarray(predicted, np.float32), np.asarray(deviations, np.float32)
+        changed = self.losses, self.scale, self.recent, *(shape or JohnsonSU.normal(len(self.scale)))
+        compiled(learn_variances)(*samples, *changed, as_steps(step_sizes), batch_size)
 
     def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
         weights = expert_weights(self.losses) * self.scale
         return StackingWeights(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
+
+
+def as_steps(step_sizes: Steps) -> np.ndarray:  # -> (n,), or (1,) for any number of samples
+    return np.ones(1) if step_sizes is None else plain(step_sizes)
 
 
 def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Hashable, Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 MOST_LIMIT = 20.0  # of standardised features
-
-
-class Scaler(Protocol):
-    """Standardizes features: `Standardizer`, `SparseScaler`, which keeps samples sparse, or `Unscaled`."""
-
-    size: int
-
-    def transform(self, samples: Matrix) -> Matrix: ...
-    def learn_checked(self, samples: Matrix) -> Matrix: ...
-    def grow(self, size: int) -> None: ...
 
 
 class InputSpec(NamedTuple):
@@ -61,7 +51,7 @@ class InputSpec(NamedTuple):
 class Featurizer(WritableArrays):
     """Samples become standardised columns."""
 
-    standardizer: Scaler
+    standardizer: Any  # a `Standardizer`, a `SparseScaler`, which keeps samples sparse, or `Unscaled`
     encoding: TargetEncoding | None = None  # None if all features are numbers
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`Model`, what estimators hold and call, and `NetworkModel`: a featurizer, targets, and ensembles of networks.
+"""`NetworkModel`, what models of tables and of streams are: a featurizer, targets, and ensembles of networks.
 
 Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, K inputs of a
 network, L predictions of linear models, n features and words.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Set
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -24,38 +24,9 @@ LEAST_STD = float(np.finfo(np.float32).tiny)
 F = TypeVar("F", bound=Featurizer)
 
 
-class Model(Protocol):
-    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories.
-
-    `TableModel`, `StreamModel` and `ClassDensityClassifier` are.
-    """
-
-    learning_rate: Rate | None
-
-    @property
-    def means(self) -> Ensemble: ...
-
-    def learn(
-        self,
-        samples: SampleBatch,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
-        batch_size: int = 1,
-        categorical: Set[int] = frozenset(),
-        predicts: bool = True,
-    ) -> list[np.ndarray]: ...
-    def check(self) -> None: ...
-    def predict(self, samples: SampleBatch) -> np.ndarray: ...  # -> (C, B)
-    def decision(self, samples: SampleBatch) -> np.ndarray: ...  # -> (C, B)
-    def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]: ...  # -> (C, B, n), (C, B)
-    def novelty(self, samples: SampleBatch) -> np.ndarray: ...  # -> (B,)
-    def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]: ...
-    def set_learning_rate(self, rate: Rate | None) -> None: ...
-
-
 @dataclasses.dataclass
 class NetworkModel(Generic[F]):
-    """What models of tables and of streams have in common."""
+    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories."""
 
     featurizer: F
     targets: Targets

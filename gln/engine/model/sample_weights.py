@@ -41,18 +41,6 @@ def indices_of_table(
     return order[repeats], step_sizes
 
 
-def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
-    """The samples of a stream that are learned, and their step sizes: (N,) or None -> (V,), (V,) or None.
-
-    Raises ValueError as `check_stream_weights` does.
-    """
-    if weights is None:
-        return slice(None), None
-    check_stream_weights(name, weights)
-    indices = np.flatnonzero(weights)
-    return indices, weights[indices]
-
-
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
     """Raise ValueError for a weight outside 0 to 10^6; the message begins with `name`, the name of the argument."""
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():

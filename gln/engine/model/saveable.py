@@ -30,7 +30,7 @@ class Saveable(Restorable):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
     backend: str | type
-    learning_rate: object
+    learning_rate: Any
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
     kept: ClassVar[dict[str, Kind]] = {}  # what a file holds besides the parameters: attributes, and their kinds
     optional: Collection[str] = ()  # those of `kept` that an estimator may lack

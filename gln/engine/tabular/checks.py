@@ -156,7 +156,7 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     if (groups_learned := len(np.unique(numbers[learned]))) < 2:
         raise ValueError("groups: expected at least two, of which one can be left out, got one")
     if groups_learned < FOLDS:
-        warnings.warn(f"groups: {groups_learned}, so there are {groups_learned} folds instead of {FOLDS}", stacklevel=3)
+        warnings.warn(f"groups: {groups_learned}, so there are {groups_learned} folds instead of {FOLDS}", stacklevel=4)
     return numbers[learned]
 
 

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gln.backends import load_backend
 from gln.engine.batches import MAX_FLOAT, SampleBatch, magnitude
 from gln.engine.model.builders import NetworkConfig
+from gln.engine.model.sample_weights import check_stream_weights, indices_of_table
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.category_codes import (
@@ -42,11 +43,10 @@ from gln.engine.preprocessing.category_codes import (
 )
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
-from gln.engine.tabular.checks import check_targets, first_other
-from gln.engine.tabular.fit import fit_table
+from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
 from gln.engine.tabular.folds import count_left_out, find_copies
 from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
-from gln.engine.tabular.training import Training
+from gln.engine.tabular.training import Training, fit_table
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
@@ -180,10 +180,9 @@ class Estimator(Saveable, BaseEstimator):
         for name in ("n_networks", "n_epochs"):
             if getattr(self, name) is not None:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
-        if not isinstance(self.shuffle, (bool, np.bool_)):
-            raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
-        if not isinstance(self.early_stopping, (bool, np.bool_)):
-            raise ValueError(f"early_stopping: expected True or False, got {self.early_stopping!r}")
+        for name in ("shuffle", "early_stopping", "negatives", "density"):
+            if not isinstance(getattr(self, name, True), (bool, np.bool_)):
+                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if not isinstance(self.verbose, (bool, np.bool_, Integral)):
             raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
         load_backend(self.backend)  # raises an error for unknown names
@@ -270,7 +269,7 @@ class Estimator(Saveable, BaseEstimator):
             return numbers, {}
         columns = self._columns = dataclasses.replace(self._columns, heads=heads)
         if heads == 0 and columns.of_kind(TEXT):
-            warnings.warn(f"X: texts are left out, because there are {MANY_CLASSES} classes or more", stacklevel=3)
+            warnings.warn(f"X: texts are left out, because there are {MANY_CLASSES} classes or more", stacklevel=4)
         if len(columns.owners) == 0:
             raise ValueError("X: expected a column to learn from, got ids and other columns that are left out")
         return self._made_from(numbers, X), columns.words(as_table(X)) if heads else {}
@@ -343,12 +342,10 @@ class Estimator(Saveable, BaseEstimator):
             As for `novelty`, and for sparse arrays of more than 1,000 features, and `negatives=False`.
         """
         samples = self._samples_with_new_levels(X)
-        if is_wide(samples.features.T):
-            raise ValueError(f"X: expected a dense array or at most {WIDE} features, got {self.n_features_in_}")
-        explain = getattr(self.learner_, "explain_novelty", None)
-        if explain is None:
-            raise ValueError("novelty: expected a model trained by `fit`, got `partial_fit` or negatives=False")
-        return self._summed(explain(samples).T)
+        if is_wide(samples.features.T) or not hasattr(self.learner_, "explain_novelty"):
+            expected = f"a dense array or at most {WIDE} features, and a model that `fit` trained with negatives"
+            raise ValueError(f"X: expected {expected}, got {self.n_features_in_} features")
+        return self._summed(self.learner_.explain_novelty(samples).T)
 
     def explain_words(self, X: Any) -> pd.DataFrame:
         """Contributions of words and pairs of words; those of a text add up to its contribution in `explain`.
@@ -431,28 +428,35 @@ class Estimator(Saveable, BaseEstimator):
 
     def _config(self, settings):
         """What all networks have in common."""
-        of_settings = {name: settings[name] for name in ("layer_sizes", "context_map_size", "context_features")}
-        rest = {"context_bias": self.context_bias, "learning_rate": self.learning_rate, "seeds": self._seeds}
-        return NetworkConfig(backend=self.backend, **of_settings, **rest)
+        layers, halfspaces, features = map(settings.get, ("layer_sizes", "context_map_size", "context_features"))
+        return NetworkConfig(
+            self.backend, layers, halfspaces, features, self.context_bias, self.learning_rate, self._seeds
+        )
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _learn_table(self, losses, X, words, targets, indices, step_sizes, groups):
-        """Learn a table (N, D) from scratch. Returns samples that some networks left out, and what these predict there.
+    def _learn_table(self, losses, table, X, targets, weights, groups, learned):
+        """Learn the numbers (N, D) of a table from scratch. Returns samples that some networks left out, and what these
+        predict there.
 
-        Shapes: targets (N,) or (T, N), of bools if they are labels, (V,), (V,) or None, (N,) or None -> (n,), (C, n).
+        Shapes: targets (N,) or (T, N), of bools if they are labels, (N,) or None, groups and which of them are of these
+        samples -> (n,), (C, n).
         """
+        groups = numbered_groups(groups, learned, X.shape[0])
+        classes, densities = losses.means.get("num_classes", 0), losses.variances is not None
+        heads = len(targets) if targets.ndim == 2 else classes - (classes == 2)
+        X, words = self._made_for(0 if heads >= MANY_CLASSES and targets.dtype.kind != "f" else heads, X, table)
+        indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
         if groups is None:
             groups = find_copies(X, targets)
             if copies := len(groups) - len(np.unique(groups)):
                 warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
         rows, whole = len(indices), self._whole or Whole(len(indices))
-        classes, densities = losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(whole.rows, classes, densities)
         if is_wide(X):
             defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
         settings = self._settings(defaults)
-        table = TrainingTable(
+        training_table = TrainingTable(
             X,
             indices,
             targets=targets[..., indices],
@@ -475,7 +479,7 @@ class Estimator(Saveable, BaseEstimator):
         )
         self._forget_left_out()
         networks = settings["n_networks"]
-        fitted = fit_table(table, self._config(settings), networks, losses, training, self.random_state)
+        fitted = fit_table(training_table, self._config(settings), networks, losses, training, self.random_state)
         self.learner_: Any = fitted.model
         if self._columns is not None:
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
@@ -485,11 +489,13 @@ class Estimator(Saveable, BaseEstimator):
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
 
-    def _learn(self, learner, X, targets, step_sizes, predicts):
+    def _learn(self, learner, X, targets, weights, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
+        if weights is not None:
+            check_stream_weights("sample_weight, class_weight", weights)
         learner.set_learning_rate(self.learning_rate)
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
-        predicted = learner.learn(samples, targets, step_sizes, self.batch_size, categorical, predicts)
+        predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

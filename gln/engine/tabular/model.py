@@ -16,12 +16,11 @@ from gln.engine.batches import Matrix, SampleBatch, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
-from gln.engine.model.featurizer import Scaler
 from gln.engine.model.model import NetworkModel
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.preprocessing.scaling import Unscaled
+from gln.engine.preprocessing.scaling import Standardizer, Unscaled
 from gln.engine.saving import bad, saved
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer, is_wide, rows_of
 
@@ -55,7 +54,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         return cls(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
 
     @classmethod
-    def of_network(cls, network: Network, scaler: Scaler | None, learning_rate: Rate | None) -> TableModel:
+    def of_network(cls, network: Network, scaler: Standardizer | None, learning_rate: Rate | None) -> TableModel:
         """For one network of classes that reads samples as they are, or as a scaler gives them."""
         featurizer = PlainFeaturizer(Unscaled(network.context_size) if scaler is None else scaler)
         return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)

@@ -1,7 +1,12 @@
-"""Train the networks of a table pass after pass, and let those that left out a row predict it.
+"""Learn a table: `fit_table` is the recipe, and what follows are its steps.
 
-Shapes: V rows to learn, M networks of an ensemble, R roles, C heads, n rows that are left out.
+Networks are trained pass after pass, those that left out a row predict it, and what these predict decides how networks
+are combined, and how important features are.
+
+Shapes: N samples, F features, V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, R
+roles, C heads, T targets, P passes, n rows that are left out.
 """
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -10,20 +15,36 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from gln.engine.batches import chunks, spread
-from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member, Role
-from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
-from gln.engine.networks.head_sampling import one_vs_rest
+from gln.engine.batches import Matrix, chunks, dense, spread
+from gln.engine.ensemble.ensemble import EXPANDED, LINKS, Ensemble, Member, Role
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
+from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking, score
+from gln.engine.model.builders import Losses, NetworkConfig
+from gln.engine.model.targets import Classes, Labels, Numbers, Targets
+from gln.engine.networks.head_sampling import log_sampling_rate, one_vs_rest
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
-from gln.engine.parallel import run_all
-from gln.engine.tabular.folds import indices_by_role, left_out_folds, logits_of_rates, representing
-from gln.engine.tabular.inputs import TableInputs
+from gln.engine.networks.surgery import set_initial_logits
+from gln.engine.networks.tree_halfspaces import choose_halfspaces, max_samples
+from gln.engine.parallel import in_threads
+from gln.engine.preprocessing.texts import TextModel
+from gln.engine.tabular.folds import (
+    FOLDS,
+    counted_folds,
+    draw_folds,
+    indices_by_role,
+    left_out_folds,
+    logits_of_rates,
+    representing,
+)
+from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs, with_texts
+from gln.engine.tabular.model import TableModel
 from gln.rates import LAST_RATE, RATES, linear_rate
-from gln_numpy import Config
 
+MOST_ROWS = 40_000  # enough for a few stacking weights
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
 # Of a table whose networks learn more than MANY_ROWS, pilots learn PILOT_ROWS to choose the learning rate. Of a shorter
@@ -33,6 +54,9 @@ MANY_ROWS, PILOT_ROWS = 6000, 2000
 # of which becomes worse by more than 1%, by .7% on 20 others, by 1 to 3% with 200 classes of ten rows. It takes 8% of a
 # fit.
 LATE_RATE = 0.3
+MOST_KEPT = 2000  # rows, for importances
+PREDICTED = 5000  # rows for each feature, by shuffling fewer rows several times, at most MOST_SHUFFLES
+MOST_SHUFFLES = 10
 
 
 class Training(NamedTuple):
@@ -65,6 +89,97 @@ class Job(NamedTuple):
         return [member.network for member in self.members]
 
 
+class FittedTable(NamedTuple):
+    """What `fit_table` learned."""
+
+    model: TableModel
+    texts: dict[int, TextModel]  # by the user's column
+    learning_rate: float | None  # the first one, as it was chosen; None if it was given
+    scores: np.ndarray  # (P,), for rows that were left out, after each pass
+    samples: np.ndarray  # (n,), the samples of these rows
+    predictions: np.ndarray  # (C, n), for them, like those of `TableModel.predict`
+    left_out: LeftOutRows | None  # for importances; None if the table is wide
+
+
+def fit_table(
+    table: TrainingTable,
+    config: NetworkConfig,
+    networks: int,
+    losses: Losses,
+    training: Training,
+    random_state: int | np.random.RandomState | None,
+) -> FittedTable:
+    """Learn a table with so many networks of means, and others if the losses ask for them.
+
+    Each network leaves out one fold of the table. Its predictions there give it a stacking weight and, with densities,
+    the deviations that the networks of variances learn.
+    """
+    table, y, targets = with_standardised_targets(table)
+    rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
+    folds = draw_folds(y, table.groups, rng) if table.folds is None else table.folds
+    counted = counted_folds(table.left_out)
+    table, texts = with_texts(table, y, folds, counted)
+    inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
+    model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
+    if table.has_many_classes:
+        start_at_rates(model.networks, y)
+    place_halfspaces(model, inputs)
+    most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
+    fitted = [
+        train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
+        for ensemble in [model.means, *model.quantiles]
+    ]
+    trained, left_out = fitted[0]
+    if model.variances is not None:
+        fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
+    model.learn_novelty(table.X, table.indices, table.levels.keys())
+    estimates = cross_fitted(model.means, trained, left_out[-1], inputs)
+    rows_left_out = None
+    if not issparse(inputs.columns):
+        rows_left_out = LeftOutRows.of_table(table.X, table.owners, inputs, model.means, trained.jobs)
+    if model.variances is None:  # which are of deviations from the means as they are
+        learn_left_out(model.means, trained, inputs, training)
+    return FittedTable(
+        model,
+        texts,
+        learning_rate=trained.rate,
+        scores=np.array([of_pass.score for of_pass in left_out]),
+        samples=table.indices[left_out[-1].rows],
+        predictions=targets.in_units(LINKS[model.means.link].inverse(estimates), model.means),
+        left_out=rows_left_out,
+    )
+
+
+def with_standardised_targets(table: TrainingTable) -> tuple[TrainingTable, np.ndarray, Targets]:
+    """The table with numbers and labels standardised by all rows; what networks learn, (V,) or (T, V), which are labels
+    as they were; and what these are."""
+    given = table.targets
+    if given.ndim == 1:
+        return table, given, Classes()
+    targets = (Labels if given.dtype == bool else Numbers).of_stream(table.outputs)
+    targets.standardizer.fit(given)
+    standardised = targets.standardizer.transform(given)
+    return table._replace(targets=standardised), given if given.dtype == bool else standardised, targets
+
+
+def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
+    """Make each head predict the rate of its class."""
+    rates = logits_of_rates(classes, networks[0].num_classes)
+    for network in networks:
+        set_initial_logits(network, rates - log_sampling_rate(len(rates)))
+
+
+def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
+    """Place halfspaces between samples, but for networks whose halfspaces `train` chooses, and for wide tables."""
+    columns = inputs.columns_of(placing_rows(inputs))
+    if issparse(columns) or columns.shape[1] == 1:
+        return
+    for ensemble in model.ensembles:
+        for network, role in ensemble.members:
+            if role != EXPANDED:
+                network.fit_hyperplanes(columns)
+
+
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
     """The networks of an ensemble, which leave out so many folds, with at most so many rows of each to predict."""
     targets = y if ensemble.target is None else y[ensemble.target]  # of quantiles
@@ -83,21 +198,20 @@ def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int,
 
 def place_tree_halfspaces(jobs: list[Job], inputs: TableInputs, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
-    expanded = [(network, job) for job in jobs if job.role == EXPANDED for network in job.networks]
-    if not expanded or expanded[0][0].context_map_size == 0:
-        return
-    arguments = [(network.config, job, inputs) for network, job in expanded]
-    for (network, _), halfspaces in zip(expanded, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
-        state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
-        for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
-            state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
-        network.set_state(state)
+    expanded = [(network, job, inputs) for job in jobs if job.role == EXPANDED for network in job.networks]
+    if expanded and expanded[0][0].context_map_size > 0:
+        list(in_threads(fit_tree_halfspaces, expanded, n_jobs))
 
 
-def tree_halfspaces(config: Config, job: Job, inputs: TableInputs) -> Halfspaces:
-    """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
+def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None:
+    """Choose the halfspaces of a network by some of the rows that it will learn."""
+    config = network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    return choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
+    halfspaces = choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
+    state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
+    for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
+        state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
+    network.set_state(state)
 
 
 class Trained(NamedTuple):
@@ -213,15 +327,11 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     total = training.passes * len(inputs.indices)
     # The longest first, so that threads end together.
     places = sorted(range(len(jobs)), key=lambda place: jobs[place].role != EXPANDED)
-    in_order = [jobs[place] for place in places]
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
+            arguments = [(jobs[place], inputs, training, rate, number) for place in places]
             found: dict[int, np.ndarray] = {}
-            results = run_all(train_pass, [(job, inputs, training, rate, number) for job in in_order], training.n_jobs)
-            for place, job, (networks, output) in zip(places, in_order, results, strict=True):
-                for mine, network in zip(job.networks, networks, strict=True):
-                    if network is not mine:  # from another process
-                        mine.set_state(network.get_state(copy=False))
+            for place, output in zip(places, in_threads(train_pass, arguments, training.n_jobs), strict=True):
                 found[place] = output
                 bar.update(len(inputs.indices) / len(jobs))
             outputs.append([found[place] for place in range(len(jobs))])
@@ -230,12 +340,10 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     return Trained(jobs, rate, outputs)
 
 
-def train_pass(
-    job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int
-) -> tuple[list[Network], np.ndarray]:
+def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | None, number: int) -> np.ndarray:
     """Let the networks of a job learn its rows in a pass of this number.
 
-    Returns them with their outputs for what they left out, (M, C, n).
+    Returns their outputs for what they left out, (M, C, n).
     """
     networks, rows, expands = job.networks, job.rows, job.role == EXPANDED
     planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
@@ -251,7 +359,7 @@ def train_pass(
         read, targets = inputs.read(chosen, expands), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
-    return networks, outputs_of(job.members, inputs, job.left_out)
+    return outputs_of(job.members, inputs, job.left_out)
 
 
 def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n,) or (T, n) -> (C, n) float32
@@ -259,6 +367,26 @@ def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n
         return one_vs_rest(targets, network.num_heads, int(network.step))
     clipped = targets.clip(-network.bound, network.bound)
     return np.broadcast_to(clipped, (network.num_heads, targets.shape[-1])).astype(np.float32)
+
+
+def fit_variances(
+    model: TableModel, left_out: OutOfFold, y: np.ndarray, inputs: TableInputs, folds: int, training: Training
+) -> None:
+    """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
+    out of fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
+    variances, rows, bound = model.variances, left_out.rows, model.means.networks[0].bound
+    assert variances is not None
+    deviations = (y[:, rows] - left_out.combined).clip(-bound, bound).astype(np.float32)
+    inputs, rng = inputs.take(rows), np.random.RandomState(variances.networks[0].seed)
+    chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
+    jobs = jobs_of(variances, deviations, chosen, folds, MOST_ROWS // FOLDS)
+    place_tree_halfspaces(jobs, inputs, training.n_jobs)
+    trained = train(variances, jobs, inputs, training, RATES[variances.config.loss].table[0])
+    rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
+    of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
+    weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
+    variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
+    variances.shape = JohnsonSU(np.array(skew), np.array(tails))
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------
@@ -341,3 +469,74 @@ def combine_roles(ensemble: Ensemble, combination: StackingWeights, by_role: np.
     """The combined outputs, from the mean of each role's networks: (R, C, n) -> (C, n)."""
     weights = np.stack([combination.weights[indices].sum(axis=0) for indices in indices_by_role(ensemble)])
     return combination._replace(weights=weights).combine(by_role)
+
+
+# ---- Importance of features ------------------------------------------------------------------------------------------
+
+
+class LeftOutRows(NamedTuple):
+    """Some rows of a table that networks left out, and these networks, to tell how important features are: how much
+    worse the rows are predicted if a feature is shuffled among them.
+
+    Source: L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
+    """
+
+    X: np.ndarray  # (n, F), with codes for categories
+    owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
+    inputs: TableInputs  # what networks read of them
+    targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
+    ensemble: Ensemble
+    jobs: Sequence[Job]  # its networks, with the rows that each left out as numbers below n
+    states: list[dict[str, np.ndarray]]  # of these networks, before they learned the rows
+
+    @classmethod
+    def of_table(
+        cls, X: Matrix, owners: np.ndarray, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]
+    ) -> LeftOutRows:  # (N, F), (F,)
+        folds = {job.fold: job.left_out for job in jobs}
+        rows = np.concatenate([of_fold[spread(len(of_fold), MOST_KEPT // len(folds))] for of_fold in folds.values()])
+        places = {fold: np.flatnonzero(np.isin(rows, of_fold)) for fold, of_fold in folds.items()}
+        kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=places[job.fold]) for job in jobs]
+        states = [network.get_state() for job in jobs for network in job.networks]
+        targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
+        indices, inputs = inputs.indices[rows], inputs.only(rows)._replace(step_sizes=weights)
+        return cls(dense(X[indices]), owners, inputs, targets, ensemble, kept, states)
+
+    def importances(self, columns: int) -> np.ndarray:
+        """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
+        that is added, or the R² that is lost."""
+        left_out, rng, count = self._replace(jobs=copy.deepcopy(self.jobs)), np.random.default_rng(0), len(self.X)
+        set_states([network for job in left_out.jobs for network in job.networks], self.states)
+        times = int(np.clip(PREDICTED // max(1, count), 1, MOST_SHUFFLES))
+        orders, best = [rng.permutation(count) for _ in range(times)], left_out._score(self.inputs)
+        made = [np.flatnonzero(self.owners == column) for column in range(columns)]
+        shuffled = [
+            np.mean([left_out._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
+            for features in made
+        ]
+        return best - np.array(shuffled)
+
+    def _score(self, inputs: TableInputs) -> float:
+        outputs = [outputs_of(job.members, inputs, job.left_out) for job in self.jobs]
+        rows, by_role = left_out_by_role(self.jobs, outputs)
+        combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
+        return score(self.ensemble.config, combined, self.targets[..., rows], inputs.step_sizes[rows])
+
+    def _shuffled(self, chosen: np.ndarray, order: np.ndarray) -> TableInputs:
+        """What networks read if rows have the values that some features have in other rows.
+
+        Means of their bins go with the values: those of the model would have counted the row's own target. Pairs of
+        bins, of which one is of another feature, are looked up in the model.
+        """
+        inputs, featurizer = self.inputs, self.inputs.featurizer
+        columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, getattr(featurizer, "bin_means", None)
+        of_feature = np.isin(featurizer.feature_of_columns, chosen)
+        columns[:, of_feature] = columns[order][:, of_feature]
+        if of_rows is None or of_model is None:
+            return inputs._replace(columns=columns)
+        features, samples = of_model.features, self.X.T.copy()
+        samples[chosen] = samples[chosen][:, order]
+        is_read, is_alone = np.isin(features, chosen).any(axis=1), np.isin(features, chosen).all(axis=1)
+        bin_means = np.where(is_read, of_model.transform(samples).T, of_rows)
+        bin_means[:, is_alone] = of_rows[order][:, is_alone]
+        return inputs._replace(columns=columns, bin_means=bin_means)

@@ -10,10 +10,8 @@ from helpers import assert_same_state
 from scipy import stats
 from sklearn.datasets import load_diabetes
 
-from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.hedge import VarianceHedge, expert_weights
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
-from gln.engine.tabular.model import TableModel
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -122,15 +120,13 @@ def test_quantiles_densities_and_samples_are_of_one_distribution(normal):
 
 def test_means_and_quantiles_are_what_they_are_without_densities(monkeypatch):
     """But for the last pass, because variances are of deviations from the means before it."""
-    monkeypatch.setattr("gln.engine.tabular.fit.learn_left_out", lambda *_: None)
+    monkeypatch.setattr("gln.engine.tabular.training.learn_left_out", lambda *_: None)
     data = DIABETES[0][:300], DIABETES[1][:300]
     arguments: dict[str, Any] = {"quantiles": (0.1, 0.9), "n_networks": 4, "random_state": 0}
     plain, dense = (GLNRegressor(density=density, **arguments).fit(*data) for density in (False, True))
     np.testing.assert_array_equal(plain.predict(DIABETES[0]), dense.predict(DIABETES[0]))
     np.testing.assert_array_equal(plain.predict_quantiles(DIABETES[0]), dense.predict_quantiles(DIABETES[0]))
-    assert len(dense.quantile_glns_) == 1
-    assert len(dense.variance_glns_) == 4
-    assert plain.variance_glns_ == []
+    assert len(dense.learner_.variances.networks) == 4
 
 
 def test_several_targets():
@@ -146,17 +142,6 @@ def test_several_targets():
     same = stats.norm(y[:, 1].mean(), y[:, 1].std()).logpdf(y[:, 1]).mean()
     alone, both = one.log_density(new, y[:, 1]).mean(), model.log_density(new, y)[:, 1].mean()
     assert both - same > 0.9 * (alone - same) > 0
-
-
-def test_a_weight_of_two_is_a_sample_twice():
-    rows, weights = np.arange(300), np.ones(300)
-    weights[:100] = 2
-    weighted = GLNRegressor((4,), density=True, random_state=0).fit(X[:300], NORMAL[:300], weights)
-    rows = np.append(rows, rows[:100])
-    twice = GLNRegressor((4,), density=True, random_state=0).fit(X[rows], NORMAL[rows])
-    np.testing.assert_allclose(
-        weighted.predict_quantiles(X[:50]), twice.predict_quantiles(X[:50]), rtol=0.05, atol=0.05
-    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 30])
@@ -191,12 +176,6 @@ def test_units_make_no_difference(unit):
     np.testing.assert_allclose(scaled.predict_quantiles(X[:50]) / unit, model.predict_quantiles(X[:50]), rtol=1e-2)
     expected = model.log_density(X[:50], NORMAL[:50]) - np.log(unit)
     np.testing.assert_allclose(scaled.log_density(X[:50], unit * NORMAL[:50]), expected, rtol=1e-2)
-
-
-def test_density_may_be_a_bool_of_numpy():
-    density: Any = np.True_  # as from a grid of parameters
-    model = GLNRegressor((2,), density=density, random_state=0).fit(X[:50], NORMAL[:50])
-    assert model.predict(X[:2], return_std=True)[1].shape == (2,)
 
 
 def test_missing_densities_and_bad_arguments_raise_errors(normal):
@@ -237,7 +216,7 @@ def test_a_stream_in_segments_is_the_stream_in_one():
         np.testing.assert_allclose(
             model.predict_quantiles(X[:50], LEVELS), models[0].predict_quantiles(X[:50], LEVELS), rtol=1e-5
         )
-        for one, other in zip(model.variance_glns_, models[0].variance_glns_, strict=True):
+        for one, other in zip(*(each.learner_.variances.networks for each in (model, models[0])), strict=True):
             assert_same_state(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -253,24 +232,6 @@ def test_noise_of_a_stream_is_learned_beside_the_mean():
         assert abs(np.mean(within) - 0.9) < 0.03
         _, std = model.predict(X[TEST], return_std=True)
         assert np.corrcoef(np.log(std), np.log(STD[TEST]))[0, 1] > 0.8
-
-
-def test_deviations_of_unknown_targets_are_not_learned():
-    def learner() -> TableModel:
-        plain = GLNRegressor((4,), density=True, random_state=0)
-        return plain.partial_fit(X[:50], np.stack([NORMAL, -NORMAL], axis=1)[:50]).learner_
-
-    whole = learner()
-    targets = np.stack([NORMAL[50:90], NORMAL[50:90]])
-    whole.learn(SampleBatch.of(X[50:90].T), targets)
-    for predicts in (True, False):
-        half = learner()
-        half.learn(SampleBatch.of(X[50:90].T), np.stack([targets[0], np.full(40, np.nan)]), predicts=predicts)
-        found, expected = half.moments(SampleBatch.of(X[:20].T))[1], whole.moments(SampleBatch.of(X[:20].T))[1]
-        np.testing.assert_allclose(found[0], expected[0], rtol=0.02)  # a network reads linear models of both
-        before = learner().moments(SampleBatch.of(X[:20].T))[1]
-        # The unknown target has a head for itself, so its deviation hardly changes.
-        np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 
 
 def of_variances(targets: int) -> VarianceHedge:

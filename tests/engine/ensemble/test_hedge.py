@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Box, boxed
 
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
@@ -184,29 +183,6 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         columns.append([standardizer.learn_targets(target[:, None], np.inf, np.nan)[0][:, 0], zero, unit])
     y, zero, unit = np.array(columns).transpose(1, 2, 0)
     return y.astype(np.float32), zero, unit
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_path):
-    of_tasks = {"quantiles": TARGETS[:1], "numbers": TARGETS, "labels": LABELS}
-    targets = of_tasks.get(task, np.minimum(NUMBERS, 1))
-    whole, cut = learner(task), learner(task)
-    whole.learn(BATCH, targets)
-    for segment in np.array_split(np.arange(80), 7):
-        boxed(learner=cut).save(tmp_path / "cut")
-        cut = vars(Box.load(tmp_path / "cut"))["learner"]
-        cut.learn(SampleBatch.of(SAMPLES[:, segment]), targets[..., segment])
-    for one, other in zip(whole.ensembles, cut.ensembles, strict=True):
-        np.testing.assert_allclose(
-            cut.predict(BATCH, other),
-            whole.predict(BATCH, one),
-            rtol=1e-3,
-            atol=1e-4,
-        )
-    hedges = ([ensemble.combination for ensemble in model.ensembles] for model in (whole, cut))
-    for one, other in zip(*hedges, strict=True):
-        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
-        assert np.ptp(expert_weights(one.losses)) > 0.01
 
 
 @pytest.mark.parametrize("name", ["losses", "spread"])

@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import EXPANDED
-from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
+from gln.engine.ensemble.stacking import equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
@@ -127,15 +127,6 @@ def test_few_samples_change_little(kind, count):
         np.testing.assert_array_equal(stacking.offsets, 0)
     assert np.abs(stacking.weights - 0.5).max() < 0.7
     assert np.abs(stacking.offsets).max() < 0.1
-
-
-def test_predictions_are_combined_with_weights_and_offsets(rng):
-    outputs = rng.normal(size=(3, 2, 5))
-    np.testing.assert_allclose(equal_weights(3).combine(outputs), outputs.mean(axis=0))
-    stacking = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
-    np.testing.assert_allclose(
-        stacking.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
-    )
 
 
 # ---- In the estimators -----------------------------------------------------------------------------------------------

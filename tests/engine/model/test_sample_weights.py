@@ -13,7 +13,6 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.engine.model.sample_weights import repeated
 from gln.river import GLNClassifier as StreamClassifier
 from gln.river import GLNRegressor as StreamRegressor
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -72,12 +71,6 @@ def test_no_weight_of_a_stream_overshoots(kind, weight):
         x = dict(zip("abc", rng.normal(size=3).tolist(), strict=True))
         y = x["a"] > 0 if kind is StreamClassifier else x["a"]
         assert abs(predicted(model, x) - y) < (1.0 if kind is StreamClassifier else 0.5)
-
-
-def test_no_step_is_longer_than_a_whole_one():
-    indices, step_sizes = repeated(np.array([0.3, 1.2, 2.0, 0.0]))
-    assert indices.tolist() == [0, 1, 1, 2, 2]
-    assert step_sizes.tolist() == [0.3, 0.6, 0.6, 1, 1]
 
 
 def test_a_table_three_times_over_has_the_loss_of_the_table(usual):
@@ -222,15 +215,6 @@ def test_weights_whose_mean_overflows_are_refused(weight):
         with pytest.raises(ValueError, match=expected):
             model.fit(frame[["colour"]], y, np.full(90, weight))
         assert not hasattr(model, "learner_")
-
-
-def test_the_same_weights_at_any_scale_give_the_same_model():
-    X, y = NOISY[0][:60], NOISY[1][:60]
-    own: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 1, "n_epochs": 1, "random_state": 0, "backend": "numpy"}
-    expected = GLNClassifier(**own).fit(X, y).predict_proba(X)
-    for weight in (1e-30, 1e-5):
-        model = GLNClassifier(**own).fit(X, y, np.full(60, weight))
-        np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [{0: 0}, {0: 1, 1: 1}, {"2": 0}, {"0": 2, "2": 2}])

@@ -137,13 +137,6 @@ def test_levels_that_are_measured_several_times_are_learned(columns, recwarn):
     assert not recwarn
 
 
-def test_rows_of_few_integers_drawn_with_replacement_are_copies():
-    rng = np.random.default_rng(0)
-    X, y, rows = rng.integers(0, 20, (400, 3)), rng.integers(0, 2, 400), rng.integers(0, 400, 800)
-    np.testing.assert_array_equal(find_copies(X, y), np.arange(400))
-    assert len(np.unique(find_copies(X[rows], y[rows]))) == len(np.unique(np.column_stack([X, y])[rows], axis=0))
-
-
 @pytest.mark.parametrize("columns", [False, True])
 def test_answers_to_a_survey_are_no_copies(columns):
     rng = np.random.default_rng(0)

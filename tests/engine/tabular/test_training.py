@@ -12,7 +12,6 @@ from sklearn.datasets import make_friedman1, make_hastie_10_2
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import cross_val_score
 
-import gln.engine.tabular.fit
 import gln.engine.tabular.inputs
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.tabular import training
