@@ -36,7 +36,7 @@ from river import compose, dummy, ensemble, forest, linear_model, multiclass, ne
 from river.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.metrics import cohen_kappa_score
 
-from benchmarks.report import command_line, machine, show
+from benchmarks.report import command_line, machine, network, show
 from benchmarks.stream_data import (
     CLASSES,
     HAS_R,
@@ -167,7 +167,7 @@ class VowpalWabbitClassifier(VowpalWabbit):
 
 # Models, as functions of a stream. Nearest neighbours use River's default engine, with a seed: it has none by default.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
-    "GLNClassifier": lambda _: GLNClassifier(seed=0),
+    "GLNClassifier": lambda _: GLNClassifier(backend=network(), seed=0),
     "NoChangeClassifier": lambda _: dummy.NoChangeClassifier(),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
@@ -181,7 +181,7 @@ CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     ),
 }
 REGRESSORS: dict[str, Callable[[Stream], Any]] = {
-    "GLNRegressor": lambda _: GLNRegressor(seed=0),
+    "GLNRegressor": lambda _: GLNRegressor(backend=network(), seed=0),
     "last number": lambda _: dummy.StatisticRegressor(stats.Shift(0)),
     "StandardScaler, LinearRegression": lambda stream: scaled(stream) | linear_model.LinearRegression(),
     "StandardScaler, HoeffdingAdaptiveTreeRegressor": lambda stream: (
@@ -363,7 +363,7 @@ def draw(file: str, samples: int, window: int) -> None:
 
 
 def main() -> None:
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, backend=True)
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="maximum length of each stream")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")

@@ -128,8 +128,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
         their own.
     backend
-        The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
-        is installed.
+        The implementation: "numpy", "numba", "torch", "jax", "tf", "auto", the fastest of Numba, JAX and NumPy that is
+        installed, or a `GLN` of your own, a class; `save` refuses it.
     seed
         Determines the halfspaces. Pass an int for reproducible results.
     negatives
@@ -164,7 +164,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         negatives: bool = True,
         fast: bool = False,
@@ -317,7 +317,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,
@@ -434,7 +434,7 @@ class _SeveralTargets(_Stream):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,

@@ -139,3 +139,20 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
     for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
         assert test_mnist.main([*options, backend]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_changed_network_is_a_backend_of_rivers_estimators():
+    river, gln_numba = pytest.importorskip("gln.river"), pytest.importorskip("gln_numba")
+
+    class Slower(gln_numba.GLN):
+        predict_sample = None  # which would predict and learn with all networks in one call
+
+        def _stream(self, base, context, targets, rates, batch_size):
+            return super()._stream(base, context, targets, None if rates is None else rates / 2, batch_size)
+
+    learned = [river.GLNRegressor(backend=backend, seed=0) for backend in ("numba", gln_numba.GLN, Slower)]
+    for model in learned:
+        for x in np.random.default_rng(0).normal(size=(60, 2)):
+            model.learn_one({"a": x[0], "b": x[1]}, x[0] * x[1])
+    plain, same, slower = (model.clone(include_attributes=True).predict_one({"a": 1.0, "b": 1.0}) for model in learned)
+    assert plain == same != slower

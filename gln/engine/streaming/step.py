@@ -30,7 +30,8 @@ ALL = -1  # in place of the number of an ensemble
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     """Whether these samples, of any number, can be predicted in a compiled call."""
     is_dense = type(samples.features) is np.ndarray
-    return is_dense and means.mixes_linear and hasattr(means.members[0].network, "of_sample")
+    is_numba = type(means.members[0].network).__module__ == "gln_numba"  # no copy or subclass, which may do otherwise
+    return is_dense and means.mixes_linear and is_numba
 
 
 class StepSources(NamedTuple):
