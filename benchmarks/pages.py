@@ -292,19 +292,6 @@ TABLES = {
             *("halfspaces from the first 100 samples", "context_map_size 2", "[16, 16, 1]", "[64, 32]"),
         ),
     ),
-    "long": Table(
-        "long",
-        tuple(
-            Column(f"{label} {short}", measure, digits, model=model)
-            for measure, label, digits in (("log-loss", "log-loss,", 3), ("seconds of a fit", "seconds,", 2))
-            for model, short in (
-                ("GLNClassifier", "GLN"),
-                (BOOSTING, "boosting"),
-                ("MLPClassifier", "perceptron"),
-                ("LogisticRegression", "linear"),
-            )
-        ),
-    ),
     "text": Table(
         "text",
         (
@@ -401,14 +388,6 @@ TABLES = {
             *("GLN [64], k = 12, own class", "GLNClassifier(negatives=False)", "perceptron", "perceptron, EWC"),
             *("perceptron, replay of 1,000", "streaming LDA", "ridge, 500 random features"),
             "ridge, 2,000 random features",
-        ),
-    ),
-    "sorted": Table(
-        "forgetting",
-        (
-            Column("accuracy, %", f"{SORTED}accuracy, %", 1),
-            Column("log-loss", f"{SORTED}log-loss"),
-            Column("calibration error", f"{SORTED}calibration error"),
         ),
     ),
     "mnist": Table(

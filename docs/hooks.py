@@ -1,14 +1,18 @@
 """Equations become MathML, which browsers draw by themselves, and the link to the
 repository asks GitHub for nothing: the site fetches neither scripts nor counts of
-stars. On a phone, tables of models show GLNs and the best two others."""
+stars. On a phone, tables of models show GLNs and the best two others. Notebooks
+stay in `examples`, where GitHub finds them: pages link to them there."""
 
 from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
 
 # As arithmatex leaves it
 EQUATION = re.compile(
@@ -19,6 +23,25 @@ TABLE = re.compile(r"<!-- table: \w+ -->\s*<table>.*?</table>", re.DOTALL)
 ROW = re.compile(r"<tr>(?=\s*<td>(.*?)</td>)")
 SHOWN = 2  # other models
 NOTE = "GLNs and the best two others; a wider screen shows all."
+
+# A link from a page to a notebook, which is one folder further up than on the site
+NOTEBOOK = re.compile(r"(\]\((?:\.\./)*)\.\./(?=examples/\w+\.ipynb)")
+ROOT = Path(__file__).parents[1]
+
+
+@event_priority(100)  # before the plugin that renders notebooks
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    for notebook in sorted(ROOT.glob("examples/*.ipynb")):
+        name = notebook.relative_to(ROOT).as_posix()
+        files.append(
+            File(name, str(ROOT), config.site_dir, config.use_directory_urls)
+        )
+    return files
+
+
+@event_priority(-100)  # after the plugin that includes README.md
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    return NOTEBOOK.sub(r"\1", markdown)
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -67,11 +67,12 @@ def test_python_blocks(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_loaded_once")
 def test_shell_blocks():
     assert compared("README.md", "bash") >= 1
+    compared("docs/start.md", "bash")
 
 
 LONG = {
     "backends": 6,
-    "bandits": 5,
+    "bandits": 4,
     "cores": 3,
     "forgetting": 2,
     "gallery": 0,
@@ -79,6 +80,7 @@ LONG = {
     "novelty": 2,
     "regression": 3,
     "saving": 3,
+    "start": 5,
     "streams": 8,
     "tuning": 1,
 }
@@ -147,9 +149,10 @@ def run_shell(text: str) -> None:
             script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
             installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
             assert installs, script
-            extras = [["pip", "install", extra] for extra in (".", ".[all,test]")]
+            extras = [["pip", "install", extra] for extra in (".", ".[river]", ".[all,test]")]
             checkout = [["git", "clone", URL], ["cd", URL.rsplit("/", 1)[1]]]
-            assert words in [*checkout, *extras, ["pytest", "-n", "2"]], command
+            others = [["python", "-m", "gln.warm_up"], ["pytest", "-n", "2"]]
+            assert words in [*checkout, *extras, *others], command
 
 
 def test_every_block_has_a_language_that_is_run():
