@@ -146,6 +146,8 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     which.add_argument("--skewed", action="store_true", help="tables with skewed targets")
+    known = TABLES | HELD_OUT | SKEWED
+    parser.add_argument("--tables", nargs="+", choices=list(known), metavar="T", help="all by default")
     parser.add_argument("--models", nargs="+", choices=list(MEANS), default=list(MEANS), help="all by default")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="tables at a time; use 1 for reliable times")
@@ -154,6 +156,8 @@ def main() -> None:
     seeds, folds = options.seeds, 5
     if options.quick:
         tables, seeds, folds = dict(list(tables.items())[:2]), 1, 2
+    if options.tables is not None:
+        tables = {name: known[name] for name in options.tables}
     print(machine())
     for intervals, measures in ((False, ["R²", SUM]), (True, ["Targets within the interval, percent", "Pinball loss"])):
         models = [title for title in (INTERVALS if intervals else MEANS) if title in options.models]
