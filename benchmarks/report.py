@@ -44,10 +44,13 @@ def _choose(name: str) -> str:
     return name
 
 
-@functools.cache
 def network() -> Any:
     """The class `GLN` that `--backend` names, as the `backend` of estimators."""
-    name = os.environ.get(CHOSEN, "auto")
+    return _load(os.environ.get(CHOSEN, "auto"))
+
+
+@functools.cache
+def _load(name: str) -> Any:
     return (load_file if name.endswith(".py") else load_backend)(name).GLN
 
 

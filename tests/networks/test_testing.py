@@ -15,6 +15,7 @@ from helpers import ROOT
 import gln.testing
 import gln_numpy
 import test_mnist
+from benchmarks import report
 from gln.backends import load_file
 from gln.sklearn import GLNClassifier
 from gln.testing import assert_same
@@ -139,6 +140,17 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
     for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
         assert test_mnist.main([*options, backend]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_changed_copy_is_a_backend_of_benchmarks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(report.CHOSEN, "auto")
+    parser, module = report.command_line("", backend=True), changed_copy(tmp_path)
+    for name, expected in (("numpy", gln_numpy.__name__), (str(tmp_path / "gln_mine.py"), module.__name__)):
+        parser.parse_args(["--backend", name])
+        assert report.network().__module__ == expected
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--backend", "mine"])
+    assert "backend: expected 'auto'" in capsys.readouterr().err
 
 
 def test_a_changed_network_is_a_backend_of_rivers_estimators():
