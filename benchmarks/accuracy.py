@@ -202,7 +202,7 @@ def main() -> None:
         "Readings of the paper, on the last sixth of the training digits",
         {name: (1, {**setting, "held_out": True}) for name, setting in READINGS.items()},
     )
-    best = held_out["accuracy"].astype(float).idxmax()
+    best = str(held_out["accuracy"].astype(float).idxmax())
     tested = {f"our reading of the paper: {best}": READINGS[best]}
     tested |= {f"a wide one: {name}": setting for name, setting in WIDE.items()}
     table(PASS, {name: (1, setting) for name, setting in tested.items()})

@@ -154,15 +154,16 @@ def test_a_changed_copy_is_a_backend_of_benchmarks(tmp_path, monkeypatch, capsys
 
 
 def test_a_changed_network_is_a_backend_of_rivers_estimators():
-    river, gln_numba = pytest.importorskip("gln.river"), pytest.importorskip("gln_numba")
+    river: Any = pytest.importorskip("gln.river")
+    network: Any = load_backend("numba").GLN
 
-    class Slower(gln_numba.GLN):
+    class Slower(network):
         predict_sample = None  # which would predict and learn with all networks in one call
 
         def _stream(self, base, context, targets, rates, batch_size):
             return super()._stream(base, context, targets, None if rates is None else rates / 2, batch_size)
 
-    learned = [river.GLNRegressor(backend=backend, seed=0) for backend in ("numba", gln_numba.GLN, Slower)]
+    learned = [river.GLNRegressor(backend=backend, seed=0) for backend in ("numba", network, Slower)]
     for model in learned:
         for x in np.random.default_rng(0).normal(size=(60, 2)):
             model.learn_one({"a": x[0], "b": x[1]}, x[0] * x[1])
