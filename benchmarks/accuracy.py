@@ -173,12 +173,21 @@ def table_of_streams(hits: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(errors, index=[f"up to {end:,}" for end in ends])
 
 
+# Distinct for the colour-blind, as the marks and dashes are in greyscale
+LINES = ["#d55e00", "#0072b2", "#009e73", "#666666", "#000000"]
+
+
 def draw(errors: pd.DataFrame, file: str) -> None:
     """Draw the table of streams."""
-    axes = errors.plot(logy=True, marker=".", figsize=(7, 4.5), rot=30, ylabel="error since the point before, %")
+    axes = errors.plot(logy=True, style=["o-", "s--", "^-.", "D:", "v-"], color=LINES, figsize=(5.4, 4), markersize=5)
+    axes.set_xticks(range(len(errors)), [end.removeprefix("up to ") for end in errors.index], fontsize=9)
+    axes.set_yticks([1, 2, 5, 10, 20, 50])
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("digits seen")
-    axes.grid(which="both", alpha=0.2)
+    axes.yaxis.set_minor_formatter("")
+    axes.set(xlabel="digits seen", ylabel="error since the point before, %")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
     axes.figure.savefig(file, dpi=150, bbox_inches="tight")
 
 

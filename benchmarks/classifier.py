@@ -181,16 +181,19 @@ def plot_seconds(values: Rows, file: Path) -> None:
     of_model: dict[str, dict[str, list[float]]] = {}
     for (measure, _, _, model), value in values.items():
         of_model.setdefault(model, {}).setdefault(measure, []).append(float(value))
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
     from_fast_to_slow = sorted(of_model.items(), key=lambda item: np.mean(item[1]["Seconds of a fit"]))
     for place, (title, measures) in enumerate(from_fast_to_slow):
         at = np.mean(measures["Seconds of a fit"]), np.mean(measures["Log-loss"])
         axes.plot(*at, "o", color="#d55e00" if title == "GLNClassifier" else "#666666")
         offset = (0, -14 if place % 2 else 6)  # in turns, so that names of neighbours do not overlap
-        axes.annotate(title, at, xytext=offset, textcoords="offset points", ha="center", fontsize=9)
+        axes.annotate(title, at, xytext=offset, textcoords="offset points", ha="center", fontsize=10)
     axes.set(xscale="log", xlabel="seconds of a fit, mean of the tables", ylabel="log-loss, mean of the tables")
-    axes.margins(0.25, 0.2)
+    axes.margins(0.25)
+    axes.set_ylim(0, 1.15 * axes.dataLim.ymax)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
 

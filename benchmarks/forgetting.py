@@ -118,13 +118,22 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 EWC = "perceptron, EWC"
 TICKS = (0.2, 0.5, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)  # of the picture
-# Of the picture: a part of the names of some models, their label, where a name stands from its point, its alignment.
+# Of the picture: a part of the names of some models, their label, colour and mark.
 FAMILIES = (
-    ("own class", "GLNs, heads that learn from their own class", (6, -3), "left"),
-    ("GLN", "GLNs", (5, -10), "left"),
-    ("perceptron", "perceptrons", (-6, -3), "right"),
-    ("", "others", (-6, -3), "right"),
+    ("own class", "GLNs, heads of their own class", "#0072b2", "s"),
+    ("GLN", "GLNs", "#d55e00", "o"),
+    ("perceptron", "perceptrons", "#666666", "^"),
+    ("", "others", "#000000", "D"),
 )
+# Where a name stands from its point, if not to the right: what else would overlap.
+LEFT = (-7, -3, "right")
+BESIDE = {
+    **dict.fromkeys(("perceptron", "perceptron, EWC", "perceptron, replay of 1,000", "streaming LDA"), LEFT),
+    **dict.fromkeys(("GLN [64], k = 4, own class", "GLN [64], k = 8, own class", "ridge, 2,000 random features"), LEFT),
+    "GLN [16, 16], k = 4": (-7, 1, "right"),
+    "perceptron, EWC": (-7, -1, "right"),
+    "ridge, 500 random features": (0, 7, "center"),
+}
 PERMUTED: dict[str, Make] = {
     "GLN [16, 16], k = 4": functools.partial(OnlineGLN, [16, 16]),
     "GLN [32, 16], k = 4": functools.partial(OnlineGLN, [32, 16]),
@@ -244,25 +253,27 @@ def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
     from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter
 
-    figure = Figure(figsize=(7.2, 8.4), layout="constrained")
-    every = figure.subplots(len(panels), 1)
+    figure = Figure(figsize=(5.4, 8.4), layout="constrained")
+    every = figure.subplots(len(panels), 1, height_ratios=range(4, 4 + len(panels)))
     for axes, (title, runs) in zip(every, panels.items(), strict=True):
         left = set(runs)
-        for family, label, offset, side in FAMILIES:
+        for family, label, colour, mark in FAMILIES:
             names = [name for name in runs if family in name and name in left]
             left -= set(names)
             places = [(mean("megabytes", runs[name]), mean("end", runs[name]) / 100) for name in names]
-            (points,) = axes.plot(*zip(*places, strict=True), "o", markersize=5, label=label)
-            style = {"fontsize": 7.5, "color": points.get_color(), "ha": side, "textcoords": "offset points"}
+            axes.plot(*zip(*places, strict=True), mark, color=colour, markersize=6, label=label)
             for name, place in zip(names, places, strict=True):
-                axes.annotate(name.removeprefix("GLN ").split(", own")[0].split(" of 1")[0], place, offset, **style)
-        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.003, 120000))
+                *offset, side = BESIDE.get(name, (7, -3, "left"))
+                shown = name.removeprefix("GLN ").split(", own")[0].split(" of 1")[0]
+                looks = {"fontsize": 9, "color": colour, "ha": side, "textcoords": "offset points"}
+                axes.annotate(shown, place, offset, **looks)
+        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.003, 1e6))
         axes.yaxis.set_major_locator(FixedLocator(TICKS))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    every[0].legend(frameon=False, loc="upper left")
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     every[-1].set_xlabel("megabytes kept from one digit to the next")
     figure.savefig(file, dpi=150)
 

@@ -274,20 +274,19 @@ def imagine(networks: list[Square], bits: np.ndarray, start: int) -> np.ndarray:
 def draw(folder: Path, networks: list[Square], test: np.ndarray) -> None:
     half = SIDE // 2 * SIDE
     digits = imagine(networks, np.zeros((60, PIXELS), np.uint8), 0)
-    picture(folder / "imagined.png", digits, 15, "Digits imagined from nothing, the first 60", 0)
+    picture(folder / "imagined.png", digits, 15, 0)
     given, copies = test[:12], 5
     drawn = imagine(networks, np.repeat(given, copies, axis=0), half).reshape(len(given), copies, PIXELS)
     table = np.concatenate([given[:, None], drawn], axis=1).swapaxes(0, 1).reshape(-1, PIXELS)  # row by row
-    title = "Test digits, above, and their lower halves drawn five times"
-    picture(folder / "completed.png", table, len(given), title, half, len(given))
+    picture(folder / "completed.png", table, len(given), half, len(given))
 
 
-def picture(file: Path, digits: np.ndarray, columns: int, title: str, given: int, whole: int = 0) -> None:
+def picture(file: Path, digits: np.ndarray, columns: int, given: int, whole: int = 0) -> None:
     """Draw digits row by row; pixels before `given`, and all pixels of the first `whole` digits, are blue."""
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     rows = -(-len(digits) // columns)
-    figure = Figure(figsize=(9, 9 * rows / columns + 0.5), layout="constrained")
+    figure = Figure(figsize=(9, 9 * rows / columns), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axis, digit) in enumerate(zip(axes, digits, strict=True)):
         ink = np.ones((PIXELS, 3))
@@ -298,7 +297,6 @@ def picture(file: Path, digits: np.ndarray, columns: int, title: str, given: int
         axis.imshow(ink.reshape(SIDE, SIDE, 3), interpolation="nearest")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_color("#bbbbbb")
-    figure.suptitle(title, fontsize=11)
     figure.savefig(file, dpi=150)
 
 

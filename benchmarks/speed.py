@@ -207,16 +207,21 @@ def table_of_wide(modules: dict[str, Any], halfspaces: int, layer_sizes: list[in
 def draw(table: pd.DataFrame, file: str) -> None:
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
-    ordered = table.sort_values("MNIST pass, s", ascending=False)
-    figure = Figure(figsize=(8, 0.45 * len(ordered) + 1.2), layout="constrained")
+    ordered = table["MNIST pass, s"].sort_values(ascending=False)
+    figure = Figure(figsize=(5.4, 0.32 * len(ordered) + 0.9), layout="constrained")
     axes = figure.subplots()
-    colours = ["tab:blue" if name.startswith("gln_") else "tab:gray" for name in ordered.index]
-    bars = axes.barh(ordered.index, ordered["MNIST pass, s"], color=colours)
-    axes.bar_label(bars, [f"{seconds:.1f}" for seconds in ordered["MNIST pass, s"]], padding=3)
+    for place, (name, seconds) in enumerate(ordered.items()):
+        ours = str(name).startswith("gln_")
+        looks = {"color": "#0072b2"} if ours else {"color": "#666666", "markerfacecolor": "white"}
+        axes.plot(seconds, place, "o", markersize=7, **looks)
+        axes.annotate(f"{seconds:.1f}", (seconds, place), (8, 0), textcoords="offset points", va="center", fontsize=10)
+    axes.set_yticks(range(len(ordered)), ordered.index, fontsize=10)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds for one exact online pass over MNIST's 60,000 digits, ten classes")
+    axes.set_xlim(ordered.min() / 1.5, ordered.max() * 2.5)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("seconds of a pass over MNIST, ten classes", fontsize=10)
+    axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.1)
     figure.savefig(file, dpi=150)
 
 

@@ -24,7 +24,7 @@ ROW = re.compile(r"<tr>(?=\s*<td>(.*?)</td>)")
 SHOWN = 2  # other models
 NOTE = "GLNs and the best two others; a wider screen shows all."
 
-# A link from a page to a notebook, which is one folder further up than on the site
+# A link to a notebook, one folder further up than on the site
 NOTEBOOK = re.compile(r"(\]\((?:\.\./)*)\.\./(?=examples/\w+\.ipynb)")
 ROOT = Path(__file__).parents[1]
 

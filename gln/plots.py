@@ -47,6 +47,7 @@ __all__ = [
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
 BLUE_AND_RED = "#2166ac", "#b2182b"  # the same, a little lighter
 OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # distinct for the colour-blind, and in greyscale
+MARKS = "o^sDvP*X"  # of classes, which are not told apart by colours alone
 PLACES = 400  # points of a line at which a model predicts
 SIDE = 150  # points along each side of a plane at which a model predicts
 # Inches: a phone shows text of 10 points in a picture of this width at about 9 pixels.
@@ -91,6 +92,8 @@ def plot_halfspaces(
 ) -> Figure:
     """The halfspaces of a neuron, one per row: its hyperplane, and on each side the images farthest from it.
 
+    Of a hyperplane that sees a part of the image, such as a window, only this part is shown.
+
     Args:
         model: a GLN whose side information is square images.
         images: (D, B), square images.
@@ -115,6 +118,10 @@ def plot_halfspaces(
             if b is None:
                 axis.imshow(plane.reshape(side, side), cmap=BLUE_TO_RED, norm=_around_zero(plane))
                 axis.spines[:].set_linewidth(2)
+                seen = np.argwhere(plane.reshape(side, side))
+                if 4 * len(seen) < plane.size:  # of a window: drawn larger
+                    (top, left), (bottom, right) = seen.min(axis=0), seen.max(axis=0)
+                    axis.set(xlim=(left - 1, right + 1), ylim=(bottom + 1, top - 1))
             else:
                 axis.imshow(images[:, b].reshape(side, side), cmap="gray_r")
     axes[0, (shown - 1) // 2].set_title("bit 0", fontsize=11)
@@ -436,7 +443,8 @@ def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarra
         if lead.min() < 0 < lead.max():
             axes.contour(x, y, lead.reshape(SIDE, SIDE), levels=[0], colors="black", linewidths=1)
     for c, colour in enumerate(colours):
-        axes.scatter(*points[:, labels == c], s=12, color=colour, linewidths=0.3, edgecolors="white", label=str(c))
+        looks = {"color": colour, "marker": MARKS[c % len(MARKS)], "linewidths": 0.3, "edgecolors": "white"}
+        axes.scatter(*points[:, labels == c], s=16, label=str(c), **looks)
     axes.set(xlim=limits[0], ylim=limits[1])
 
 

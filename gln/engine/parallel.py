@@ -31,14 +31,14 @@ def in_threads(
     """The results of calls, in their order, each as soon as it is there.
 
     The calls must change nothing in common. With `n_jobs=None`, which `joblib.parallel_config` may set, there are
-    `thread_count` threads.
+    `thread_count` threads. They are threads of a pool, in which Numba's networks start no others.
     """
     calls, threads = list(arguments), effective_n_jobs(n_jobs)
-    threads = min(len(calls), thread_count() if n_jobs is None and threads == 1 else threads)
-    if threads <= 1:
-        yield from (function(*args) for args in calls)
+    threads = thread_count() if n_jobs is None and threads == 1 else threads
+    if len(calls) == 1 < threads:
+        yield function(*calls[0])
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(threads, max(1, len(calls)))) as pool:
         yield from pool.map(lambda args: function(*args), calls)
 
 

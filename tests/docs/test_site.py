@@ -212,6 +212,20 @@ def test_the_navigation_is_short_and_its_pages_exist():
     assert [page for page in pages if not (ROOT / "docs" / page).exists()] == []
 
 
+def test_links_to_notebooks_work_on_github_and_on_the_site(monkeypatch):
+    pytest.importorskip("latex2mathml")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    hooks, found = importlib.import_module("hooks"), set()
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        links = {page.parent / link for link in re.findall(r"\]\(((?:\.\./)*examples/\w+\.ipynb)\)", text)}
+        assert [link for link in links if not link.exists()] == []
+        found |= {link.name for link in links}
+    assert found == {file.name for file in (ROOT / "examples").glob("*.ipynb")}
+    assert hooks.on_page_markdown("[a](../examples/a.ipynb)") == "[a](examples/a.ipynb)"
+    assert hooks.on_page_markdown("[a](../../examples/a.ipynb)") == "[a](../examples/a.ipynb)"
+
+
 def test_old_addresses_lead_to_pages():
     [moved] = [plugin["redirects"]["redirect_maps"] for plugin in settings()["plugins"] if "redirects" in plugin]
     assert [page for page in moved if (ROOT / "docs" / page).exists()] == []

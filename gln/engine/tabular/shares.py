@@ -224,8 +224,8 @@ def _rates(ensemble: Ensemble, common: Common, learned: np.ndarray) -> np.ndarra
 
 def weights_of(ensembles: Sequence[Ensemble]) -> Weights:
     networks = [network for ensemble in ensembles for network in ensemble.networks]
-    kept = [network.get_state() for network in networks]
-    return [{name: array for name, array in state.items() if not name.startswith("hyperplane")} for state in kept]
+    states = [network.get_state(copy=False) for network in networks]
+    return [{name: array for name, array in state.items() if not name.startswith("hyperplane")} for state in states]
 
 
 def set_weights(ensembles: Sequence[Ensemble], weights: Weights) -> None:

@@ -113,7 +113,7 @@ def test_threads_are_as_many_as_other_estimators_take(monkeypatch):
         assert len(ran) == thread_count() == min(cores, int(environment))
         ran.clear()
         assert [*in_threads(note, calls, n_jobs=1)] == [*range(6)]
-        assert ran == {threading.get_ident()}
+        assert len(ran) == 1
 
 
 def test_an_error_in_a_thread_is_raised_and_leaves_no_model():
