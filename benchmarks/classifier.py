@@ -44,7 +44,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
-from benchmarks.report import Rows, boosters, command_line, machine, read_rows, show
+from benchmarks.report import Rows, boosters, command_line, machine, network, read_rows, show
 from gln.sklearn import GLNClassifier
 from test_mnist import calibration_error
 
@@ -98,7 +98,7 @@ CATEGORIES: dict[str, Callable[..., Table]] = {name: functools.partial(of_keel, 
 CATEGORIES["zip codes"] = zip_codes
 KINDS = dict.fromkeys(TABLES, "used for choices") | dict.fromkeys(HELD_OUT, "held out") | {"zip codes": "synthetic"}
 MODELS: dict[str, Callable[[int], Any]] = {
-    "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
+    "GLNClassifier": lambda seed: GLNClassifier(backend=network(), random_state=seed),
     "StandardScaler, MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
     "RandomForestClassifier": lambda seed: RandomForestClassifier(random_state=seed),
     "HistGradientBoostingClassifier": lambda seed: HistGradientBoostingClassifier(random_state=seed),
@@ -198,7 +198,7 @@ def plot_seconds(values: Rows, file: Path) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, backend=True)
     parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     parser.add_argument("--categories", action="store_true", help="categories as they are, and as columns of 0 and 1")
     text = "all but the tuned one by default"

@@ -15,8 +15,9 @@ which determine the permutations, the digits, their order, and the models' initi
 features. Megabytes are what a model keeps from one digit to the next, seconds are processor time for learning. The last
 tables have networks whose heads learn only from digits of their own class, for several orders of the pairs, and
 `benchmarks.sorted_classes`.
-`--plot FILE` draws accuracy against memory. `--quick` runs on few digits, with few halfspaces, to check that everything
-works. The fastest installed backend is used; PyTorch is needed.
+`--plot FILE` draws accuracy against memory. `--models` runs some models, on the first two experiments. `--quick` runs
+on few digits, with few halfspaces, to check that everything works. The fastest installed backend is used; PyTorch is
+needed.
 
 Source of the first experiment: Veness et al., Gated Linear Networks, AAAI 2021, where it shows resilience to
 forgetting; of the second: van de Ven and Tolias, Three scenarios for continual learning, 2019.
@@ -281,6 +282,8 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy against memory")
     parser.add_argument("--seeds", type=int, metavar="N", help="average over N seeds instead of 3")
+    text = "models of the first two experiments; all by default"
+    parser.add_argument("--models", nargs="+", choices=list(PERMUTED), metavar="MODEL", help=text)
     options = parser.parse_args()
     size, step = (QUICK, 50) if options.quick else (FULL, 1)
     x_train, y_train, x_test, y_test = load_mnist()
@@ -288,17 +291,23 @@ def main() -> None:
     size = size._replace(seeds=options.seeds or size.seeds)
     print(machine())
     print(size)
-    of_permuted = run_all({**PERMUTED, **own_class(size.halfspaces)}, permuted, digits, size)
+
+    def chosen(models: dict[str, Make]) -> dict[str, Make]:
+        return {name: make for name, make in models.items() if not options.models or name in options.models}
+
+    of_permuted = run_all(chosen({**PERMUTED, **own_class(size.halfspaces)}), permuted, digits, size)
     show(
         f"Permuted MNIST, {size.tasks} tasks of {size.train} digits",
         table_of_permuted(of_permuted),
         file=options.csv,
         columns="measure",
     )
-    models, of_split = split_models(size), {}
+    models, of_split = chosen(split_models(size)), {}
     for name, settings in SCENARIOS.items():
         of_split[name] = run_all(models, functools.partial(split, **settings), digits, size)
     show(f"Split-MNIST, {size.split} digits", table_of_split(of_split), file=options.csv, columns="measure")
+    if options.models:
+        return
     show("Own-class heads by order of the pairs", table_of_orders(digits, size), 2, file=options.csv)
     for measure, table in tables_of_sorted(size.seeds, options.quick).items():
         show(f"Tables as streams, by gln.river.GLNClassifier: {measure}", table, 3, file=options.csv)

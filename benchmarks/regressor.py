@@ -30,7 +30,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.report import boosters, command_line, machine, show
+from benchmarks.report import boosters, command_line, machine, network, show
 from gln.sklearn import GLNRegressor
 
 Table = tuple[np.ndarray, np.ndarray]  # features (N, F), targets (N,)
@@ -91,7 +91,7 @@ SKEWED: dict[str, Callable[[], Table]] = {
     "medpar": functools.partial(of_r, "COUNT", "medpar", "los"),
 }
 MEANS: dict[str, Callable[[int], Any]] = {
-    "GLNRegressor": lambda seed: GLNRegressor(random_state=seed),
+    "GLNRegressor": lambda seed: GLNRegressor(backend=network(), random_state=seed),
     "StandardScaler, RidgeCV": lambda _: make_pipeline(StandardScaler(), RidgeCV()),
     "StandardScaler, MLPRegressor": lambda seed: make_pipeline(StandardScaler(), MLPRegressor(random_state=seed)),
     "RandomForestRegressor": lambda seed: RandomForestRegressor(random_state=seed),
@@ -115,7 +115,7 @@ class BoostedQuantiles:
 
 
 INTERVALS: dict[str, Callable[[int], Any]] = {
-    "GLNRegressor": lambda seed: GLNRegressor(quantiles=LEVELS, random_state=seed),
+    "GLNRegressor": lambda seed: GLNRegressor(quantiles=LEVELS, backend=network(), random_state=seed),
     "HistGradientBoostingRegressor": BoostedQuantiles,
 }
 
@@ -142,10 +142,12 @@ def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, 
 
 
 def main() -> None:
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, backend=True)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     which.add_argument("--skewed", action="store_true", help="tables with skewed targets")
+    known = TABLES | HELD_OUT | SKEWED
+    parser.add_argument("--tables", nargs="+", choices=list(known), metavar="T", help="all by default")
     parser.add_argument("--models", nargs="+", choices=list(MEANS), default=list(MEANS), help="all by default")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="tables at a time; use 1 for reliable times")
@@ -154,6 +156,8 @@ def main() -> None:
     seeds, folds = options.seeds, 5
     if options.quick:
         tables, seeds, folds = dict(list(tables.items())[:2]), 1, 2
+    if options.tables is not None:
+        tables = {name: known[name] for name in options.tables}
     print(machine())
     for intervals, measures in ((False, ["R²", SUM]), (True, ["Targets within the interval, percent", "Pinball loss"])):
         models = [title for title in (INTERVALS if intervals else MEANS) if title in options.models]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import importlib
 import importlib.util
 import os
@@ -15,19 +16,42 @@ from typing import Any
 
 import pandas as pd
 
-from gln.backends import BACKENDS
+from gln.backends import BACKENDS, load_backend, load_file
 
 KEYS = ["measure", "kind", "task", "model"]  # columns of a CSV file, which are followed by the value
 Rows = dict[tuple[str, ...], str]  # values by KEYS
+CHOSEN = "GLN_BENCHMARK_BACKEND"  # the environment variable that takes `--backend` to the processes of a benchmark
 
 
-def command_line(description: str | None) -> argparse.ArgumentParser:
-    """A parser with this description, `--quick` and `--csv`, to which a benchmark adds its own options."""
+def command_line(description: str | None, backend: bool = False) -> argparse.ArgumentParser:
+    """A parser with this description, `--quick`, `--csv` and, if GLNs take `network()`, `--backend`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     text = "also write the values to this file; other values in it stay"
     parser.add_argument("--csv", type=Path, metavar="FILE", help=text)
+    if backend:
+        text = "of GLNs: a name, or the file of a changed copy; by default the fastest installed one"
+        parser.add_argument("--backend", type=_choose, metavar="NAME", help=text)
     return parser
+
+
+def _choose(name: str) -> str:
+    os.environ[CHOSEN] = name
+    try:
+        network()
+    except (ImportError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
+
+
+def network() -> Any:
+    """The class `GLN` that `--backend` names, as the `backend` of estimators."""
+    return _load(os.environ.get(CHOSEN, "auto"))
+
+
+@functools.cache
+def _load(name: str) -> Any:
+    return (load_file if name.endswith(".py") else load_backend)(name).GLN
 
 
 def read_rows(path: Path) -> Rows:

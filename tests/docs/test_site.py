@@ -27,7 +27,7 @@ from helpers import ROOT
 from gln_numpy import GLN
 
 WORDS, ALL_WORDS = 2000, 28_000  # of a page, and of README.md and docs together
-ENTRIES = 28  # of the navigation
+ENTRIES = 29  # of the navigation
 COLUMNS = 82  # of code, which the site cuts off beyond
 INCLUDE = re.compile(r'{% include-markdown "(.*?)"(?: end="(.*?)")? %}')
 CODE = re.compile(r"^( *)```\w.*?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

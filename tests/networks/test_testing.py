@@ -15,6 +15,7 @@ from helpers import ROOT
 import gln.testing
 import gln_numpy
 import test_mnist
+from benchmarks import report
 from gln.backends import load_file
 from gln.sklearn import GLNClassifier
 from gln.testing import assert_same
@@ -139,3 +140,32 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
     for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
         assert test_mnist.main([*options, backend]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_changed_copy_is_a_backend_of_benchmarks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(report.CHOSEN, "auto")
+    parser, module = report.command_line("", backend=True), changed_copy(tmp_path)
+    for name, expected in (("numpy", gln_numpy.__name__), (str(tmp_path / "gln_mine.py"), module.__name__)):
+        parser.parse_args(["--backend", name])
+        assert report.network().__module__ == expected
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--backend", "mine"])
+    assert "backend: expected 'auto'" in capsys.readouterr().err
+
+
+def test_a_changed_network_is_a_backend_of_rivers_estimators():
+    river: Any = pytest.importorskip("gln.river")
+    network: Any = load_backend("numba").GLN
+
+    class Slower(network):
+        predict_sample = None  # which would predict and learn with all networks in one call
+
+        def _stream(self, base, context, targets, rates, batch_size):
+            return super()._stream(base, context, targets, None if rates is None else rates / 2, batch_size)
+
+    learned = [river.GLNRegressor(backend=backend, seed=0) for backend in ("numba", network, Slower)]
+    for model in learned:
+        for x in np.random.default_rng(0).normal(size=(60, 2)):
+            model.learn_one({"a": x[0], "b": x[1]}, x[0] * x[1])
+    plain, same, slower = (model.clone(include_attributes=True).predict_one({"a": 1.0, "b": 1.0}) for model in learned)
+    assert plain == same != slower

@@ -28,7 +28,8 @@ ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     """Whether these samples, of any number, can be predicted in a compiled call."""
     is_dense = type(samples.features) is np.ndarray
-    return is_dense and means.mixes_linear and hasattr(means.members[0].network, "of_sample")
+    is_numba = type(means.members[0].network).__module__ == "gln_numba"  # no copy or subclass, which may do otherwise
+    return is_dense and means.mixes_linear and is_numba
 
 
 class CompiledStep(NamedTuple):
