@@ -55,7 +55,7 @@ class _Stream(SaveableStream, base.Estimator):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
-        backend: str = "auto",
+        backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,
