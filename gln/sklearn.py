@@ -358,7 +358,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         if (several := as_labels(y)) is not None:
             for name, only in (("class_weight", None), ("negatives", True)):
                 if getattr(self, name) != only:
-                    raise ValueError(f"{name}: expected {only} for several labels, got {getattr(self, name)!r}")
+                    came = f"{getattr(self, name)!r}, which sklearn.multioutput.MultiOutputClassifier can give each"
+                    raise ValueError(f"{name}: expected {only} for several labels, got {came}")
         return several
 
     def _check_parameters(self):

@@ -149,7 +149,8 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     try:
         numbers, _ = pd.factorize(pd.Series(list(groups), dtype=object))
     except TypeError as error:  # from what is no list, and from labels without a hash
-        raise ValueError(f"groups: expected a label for each row, got {error}") from error
+        expected = "a label for each row (a splitter is the cv of cross_val_score)"
+        raise ValueError(f"groups: expected {expected}, got {error}") from error
     if len(numbers) != len(learned) or (numbers < 0).any():
         came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
         raise ValueError(f"groups: expected {len(learned)} labels, got {came}")

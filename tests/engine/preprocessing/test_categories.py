@@ -245,6 +245,8 @@ def test_frames_of_polars():
     dated = given.with_columns(day=datetime.date(2020, 1, 1))
     with pytest.raises(ValueError, match="dates or times in column 'day'"):
         GLNClassifier(**SMALL).partial_fit(dated, y, np.unique(y))
+    with pytest.raises(ValueError, match=r"got a LazyFrame; call its collect\(\) first"):
+        model.predict(given.lazy())
 
 
 @pytest.mark.slow

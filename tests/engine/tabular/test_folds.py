@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
+from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -171,9 +172,10 @@ def test_a_warning_says_how_many_copies_were_found_and_groups_say_otherwise():
         (np.arange(59), "groups: expected 60 labels, got 59, of which 0 are NaN or None"),
         ([*range(7), None, *range(52)], "groups: expected 60 labels, got 60, of which 1 are NaN or None"),
         (np.where(np.arange(60) == 3, np.nan, 1), "groups: expected 60 labels, got 60, of which 1 are NaN or None"),
-        (np.zeros((60, 1)), "groups: expected a label for each row, got unhashable type"),
-        (5, "groups: expected a label for each row, got 'int' object is not iterable"),
-        ([[1]] * 60, "groups: expected a label for each row, got unhashable type"),
+        (np.zeros((60, 1)), "groups: expected a label for each row .*, got unhashable type"),
+        (5, "groups: expected a label for each row .*, got 'int' object is not iterable"),
+        ([[1]] * 60, "groups: expected a label for each row .*, got unhashable type"),
+        (TimeSeriesSplit(), r"a splitter is the cv of cross_val_score\), got 'TimeSeriesSplit' object is not iterable"),
         (["a"] * 60, "groups: expected at least two"),
     ],
 )
