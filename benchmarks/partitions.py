@@ -83,10 +83,10 @@ def main() -> None:
         "--tables", nargs="*", choices=CLUSTERS, default=[*CLUSTERS], metavar="NAME", help="some tables"
     )
     options = parser.parse_args()
-    count = 3 if options.quick else options.rows // PARTITION
+    count, tables = (3, options.tables[:1]) if options.quick else (options.rows // PARTITION, options.tables)
     warnings.filterwarnings("ignore")
     print(machine())
-    for kind in options.tables:
+    for kind in tables:
         found = {}
         for name in options.models:
             if name == "gln.sklearn":
