@@ -287,9 +287,15 @@ def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: A
     return [client.submit(placed, *pair) for pair in zip(parts, starts, strict=True)], ends
 
 
+def same(value: Any) -> Any:
+    return value
+
+
 def cluster_of(client: distributed.Client) -> Cluster:
     def scatter(value: Any) -> Any:
-        return client.scatter([value], broadcast=True, hash=False)[0]
+        # As a task, which the scheduler keeps: what `client.scatter` sends is lost with a worker that dies at once.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+            return client.submit(functools.partial(same, value), pure=False)
 
     threads = sum(client.nthreads().values())
     return Cluster(functools.partial(client.submit, pure=False), scatter, client.gather, threads)

@@ -71,7 +71,7 @@ def test_shell_blocks():
 
 
 LONG = {
-    "backends": 6,
+    "backends": 5,
     "bandits": 4,
     "cores": 3,
     "forgetting": 2,

@@ -54,7 +54,7 @@ loops += [basis_expansion.fill_expansions]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_sums", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
-loops += [tree_halfspaces.project, tree_halfspaces.sums_of_candidates]
+loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]
 functions = [compiled_step.run, *(compiled(loop) for loop in loops)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
