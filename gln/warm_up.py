@@ -38,8 +38,10 @@ def warm_up() -> dict[str, float]:
 
 
 def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """A GLN with dense and sparse samples."""
-    model, sparse = load_backend("numba").GLN([2, 1], 5, 5, seed=0), csc_array(x)
+    """A GLN with dense and sparse samples, and one so large that threads share its layers."""
+    numba, sparse = load_backend("numba"), csc_array(x)
+    numba.GLN([256, 256, 1], 5, 5, seed=0).predict_online(x, x, y > 0)
+    model = numba.GLN([2, 1], 5, 5, seed=0)
     for inputs, context_inputs in ((x, x), (sparse, sparse), (x, sparse), (sparse, x)):
         model.predict_online(inputs, context_inputs, y > 0)
     model.predict(x[:, 0], x[:, 0])
@@ -59,6 +61,7 @@ def tables(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     """`fit`, with samples as rows."""
     for estimator, classifies in estimators(n_epochs=1):
         estimator.fit(x.T, y > 0 if classifies else y).predict(x.T)
+        estimator.predict(x.T[:1])
 
 
 def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
