@@ -434,7 +434,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of models and folds, on tables")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin with this")
-    parser.add_argument("--intervals", action="store_true", help="coverage of 50% and 90% intervals in streams")
+    parser.add_argument("--intervals", action="store_true", help="coverage of 50%% and 90%% intervals in streams")
     parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration instead of printing tables")
     options = parser.parse_args()
     tables, real, synthetic, folds, samples = TABLES, R_NUMBERS, SYNTHETIC, 5, SAMPLES
