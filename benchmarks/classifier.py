@@ -163,6 +163,7 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
     figure = Figure(figsize=(4.5, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    axes.set_prop_cycle(color=["#d55e00", "#0072b2", "#009e73", "#444444"], linestyle=["-", "--", "-.", ":"])
     for title, of_tables in scores.items():
         confidence = np.concatenate([each.confidence for each in of_tables])
         hits = np.concatenate([each.hits for each in of_tables])
