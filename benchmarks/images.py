@@ -34,7 +34,8 @@ NEAREST, NEAR = 80, 40  # earlier pixels used as inputs, and those among which g
 DEPTHS = np.array([4, 8, 12, 16, 20, 26, 34])  # numbers of nearest pixels that index the tables of counts
 TABLE_BITS, TRUST = 20, np.float32(8)  # size of a table; weight, in counts, of its prior from a shorter context
 SIZES, HALFSPACES = (16, 8), 7
-RATES, STEADY = (1.0, 0.25), 100.0  # of the two layers; visits after which a row's rate falls
+RATES, STEADY = (4.0, 0.5), 100.0  # of the two layers; visits after which a row's rate falls
+RECENT = 8.0  # the larger, the more do a row's last weights count in their mean
 BOUND, CLIPPING, LOG_LOSS = np.float32(11.5), np.float32(200), 0
 RIDGE = 0.1  # added to the variances of the inputs before whitening
 CHUNK = 500  # images whose features are computed at a time; the whitening is computed on the first ones
@@ -105,29 +106,40 @@ def count(near, y, tables, learns):  # (S, m), (S,), (T, 2^TABLE_BITS, 2), () ->
 
 
 @compiled
-def learn_layer(z, rows, y, weights, visits, rate, steady, learns, s):  # (d,), (n,), (), (n, R, d), (n, R) ... (n,)
-    """Write the logits of a layer's neurons to s, and learn. Only the rate differs from `gln_numba.GLN`."""
+def learn_layer(z, rows, y, layer, steady, recent, learns, s):  # (d,), (n,), (), ..., (n,)
+    """Write the logits of a layer's neurons to s, and learn. A layer: (n, R, d) twice, (n, R) and its rate.
+
+    Unlike in `gln_numba.GLN`, each row has its own rate, and predicts by the mean of all weights that it had, of which
+    the late ones count more: (1 + recent) / (n + recent) of the mean is replaced at the nth visit. So rates can be
+    higher (polynomial-decay averaging, Shamir and Zhang, ICML 2013).
+    """
     normalised = np.float32(1)
     for i in range(len(z)):
         normalised += z[i] * z[i]
+    weights, means, visits, rate = layer
     for j in range(len(weights)):
-        w = weights[j, rows[j]]
-        s[j] = mix(w, z, BOUND)
+        w, mean = weights[j, rows[j]], means[j, rows[j]]
+        s[j] = mix(mean, z, BOUND)
         if learns:  # each row counts its own visits; a common count would slow down rare rows
             visits[j, rows[j]] += np.float32(1)
-            step = rate / np.sqrt(np.float32(1) + visits[j, rows[j]] / steady) / normalised
-            update(w, z, step * residual(s[j], y, LOG_LOSS, np.float32(0)), CLIPPING)
+            n = visits[j, rows[j]]
+            step = rate / np.sqrt(np.float32(1) + n / steady) / normalised
+            update(w, z, step * residual(mix(w, z, BOUND), y, LOG_LOSS, np.float32(0)), CLIPPING)
+            share = (np.float32(1) + recent) / (n + recent)
+            for i in range(len(z)):
+                mean[i] += share * (w[i] - mean[i])
 
 
 @compiled
-def learn_stream(z, rows, y, weights, visits, rates, steady, learns):  # (S, d), (S, N), (S,), 2 of each ... -> (S,)
+def learn_stream(z, rows, y, weights, means, visits, rates, steady, recent, learns):  # (S, d), (S, N), (S,) ... (S,)
     """Process one sample after another in both layers; returns the mean logits of the last layer."""
     first, logits = len(weights[0]), np.empty(len(z), np.float32)
     below, last = np.ones(first + 1, np.float32), np.empty(len(weights[1]), np.float32)
     for b in range(len(z)):
         target = np.float32(y[b])
-        learn_layer(z[b], rows[b, :first], target, weights[0], visits[0], rates[0], steady, learns, below)
-        learn_layer(below, rows[b, first:], target, weights[1], visits[1], rates[1], steady, learns, last)
+        layers = (weights[0], means[0], visits[0], rates[0]), (weights[1], means[1], visits[1], rates[1])
+        learn_layer(z[b], rows[b, :first], target, layers[0], steady, recent, learns, below)
+        learn_layer(below, rows[b, first:], target, layers[1], steady, recent, learns, last)
         logits[b] = last.mean()
     return logits
 
@@ -140,7 +152,8 @@ class Square:
 
     def __init__(self, pixels: np.ndarray, first: np.ndarray, seed: int = 0) -> None:  # (P,), (B, 784)
         """Draw halfspaces, each the value of one pixel; the whitening is computed on the first images."""
-        self.pixels, self.rates, self.steady = pixels, np.array(RATES, np.float32), np.float32(STEADY)
+        self.pixels, self.rates = pixels, np.array(RATES, np.float32)
+        self.steady, self.recent = np.float32(STEADY), np.float32(RECENT)
         self.tables = np.zeros((len(DEPTHS), 1 << TABLE_BITS, 2), np.float32)
         near, y = neighbours(first, pixels), first[:, pixels].ravel()
         logits = count(near, y, self.tables.copy(), True)
@@ -156,7 +169,8 @@ class Square:
         first_layer, last = (np.empty(size, np.float32) for size in sizes)
         first_layer[:], last[:] = initial, 1 / SIZES[0]
         last[..., -1] = 0
-        self.weights, self.visits = (first_layer, last), tuple(np.zeros(size[:2], np.float32) for size in sizes)
+        self.weights, self.means = (first_layer, last), (first_layer.copy(), last.copy())
+        self.visits = tuple(np.zeros(size[:2], np.float32) for size in sizes)
 
     def _whiten(self, inputs: np.ndarray) -> np.ndarray:  # (S, d - 1) -> (d,)
         """Compute the whitening of the inputs; returns initial weights, which predict the mean of the counts' logits.
@@ -187,7 +201,8 @@ class Square:
         parts = []
         for start in range(0, len(bits), CHUNK):
             z, rows, y = self.features(bits[start : start + CHUNK], pixels, learns)
-            parts.append(learn_stream(z, rows, y, self.weights, self.visits, self.rates, self.steady, learns))
+            state = self.weights, self.means, self.visits, self.rates, self.steady, self.recent
+            parts.append(learn_stream(z, rows, y, *state, learns))
         return np.concatenate(parts).reshape(len(bits), len(pixels))
 
 

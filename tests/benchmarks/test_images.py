@@ -27,9 +27,9 @@ def bits():
 
 
 def test_network_is_that_of_gln_numba(bits):
-    """One pixel at a constant rate: the same predictions, during learning and afterwards."""
+    """One pixel at a constant rate, predicted by the last weights: the same, during learning and afterwards."""
     square = images.Square(PIXEL, bits)
-    square.rates[:], square.steady = 0.5, np.float32(np.inf)
+    square.rates[:], square.steady, square.recent = 0.5, np.float32(np.inf), np.float32(1e30)
     near = images.neighbours(bits, PIXEL).astype(np.float32).T
     z, _, y = square.features(bits, PIXEL, learns=True)
     square.tables[:] = 0
