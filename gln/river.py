@@ -521,10 +521,10 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
     >>> from river import datasets
     >>> from gln.river import GLNMultiLabelClassifier
     >>> model = GLNMultiLabelClassifier(seed=0)
-    >>> for x, y in datasets.Yeast().take(300):
-    ...     model.learn_one(x, y)
-    >>> model.predict_one(x)["Class12"]
-    True
+    >>> for x, y in datasets.Phishing().take(300):
+    ...     model.learn_one(x, {"phishing": y, "https": x.pop("https") > 0})
+    >>> model.predict_one(x)
+    {'phishing': False, 'https': True}
     """
 
     _targets, _loss = Labels, {}
