@@ -205,9 +205,8 @@ class GLNBandit(Saveable):
         """Decisions by values and counts, (B, A), which wait for their rewards from now on."""
         decisions, pending = list[Decision](), self._waiting(arms)
         while arms and len(decisions) < k:
-            numbers = np.array([self._draw() for _ in values])
-            places, p, chosen = compiled(_decisions)(values, counts, pending, numbers, *self._rule(model, len(arms)))
-            decisions += map(Decision, map(arms.__getitem__, places.tolist()), p.tolist(), chosen.tolist())
+            _, places, chosen = self._choices(model, values, counts, pending, [self._draw() for _ in values])
+            decisions += map(Decision, [arms[place] for place in places.tolist()], *chosen.tolist())
             if len(decisions) < k:
                 del arms[places[0]]
                 values, counts, pending = (np.delete(each, places[0], -1) for each in (values, counts, pending))
@@ -230,9 +229,9 @@ class GLNBandit(Saveable):
     def judged(self, context: Any, arms: Any = None) -> tuple[dict[Any, float], dict[Any, float]]:
         """What `propensities` and `predict` return, computed once for both."""
         model, offered = self._choice(arms)
-        [values], [counts] = self._values(model, model.encode(self._features([context])[0]), offered)
-        p = self._propensities(model, values, counts + self._waiting(offered))
-        return dict(zip(offered, p.tolist(), strict=True)), dict(zip(offered, values.tolist(), strict=True))
+        values, counts = self._values(model, model.encode(self._features([context])[0]), offered)
+        p, *_ = self._choices(model, values, counts, self._waiting(offered), [0.0])
+        return dict(zip(offered, p[0].tolist(), strict=True)), dict(zip(offered, values[0].tolist(), strict=True))
 
     def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model, and the arms to choose from, with their features."""
@@ -423,22 +422,25 @@ class GLNBandit(Saveable):
         model.add(offered)
         self._model = model
 
-    def _propensities(
-        self, model: ArmHeads | JointArms, values: np.ndarray, counts: np.ndarray
-    ) -> np.ndarray:  # (A,), (A,) -> (A,)
-        return compiled(_propensities)(values, counts, *self._rule(model, len(values)))
-
-    def _rule(self, model: ArmHeads | JointArms, arms: int) -> tuple[float, float, float, float]:
-        """How `_propensities` explores so many arms."""
+    def _choices(
+        self,
+        model: ArmHeads | JointArms,
+        values: np.ndarray,
+        counts: np.ndarray,
+        pending: np.ndarray,
+        numbers: Sequence[float],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_choose` with what this bandit explores by."""
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(model.rewards.scale[0]) or 1.0  # 1 while all are equal
         optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
         bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
+        share, fading, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0, 0.0
         if self.explore == "inverse-gap":
-            return bonus, 0.5, math.sqrt(arms) / 2, strength * math.sqrt(lessons) / unit
-        return bonus, 1 - strength if self.explore == "epsilon" else 1.0, 0.0, 0.0
+            share, fading, precision = 0.5, math.sqrt(values.shape[1]) / 2, strength * math.sqrt(lessons) / unit
+        return compiled(_choose)(values, counts, pending, np.array(numbers), bonus, share, fading, precision)
 
 
 def _propensities(
@@ -456,30 +458,25 @@ def _propensities(
     return p + (1 - share - p.sum()) * best + share * promising
 
 
-def _decisions(
+def _choose(
     values: np.ndarray,  # (B, A)
     counts: np.ndarray,  # (B, A)
-    pending: np.ndarray,  # (A,), integers, to which each decision is added
-    numbers: np.ndarray,  # (B,), random
-    bonus: float,
+    pending: np.ndarray,  # (A,), decisions that wait for their rewards, to which each choice is added
+    numbers: np.ndarray,  # (B,), random, from 0 to 1
+    bonus: float,  # these four as for `_propensities`
     share: float,
     fading: float,
     precision: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # -> (B,) three times
-    """The places of the chosen arms, their propensities and values."""
-    places, propensities, chosen = np.zeros(len(values), np.int64), np.empty(len(values)), np.empty(len(values))
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Propensities, (B, A); the places of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
+    p, places, chosen = np.empty(values.shape), np.zeros(len(values), np.int64), np.empty((2, len(values)))
     for b in range(len(values)):
-        p = _propensities(values[b], counts[b] + pending, bonus, share, fading, precision)
-        places[b] = _drawn(p, numbers[b])
-        pending[places[b]] += 1
-        propensities[b], chosen[b] = p[places[b]], values[b, places[b]]
-    return places, propensities, chosen
-
-
-def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0 to 1
-    """The place of an arm, drawn with these probabilities."""
-    sums = p.cumsum()
-    return np.searchsorted(sums, number * sums[-1], side="right")
+        p[b] = _propensities(values[b], counts[b] + pending, bonus, share, fading, precision)
+        sums = p[b].cumsum()
+        place = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
+        pending[place] += 1
+        places[b], chosen[0, b], chosen[1, b] = place, p[b, place], values[b, place]
+    return p, places, chosen
 
 
 def _largest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import reprlib
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -231,9 +232,6 @@ class JointArms(Arms):
         # they are converted. To convert a hundred again takes a third of a decision.
         self._converted: list[tuple[Hashable, Features]] | None = None
         self._table = SampleBatch.of(np.zeros((0, 0)))
-        self._coded = 0  # how many codes there were when these got theirs
-        self._asked: Offered = {}  # the same arms, and whether `offered` has them since
-        self._has_asked = False
 
     def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
@@ -286,7 +284,6 @@ class JointArms(Arms):
         if rows:
             self._stream.learn_segments(self._stream.plan(rows), targets, weights)
         self._codes = codes
-        self._has_asked = self._has_asked and not offered
         self.offered |= {arm: dict(of_arm) for arm, of_arm in features.items()}
         self.arms |= dict.fromkeys(arm for arm in arms if arm is not None)
 
@@ -304,8 +301,8 @@ class JointArms(Arms):
 
     def add(self, offered: Offered) -> None:
         """Know these arms and their features from now on."""
-        if offered is self._asked and self._has_asked:
-            return  # to copy the features of a hundred arms takes a tenth of a decision
+        if _holds(operator.le, offered.items(), self.offered.items()):
+            return  # to copy the features of a hundred arms again takes a tenth of a decision
         # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms
         # without a reward would look alike, and if the first one is good, no other would be tried.
         schema = self._stream.schema
@@ -313,11 +310,9 @@ class JointArms(Arms):
             self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), schema.categorical)
         self.offered |= {arm: dict(features) for arm, features in offered.items()}
         self.arms |= dict.fromkeys(offered)
-        self._has_asked = offered is self._asked
 
     def retire(self, arm: Hashable) -> None:
         """Forget an arm, which will not be offered again, and its features."""
-        self._has_asked = False
         del self.arms[arm]
         self.offered.pop(arm, None)
 
@@ -327,19 +322,14 @@ class JointArms(Arms):
         """Arms without a context, (F, A). Raises ValueError as `StreamSchema.encode` does."""
         schema, arms = self._stream.schema, [*offered.items()]
         places = schema.places
-        if is_new := len(self._table.features) != len(places) or not _equal(self._converted, arms):
+        if len(self._table.features) != len(places) or not _holds(operator.eq, self._converted, arms):
             self._table = table = schema.encode_rows([_named(OF_ARM, features) for _, features in arms])
             found = np.count_nonzero(~np.isnan(table.features)) + len(table.words.numbers)
             given = sum(not is_missing(value) for _, features in arms for value in features.values())
             is_known = found == given + len(arms) * (CONSTANT in places)
-            self._converted, self._has_asked = (
-                [(arm, dict(features)) for arm, features in arms] if is_known else None,
-                False,
-            )
-        if places and (is_new or len(self._codes) != self._coded):
+            self._converted = [(arm, dict(features)) for arm, features in arms] if is_known else None
+        if places:
             self._table.features[places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
-            self._coded = len(self._codes)
-        self._asked = offered
         return self._table
 
     def check(self) -> None:
@@ -378,10 +368,10 @@ def _check_kinds(arms: list[Features]) -> None:
             raise ValueError(f"arms: expected {name!r} to be always text or never, got {first!r} and {value!r}")
 
 
-def _equal(one: object, other: object) -> bool:
-    """Whether these are equal; not if that cannot be told, as with values that are missing."""
+def _holds(compare: Callable[[Any, Any], bool], one: object, other: object) -> bool:
+    """What a comparison says; False if that cannot be told, as with values that are missing."""
     try:
-        return bool(one == other)
+        return bool(compare(one, other))
     except (TypeError, ValueError):
         return False
 
