@@ -204,11 +204,23 @@ def learn_units(layer, network, above):
                 later[b], earliest[rows[b]] = earliest[rows[b]], b
             for b in block:
                 if earliest[rows[b]] == b:  # row by row: each stays in the cache for all its samples
-                    w, s = weights[j, rows[b]], above[:, :, j]
-                    if network.learns:
-                        learn_row(network, heads, w, z, targets, scales, b, later, s)
-                    else:
-                        predict_row(heads, w, z, network.bound, b, count, later, s)
+                    learn_row(network, heads, weights[j, rows[b]], z, targets, scales, b, later, above[:, :, j])
+
+
+@inner
+def predict_units(layer, bound, above):
+    """`learn_units` without learning, where no sample waits for another: a plain loop is up to twice as fast."""
+    weights, contexts, z, targets, _ = layer
+    count, own, tile = targets.shape[1], len(z) > 1, max(1, CACHED // (len(z) * z.shape[2]))
+    for begin in range(0, count, tile):
+        for j in range(len(weights)):
+            for b in range(begin, min(begin + tile, count)):
+                row = contexts[j, b]
+                for c in range(len(targets)):  # not `mix`, because slices take as long as short sums
+                    s = np.float32(0)
+                    for i in range(weights.shape[3]):
+                        s += weights[j, row, c, i] * z[c * own, b, i]
+                    above[c, b, j] = min(max(s, -bound), bound)
 
 
 @inner
@@ -278,10 +290,12 @@ def learn_block(network, z, contexts, targets, rates):  # (C or 1, B, d), (N, B)
             scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b]) if network.normalize else np.float32(1))
         layer = weights.reshape(shape), contexts[first_neuron : first_neuron + n], z, targets, scales
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
-        if (network.small and shape[3] <= NARROW) or np.isinf(targets).any():
+        if np.isinf(targets).any() or (network.learns and network.small and shape[3] <= NARROW):
             learn_samples(layer, network, z)
-        else:
+        elif network.learns:
             learn_units(layer, network, z)
+        else:
+            predict_units(layer, network.bound, z)
         first_neuron, first_weight = first_neuron + n, first_weight + weights.size
     return z
 

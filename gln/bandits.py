@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
@@ -178,39 +178,38 @@ class GLNBandit(Saveable):
             No arm to choose from, one that is given twice or retired, infinity, a vector of the wrong length, a `k`
             below 1, or features of arms if rewards were learned without any.
         """
-        [found] = self._decide([context], arms, k)
+        if k is not None:
+            check_integer("k", k, 1)
+        found = self._decide([context], arms, k or 1)
         return found[0] if k is None else found
 
     def decide_many(self, contexts: Iterable[Any], arms: Any = None) -> list[Decision]:
         """Choose an arm for each of several contexts, as `decide` does for one after another, in less time."""
-        return [decision for [decision] in self._decide(_listed("contexts", contexts), arms, None)]
+        return self._decide(_listed("contexts", contexts), arms, 1)
 
     @uninterrupted
-    def _decide(self, contexts: list[Any], arms: Any, k: int | None) -> list[list[Decision]]:
-        if k is not None:
-            check_integer("k", k, 1)
+    def _decide(self, contexts: list[Any], arms: Any, k: int) -> list[Decision]:
+        """A decision in each context, or k in a single one."""
         model, offered = self._choice(arms)
-        samples, found = model.encode(self._features(contexts)[0]), list[list[Decision]]()
-        block = max(1, MOST_PAIRS // len(offered))
-        while len(found) < len(contexts):  # the first one alone, because it makes new arms known
-            rows = slice(len(found), min(len(found) + block, len(contexts)) if found else 1)
-            for values, counts in zip(*self._values(model, samples.take(rows), offered), strict=True):
-                found.append(self._chosen(model, [*offered], values, counts, k or 1))
-            if rows.start == 0:
+        samples, found = model.encode(self._features(contexts)[0]), list[Decision]()
+        block, start = max(1, MOST_PAIRS // len(offered)), 0
+        while start < len(contexts):  # the first one alone, because it makes new arms known
+            rows = slice(start, min(start + block, len(contexts)) if start else 1)
+            found += self._chosen(model, [*offered], *self._values(model, samples.take(rows), offered), k)
+            if start == 0:
                 self._add(model, offered)
+            start = rows.stop
         return found
 
     def _chosen(self, model: Any, arms: list[Any], values: np.ndarray, counts: np.ndarray, k: int) -> list[Decision]:
-        """Decisions for k of these arms, (A,), which wait for their rewards from now on."""
-        decisions, counts = list[Decision](), self._with_pending(arms, counts)
+        """Decisions by values and counts, (B, A), which wait for their rewards from now on."""
+        decisions, pending = list[Decision](), self._waiting(arms)
         while arms and len(decisions) < k:
-            p = self._propensities(model, values, counts)
-            place = int(p.argmax())
-            if p[place] < 1:
-                place = compiled(_drawn)(p, self._draw())
-            decisions.append(Decision(arms.pop(place), float(p[place]), float(values[place])))
+            _, places, chosen = self._choices(model, values, counts, pending, [self._draw() for _ in values])
+            decisions += map(Decision, [arms[place] for place in places.tolist()], *chosen.tolist())
             if len(decisions) < k:
-                values, counts = np.delete(values, place), np.delete(counts, place)
+                del arms[places[0]]
+                values, counts, pending = (np.delete(each, places[0], -1) for each in (values, counts, pending))
         for arm, _, _ in decisions:
             self._pending[arm] = self._pending.get(arm, 0) + 1
             if self._pending[arm] > MOST_PENDING:  # some rewards never come
@@ -230,9 +229,9 @@ class GLNBandit(Saveable):
     def judged(self, context: Any, arms: Any = None) -> tuple[dict[Any, float], dict[Any, float]]:
         """What `propensities` and `predict` return, computed once for both."""
         model, offered = self._choice(arms)
-        [values], [counts] = self._values(model, model.encode(self._features([context])[0]), offered)
-        p = self._propensities(model, values, self._with_pending(offered, counts))
-        return dict(zip(offered, p.tolist(), strict=True)), dict(zip(offered, values.tolist(), strict=True))
+        values, counts = self._values(model, model.encode(self._features([context])[0]), offered)
+        p, *_ = self._choices(model, values, counts, self._waiting(offered), [0.0])
+        return dict(zip(offered, p[0].tolist(), strict=True)), dict(zip(offered, values[0].tolist(), strict=True))
 
     def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model, and the arms to choose from, with their features."""
@@ -256,8 +255,9 @@ class GLNBandit(Saveable):
             low, high = max(low, known.low[0] - margin), min(high, known.high[0] + margin)
         return values.clip(low, high), counts
 
-    def _with_pending(self, arms: Iterable[Any], counts: np.ndarray) -> np.ndarray:  # (A,) -> (A,)
-        return counts + [self._pending.get(arm, 0) for arm in arms] if self._pending else counts
+    def _waiting(self, arms: Collection[Any]) -> np.ndarray:  # -> (A,)
+        """How many decisions for each arm wait for their rewards."""
+        return np.array([self._pending.get(arm, 0) for arm in arms]) if self._pending else np.zeros(len(arms), int)
 
     def predict(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The predicted reward of each arm; without a reward so far, the mean of all rewards.
@@ -422,33 +422,61 @@ class GLNBandit(Saveable):
         model.add(offered)
         self._model = model
 
-    def _propensities(
-        self, model: ArmHeads | JointArms, values: np.ndarray, counts: np.ndarray
-    ) -> np.ndarray:  # (A,), (A,) -> (A,)
+    def _choices(
+        self,
+        model: ArmHeads | JointArms,
+        values: np.ndarray,
+        counts: np.ndarray,
+        pending: np.ndarray,
+        numbers: Sequence[float],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_choose` with what this bandit explores by."""
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(model.rewards.scale[0]) or 1.0  # 1 while all are equal
         optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
         bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
-        share, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0
+        share, fading, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0, 0.0
         if self.explore == "inverse-gap":
-            precision = strength * math.sqrt(lessons) / unit
-            share = 1 / (2 + math.sqrt(len(values)) * counts.min())
-        return compiled(_with_share)(values, counts, bonus, share, precision)
+            share, fading, precision = 0.5, math.sqrt(values.shape[1]) / 2, strength * math.sqrt(lessons) / unit
+        return compiled(_choose)(values, counts, pending, np.array(numbers), bonus, share, fading, precision)
 
 
-def _with_share(values: np.ndarray, counts: np.ndarray, bonus: float, share: float, precision: float) -> np.ndarray:
-    """Propensities, (A,): the most promising arm gets a share; the rest is divided by the gaps to the best value."""
+def _propensities(
+    values: np.ndarray,  # (A,)
+    counts: np.ndarray,  # (A,)
+    bonus: float,  # of an arm without counts
+    share: float,  # of the most promising arm, while an arm has no counts
+    fading: float,  # how fast that share falls with the lowest count
+    precision: float,  # factor of the gaps
+) -> np.ndarray:  # -> (A,)
+    """The most promising arm gets a share; the rest is divided by the gaps to the best value."""
+    share /= 1 + fading * counts.min()
     best, promising = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
     p = (1 - share) / (len(values) + precision * (values[best.argmax()] - values))
     return p + (1 - share - p.sum()) * best + share * promising
 
 
-def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0 to 1
-    """The place of an arm, drawn with these probabilities."""
-    sums = p.cumsum()
-    return int(np.searchsorted(sums, number * sums[-1], side="right"))
+def _choose(
+    values: np.ndarray,  # (B, A)
+    counts: np.ndarray,  # (B, A)
+    pending: np.ndarray,  # (A,), decisions that wait for their rewards, to which each choice is added
+    numbers: np.ndarray,  # (B,), random, from 0 to 1
+    bonus: float,  # these four as for `_propensities`
+    share: float,
+    fading: float,
+    precision: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Propensities, (B, A); the places of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
+    p, places, chosen = np.empty(values.shape), np.zeros(len(values), np.int64), np.empty((2, len(values)))
+    for b in range(len(values)):
+        p[b] = _propensities(values[b], counts[b] + pending, bonus, share, fading, precision)
+        sums = p[b].cumsum()
+        place = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
+        pending[place] += 1
+        places[b], chosen[0, b], chosen[1, b] = place, p[b, place], values[b, place]
+    return p, places, chosen
 
 
 def _largest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)

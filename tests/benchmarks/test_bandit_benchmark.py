@@ -18,6 +18,7 @@ from benchmarks.bandit_items import (
     articles_and_readers,
     chance,
 )
+from benchmarks.bandit_problems import EVERY, PROBLEMS, steps_of
 from benchmarks.bandit_rivals import HAS_VW, Task, VowpalWabbit, with_one
 from benchmarks.bandits import MODELS, play, task_of
 
@@ -41,6 +42,14 @@ def test_items_come_and_go():
     for worse in ({"topic": "food"}, {"minutes": 9.0}, {"days": 5.0}):
         assert chance(reader, music | worse, tastes) < better
     assert chance(reader | {"hurry": 0.0}, music | {"minutes": 9.0}, tastes) > better / 2
+
+
+def test_problems_have_as_many_arms_as_they_say():
+    for problem in PROBLEMS.values():
+        found = steps_of(problem, EVERY + 1, 1)
+        assert {len(step.names) for step in found} == {len(step.rewards) for step in found} == {problem.arms}
+        assert len({*found[-1].names} - {*found[0].names}) == problem.replaced
+        assert np.mean([step.rewards - step.means for step in found]) == pytest.approx(0, abs=0.03)
 
 
 @pytest.mark.parametrize("title", list(MODELS))

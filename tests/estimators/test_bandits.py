@@ -381,7 +381,7 @@ def test_propensities_are_as_documented(lessons):
     for i in range(50):
         values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
         bandit.strength = None if i % 2 else 1000.0
-        found = bandit._propensities(bandit._model, unit * values, counts)
+        [found], *_ = bandit._choices(bandit._model, unit * values[None], counts[None], np.zeros(4, int), [0.5])
         expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 50)
         np.testing.assert_allclose(found, expected, atol=1e-12)
 

@@ -133,8 +133,6 @@ def predict_bin_means(
     cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
     roots, root_logits = np.zeros(heads), np.zeros(heads)
     for b in range(z.shape[1]):
-        for column in range(len(z)):
-            bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
             root_logits[head] = logit(roots[head]) if are_classes else 0.0
@@ -144,7 +142,8 @@ def predict_bin_means(
         start = 0  # of the cells of a grid
         for grid in range(len(grids)):
             first, second = grids[grid, 0], grids[grid, 1]
-            if second == NONE:
+            if second == NONE:  # a column comes before its pairs
+                bins[first] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[first, b]))))
                 used = len(DEPTHS)
                 for i in range(used):
                     cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
