@@ -91,7 +91,7 @@ def test_intervals_have_their_coverage(data):
 
 def test_a_single_quantile_has_its_share_of_targets_below():
     X, y = FRIEDMAN
-    model = GLNRegressor([8], n_networks=2, quantiles=[0.2], random_state=0).fit(X[:400], y[:400])
+    model = GLNRegressor([8], n_networks=8, quantiles=[0.2], random_state=0).fit(X[:400], y[:400])
     assert np.mean(y[400:] < model.predict_quantiles(X[400:])[:, 0]) == pytest.approx(0.2, abs=0.08)
 
 
@@ -292,9 +292,10 @@ def test_bad_input_changes_nothing(X, y, message):
 def test_backends_agree(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
     arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "n_networks": 1, "random_state": 1}
-    arguments["quantiles"] = ENDS
     names = backend_name(backend), "numpy"
     model, reference = (GLNRegressor(backend=name, **arguments).fit(X, y) for name in names)
     assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict(X), reference.predict(X), atol=0.05)
+    # In `fit`, rounding may decide which of two equally good halfspaces predicts the widths of densities.
+    model, reference = (GLNRegressor(backend=name, quantiles=ENDS, **arguments).partial_fit(X, y) for name in names)
     np.testing.assert_allclose(model.predict_quantiles(X), reference.predict_quantiles(X), atol=0.05)

@@ -193,7 +193,7 @@ def test_before_the_first_sample():
         GLNRegressor().predict_quantiles_one({"a": 1})
     normal = GLNRegressor(density=True).predict_one({"a": 1}, with_dist=True)
     assert (normal.mu, normal.sigma) == (0, pytest.approx(1))
-    with pytest.raises(ValueError, match="with_dist: expected a model with density=True, got one without"):
+    with pytest.raises(ValueError, match="with_dist: expected a model with density=True or quantiles, got one"):
         GLNRegressor().predict_one({"a": 1}, with_dist=True)
     empty = GLNClassifier()
     empty.learn_one({}, True)
