@@ -120,7 +120,8 @@ def test_quantiles_densities_and_samples_are_of_one_distribution(normal):
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
 def test_quantiles_are_those_of_the_density(how):
-    data, arguments = (DIABETES[0][:300], DIABETES[1][:300]), {"n_networks": 4, "random_state": 0}
+    data = DIABETES[0][:300], DIABETES[1][:300]
+    arguments: dict[str, Any] = {"n_networks": 4, "random_state": 0}
     levels = GLNRegressor((4,), quantiles=(0.9, 0.1), **arguments)
     density = GLNRegressor((4,), density=True, **arguments)
     for model in (levels, density):
