@@ -194,15 +194,9 @@ def gln_density(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
     return lambda x, y: Forecast(model.predict(x), model.predict_quantiles(x, GRID), model.log_density(x, y))
 
 
-def gln_quantiles(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
-    model = GLNRegressor(quantiles=FIVE, random_state=seed).fit(x, y)
-    return lambda x, y: interpolated(y, model.predict_quantiles(x))
-
-
 OURS, PROCESS = "GLNRegressor, density", "GaussianProcessRegressor"
 TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  # from features, targets and a seed
     OURS: gln_density,
-    "GLNRegressor, quantiles": gln_quantiles,
     **({"NGBRegressor": ngboost} if importlib.util.find_spec("ngboost") else {}),
     **({"CatBoostRegressor": catboost} if importlib.util.find_spec("catboost") else {}),
     "HistGradientBoostingRegressor, quantiles": boosted_quantiles,
@@ -229,10 +223,6 @@ def own_density(model: Any, stream: Stream) -> Forecast:
 
 def own_intervals(model: Any, stream: Stream, learns: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles at levels FIVE, progressive or of a model that does not learn, and -log density: (N, 5), (N,)."""
-    if not model.density:
-        y = targets(stream) if learns else [None] * len(stream)
-        predicted = model.predict_learn_many([x for x, _ in stream], y)
-        return predicted[list(FIVE)].to_numpy(), np.full(len(stream), np.nan)
     quantiles, losses = list[Any](), []
     for x, y in stream:
         density = model.predict_one(x, with_dist=True)
@@ -246,42 +236,34 @@ def own_intervals(model: Any, stream: Stream, learns: bool = True) -> tuple[np.n
 def on_intervals(stream: Stream, is_table: bool) -> list[float]:
     """A row of each of WAYS, NaN for what is not measured."""
     first, half, found = 2 * len(stream) // 3, len(stream) // 2, []
-    for options in ({"density": True}, {"quantiles": FIVE}):
-        model = river_gln(**options)
-        parts = [own_intervals(model, stream[:first])]
-        frozen = own_intervals(model, stream[first:] if is_table else [], learns=False) if is_table else None
-        parts.append(own_intervals(model, stream[first:]))
-        together = [np.concatenate(each)[half:] for each in zip(*parts, strict=True)]
-        for predicted, start in ((together, half), (frozen, first)):
-            if predicted is None:
-                found += [np.nan] * len(INTERVAL_MEASURES)
-                continue
-            quantiles, losses = predicted
-            y = targets(stream[start:])[:, None]
-            held = [100 * np.mean((quantiles[:, i] <= y[:, 0]) & (y[:, 0] <= quantiles[:, -1 - i])) for i in (1, 0)]
-            ahead = y - quantiles
-            pinball = np.maximum(np.array(FIVE) * ahead, (np.array(FIVE) - 1) * ahead).mean()
-            width = np.mean(quantiles[:, -1] - quantiles[:, 0])
-            found += map(float, [*held, width, pinball, losses.mean()])
+    model = river_gln(density=True)
+    parts = [own_intervals(model, stream[:first])]
+    frozen = own_intervals(model, stream[first:] if is_table else [], learns=False) if is_table else None
+    parts.append(own_intervals(model, stream[first:]))
+    together = [np.concatenate(each)[half:] for each in zip(*parts, strict=True)]
+    for predicted, start in ((together, half), (frozen, first)):
+        if predicted is None:
+            found += [np.nan] * len(INTERVAL_MEASURES)
+            continue
+        quantiles, losses = predicted
+        y = targets(stream[start:])[:, None]
+        held = [100 * np.mean((quantiles[:, i] <= y[:, 0]) & (y[:, 0] <= quantiles[:, -1 - i])) for i in (1, 0)]
+        ahead = y - quantiles
+        pinball = np.maximum(np.array(FIVE) * ahead, (np.array(FIVE) - 1) * ahead).mean()
+        width = np.mean(quantiles[:, -1] - quantiles[:, 0])
+        found += map(float, [*held, width, pinball, losses.mean()])
     return found
 
 
 def show_intervals(results: list[list[float]], names: list[str], file: Path | None) -> None:
-    values = np.array(results).reshape(len(names), 2, 2, -1)
+    values = np.array(results).reshape(len(names), 2, -1)
     for place, way in enumerate(("progressive", "frozen")):
-        columns = [f"{kind}, {each}" for kind in ("density", "quantiles") for each in INTERVAL_MEASURES]
-        table = pd.DataFrame(values[:, :, place].reshape(len(names), -1), names, columns).dropna(how="all")
-        table = table.dropna(axis=1, how="all")
+        table = pd.DataFrame(values[:, place], names, INTERVAL_MEASURES).dropna(how="all")
         means = table.mean().to_frame("mean").T
-        errors = {f"{each}": (table[each] - float(each.split()[-2])).abs() for each in columns if "%" in each}
+        errors = {each: (table[each] - float(each.split()[-2])).abs() for each in INTERVAL_MEASURES if "%" in each}
         means.loc["mean error, points"] = pd.Series({name: error.mean() for name, error in errors.items()})
         means.loc["more than 4 points"] = pd.Series({name: float((error > 4).sum()) for name, error in errors.items()})
         show(f"Intervals, {way}", table, 3, file=file, summary=means)
-
-
-def own_quantiles(model: Any, stream: Stream) -> Forecast:
-    predicted, _ = progressive(model, stream, "predict_quantiles_one")
-    return interpolated(targets(stream), np.array([list(each.values()) for each in predicted]))
 
 
 def fading_spread(model: Any, stream: Stream) -> Forecast:
@@ -296,7 +278,6 @@ def river_gln(**options: Any) -> Any:
 
 STREAM_MODELS: dict[str, Callable[[Stream], Forecast]] = {
     OURS: lambda stream: own_density(river_gln(density=True), stream),
-    "GLNRegressor, quantiles": lambda stream: own_quantiles(river_gln(quantiles=FIVE), stream),
     "GLNRegressor, one spread": lambda stream: fading_spread(river_gln(), stream),
     "BayesianLinearRegression": lambda stream: own_density(scaled(stream) | BayesianLinearRegression(), stream),
     "BayesianLinearRegression, one spread": lambda stream: fading_spread(

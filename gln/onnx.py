@@ -306,24 +306,24 @@ def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tup
 
 def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> None:
     learner, samples = regressor.learner_, _samples(g, regressor, inputs)
-    mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
+    scale = regressor.target_standardizer_.scale  # (T,)
+    if learner.quantiles:
+        raise bad("model", "quantiles of a density, as `fit` learns them", "those of networks of version 1.1")
 
     def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
         value = value if regressor.targets_shape_ else g("Squeeze", value, [1])
         g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
 
-    give("variable", _means(g, regressor, samples))
-    if quantiles := regressor.learner_.quantiles:
-        levels = quantiles[0].heads
-        of_targets = [g("Unsqueeze", _rows(g, learner.quantiles[t], samples), [1]) for t in range(len(mean))]
-        found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
-        found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
-        found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # one more row: sorting none crashes ONNX Runtime up to about 1.25
-        rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
-        give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
+    means = _means(g, regressor, samples)
+    give("variable", means)
     if learner.variances is not None:
-        stds = g("Mul", g("Sqrt", _rows(g, learner.variances, samples)), scale)
-        give("std", g("Max", stds, LEAST_STD))
+        stds = g("Max", g("Mul", g("Sqrt", _rows(g, learner.variances, samples)), scale), LEAST_STD)
+        if regressor.quantiles is not None:
+            quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
+            found = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
+            give("quantiles", found, quantiles.shape[1])
+        if regressor.density:
+            give("std", stds)
 
 
 def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)

@@ -27,7 +27,7 @@ except ImportError as error:
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
 from gln.engine.docstrings import documented_like
-from gln.engine.ensemble.johnson_su import JohnsonSU
+from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
@@ -43,6 +43,7 @@ from gln.engine.streaming.values import NamedRows, check_frame, is_missing, labe
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
+BEFORE = 0.0, 1.0, MIN_TAILS  # the mean, the standard deviation and the tails of a density before the first sample
 LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
 
@@ -322,14 +323,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     layer_sizes
     quantiles
         Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90% of
-        the targets. Two more networks learn them.
+        the targets. They are those of the density, which is learned with them.
     density
         Whether two more networks learn the variance of the target around its mean, for `predict_one` with `with_dist`.
     context_map_size, context_bias
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
-        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.02 (slow) and 0.1
-        (fast); see `gln.rates.stream_rate`.
+        for the slow network and is 0.5 for the fast one; see `gln.rates.stream_rate`.
     backend, seed, fast, novelty
 
     References
@@ -365,18 +365,25 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         self.density = density
 
     def _build(self, featurizer, heads, has_names):
-        quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
-        losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
+        if self.quantiles is not None:
+            checked_levels("quantiles", self.quantiles)
+        losses = Losses({"loss": "squared_error"}, {"loss": "variance"} if self._has_density else None)
         roles = stream_roles(COPIES, has_names, has_slow=not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
+    @property
+    def _has_density(self) -> bool:
+        return self.density or self.quantiles is not None
+
     def _check_loaded(self) -> None:
         super()._check_loaded()
-        learner, levels = self._stream.learner, [] if self.quantiles is None else [*self.quantiles]
-        if learner is not None:
-            known = [level for ensemble in learner.quantiles for level in ensemble.config.quantiles]
-            if known != levels or (learner.variances is not None) != self.density:
-                raise bad("quantiles", f"{known}, and the density of the saved networks", levels)
+        if (learner := self._stream.learner) is None:
+            return
+        levels = [*(self.quantiles or ())]
+        known = [level for ensemble in learner.quantiles for level in ensemble.config.quantiles]  # of version 1.1
+        has_density = self.density if known else self._has_density
+        if known not in ([], levels) or (learner.variances is not None) != has_density:
+            raise bad("quantiles", f"{known}, and the density of the saved networks", levels)
 
     @staticmethod
     def _values(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
@@ -391,11 +398,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learned.
         """
         X, targets, weights, learns = self._rows(X, y, w)
-        names = ["mean", *sorted(self.quantiles or ())]
-        names = [*names, "std"] if self.density else names
-        initial = [float(name == "std") for name in names]
-        predicted = self._stream.predict_then_learn(X, targets, weights, learns, initial)
-        return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
+        initial = BEFORE if self._has_density else BEFORE[:1]
+        found = self._stream.predict_then_learn(X, targets, weights, learns, initial)
+        learner, names = self._stream.learner, ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
+        if self.quantiles is not None and not (learner and learner.quantiles):  # which are of version 1.1
+            found = np.concatenate([found[:, :1], self._quantiles(*found.T), found[:, 1:]], axis=1)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(found[:, : len(names)], index=index, columns=names)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
@@ -406,13 +415,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learner, batch = self._stream.learner, self._stream.schema.encode(x)
         if not with_dist:
             return float(self._predict(batch)[0, 0])
-        if not self.density:
-            raise ValueError("with_dist: expected a model with density=True, got one without")
+        if not self._has_density:
+            raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
         mean, std = (0.0, 1.0) if learner is None else (float(m[0, 0]) for m in learner.moments(batch))
         std = max(std, 2 * math.ulp(mean))  # or both values that it learns would be the mean, if a target never varied
-        return Density(mean, std, (learner and learner.variances.shape) or JohnsonSU.normal(1))
+        return Density(mean, std, JohnsonSU.normal(1) if learner is None else learner.shape)
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
@@ -427,17 +436,27 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return dict(zip(names, contributions.tolist(), strict=True)), float(constant)
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
-        """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
+        """The quantiles of the target by level, both in ascending order.
+
+        Before the first sample they are those of a normal distribution with mean 0 and standard deviation 1.
+        """
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        predicted = np.sort(self._predict(self._stream.schema.encode(x), quantiles=True)[:, 0])
-        return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
+        learner, batch = self._stream.learner, self._stream.schema.encode(x)
+        if learner is not None and learner.quantiles:  # of version 1.1
+            found = np.sort(learner.predict(batch, learner.quantiles[0])[:, 0])
+        else:
+            found = self._quantiles(*(np.array(BEFORE)[:, None] if learner is None else learner.outputs(batch)))[0]
+        return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
-    def _predict(self, batch: SampleBatch, quantiles: bool = False) -> np.ndarray:  # -> (1 or Q, B)
+    def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)
+        """Quantiles in ascending order, of densities without a skew, as those of streams are."""
+        shapes = JohnsonSU(np.zeros(len(tails)), tails)
+        return mean[:, None] + std[:, None] * shapes.quantiles(sorted(self.quantiles or ()))
+
+    def _predict(self, batch: SampleBatch) -> np.ndarray:  # -> (1, B)
         learner = self._stream.learner
-        if learner is None:
-            return np.zeros((len(self.quantiles or ()) if quantiles else 1, len(batch)))
-        return learner.predict(batch, learner.quantiles[0] if quantiles else None)
+        return np.zeros((1, len(batch))) if learner is None else learner.predict(batch)
 
 
 class _SeveralTargets(_Stream):

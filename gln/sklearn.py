@@ -19,7 +19,7 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from gln.engine.batches import SampleBatch, check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier
 from gln.engine.docstrings import documented_like
-from gln.engine.ensemble.johnson_su import JohnsonSU
+from gln.engine.ensemble.johnson_su import checked_levels
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.featurizer import Featurizer
@@ -413,30 +413,29 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
 
     It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`. Targets
     need no scaling, either. In `fit`, the samples that each network leaves out are used to learn weights and an offset
-    for the means, and offsets that correct the quantiles' coverage.
+    for the means.
 
     Parameters
     ----------
     layer_sizes
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90% of the
-        targets. Separate networks learn them.
+        targets. They are those of the density, which is learned with them.
     density : bool, default=False
         Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
-        `predict_quantiles` with any levels, `log_density` and `sample`. Separate networks learn the variance. `fit`
-        learns it from samples that the networks of the mean left out, and adds a skew and tails that all samples share;
-        `partial_fit` learns normal distributions.
+        `predict_quantiles`, `log_density` and `sample`. Separate networks learn the variance. `fit` learns it from
+        samples that the networks of the mean left out, and adds a skew and tails that all samples share; `partial_fit`
+        adds tails alone.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
-        None is 12 in `fit`, 16 with `density`, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
+        None is 12 in `fit`, 16 with densities, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
         sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
     context_map_size, context_bias
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or from three times as much with
-        encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
-        fast ones; for quantiles it falls from 0.5 to 0.02 (slow) and 0.1 (fast); see `gln.rates.stream_rate`. The
-        steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
+        falls linearly to 0.01, from 0.5, or from three times as much with encodings. In `partial_fit` it falls from 0.3
+        to 0.1 for slow networks and is 0.5 for fast ones; see `gln.rates.stream_rate`. The steps of a batch add up:
+        means oscillate if the rate exceeds 2 / batch_size.
     n_epochs, early_stopping, batch_size, shuffle
     backend, n_jobs, random_state, verbose, categorical_features, text_features
 
@@ -456,8 +455,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         By how much R² falls if a feature is shuffled among these samples; computed when it is first read.
     learner_ : gln.engine.tabular.model.TableModel or gln.engine.streaming.model.StreamModel
         The networks and the standardizers of features and targets, also available as `standardizer_`,
-        `target_standardizer_` and `glns_` (means, one head per target). `learner_.quantiles` has an ensemble for each
-        target, of networks with one head per level, and `learner_.variances` is one with one head per target.
+        `target_standardizer_` and `glns_` (means, one head per target). `learner_.variances` is an ensemble with one
+        head per target.
     targets_shape_ : tuple
         Shape of a sample's targets: () if y was (N,), else (T,).
 
@@ -525,7 +524,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         ----------
         X : array-like or sparse array of shape (N, F)
         return_std : bool, default=False
-            Whether to return the targets' standard deviations too, in the same shape; needs `density`.
+            Whether to return the targets' standard deviations too, in the same shape.
         """
         samples = self._samples(X)
         if not return_std:
@@ -540,22 +539,20 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         ----------
         X : array-like or sparse array of shape (N, F)
         levels : sequence of float or None, default=None
-            Levels in (0, 1); needs `density`. None is the levels of `quantiles`, which have their own networks; without
-            `quantiles`, 0.05 and 0.95, from the density.
+            Levels in (0, 1). None is the levels of `quantiles`; without these, 0.05 and 0.95.
         """
         samples = self._samples(X)
-        if levels is None and (ensembles := self.learner_.quantiles):
-            found = np.stack([self.learner_.predict(samples, ensemble) for ensemble in ensembles])  # (T, Q, N)
-        elif levels is None and self.learner_.variances is None:
-            raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
+        if levels is None and (ensembles := self.learner_.quantiles):  # of version 1.1
+            found = np.stack([np.sort(self.learner_.predict(samples, ensemble), axis=0) for ensemble in ensembles])
         else:
             mean, std = self._moments(samples, "levels")
-            levels = np.sort(checked_levels((0.05, 0.95) if levels is None else levels))
-            found = mean[:, None] + std[:, None] * self._shape.quantiles(levels)[..., None]
-        return np.sort(found, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
+            given = (0.05, 0.95) if self.quantiles is None else self.quantiles
+            levels = checked_levels("levels", given if levels is None else levels)
+            found = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
+        return found.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:
-        """Natural logarithm of the predicted density at each target, in units of 1 / y; needs `density`.
+        """Natural logarithm of the predicted density at each target, in units of 1 / y.
 
         Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood.
         """
@@ -565,10 +562,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         if y.shape != (mean.shape[1], *self.targets_shape_):
             raise ValueError(f"y: expected shape {(mean.shape[1], *self.targets_shape_)}, got {y.shape}")
         deviations = (y.reshape(len(y), -1).T - mean) / std
-        return self._means(self._shape.log_density(deviations) - np.log(std))
+        return self._means(self.learner_.shape.log_density(deviations) - np.log(std))
 
     def sample(self, X: Any, n: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw targets from their predicted densities, (N, n) or (N, T, n); needs `density`.
+        """Draw targets from their predicted densities, (N, n) or (N, T, n).
 
         Several targets are drawn independently of each other.
 
@@ -583,7 +580,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         mean, std = self._moments(self._samples(X), "sample")
         check_integer("n", n, 1)
         normal = check_random_state(random_state).normal(size=(*mean.shape, n))
-        drawn = mean[..., None] + std[..., None] * self._shape.transform(normal)  # (T, N, n)
+        drawn = mean[..., None] + std[..., None] * self.learner_.shape.transform(normal)  # (T, N, n)
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -598,11 +595,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
     kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
-
-    @property
-    def _shape(self):
-        variances = self.learner_.variances
-        return (variances and variances.shape) or JohnsonSU.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
@@ -628,7 +620,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
         """Means and standard deviations. `wanted` names what needs them, for the error message."""
         if self.learner_.variances is None:
-            raise ValueError(f"{wanted}: expected density=True when the model was fitted, got False")
+            raise ValueError(f"{wanted}: expected density=True or quantiles when the model was fitted, got neither")
         return self.learner_.moments(samples)
 
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
@@ -645,24 +637,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
     def _losses(self, targets):
-        """Networks of quantiles and variances do not affect the means."""
-        quantiles = {"loss": "quantile", "quantiles": self.quantiles}
-        return Losses(
-            {"loss": "squared_error", "num_outputs": targets},
-            [] if self.quantiles is None else targets * [quantiles],
-            {"loss": "variance", "num_outputs": targets} if self.density else None,
-        )
-
-
-def checked_levels(levels):
-    """Validated levels of quantiles, (Q,)."""
-    try:
-        numbers = np.asarray(levels, np.float64)
-    except (TypeError, ValueError):
-        numbers = np.empty(0)
-    if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
-        raise ValueError(f"levels: expected a sequence of numbers in (0, 1), got {levels!r}")
-    return numbers
+        """Quantiles are those of the density."""
+        if self.quantiles is not None:
+            checked_levels("quantiles", self.quantiles)
+        has_density = self.density or self.quantiles is not None
+        variances = {"loss": "variance", "num_outputs": targets} if has_density else None
+        return Losses({"loss": "squared_error", "num_outputs": targets}, variances)
 
 
 def _score_of(score, y, predicted, weights):

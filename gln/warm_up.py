@@ -49,12 +49,12 @@ def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 
 def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
-    """Estimators for classes, categories, means, quantiles and densities, and whether each is a classifier."""
+    """Estimators for classes, categories, means and densities, and whether each is a classifier."""
     for categorical in (None, [0]):
         yield GLNClassifier(backend="numba", categorical_features=categorical, **more), True
     yield GLNClassifier(backend="numba", negatives=False, **more), True
-    for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
-        yield GLNRegressor(backend="numba", **more, **kind), False
+    for density in (False, True):
+        yield GLNRegressor(backend="numba", density=density, **more), False
 
 
 def tables(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
@@ -91,9 +91,8 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     numbers = pd.DataFrame(x.T, columns=list("abcde"))
     for frame in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
         OfClasses(backend="numba").predict_learn_many(frame, (y > 0).tolist())
-        for model in (OfNumbers(backend="numba", quantiles=(0.1, 0.9)), OfNumbers(backend="numba", density=True)):
-            model.predict_learn_many(frame, y.tolist())
-        OfNumbers(backend="numba").predict_learn_many(frame, y.tolist())
+        for density in (False, True):
+            OfNumbers(backend="numba", density=density).predict_learn_many(frame, y.tolist())
     rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
     OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 

@@ -282,7 +282,7 @@ OF_ESTIMATORS = {  # options that the estimators check, and what is wrong; even 
     "--layers 3,0": "layer_sizes[1]: expected int in [1, inf), got 0",
     "--learning-rate inf": "learning_rate: expected numbers from 0 to",
     "--backend no": "backend: expected 'auto', one of",
-    "--regression --quantiles 0.5,1": "quantiles[1]: expected float in (0, 1), got 1.0",
+    "--regression --quantiles 0.5,1": "quantiles: expected a sequence of numbers in (0, 1), got ",
 }
 
 

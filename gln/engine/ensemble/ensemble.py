@@ -15,7 +15,6 @@ import numpy as np
 from gln.engine.batches import dense
 from gln.engine.ensemble.hedge import (
     Hedge,
-    QuantileHedge,
     VarianceHedge,
     add_linear_predictions,
     combine_by_losses,
@@ -98,7 +97,7 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 
 
 @saved(
-    **{"members": [Member], "combination": (StackingWeights, Hedge, QuantileHedge, VarianceHedge, None)},
+    **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
     **{"target": (Number(int, 0), None), "shape": (JohnsonSU, None), "mixes_linear": bool},
 )
 @dataclasses.dataclass(eq=False)
@@ -107,7 +106,7 @@ class Ensemble:
     # `StackingWeights`, learned from the samples of a table that networks held out; in streams a `Hedge`; None if all
     # networks count the same.
     combination: Any = None
-    target: int | None = None  # the one whose quantiles these networks predict
+    target: int | None = None  # the one whose quantiles these networks of version 1.1 predict
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
 
@@ -129,11 +128,6 @@ class Ensemble:
         return self.members[0].network.num_heads
 
     @property
-    def of_deviations(self) -> bool:
-        """Whether these are quantiles of deviations from the combined means; in files of 1.1, they are of targets."""
-        return isinstance(self.combination, QuantileHedge)
-
-    @property
     def offset(self) -> float:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
         return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0
@@ -146,13 +140,12 @@ class Ensemble:
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def targets_of(self, y: np.ndarray, means: np.ndarray | None) -> np.ndarray:
-        """What the networks learn: the targets, one for all quantile levels, or deviations from the combined means.
+        """What the networks learn: the targets, or deviations from the combined means.
 
         Shapes: standardised targets (T, B), means (T, B) -> (C, B).
         """
         if self.target is not None:
-            means = means if self.of_deviations else np.zeros_like(y)
-            return np.broadcast_to((y - means)[self.target].astype(np.float32), (self.heads, y.shape[1]))
+            return np.broadcast_to(y[self.target].astype(np.float32), (self.heads, y.shape[1]))
         if self.link != "log":
             return y
         # Deviations below the least one that can be predicted would drive the weights to their bounds.
@@ -179,8 +172,6 @@ class Ensemble:
         combines: bool,
     ) -> np.ndarray | None:
         """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
-        if self.of_deviations:
-            y = (y / self.combination.learn_units(y[0], step_sizes, batch_size)).astype(np.float32)
         predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
         if isinstance(self.combination, VarianceHedge):
             self.combination.learn_deviations(predicted, y, self.shape, step_sizes, batch_size)

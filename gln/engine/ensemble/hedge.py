@@ -30,7 +30,6 @@ MIN_PROBABILITY, MAX_LOSS, MAX_DEVIATION = 0.001, 5.0, 5.0  # caps, so that no s
 SCALE_FADING, MAX_RATIO = 0.997, 100.0
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 TINY = 1e-12
-MOST_SQUARES, OFFSET_STEP = 1000, 0.02
 Steps = np.ndarray | None  # how long a step each sample makes, (n,); None is a whole one
 
 
@@ -76,31 +75,6 @@ class Hedge(WritableArrays):
     def with_models(self, new: int) -> Hedge:
         """With new experts, which predict what the last one predicted so far."""
         return Hedge(np.concatenate([self.losses, self.losses[-1:].repeat(new, axis=0)]), self.spread)
-
-
-@saved(**SAVED[Hedge], **{"squares": Array("f8", "2", 0), "offsets": Array("f8", "*")})
-@dataclasses.dataclass
-class QuantileHedge(Hedge):
-    """Of quantiles of the deviations from the combined means, in units of these."""
-
-    squares: np.ndarray  # (2,), the mean of squared deviations, and how many count, at most MOST_SQUARES
-    offsets: np.ndarray  # (C,), which move until the right share of deviations lies below each quantile
-
-    @property
-    def unit(self) -> float:
-        return math.sqrt(max(self.squares[0], TINY))
-
-    def learn_units(self, deviations: np.ndarray, step_sizes: Steps, batch_size: int) -> np.ndarray:  # (n,) -> (n,)
-        """Learn deviations, and return the unit before each, or before its batch."""
-        return compiled(units_before)(self.squares, deviations.astype(np.float64), as_steps(step_sizes), batch_size)
-
-    def learn(
-        self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
-    ) -> np.ndarray:
-        sums = super().learn(config, predicted, targets, step_sizes, batch_size)
-        combined, levels = (expert_weights(sums) * predicted).sum(axis=0), np.array(config.quantiles, np.float64)
-        compiled(learn_offsets)(self.offsets, combined, plain(targets), levels, as_steps(step_sizes))
-        return sums
 
 
 @saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
@@ -182,29 +156,6 @@ def fading_sums(
                         loss = min(loss / max(2 * spread[t], TINY), MAX_LOSS)
                     sums[m, t] = total + step_size * loss - step * total
     return before
-
-
-def units_before(squares: np.ndarray, deviations: np.ndarray, step_sizes: np.ndarray, batch_size: int) -> np.ndarray:
-    """`QuantileHedge.learn_units`; NaN is no deviation."""
-    units = np.empty(len(deviations))
-    for b in range(len(deviations)):
-        units[b] = math.sqrt(max(squares[0], TINY)) if b % batch_size == 0 else units[b - 1]
-        if np.isfinite(deviations[b]):
-            step_size = step_sizes[b % len(step_sizes)]
-            squares[1] = min(squares[1] + step_size, MOST_SQUARES)
-            squares[0] += min(step_size / squares[1], 1.0) * (deviations[b] ** 2 - squares[0])
-    return units
-
-
-def learn_offsets(
-    offsets: np.ndarray, predicted: np.ndarray, deviations: np.ndarray, levels: np.ndarray, step_sizes: np.ndarray
-) -> None:
-    """Learn offsets (C,) from quantiles (C, n) of these levels, before the offsets are added, and deviations (C, n)."""
-    for b in range(predicted.shape[1]):
-        step = OFFSET_STEP * min(step_sizes[b % len(step_sizes)], 1.0)
-        for c in range(len(predicted)):
-            if np.isfinite(deviations[c, b]):
-                offsets[c] += step * (levels[c] - (deviations[c, b] < predicted[c, b] + offsets[c]))
 
 
 def combine_variances(

@@ -11,7 +11,7 @@ Shapes: T targets, G input sets (see `stacking`), n samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -54,6 +54,17 @@ class JohnsonSU(NamedTuple):
 
     def log_density(self, e: np.ndarray) -> np.ndarray:  # (T, n) -> (T, n)
         return -_negative_log_density(e, *(parameter[:, None] for parameter in self))
+
+
+def checked_levels(name: str, levels: Any) -> np.ndarray:
+    """Validated levels of quantiles, ascending, (Q,)."""
+    try:
+        numbers = np.asarray(levels, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
+        raise ValueError(f"{name}: expected a sequence of numbers in (0, 1), got {levels!r}")
+    return np.sort(numbers)
 
 
 def follow_quartiles(skew: np.ndarray, tails: np.ndarray, t: int, ratio: float, size: float) -> None:

@@ -53,15 +53,11 @@ def fit_stacking(
     sample_weights: np.ndarray,  # (n,)
     rates: np.ndarray | None = None,  # (C,), logits of the rates of the classes or labels; None is 0
 ) -> StackingWeights:
-    """The weights with the lowest loss; for quantiles equal ones, with offsets that correct the coverage.
+    """The weights with the lowest loss.
 
     The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
     """
-    heads, networks = config.record.heads, sum(map(len, input_sets))
-    if heads == "quantiles":
-        residuals = zip(targets - values.mean(axis=0), config.quantiles or (), strict=True)
-        offsets = [_quantile_offset(residual, level, sample_weights) for residual, level in residuals]
-        return equal_weights(networks)._replace(offsets=np.array(offsets))
+    heads = config.record.heads
     if config.logits:
         offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
         rates = np.zeros(values.shape[1]) if rates is None else rates - offset
@@ -78,11 +74,11 @@ def fit_stacking(
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
     """How good predictions are, higher is better: minus the log-loss of classes, or of labels, their mean; R² of means
-    that vary; NaN for others.
+    that vary; NaN for variances.
 
     Shapes: logits or values (C, n), targets (n,) or (C, n), (n,).
     """
-    if combined.shape[1] == 0 or config.record.heads == "quantiles" or config.record.link == "log":
+    if combined.shape[1] == 0 or config.record.link == "log":
         return math.nan
     if config.logits:
         apart = combined[:, None] if targets.ndim == 2 else [combined]  # the heads of each label, or of all classes
@@ -133,18 +129,6 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.n
     from scipy.optimize import lsq_linear  # takes a quarter of a second, which streams need not wait for
 
     return lsq_linear(rows.T, expected, bounds=bounds).x
-
-
-def _quantile_offset(residuals: np.ndarray, level: float, sample_weights: np.ndarray) -> float:  # (n,), (), (n,) -> ()
-    """The offset that puts a fraction `level` of the targets below the quantile; 0 if there are too few samples.
-
-    Source: Romano et al., Conformalized Quantile Regression, NeurIPS 2019.
-    """
-    if sample_weights.sum() * min(level, 1 - level) < 1:
-        return 0.0
-    order = np.argsort(residuals)
-    below = np.cumsum(sample_weights[order])
-    return float(residuals[order][np.searchsorted(below, level * below[-1])])
 
 
 def _log_losses(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

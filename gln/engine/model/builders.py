@@ -26,9 +26,7 @@ class NetworkConfig:
     learning_rate: Rate | None
     seeds: Callable[[int], Sequence[int]]  # seeds of so many networks
 
-    def ensemble(
-        self, featurizer: Featurizer, roles: Sequence[Role], target: int | None = None, **kind: Any
-    ) -> Ensemble:
+    def ensemble(self, featurizer: Featurizer, roles: Sequence[Role], **kind: Any) -> Ensemble:
         """New networks of these roles; `kind` are arguments for the loss."""
         members = []
         for role, seed in zip(roles, self.seeds(len(roles)), strict=True):
@@ -44,26 +42,24 @@ class NetworkConfig:
                 **kind,
             )
             members.append(Member(network, role))
-        return Ensemble(members, target=target)
+        return Ensemble(members)
 
 
 class Losses(NamedTuple):
     """Arguments of networks that give them their loss and heads."""
 
     means: Mapping[str, Any]  # or of classes
-    quantiles: Sequence[Mapping[str, Any]] = ()  # of each target
     variances: Mapping[str, Any] | None = None  # of all targets
 
 
 def ensembles_of(
     config: NetworkConfig, featurizer: Featurizer, roles: Sequence[Role], losses: Losses
-) -> tuple[Ensemble, list[Ensemble], Ensemble | None]:
-    """New ensembles of means, of quantiles and of variances, with these roles for the networks of means.
+) -> tuple[Ensemble, Ensemble | None]:
+    """New ensembles of means and of variances, with these roles for the networks of means.
 
-    Those of quantiles and of variances have the same roles, but read no base models of a stream.
+    Those of variances have the same roles, but read no base models of a stream.
     """
     other_roles = [COLUMNS if role == SLOW else role for role in roles if role not in (SHALLOW, STEADY)]
     means = config.ensemble(featurizer, roles, **losses.means)
-    quantiles = [config.ensemble(featurizer, other_roles, t, **loss) for t, loss in enumerate(losses.quantiles)]
     variances = None if losses.variances is None else config.ensemble(featurizer, other_roles, **losses.variances)
-    return means, quantiles, variances
+    return means, variances

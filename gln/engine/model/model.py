@@ -15,6 +15,7 @@ import numpy as np
 
 from gln.engine.batches import CHUNK, SampleBatch, check_steps, chunks, dense, steps_of
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
@@ -31,8 +32,8 @@ class NetworkModel(Generic[F]):
     featurizer: F
     targets: Targets
     means: Ensemble  # predicts the probabilities of classes, or means of numbers
-    quantiles: list[Ensemble] = dataclasses.field(default_factory=list)  # of each target
     variances: Ensemble | None = None  # of all targets
+    quantiles: list[Ensemble] = dataclasses.field(default_factory=list)  # of each target, in files of version 1.1
     learning_rate: Rate | None = None  # None: the rates of streams
 
     @property
@@ -42,6 +43,11 @@ class NetworkModel(Generic[F]):
     @property
     def networks(self) -> list[Network]:
         return list(itertools.chain(*(ensemble.networks for ensemble in self.ensembles)))
+
+    @property
+    def shape(self) -> JohnsonSU:
+        """The shape of densities; normal if nothing else was learned."""
+        return (self.variances and self.variances.shape) or JohnsonSU.normal(self.means.heads)
 
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
         """The number of features, those that are categories, and the number of classes, 0 for numbers."""
@@ -147,8 +153,8 @@ class NetworkModel(Generic[F]):
         """`learn_segment` after the featurizer."""
         means = None
         for ensemble, rates in zip(self.ensembles, batch.rates, strict=True):
-            # Variances and quantiles are of deviations from the combined means; nothing else needs combining.
-            combines = ensemble is self.means and (predicts or len(self.ensembles) > 1)
+            # Variances are of deviations from the combined means; nothing else needs combining.
+            combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(batch.targets, means), rates
             combined = ensemble.learn(read, *learned, batch.step_sizes, batch_size, combines)
             means = combined if ensemble is self.means else means
@@ -200,7 +206,7 @@ class NetworkModel(Generic[F]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
-        """Probabilities of each class against the rest, means, or what an ensemble of quantiles predicts."""
+        """Probabilities of each class against the rest, means, or what another ensemble predicts."""
         ensemble = self.means if ensemble is None else ensemble
         predicted = by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
         return self.targets.in_units(predicted, ensemble)

@@ -2,7 +2,7 @@
 
 It imports Numba, so others import this module when they need it.
 
-Shapes: B samples, F features, D columns made from them, C heads of the means, K heads of all ensembles, M networks.
+Shapes: B samples, F features, D columns made from them, C heads of the means, K predicted values, M networks.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
 combine_variances = compiled(hedge.combine_variances)
 learn_variances = compiled(hedge.learn_variances)
-learn_offsets = compiled(hedge.learn_offsets)
-units_before = compiled(hedge.units_before)
 repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
@@ -43,18 +41,13 @@ add_counts = compiled(gate_counts.add_counts)
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
 CACHED = 128  # samples that are predicted together: of 1,000 each would take half as long again
-TINY = hedge.TINY
 
 
 class EnsembleState(NamedTuple):
     networks: int  # how many
     heads: int
-    target: int  # whose quantiles it predicts, -1 for means and classes
-    levels: np.ndarray  # of these quantiles, (heads,) or (0,)
     losses: np.ndarray  # (members, targets), of its hedge
     spread: np.ndarray  # (targets,) or (0,)
-    squares: np.ndarray  # (2,), of quantiles of deviations, or (0,)
-    offsets: np.ndarray  # (heads,), of these, or (0,)
     scale: np.ndarray  # (heads,), of variances, like the next three, or (0,)
     recent: np.ndarray
     skew: np.ndarray
@@ -97,7 +90,7 @@ class Batch(NamedTuple):
 @compiled
 def run(
     batch: Batch,
-    predicted: np.ndarray,  # (K, B), filled
+    predicted: np.ndarray,  # (K, B), filled: of variances with the tails of densities
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless this learns
     most: int,  # so many of the ensembles, the first ones, predict
     learns: bool,
@@ -173,26 +166,14 @@ def step(
     for e in range(most):
         ensemble = ensembles[e]
         of_variances = len(ensemble.scale) > 0
-        members, heads, target = len(ensemble.losses) - of_variances, ensemble.heads, ensemble.target
+        members, heads = len(ensemble.losses) - of_variances, ensemble.heads
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
-        of_deviations, unit = len(ensemble.squares) > 0, 1.0
-        if target >= 0:
-            of_heads = np.empty((heads, samples), np.float32)
-            for c in range(heads):
-                for b in range(samples):
-                    of_heads[c, b] = y[target, b] - (predicted[target, begin + b] if of_deviations else 0.0)
         if of_variances:
             of_heads = np.empty((heads, samples), np.float32)
             bound = networks[first].bound
             for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
                 deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
-        if of_deviations:
-            unit = math.sqrt(max(ensemble.squares[0], TINY))
-            if learns:
-                units_before(ensemble.squares, of_heads[0].astype(np.float64), step_sizes, 1)
-            for c in range(heads):
-                of_heads[c, 0] /= unit
         for m in range(ensemble.networks):
             network, planes = networks[first + m], all_planes[first + m]
             inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
@@ -218,30 +199,13 @@ def step(
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
-                    if of_deviations:
-                        deviation = unit * (combined[c, b] + ensemble.offsets[c])
-                        predicted[row + c, begin + b] = predicted[target, begin + b] + deviation
+                    if of_variances:
+                        predicted[row + heads + c, begin + b] = ensemble.tails[c]
         if learns:
-            if of_deviations:
-                combined = combine_by_losses(of_members, ensemble.losses, 0.0, False)
-                learn_offsets(ensemble.offsets, combined, of_heads, ensemble.levels, step_sizes)
             if of_variances:
                 scale, recent, skew, tails = ensemble.scale, ensemble.recent, ensemble.skew, ensemble.tails
                 learn_variances(of_members, of_heads, ensemble.losses, scale, recent, skew, tails, step_sizes, 1)
-            elif target >= 0:
-                losses = quantile_losses(of_members, of_heads, ensemble.levels)
-                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)
                 fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
-        first, row = first + ensemble.networks, row + heads
-
-
-@compiled
-def quantile_losses(predicted: np.ndarray, targets: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """As `hedge.expert_losses`: (M, Q, B), (Q, B), (Q,) -> (M, 1, B)."""
-    losses = np.zeros((len(predicted), 1, predicted.shape[2]))
-    for m, q, b in np.ndindex(predicted.shape):
-        error = targets[q, b] - predicted[m, q, b]
-        losses[m, 0, b] += max(levels[q] * error, (levels[q] - 1) * error)
-    return losses
+        first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)

@@ -19,7 +19,7 @@ from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
-from gln.engine.ensemble.hedge import Hedge, QuantileHedge
+from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
@@ -68,16 +68,20 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if not super().fits(ensemble) or ensemble.mixes_linear != (ensemble is self.means):
             return False
         hedge, expected = ensemble.combination, equal_hedge(ensemble, self.featurizer)
-        if type(hedge) is not type(expected) and not (type(hedge) is Hedge and ensemble.target is not None):
+        if type(hedge) is not type(expected):
             return False
         return all(np.shape(array) == np.shape(getattr(expected, name)) for name, array in vars(hedge).items())
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def grown_featurizer(self, samples: SampleBatch, categorical: Set[int]) -> StreamFeaturizer:
-        if self.compiled is None and len(samples) == 1 and is_possible(self.means, samples):
+        if self.compiled is None and len(samples) == 1 and self._is_compiled(samples):
             self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
+
+    def _is_compiled(self, samples: SampleBatch) -> bool:
+        """Whether these samples take a compiled call; not if networks of version 1.1 also predict quantiles."""
+        return not self.quantiles and is_possible(self.means, samples)
 
     def step(self) -> CompiledStep:
         """The compiled step of these sources, made anew only if something was replaced."""
@@ -96,7 +100,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
-        if len(samples) == 1 and not predicts and is_possible(self.means, samples):
+        if len(samples) == 1 and not predicts and self._is_compiled(samples):
             self.step().learn(samples, batch, predicts=False)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
@@ -122,7 +126,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = len(samples) > 1 and is_possible(self.means, samples)
+        is_compiled = len(samples) > 1 and self._is_compiled(samples)
         if is_compiled:
             self.step()  # which compiles, before anything is learned, because this may fail
         for segment in self.parts(samples, targets):
@@ -148,18 +152,11 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     ) -> np.ndarray:  # (K, B)
         """`progressive` for samples that bring nothing new."""
         batch, units = self.target_batch(targets, step_sizes)
-        predicted, first, rows = self.step().learn(samples, batch), 0, []
-        for ensemble in self.ensembles:
-            standardised = predicted[first : first + ensemble.heads]
-            if ensemble.link == "log":
-                rows.append(np.maximum(np.sqrt(np.square(units.unit) * standardised), LEAST_STD))
-            elif ensemble.target is None:
-                rows.append(units.zero + units.unit * standardised)
-            else:
-                target = slice(ensemble.target, ensemble.target + 1)
-                rows.append(np.sort(units.zero[target] + units.unit[target] * standardised, axis=0))
-            first += ensemble.heads
-        return np.concatenate(rows)
+        predicted, heads = self.step().learn(samples, batch), self.means.heads
+        predicted[:heads] = units.zero + units.unit * predicted[:heads]
+        stds = np.sqrt(np.square(units.unit) * predicted[heads : 2 * heads])
+        predicted[heads : 2 * heads] = np.maximum(stds, LEAST_STD)
+        return predicted
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
@@ -236,35 +233,25 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
-        ensemble = self.means if ensemble is None else ensemble
-        if len(samples) == 1 and is_possible(self.means, samples):
-            predicted, _ = self.step().predict(samples, 1 + self.ensembles.index(ensemble))
-            return self.targets.in_units(predicted[-ensemble.heads :], ensemble)
-        standardised = functools.partial(self._standardised, ensemble)
-        return self.targets.in_units(by_chunks(standardised, samples), ensemble)
-
-    def _standardised(self, ensemble: Ensemble, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
-        """Predictions in the networks' units."""
-        read = self.featurizer.transform(samples)
-        predicted = ensemble.predict(read)
-        if not ensemble.of_deviations:
-            return predicted
-        deviations = ensemble.combination.unit * (predicted + ensemble.combination.offsets[:, None])
-        return self.means.predict(read)[ensemble.target] + deviations
+        if ensemble is None and len(samples) == 1 and self._is_compiled(samples):
+            return self.targets.in_units(self.step().predict(samples, 1)[0], self.means)
+        return super().predict(samples, ensemble)
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
-        if self.variances is None or len(samples) > 1 or not is_possible(self.means, samples):
+        if self.variances is None or len(samples) > 1 or not self._is_compiled(samples):
             return super().moments(samples)
-        predicted, heads = self.step().predict(samples, len(self.ensembles))[0], self.means.heads
-        variances = self.targets.in_units(predicted[-heads:], self.variances)
+        predicted, heads = self.step().predict(samples, 2)[0], self.means.heads
+        variances = self.targets.in_units(predicted[heads : 2 * heads], self.variances)
         return self.targets.in_units(predicted[:heads], self.means), np.maximum(np.sqrt(variances), LEAST_STD)
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
-        """Probabilities or means, then quantiles in ascending order, then standard deviations."""
-        rows = [self.predict(samples)]
-        rows += [np.sort(self.predict(samples, ensemble), axis=0) for ensemble in self.quantiles]
-        rows += [] if self.variances is None else [self.moments(samples)[1]]
-        return np.concatenate(rows)
+        """Probabilities, or means with standard deviations and tails of densities; with quantiles in ascending order
+        after the means, if networks of version 1.1 predict them."""
+        of_levels = [np.sort(self.predict(samples, ensemble), axis=0) for ensemble in self.quantiles]
+        if self.variances is None:
+            return np.concatenate([self.predict(samples), *of_levels])
+        means, stds = self.moments(samples)
+        return np.concatenate([means, *of_levels, stds, self.shape.tails[:, None].repeat(len(samples), axis=1)])
 
     def explain_linear(
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
@@ -369,7 +356,4 @@ def equal_hedge(ensemble: Ensemble, featurizer: StreamFeaturizer) -> Hedge:
     """Equal weights for the models of an ensemble, as before the first sample."""
     models = len(ensemble.members) + ensemble.mixes_linear * featurizer.base_models.models
     targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-    hedge = Hedge.equal(models, targets, ensemble.link)
-    if ensemble.target is None:
-        return hedge
-    return QuantileHedge(hedge.losses, hedge.spread, np.ones(2), np.zeros(ensemble.heads))
+    return Hedge.equal(models, targets, ensemble.link)

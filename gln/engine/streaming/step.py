@@ -1,9 +1,9 @@
 """Samples of a stream in one compiled call, because a call takes as long as what it computes.
 
 It is for networks of `gln_numba`, and does what `StreamModel` does without it by `StreamFeaturizer`, `Ensemble` and
-`Hedge`, which are its reference: one ensemble of classes, or one of means and those of quantiles and variances.
+`Hedge`, which are its reference: one ensemble of classes, or those of means and variances.
 
-Shapes: B samples, F features, C heads of the means, K heads of all ensembles, M networks.
+Shapes: B samples, F features, C heads of the means, K predicted values, M networks.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class CompiledStep(NamedTuple):
     """What stays the same from call to call."""
 
     featurizer: StreamFeaturizer
-    ensembles: Sequence[Ensemble]  # of the means, and of quantiles and variances
+    ensembles: Sequence[Ensemble]  # of the means, and of variances
     counts: GateCounts | None
     made_from: list[object]
-    heads: list[int]  # of none of the ensembles, of the first one, of the first two, ...
+    values: list[int]  # how many none of the ensembles predicts, the first one, the first two, ...
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
     run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
@@ -64,7 +64,8 @@ class CompiledStep(NamedTuple):
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         offset = ensembles[0].offset
         state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
-        heads = np.cumsum([0, *(ensemble.heads for ensemble in ensembles)]).tolist()
+        # Those of variances also give the tails of densities.
+        values = [0, *(ensemble.heads * (1 + (ensemble.link == "log")) for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
@@ -72,7 +73,7 @@ class CompiledStep(NamedTuple):
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
         made_from = replaceable(featurizer, ensembles, counted)
-        return cls(featurizer, ensembles, counted, made_from, heads, nothing, run, state)
+        return cls(featurizer, ensembles, counted, made_from, np.cumsum(values).tolist(), nothing, run, state)
 
     def is_of(self, *sources: Any) -> bool:
         """Whether nothing of these was replaced since."""
@@ -82,8 +83,11 @@ class CompiledStep(NamedTuple):
     def predict(
         self, samples: SampleBatch, most: int, targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
-        returns for the means, if rows are counted, (K, B), (C or 1, B). Heads with a target of infinity have none."""
+        """The combined predictions of the first so many ensembles in their networks' units, with tails of densities,
+        and what `GateCounts.mean` returns for the means, if rows are counted: (K, B), (C or 1, B).
+
+        Heads with a target of infinity have none.
+        """
         featurizer, features, count = self.featurizer, samples.features, len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
@@ -92,14 +96,14 @@ class CompiledStep(NamedTuple):
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
-        predicted, counted = np.empty((self.heads[most], count)), np.zeros((self.state.counts[0].shape[2], count))
+        predicted, counted = np.empty((self.values[most], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, most, False, True, False, 0, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
 
     def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
         """Predict and learn samples one after another.
 
-        Returns the combined predictions of all ensembles in their networks' units, if this `predicts`.
+        Returns what `predict` does of all ensembles, before each sample, if this `predicts`.
         """
         featurizer, features, count = self.featurizer, samples.features, len(samples)
         columns, step_sizes = features, ONE if count == 1 else np.ones(count)
@@ -114,7 +118,7 @@ class CompiledStep(NamedTuple):
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
-        step, done, predicted = self, 0, np.empty((self.heads[-1], count))
+        step, done, predicted = self, 0, np.empty((self.values[-1], count))
         before = []  # predictions of samples before room is made for them, which may change them
         options = len(self.ensembles), True, predicts, counts
         while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
@@ -141,13 +145,9 @@ def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], cou
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
-    hedge, target = ensemble.combination, -1 if ensemble.target is None else ensemble.target
-    levels = np.array([] if ensemble.target is None else ensemble.config.quantiles, np.float64)
+    hedge, of_variances = ensemble.combination, [NOTHING] * 4
     spread = NOTHING if hedge.spread is None else hedge.spread
-    of_deviations = (hedge.squares, hedge.offsets) if ensemble.of_deviations else (NOTHING, NOTHING)
-    of_variances = [NOTHING] * 4
     if ensemble.link == "log":
         ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
         of_variances = [hedge.scale, hedge.recent, *ensemble.shape]
-    heads = len(ensemble.networks), ensemble.heads, target, levels
-    return make(*heads, hedge.losses, spread, *of_deviations, *of_variances)
+    return make(len(ensemble.networks), ensemble.heads, hedge.losses, spread, *of_variances)

@@ -43,7 +43,7 @@ from gln.engine.tabular.training import (
     outputs_of,
     targets_of_heads,
 )
-from gln.rates import LAST_RATE, RATES, linear_rate
+from gln.rates import LAST_RATE, linear_rate
 
 ROUNDS = 4  # averages in all, or one for each pass
 AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
@@ -129,12 +129,12 @@ def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Comm
     featurizers = [with_counts(model, halves[1 - half]) for half in (0, 1)]
     model.featurizer = with_counts(model, functools.reduce(Counts.merge, halves))
     start = start._replace(model=model, featurizers=featurizers)
-    common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(learning(model))))
+    common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(model.means)))
     for number in range(start.training.passes * start.rounds):
         learned = [cluster.submit(learn_share, common, mean, share, number) for share in shares]
         mean = in_tree(cluster, mean_of, learned)
     _, weights = cluster.gather(mean)
-    set_weights(learning(model), weights)
+    set_weights(model.means, weights)
     return start
 
 
@@ -187,50 +187,40 @@ def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:
 
 def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Averaged:
     """Let networks that begin with the mean of the last round learn a share's part of a round."""
-    ensembles, batch_size = copy.deepcopy(learning(common.model)), common.training.batch_size
-    set_weights(ensembles, mean[1])
+    ensemble, batch_size = copy.deepcopy(common.model.means), common.training.batch_size
+    set_weights(ensemble, mean[1])
     (passed, part), count = divmod(number, common.rounds), len(share.folds)
     order, (first, end) = np.arange(count), (count * place // common.rounds for place in (part, part + 1))
     if common.training.shuffle:
         order = np.random.default_rng([share.number, passed]).permutation(count)
-    left_out = [left_out_folds(ensemble, common.left_out)[:, None] for ensemble in ensembles]
+    left_out = left_out_folds(ensemble, common.left_out)[:, None]
     for chunk in chunks(end - first, batch_size):
         place = first + np.arange(chunk.start, chunk.stop)
         rows, learned = order[place], (passed * count + place) / (common.training.passes * count)
         read = common.model.featurizer.from_columns(*common.arrays(share, rows))
         targets, steps = share.targets.take(rows, axis=-1), share.weights[rows].astype(np.float32)
-        for ensemble, folds in zip(ensembles, left_out, strict=True):
-            rates = np.where(share.folds[rows] == folds, 0, _rates(ensemble, common, learned)) * steps_of(steps)[1]
-            of_ensemble = targets if ensemble.target is None else targets[ensemble.target]
-            of_heads = targets_of_heads(ensemble.networks[0], of_ensemble)
-            ensemble.run(read, of_heads, rates.astype(np.float32), batch_size, None if (steps == 1).all() else steps)
-    return end - first, weights_of(ensembles)
-
-
-def learning(model: TableModel) -> list[Ensemble]:
-    """The ensembles that learn shares; variances learn at last, from what the means left out."""
-    return [model.means, *model.quantiles]
+        rates = np.where(share.folds[rows] == left_out, 0, _rates(ensemble, common, learned)) * steps_of(steps)[1]
+        of_heads = targets_of_heads(ensemble.networks[0], targets)
+        ensemble.run(read, of_heads, rates.astype(np.float32), batch_size, None if (steps == 1).all() else steps)
+    return end - first, weights_of(ensemble)
 
 
 def _rates(ensemble: Ensemble, common: Common, learned: np.ndarray) -> np.ndarray:  # (B,) -> (M, B)
     """The rates of networks that have learned so much of all passes, from 0 to 1."""
-    rates, first = RATES[ensemble.config.loss].table, common.rate
-    if not ensemble.networks[0].has_default_rate or first is None:
+    if not ensemble.networks[0].has_default_rate or common.rate is None:
         return np.stack([network.rates(len(learned)) for network in ensemble.networks])
-    first = common.factor * (rates[0] if len(rates) == 1 else first)
     factors = [EXPANDED_RATE if member.role == EXPANDED else 1 for member in ensemble.members]
+    first = common.factor * common.rate
     return np.stack([linear_rate(learned, 1, first * factor, LAST_RATE) for factor in factors])
 
 
-def weights_of(ensembles: Sequence[Ensemble]) -> Weights:
-    networks = [network for ensemble in ensembles for network in ensemble.networks]
-    states = [network.get_state(copy=False) for network in networks]
+def weights_of(ensemble: Ensemble) -> Weights:
+    states = [network.get_state(copy=False) for network in ensemble.networks]
     return [{name: array for name, array in state.items() if not name.startswith("hyperplane")} for state in states]
 
 
-def set_weights(ensembles: Sequence[Ensemble], weights: Weights) -> None:
-    networks = [network for ensemble in ensembles for network in ensemble.networks]
-    for network, changed in zip(networks, weights, strict=True):
+def set_weights(ensemble: Ensemble, weights: Weights) -> None:
+    for network, changed in zip(ensemble.networks, weights, strict=True):
         network.set_state({**network.get_state(copy=False), **changed})
 
 

@@ -125,11 +125,8 @@ def fit_table(
         start_at_rates(model.networks, y)
     place_halfspaces(model, inputs)
     most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
-    fitted = [
-        train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), inputs, training)
-        for ensemble in [model.means, *model.quantiles]
-    ]
-    trained, left_out = fitted[0]
+    jobs = jobs_of(model.means, y, folds, table.left_out, most)
+    trained, left_out = train_ensemble(model.means, jobs, inputs, training)
     if model.variances is not None:
         fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
@@ -182,8 +179,7 @@ def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
 
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
     """The networks of an ensemble, which leave out so many folds, with at most so many rows of each to predict."""
-    targets = y if ensemble.target is None else y[ensemble.target]  # of quantiles
-    targets = targets[0] if targets.ndim == 2 and len(targets) == 1 else targets
+    targets = y[0] if y.ndim == 2 and len(y) == 1 else y
     together: dict[tuple[Role, int], list[Member]] = {}
     for member, fold in zip(ensemble.members, left_out_folds(ensemble, left_out), strict=True):
         together.setdefault((member.role, int(fold)), []).append(member)
@@ -449,7 +445,7 @@ def fit_combination(
 
 
 def is_scored(ensemble: Ensemble) -> bool:
-    return ensemble.link != "log" and ensemble.target is None
+    return ensemble.link != "log"
 
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -118,15 +118,18 @@ def test_quantiles_densities_and_samples_are_of_one_distribution(normal):
     )
 
 
-def test_means_and_quantiles_are_what_they_are_without_densities(monkeypatch):
-    """But for the last pass, because variances are of deviations from the means before it."""
-    monkeypatch.setattr("gln.engine.tabular.training.learn_left_out", lambda *_: None)
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_quantiles_are_those_of_the_density(how):
     data = DIABETES[0][:300], DIABETES[1][:300]
-    arguments: dict[str, Any] = {"quantiles": (0.1, 0.9), "n_networks": 4, "random_state": 0}
-    plain, dense = (GLNRegressor(density=density, **arguments).fit(*data) for density in (False, True))
-    np.testing.assert_array_equal(plain.predict(DIABETES[0]), dense.predict(DIABETES[0]))
-    np.testing.assert_array_equal(plain.predict_quantiles(DIABETES[0]), dense.predict_quantiles(DIABETES[0]))
-    assert len(dense.learner_.variances.networks) == 4
+    arguments: dict[str, Any] = {"n_networks": 4, "random_state": 0}
+    levels = GLNRegressor((4,), quantiles=(0.9, 0.1), **arguments)
+    density = GLNRegressor((4,), density=True, **arguments)
+    for model in (levels, density):
+        getattr(model, how)(*data)
+    np.testing.assert_array_equal(levels.predict(DIABETES[0]), density.predict(DIABETES[0]))
+    found = levels.predict_quantiles(DIABETES[0])
+    np.testing.assert_array_equal(found, density.predict_quantiles(DIABETES[0], (0.1, 0.9)))
+    assert (found[:, 0] < found[:, 1]).all()
 
 
 def test_several_targets():
@@ -184,10 +187,10 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
         "return_std": lambda: plain.predict(X[:2], return_std=True),
         "log_density": lambda: plain.log_density(X[:2], NORMAL[:2]),
         "sample": lambda: plain.sample(X[:2]),
-        "levels": lambda: plain.predict_quantiles(X[:2], (0.1, 0.9)),
+        "levels": lambda: plain.predict_quantiles(X[:2]),
     }
     for name, call in calls.items():
-        with pytest.raises(ValueError, match=rf"{name}: expected density=True when the model was fitted, got False"):
+        with pytest.raises(ValueError, match=rf"{name}: expected density=True or quantiles when the model"):
             call()
     for levels in ((0, 0.5), (1,), (np.nan,), 0.5, ((0.1,),), "all", ()):
         with pytest.raises(ValueError, match=r"^levels: expected a sequence of numbers in \(0, 1\), got "):
@@ -208,7 +211,7 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
 
 
 def test_a_stream_in_segments_is_the_stream_in_one():
-    models = [GLNRegressor((8, 4), density=True, random_state=0, quantiles=(0.1, 0.9)) for _ in range(3)]
+    models = [GLNRegressor((8, 4), density=True, random_state=0) for _ in range(3)]
     for model, segments in zip(models, (1, 3, 40), strict=True):
         for rows in np.array_split(np.arange(400), segments):
             model.partial_fit(X[rows], NORMAL[rows])

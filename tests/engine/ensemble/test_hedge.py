@@ -39,18 +39,17 @@ LABELS = (TARGETS > [[0], [105]]).astype(float)
 
 
 def learner(task: str) -> StreamModel:
-    kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
-    means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
+    means = ensemble(**TASKS[task])
     kind = Labels if task == "labels" else Numbers
     targets = Classes() if "classes" in task else kind.of_stream(means.heads)
     base_models = OnlineBaseModels.start((), means.heads, targets.link == "logit", crosses=False, uses_bins=False)
     featurizer = StreamFeaturizer(Standardizer(3, **OF_FEATURES), base_models=base_models)
-    return StreamModel(featurizer, targets, means, quantiles)
+    return StreamModel(featurizer, targets, means)
 
 
-def ensemble(target: int | None, **kind: Any) -> Ensemble:
+def ensemble(**kind: Any) -> Ensemble:
     members = [Member(*pair) for pair in zip(networks(**kind), (COLUMNS, FAST), strict=True)]
-    found = Ensemble(members, target=target)
+    found = Ensemble(members)
     found.combination = Hedge.equal(2, found.heads if "num_outputs" in kind else 1, found.link)
     return found
 
