@@ -39,7 +39,7 @@ FORMATS = ("1", "2", "3")  # that can be read
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, zlib.error)
 LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
-# Arrays are compressed if that saves a quarter of their first bytes, as of tables with free rows; others would take long.
+# Arrays are compressed if that saves a quarter of their first bytes, as of tables with free rows; others take too long.
 # A small file must not take all memory.
 FIRST_BYTES, MOST_COMPRESSED = 1 << 16, 100
 LARGEST = float(np.finfo(np.float64).max)
