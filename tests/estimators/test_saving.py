@@ -591,13 +591,6 @@ def crafted(file: Path, to: Path, change: Any) -> Path:
     return to
 
 
-def nested(depth: int) -> Any:
-    value: Any = 0
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
 CRAFTED: dict[str, Any] = {
     "an attribute": lambda config: config["learned"].update(__dict__={"pairs": [["classes_", 3]]}),
     "a method": lambda config: config["learned"].update(predict=3),
@@ -607,7 +600,6 @@ CRAFTED: dict[str, Any] = {
     "no parameters": lambda config: config.pop("parameters"),
     "no kind": lambda config: config["learned"].update(classes_={}),
     "no array": lambda config: config["learned"].update(classes_={"tensor": "nothing"}),
-    "lists in lists": lambda config: config["learned"].update(classes_=nested(300)),
     "no learner": lambda config: config["learned"].update(learner_={"object": "TableModel", "fields": {}}),
     "no networks": lambda config: model_in(config)["means"]["fields"].update(members=[]),
     "more than a learner has": lambda config: model_in(config).update(run="me"),
