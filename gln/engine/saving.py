@@ -231,7 +231,7 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
     if array.size <= LARGE or array.dtype.kind not in "biuf":
         return {"array": array.ravel().tolist(), **form}
     arrays[place] = np.ascontiguousarray(array)
-    data = arrays[place].reshape(-1).view(np.uint8)
+    data = arrays[place].reshape(-1).view(np.uint8).data
     if 4 * len(zlib.compress(data[:FIRST_BYTES], 1)) < 3 * min(len(data), FIRST_BYTES):
         compressed = np.frombuffer(zlib.compress(data, 1), np.uint8)
         if len(data) <= MOST_COMPRESSED * len(compressed):
@@ -269,7 +269,7 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
 def _decompressed(data: np.ndarray, dtype: np.dtype, shape: Json) -> np.ndarray:
     if not 0 < (size := dtype.itemsize * math.prod(shape)) <= MOST_COMPRESSED * data.nbytes:
         raise bad("array", f"at most {MOST_COMPRESSED} bytes for each one in the file", f"shape {shape}")
-    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data, size)), dtype).reshape(shape)
+    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, size)), dtype).reshape(shape)
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
