@@ -18,6 +18,7 @@ import os
 import tempfile
 import types
 import typing
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -35,9 +36,12 @@ Kind: TypeAlias = Any  # see above
 Value: TypeAlias = Any  # which is to be checked, or was
 Backend: TypeAlias = Any  # the class of its networks
 FORMATS = ("1", "2", "3")  # that can be read
-UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, zlib.error)
 LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
+# Arrays are compressed if that saves a quarter of their first bytes, as of tables with free rows; others take too long.
+# A small file must not take all memory.
+FIRST_BYTES, MOST_COMPRESSED = 1 << 16, 100
 LARGEST = float(np.finfo(np.float64).max)
 LONGEST_MESSAGE = 1000  # characters
 WIDE_TEXT, PER_CHARACTER = 1 << 24, 400  # bytes of an array of texts, all of which take as many as the longest one
@@ -223,10 +227,17 @@ def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
 def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> Json:
     if array.dtype.kind not in "biufUO" or (array.dtype == object and {*map(type, array.ravel())} - {str}):
         raise bad(place, "numbers or text", f"dtype {array.dtype}, {array.tolist()}")
-    if array.size > LARGE and array.dtype.kind in "biuf":
-        arrays[place] = np.ascontiguousarray(array)
-        return {"tensor": place}
-    return {"array": array.ravel().tolist(), "dtype": array.dtype.str, "shape": list(array.shape)}
+    form = {"dtype": array.dtype.str, "shape": list(array.shape)}
+    if array.size <= LARGE or array.dtype.kind not in "biuf":
+        return {"array": array.ravel().tolist(), **form}
+    arrays[place] = np.ascontiguousarray(array)
+    data = arrays[place].reshape(-1).view(np.uint8).data
+    if 4 * len(zlib.compress(data[:FIRST_BYTES], 1)) < 3 * min(len(data), FIRST_BYTES):
+        compressed = np.frombuffer(zlib.compress(data, 1), np.uint8)
+        if len(data) <= MOST_COMPRESSED * len(compressed):
+            arrays[place] = compressed
+            return {"compressed": place, **form}
+    return {"tensor": place}
 
 
 def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend) -> Value:
@@ -245,12 +256,20 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
             return _decoded_array(content, np.dtype(value["dtype"]), value["shape"])
         case "tensor":
             return arrays[content]
+        case "compressed":
+            return _decompressed(arrays[content], np.dtype(value["dtype"]), value["shape"])
         case "tuple":
             return tuple(decoded(place, content, arrays, backend))
         case "pairs":
             pairs = enumerate(content)
             return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
     return DECODERS[tag](value, arrays, backend)
+
+
+def _decompressed(data: np.ndarray, dtype: np.dtype, shape: Json) -> np.ndarray:
+    if not 0 < (size := dtype.itemsize * math.prod(shape)) <= MOST_COMPRESSED * data.nbytes:
+        raise bad("array", f"at most {MOST_COMPRESSED} bytes for each one in the file", f"shape {shape}")
+    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, size)), dtype).reshape(shape)
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:

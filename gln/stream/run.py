@@ -170,8 +170,10 @@ class Run(Interruptible):
 
     def _few(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
-        while chunk.lines and not self._signals.received:
-            part, chunk, before = chunk.part(slice(self._most)), chunk.part(slice(self._most, None)), monotonic()
+        start = 0
+        while start < len(chunk.lines) and not self._signals.received:
+            part, before = chunk.part(slice(start, start + self._most)), monotonic()
+            start += self._most
             yield part
             took = max(monotonic() - before, 1e-3)
             if self._least > 1:

@@ -533,10 +533,12 @@ def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
         "few": np.zeros((0, 3)),
         "some": np.arange(6).reshape(2, 3),
         **{i: np.full((40, 30), i) for i in range(2)},
+        "half": np.random.default_rng(0).random((2000, 2)) * [1, 0],  # which is compressed
     }
     boxed(value={"arrays": arrays, "list": [*arrays]}).save(tmp_path / "a")
     learned = vars(Box.load(tmp_path / "a"))["value"]
     assert learned["list"] == [*arrays]
+    assert (tmp_path / "a").stat().st_size < 50_000  # of 51,200 bytes of arrays
     for name, array in arrays.items():
         np.testing.assert_array_equal(learned["arrays"][name], array)
         assert learned["arrays"][name].shape == array.shape
@@ -589,13 +591,6 @@ def crafted(file: Path, to: Path, change: Any) -> Path:
     return to
 
 
-def nested(depth: int) -> Any:
-    value: Any = 0
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
 CRAFTED: dict[str, Any] = {
     "an attribute": lambda config: config["learned"].update(__dict__={"pairs": [["classes_", 3]]}),
     "a method": lambda config: config["learned"].update(predict=3),
@@ -605,12 +600,14 @@ CRAFTED: dict[str, Any] = {
     "no parameters": lambda config: config.pop("parameters"),
     "no kind": lambda config: config["learned"].update(classes_={}),
     "no array": lambda config: config["learned"].update(classes_={"tensor": "nothing"}),
-    "lists in lists": lambda config: config["learned"].update(classes_=nested(300)),
     "no learner": lambda config: config["learned"].update(learner_={"object": "TableModel", "fields": {}}),
     "no networks": lambda config: model_in(config)["means"]["fields"].update(members=[]),
     "more than a learner has": lambda config: model_in(config).update(run="me"),
     "a large standardizer": lambda config: standardizer_in(config).update(
         mean={"array": [0.0], "dtype": "<f8", "shape": [10**15]}
+    ),
+    "much from few bytes": lambda config: standardizer_in(config).update(
+        mean={"compressed": "learner_.means.members.0.network.weights.1", "dtype": "<f8", "shape": [10**9]}
     ),
     "another standardizer": lambda config: model_in(config)["featurizer"]["fields"]["standardizer"].update(
         object="SparseScaler"

@@ -282,7 +282,12 @@ class StreamSchema(Part):
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[place] = 0.0
         names, samples, values = list[Hashable](), list[int](), list[float]()  # of what is no feature
-        for name, column in rows.frame.items():
+        columns = dict(rows.frame.items())
+        for name in dict.fromkeys(itertools.chain.from_iterable(rows.dictionaries)):  # in order of appearance
+            if name in places:
+                kind = object if name in self.levels else None  # of others, pandas finds it
+                columns[name] = pd.Series([x.get(name) for x in rows.dictionaries], dtype=kind)
+        for name, column in columns.items():
             of_column = self._column(name, column, new)
             if name in places:
                 np.copyto(features[places[name]], of_column, where=of_column == of_column)
@@ -291,11 +296,10 @@ class StreamSchema(Part):
                 names += [name] * len(has)
                 samples += has
                 values += of_column[has].tolist()
-        for sample, x in enumerate(rows.dictionaries):
-            for name, value in self._values(x, new).items():
-                if value == value and name in places:
-                    features[places[name], sample] = value
-                elif value == value:
+        for sample, x in enumerate(() if places.keys() >= rows.names else rows.dictionaries):
+            others = {name: value for name, value in x.items() if name not in places}
+            for name, value in self._values(others, new).items():
+                if value == value:
                     names.append(name)
                     samples.append(sample)
                     values.append(value)

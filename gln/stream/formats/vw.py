@@ -22,7 +22,7 @@ class VwParser(Parser):
         self._ignore, self._namespaces = wanted.ignore, Namespaces(wanted, "^")
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
-        good, bad = parsed(records, lambda line: example_of(line, self._ignore))
+        good, bad = parsed(records, functools.partial(example_of, ignore=self._ignore))
         chunk, refused = self._namespaces.chunk(good, is_zero=always)
         return chunk, [*bad, *refused]
 
@@ -32,17 +32,18 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
-    numbers = set[str]()
-    sample = Sample({}, {}, numbers, *_start(start))
+    numbers, of_all = set[str](), dict[str, list[str]]()
+    sample = Sample({}, of_all, numbers, *_start(start))
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
-        namespace, _, words = part.partition(" ")
         if ":" in part:
             _add(part, sample, numbers, ignore)
-        elif namespace not in ignore:
-            names = words.split()
+            continue
+        names = part.split()
+        namespace = names.pop(0) if names and part[0] != " " else ""
+        if namespace not in ignore:
             if ignore:
                 names = [name for name in names if (f"{namespace}^{name}" if namespace else name) not in ignore]
-            sample.names.setdefault(namespace, []).extend(names)
+            of_all[namespace] = [*of_all[namespace], *names] if namespace in of_all else names
     return sample
 
 
