@@ -81,7 +81,7 @@ LONG = {
     "regression": 3,
     "saving": 3,
     "start": 5,
-    "streams": 8,
+    "streams": 9,
     "tuning": 1,
 }
 SHORT = {"tables": 5, "columns": 1}  # pages that are not slow, and their numbers of compared blocks

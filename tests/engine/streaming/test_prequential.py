@@ -82,8 +82,9 @@ def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
             found.append(model.predict_learn_many(rows[some], y[some], w[some]))
         predicted = pd.concat(found, ignore_index=True).fillna(0.0)
         assert list(predicted.columns) == list(expected.columns)
-        # River's Gaussian does not return the standard deviation as it was given.
-        tolerance = 1e-9 if kind == "density" else 0.0
+        # Variances of samples that are predicted together may differ in the last bit, because compiled loops compute
+        # several exponentials at once; and River's Gaussian does not return the standard deviation as it was given.
+        tolerance = {"quantiles": 1e-14, "density": 1e-9}.get(kind, 0.0)
         np.testing.assert_allclose(predicted.to_numpy(), expected.to_numpy(), rtol=tolerance, atol=tolerance)
         assert saved(model, tmp_path) == saved(alone, tmp_path)
 
