@@ -415,7 +415,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learner, batch = self._stream.learner, self._stream.schema.encode(x)
         if not with_dist:
             return float(self._predict(batch)[0, 0])
-        if not self._has_density:
+        if not self._has_density or (learner is not None and learner.variances is None):  # as in files of 1.1
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 

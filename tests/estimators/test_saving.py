@@ -279,6 +279,8 @@ def test_files_of_1_1(file):
             model.learn_one(row, row["a"])
         low, high = model.predict_quantiles_one({"a": 1.0}).values()
         assert low < high < 2
+        with pytest.raises(ValueError, match="with_dist: expected a model with density"):
+            model.predict_one({"a": 1.0}, with_dist=True)
 
 
 def test_a_file_of_1_1_with_a_network_for_the_label_before_is_refused(tmp_path):
