@@ -156,6 +156,12 @@ class Network(NamedTuple):  # a model, and how it processes a stream
 
 
 @inner
+def predicting(network):
+    """The network, which does not learn."""
+    return Network(*network[:11], False)  # type: ignore[call-arg]  # a tuple of 11
+
+
+@inner
 def predict_row(own, w, z, bound, b, end, later, s):
     """Predict the samples of a row, (C, d), from b on and before `end` with heads `own`; returns its next sample."""
     while b < end:
@@ -309,16 +315,10 @@ def outputs(network, z):  # (C, B, n or n + 1), from the last layer -> (C, B)
 
 
 @compiled
-def learn_blocks(networks, planes, inputs, base, context, targets, rates):  # (K, B), (D, B), (C, B), (M, B)
-    """A block in M networks, which read the last `inputs` (M,) rows of `base`, in one call, because calls take long."""
-    p, samples = np.empty((len(networks), *targets.shape), np.float32), np.ascontiguousarray(context.T)
-    for m, network in enumerate(networks):
-        z = read(base[len(base) - inputs[m] :], network.bias, network.bound)
-        z = learn_block(network, z, gate_block(*planes[m], context, samples), targets, rates[m])
-        found = outputs(network, z)
-        for c, b in np.ndindex(found.shape):  # a single assignment takes seconds to compile
-            p[m, c, b] = found[c, b]
-    return p
+def learn_layers(network, planes, base, context, targets, rates):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+    """A block in all layers, in one call, because calls take long."""
+    contexts, z = gate_block(*planes, context, np.ascontiguousarray(context.T)), read(base, network.bias, network.bound)
+    return outputs(network, learn_block(network, z, contexts, targets, rates))
 
 
 class Columns(NamedTuple):  # sparse samples: only non-zero values are stored
@@ -532,7 +532,6 @@ class BaseGLN:
     step: Any  # number of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
-    predict_sample: Callable[..., np.ndarray] | None = None  # only Numba's predict a sample with several in one call
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
@@ -892,14 +891,14 @@ class GLN(BaseGLN):
         return functools.partial(Network, np.array(config.layer_sizes), *options, 1 << config.context_map_size)
 
     @functools.cached_property
-    def of_sample(self) -> tuple[Any, Network, Network]:  # halfspaces, and the network without and with learning
-        return self._planes, self._network(self._weights, 1, False), self._network(self._weights, 1, True)
+    def of_sample(self) -> tuple[Any, Network]:  # halfspaces, and the network that learns sample by sample
+        return self._planes, self._network(self._weights, 1, True)
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.config.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        network = self.of_sample[1 + learns] if batch_size == 1 else self._network(self._weights, batch_size, learns)
+        network = self._network(self._weights, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             some = slice(start, start + size)
@@ -910,27 +909,6 @@ class GLN(BaseGLN):
             )
             self.step += len(rates[some]) if learns else 0
         return p
-
-    @staticmethod
-    def predict_sample(networks, base, context, targets, rates) -> np.ndarray:
-        """`predict_arrays` of a sample for M networks that read the last rows of `base`, in few calls: each takes long.
-
-        Shapes: (K, 1), (D, 1), (C, 1) or None, (M, 1) or None -> (M, C, 1).
-        """
-        learns = targets is not None
-        for one in networks:
-            one._check_arrays(base[-one._base_size :], context, targets, None)
-        targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
-        if rates is None:
-            rates = [one.rates(1) if learns else targets[0] for one in networks]
-        planes, *both = zip(*(one.of_sample for one in networks), strict=True)
-        of_each = both[learns], planes, np.array([one._base_size for one in networks])
-        fours = [slice(i, i + 4) for i in range(0, len(networks), 4)]  # each number of networks is compiled
-        sample, rates = (plain(base), plain(context), targets), np.array(rates)
-        p = [learn_blocks(*(each[i] for each in of_each), *sample, rates[i]) for i in fours]
-        for one in networks:
-            one.step += learns
-        return np.concatenate(p)
 
     def _sparse_block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs."""
@@ -946,8 +924,7 @@ class GLN(BaseGLN):
         # Threads share large layers, but those of a pool have enough to do.
         alone = settings.NUMBA_NUM_THREADS == 1 or threading.current_thread() is not threading.main_thread()
         if alone or count * _products(planes, self._weights, network) < SHARED_PRODUCTS:
-            inputs = np.array([len(base)])  # one compiled call, because calls take long
-            return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
+            return learn_layers(network, planes, base, context, targets, rates)
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
         for weights in self._of_layers():
             some = slice(first, first + len(weights))

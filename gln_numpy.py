@@ -265,7 +265,6 @@ class BaseGLN:
     step: Any  # number of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
-    predict_sample: Callable[..., np.ndarray] | None = None  # only Numba's predict a sample with several in one call
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")

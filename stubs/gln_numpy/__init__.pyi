@@ -63,7 +63,6 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
     extra: Mapping[str, NDArray[Any]]
     has_default_rate: bool
     takes_sparse: bool
-    predict_sample: Callable[..., _Floats] | None
     @property
     def config(self) -> Config: ...
     @property

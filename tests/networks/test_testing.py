@@ -158,8 +158,6 @@ def test_a_changed_network_is_a_backend_of_rivers_estimators():
     network: Any = load_backend("numba").GLN
 
     class Slower(network):
-        predict_sample = None  # which would predict and learn with all networks in one call
-
         def _stream(self, base, context, targets, rates, batch_size):
             return super()._stream(base, context, targets, None if rates is None else rates / 2, batch_size)
 

@@ -46,10 +46,8 @@ class Network(Protocol):
     def predict_arrays(
         self, base: Tensor, context: Tensor, targets: Tensor = None, rates: Tensor = None, batch_size: int = 1
     ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-    @property
-    def predict_sample(self) -> Callable[..., np.ndarray] | None: ...  # `predict_all` of a single sample in one call
 
-    of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it, to predict and to learn
+    of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it
 
     def check_array(self, name: str, value: Tensor, *shapes: tuple) -> np.ndarray: ...  # as float32
     def prepare(self, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> tuple: ...
@@ -79,9 +77,6 @@ def predict_all(
     """
     if weights is not None and weights.max(initial=1) > 1:
         return _in_steps(networks, base, context, targets, rates, batch_size, weights)
-    together = networks[0].predict_sample
-    if together and base.shape[1] == 1 and isinstance(base, np.ndarray) and isinstance(context, np.ndarray):
-        return together(networks, base, context, targets, rates)
     predicted = []
     for network, of_network in zip(networks, [None] * len(networks) if rates is None else rates, strict=True):
         inputs = base[-network.base_size :]

@@ -23,7 +23,7 @@ from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.networks import gate_counts
 from gln.engine.preprocessing import scaling
-from gln_numba import gate_block, learn_block, outputs, read
+from gln_numba import gate_block, learn_block, outputs, predicting, read
 
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(scaling.standardise)
@@ -72,10 +72,10 @@ class State(NamedTuple):
     offset: float  # of logits
     ensembles: Any  # tuple of `EnsembleState`
     inputs: np.ndarray  # (M,), of each network
-    planes: Any  # tuple of M, of `gln_numba` as the networks
-    predictors: Any
-    learners: Any  # the same networks, which learn
-    counts: Any  # tuple of M, of `GateCounts`; empty for networks whose rows are not counted
+    # Tuples of M, and of more entries that do not count:
+    planes: Any  # of `gln_numba`, as the networks
+    networks: Any  # which learn
+    counts: Any  # of `GateCounts`; empty for networks whose rows are not counted
 
 
 class Batch(NamedTuple):
@@ -117,8 +117,7 @@ def run(
             block = samples_from(batch, b, min(b + size, count))
         separately = has_heads_left_out or short
         for is_lesson in range(0 if separately or not learns else 1, 2 if learns and not short else 1):
-            networks = state.learners if is_lesson else state.predictors
-            step(block, b, predicted, counted, most, is_lesson, separately, counts, networks, state)
+            step(block, b, predicted, counted, most, is_lesson, separately, counts, state)
         if short:
             return b
     return count
@@ -144,7 +143,6 @@ def step(
     is_lesson: int,
     separately: bool,
     counts: bool,
-    networks: Any,
     state: State,
 ) -> None:
     """Predict samples, or predict and learn a single one."""
@@ -170,12 +168,13 @@ def step(
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
         if of_variances:
             of_heads = np.empty((heads, samples), np.float32)
-            bound = networks[first].bound
+            bound = state.networks[first].bound
             for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
                 deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         for m in range(ensemble.networks):
-            network, planes = networks[first + m], all_planes[first + m]
+            network, planes = state.networks[first + m], all_planes[first + m]
+            network = network if learns else predicting(network)
             inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, z, rows)
             learned = network, inputs, contexts, of_heads, rates[first + m]

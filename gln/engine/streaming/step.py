@@ -23,6 +23,9 @@ from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
 ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
+# Numba compiles the step for each number of ensembles and networks, which takes ten seconds: so there are always two,
+# and three or six.
+ENSEMBLES, NETWORKS = 2, 3
 
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
@@ -55,15 +58,16 @@ class CompiledStep(NamedTuple):
 
         compiled: Any = compiled_step
         networks = [network for ensemble in ensembles for network in ensemble.networks]
-        base_models, counts = featurizer.base_models, [NO_COUNTS] * len(networks)
+        size = -(-len(networks) // NETWORKS) * NETWORKS
+        base_models, counts = featurizer.base_models, [NO_COUNTS] * size
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
-        of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
-        planes, predicting, learning = zip(*(network.of_sample for network in networks), strict=True)
+        of_ensembles = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
+        planes, arrays = zip(*_filled([network.of_sample for network in networks], size), strict=True)
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         offset = ensembles[0].offset
-        state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning, tuple(counts))
+        state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, arrays, tuple(counts))
         # Those of variances also give the tails of densities.
         values = [0, *(ensemble.heads * (1 + (ensemble.link == "log")) for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
@@ -142,6 +146,11 @@ def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], cou
         found += [ensemble.shape, *vars(ensemble.combination).values()]
         found += [member.network.of_sample for member in ensemble.members]
     return found
+
+
+def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
+    """So many values, of which the first one stands in for those that are missing."""
+    return *values, *values[:1] * (size - len(values))
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
