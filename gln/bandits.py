@@ -33,11 +33,11 @@ from gln.engine.streaming.values import MOST, check_arm, check_key
 
 __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 
-# Ways to explore and their default strengths: the factor of the gap, that of the bonus, and the share of random
-# decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
-# alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
-# and take twice the time.
-STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
+# Ways to explore and their default strengths: the factor of the gap for each arm, so that a hundred arms are explored
+# no more than five; that of the bonus; and the share of random decisions. Gaps alone rarely find rewards that are rare:
+# a policy that seldom explores gets rewards that are much alike, and in units of their standard deviation all gaps are
+# wide. Two networks, slow and fast, are no better than one and take twice the time.
+STRENGTHS = {"inverse-gap": 10.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
 MOST_PAIRS = 1 << 15  # of contexts and arms, whose values are computed together
@@ -83,7 +83,7 @@ class GLNBandit(Saveable):
         values are in standard deviations of the rewards. "epsilon" draws a random arm with probability strength.
         "greedy" never explores. Of several best arms, those with the lowest n are equally probable.
     strength
-        How much to explore, and for "inverse-gap" how little. None is 50 for "inverse-gap", 1 for "counts" and 0.05
+        How much to explore, and for "inverse-gap" how little. None is 10 A for "inverse-gap", 1 for "counts" and 0.05
         for "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
@@ -431,15 +431,16 @@ class GLNBandit(Saveable):
         numbers: Sequence[float],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`_choose` with what this bandit explores by."""
-        strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        learner = model.learner
+        strength, arms, learner = self.strength, values.shape[1], model.learner
+        if strength is None:
+            strength = STRENGTHS[self.explore] * (arms if self.explore == "inverse-gap" else 1)
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(model.rewards.scale[0]) or 1.0  # 1 while all are equal
         optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
         bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
         share, fading, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0, 0.0
         if self.explore == "inverse-gap":
-            share, fading, precision = 0.5, math.sqrt(values.shape[1]) / 2, strength * math.sqrt(lessons) / unit
+            share, fading, precision = 0.5, math.sqrt(arms) / 2, strength * math.sqrt(lessons) / unit
         return compiled(_choose)(values, counts, pending, np.array(numbers), bonus, share, fading, precision)
 
 

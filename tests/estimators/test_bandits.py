@@ -356,7 +356,7 @@ def test_errors_name_a_few_of_many_arms():
     assert len(str(raised.value)) < 200
 
 
-def mixed(values: list[float], counts: list[float], t: int, strength: float = 50) -> list[float]:
+def mixed(values: list[float], counts: list[float], t: int, strength: float) -> list[float]:
     """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
 
     def largest(scores: list[float]) -> list[bool]:
@@ -382,7 +382,7 @@ def test_propensities_are_as_documented(lessons):
         values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
         bandit.strength = None if i % 2 else 1000.0
         [found], *_ = bandit._choices(bandit._model, unit * values[None], counts[None], np.zeros(4, int), [0.5])
-        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 50)
+        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 10 * len(values))
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
