@@ -224,14 +224,18 @@ class GLNBandit(Saveable):
 
     def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
-        return self.judged(context, arms)[0]
+        return self.judged([context], arms)[0][0]
 
-    def judged(self, context: Any, arms: Any = None) -> tuple[dict[Any, float], dict[Any, float]]:
-        """What `propensities` and `predict` return, computed once for both."""
+    def judged(self, contexts: list[Any], arms: Any = None) -> list[tuple[dict[Any, float], dict[Any, float]]]:
+        """What `propensities` and `predict` return for each of these contexts, computed once for both."""
         model, offered = self._choice(arms)
-        values, counts = self._values(model, model.encode(self._features([context])[0]), offered)
-        p, *_ = self._choices(model, values, counts, self._waiting(offered), [0.0])
-        return dict(zip(offered, p[0].tolist(), strict=True)), dict(zip(offered, values[0].tolist(), strict=True))
+        values, counts = self._values(model, model.encode(self._features(contexts)[0]), offered)
+        pending, found = self._waiting(offered), []
+        for row, of_row in zip(values, counts, strict=True):  # not together: each choice would be pending for the next
+            p, *_ = self._choices(model, row[None], of_row[None], pending.copy(), [0.0])
+            of_policy, of_model = (dict(zip(offered, each.tolist(), strict=True)) for each in (p[0], row))
+            found.append((of_policy, of_model))
+        return found
 
     def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model, and the arms to choose from, with their features."""
@@ -267,7 +271,7 @@ class GLNBandit(Saveable):
         """
         if arms is None and not self._model.arms:
             return {}
-        return self.judged(context, arms)[1]
+        return self.judged([context], arms)[0][1]
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
@@ -317,15 +321,20 @@ class GLNBandit(Saveable):
         counts as two rows. Raises ValueError as `learn` does; the rows before have been learned then.
         """
         for row in rows:
-            context, arm, reward, _, arms, weight = checked(row)
-            named = named_arms(arms)
-            if not isinstance(named, Mapping):
-                self._learn([context], [{arm: reward}], weight=weight)
-            elif arm not in named:
-                raise ValueError(f"arm: expected one of {some_of(named)}, got {arm!r}")
-            else:
-                key = arm if named is arms else None  # features without a name
-                self._learn([context], [{key: reward}], {key: named[arm]}, weight)
+            self.learn_block([checked(row)])
+
+    def learn_block(self, rows: Sequence[LoggedDecision]) -> None:
+        """Learn rows that were `checked`, with the same arms: all or, if there is an error, none."""
+        named, arms, features = named_arms(rows[0].arms), [row.arm for row in rows], None
+        if isinstance(named, Mapping):
+            if unknown := [arm for arm in arms if arm not in named]:
+                raise ValueError(f"arm: expected one of {some_of(named)}, got {unknown[0]!r}")
+            if named is not rows[0].arms and len(rows) > 1:  # features without a name
+                raise ValueError(f"arms: expected names, as there are {len(rows)} rows, got {some_of(named)}")
+            keys = arms if named is rows[0].arms else [None]
+            arms, features = keys, {key: named[arm] for key, arm in zip(keys, arms, strict=True)}
+        rewards = [{arm: row.reward} for arm, row in zip(arms, rows, strict=True)]
+        self._learn([row.context for row in rows], rewards, features, np.array([row.weight for row in rows], float))
 
     @uninterrupted
     def _learn(
@@ -333,7 +342,7 @@ class GLNBandit(Saveable):
         contexts: list[Any],
         rewards: list[Any],
         arms: Mapping[Hashable, Any] | None = None,
-        weight: float = 1.0,
+        weights: np.ndarray = ONCE,  # of one or all
     ) -> None:
         for of_arms in rewards:
             for arm, reward in of_arms.items():
@@ -344,6 +353,7 @@ class GLNBandit(Saveable):
         (features, size), retired = self._features(contexts), self._retired
         if retired:
             rewards = [{arm: reward for arm, reward in of.items() if arm not in retired} for of in rewards]
+            weights = weights if weights is ONCE else weights[[bool(of_arms) for of_arms in rewards]]
         rows = [x for x, of_arms in zip(features, rewards, strict=True) if of_arms]
         rewards = [of_arms for of_arms in rewards if of_arms]
         if not rows:
@@ -353,7 +363,6 @@ class GLNBandit(Saveable):
             model = copy.deepcopy(model)  # on which all is tried
             if features[0] and not isinstance(contexts[0], Mapping):
                 model.read_all()
-        weights = ONCE if weight == 1 else np.full(len(rows), weight, float)
         model.learn(rows, rewards, offered, weights)
         self._model, self._size = model, size
         for arm in itertools.chain(*rewards) if self._pending else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -70,14 +71,14 @@ def off_policy(
     model, estimates = GLNBandit(explore="greedy", seed=0) if model is None else model, Estimates()
     for number, row in enumerate(rows):
         try:
-            estimates.judge(row, policy, model)
+            estimates.judge([row], policy, model)
         except ValueError as error:
             raise ValueError(f"rows[{number}]: {error}") from error
     return estimates.result()
 
 
 class Estimates:
-    """The sums from which `off_policy` estimates, row by row; `state` is what a file holds of them."""
+    """The sums from which `off_policy` estimates; `state` is what a file holds of them."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         state = state or {"rows": 0, "impossible": 0, "largest": 0.0, "sums": np.zeros((len(OF_ROWS), 5)).tolist()}
@@ -88,37 +89,52 @@ class Estimates:
         sums = {"sums": self._sums.tolist()}
         return {"rows": self.rows, "impossible": self.impossible, "largest": self.largest, **sums}
 
+    @property
+    def block_size(self) -> int:
+        """How many rows to judge before they are learned: a sixteenth of those so far, but at most 64, and up to a
+        multiple of a power of two, so that blocks end at the same rows wherever a log was cut off."""
+        most = 1 << min(max(self.rows.bit_length() - 5, 0), 6)
+        return most - self.rows % most
+
     def judge(
-        self, row: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
-    ) -> Mapping[Any, float] | None:
-        """Count a row, which the model then learns. Returns the policy's probabilities, None if none can have chosen
-        its arm."""
-        context, arm, reward, propensity, arms, weight = logged = checked(row)
-        if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
-            raise ValueError(f"expected a propensity from 0 to 1, got {propensity!r}")
-        if 0 < propensity < LEAST_PROPENSITY:
-            raise ValueError(f"expected a propensity of 0, or at least {LEAST_PROPENSITY}, got {propensity!r}")
-        named = named_arms(arms)
-        if propensity == 0 or (named is not None and arm not in named):
-            self.impossible += 1
-            return None
-        if getattr(policy, "__func__", None) is GLNBandit.propensities and policy.__self__ is model:  # type: ignore[attr-defined]
-            p, values = model.judged(context, named)  # once for both
+        self, rows: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
+    ) -> list[Mapping[Any, float] | None]:
+        """Count rows with the same arms, which the model then learns: all or, if there is an error, none.
+
+        Returns the policy's probabilities for each row, None if none can have chosen its arm. For several rows the
+        model has to be a `GLNBandit`.
+        """
+        logged = [checked(row if row is rows[0] else row._replace(arms=None)) for row in rows]
+        for propensity in (row.propensity for row in logged):
+            is_number = isinstance(propensity, (int, float, np.number))
+            if not (is_number and (propensity == 0 or LEAST_PROPENSITY <= propensity <= 1)):
+                raise ValueError(f"expected a propensity of 0, or from {LEAST_PROPENSITY} to 1, got {propensity!r}")
+        named = named_arms(logged[0].arms)
+        are_possible = [row.propensity > 0 and (named is None or row.arm in named) for row in logged]
+        judged: list[tuple[Any, Any]] = []
+        if isinstance(model, GLNBandit) and policy == model.propensities:
+            judged += model.judged([row.context for row in logged], named)  # once for both
         else:
-            p = policy(context) if named is None else policy(context, named)
-            values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
-        if named is not None and not p.keys() <= set(named):
-            raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
-        if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
-            raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
-        model.learn_log([logged])
-        w, q, v = p.get(arm, 0.0) / propensity, values.get(arm, 0.0), sum(p[other] * values[other] for other in p)
-        terms = np.array([w * reward, reward, v + w * (reward - q), reward, w], float)
-        weights = np.array([1, w, 1, 1, 1]) * weight
-        products = weights * terms
-        self._sums += np.array([weights, products, weights**2, weights * products, products**2]).T
-        self.rows, self.largest = self.rows + 1, max(self.largest, w * weight)
-        return p
+            asked = ((row, policy(row.context) if named is None else policy(row.context, named)) for row in logged)
+            judged += [(p, model.predict(row.context, named or dict.fromkeys([*p, row.arm]))) for row, p in asked]
+        numbers = []
+        for row, (p, values) in itertools.compress(zip(logged, judged, strict=True), are_possible):
+            if named is not None and not p.keys() <= {*named}:
+                raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
+            if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
+                raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
+            w, v = p.get(row.arm, 0.0) / row.propensity, sum(p[arm] * values[arm] for arm in p)
+            numbers.append([w, values.get(row.arm, 0.0), v, row.reward, row.weight])
+        if numbers:
+            learn = model.learn_block if isinstance(model, GLNBandit) else model.learn_log
+            learn([*itertools.compress(logged, are_possible)])
+            w, q, v, r, weight = np.array(numbers, float).T
+            weights = np.array([weight, weight * w, weight, weight, weight])
+            products = weights * np.array([w * r, r, v + w * (r - q), r, w])
+            self._sums += np.array([weights, products, weights**2, weights * products, products**2]).sum(2).T
+            self.largest = max(self.largest, float((weight * w).max()))
+        self.rows, self.impossible = self.rows + len(numbers), self.impossible + len(rows) - len(numbers)
+        return [p if is_possible else None for (p, _), is_possible in zip(judged, are_possible, strict=True)]
 
     def result(self) -> dict[str, Any]:
         """What `off_policy` returns."""

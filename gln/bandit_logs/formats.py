@@ -5,6 +5,7 @@ Vowpal Wabbit has costs, which are negative rewards. Arms have no names: they ar
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -37,13 +38,13 @@ class Logged(NamedTuple):
 
 
 def read_decisions(
-    source: BinaryIO, form: str | None = None, say: Callable[[str], object] = lambda text: None
+    source: BinaryIO | Lines, form: str | None = None, say: Callable[[str], object] = lambda text: None
 ) -> Iterator[Logged | BadLine]:
     """The decisions of a log, in their order, and what could not be read; `say` is told the format of the first lines.
 
     Values are checked where they are learned.
     """
-    lines = Lines(source)
+    lines = source if isinstance(source, Lines) else Lines(source)
     if form is None:
         form = _form_of(lines)
         say(f"reading {READ_AS[form]}\n    (--format reads another format)")
@@ -197,6 +198,7 @@ def _of_cb(line: int, text: str) -> Logged:
     return Logged(line, LoggedDecision(_features(bar + features), arm, -cost, propensity, offered))
 
 
+@functools.lru_cache(1 << 10)  # arms are often the same
 def _features(text: str) -> dict[str, Any]:
     """The features of `|namespace name=level name:number ...`; a name alone is 1."""
     sample, features = example_of(text), {}

@@ -6,16 +6,17 @@ import argparse
 import copy
 import functools
 import gc
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gln.bandit_logs.formats import Logged, read_decisions
-from gln.bandits import GLNBandit, LoggedDecision
+from gln.bandit_logs.formats import read_decisions
+from gln.bandits import GLNBandit
 from gln.off_policy import Estimates
-from gln.stream.formats.lines import BadLine
+from gln.stream.formats.lines import BadLine, Lines
 from gln.stream.formats.reader import opened
 from gln.stream.inputs import Inputs
 from gln.stream.output import Outputs, printed, say
@@ -59,56 +60,67 @@ class Run(Interruptible):
             say("gln-bandit", f"going on after {self._estimates.rows:,} decisions")
         self._outputs = Outputs(options, self._signals, state)
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
-        self._knows_arms = bool(self._estimates.rows)
 
-    def _parts(self) -> Iterator[Logged | BadLine]:
-        rows = read_decisions(self._source, self._options.format, functools.partial(say, "gln-bandit"))
-        for row in rows:
-            self._inputs.current.met = row.line
-            if row.line > self._line:
-                yield row
+    def _parts(self) -> Iterator[list[Any]]:
+        """New rows, up to as many as may be judged together, of those that can be read without waiting."""
+        lines = Lines(self._source)
+        rows = read_decisions(lines, self._options.format, functools.partial(say, "gln-bandit"))
+        new: Iterator[Any] = (row if row.line > self._line else None for row in rows)
+        while part := lines.gathered(new, self._estimates.block_size):
+            yield part
+        self._inputs.current.met = lines.number
         self._inputs.current.check_length()
 
-    def _take(self, row: Logged | BadLine) -> None:
-        """Judge the decision of a row and learn its reward, and save now and then."""
-        options, rows = self._options, self._estimates.rows
-        try:
-            if isinstance(row, BadLine):
-                raise row
-            if row.decision is None:
-                self._left_out[row.why] += 1
-            else:
-                self._learn(row.line, row.decision)
-        except ValueError as error:
-            bad = error if isinstance(error, BadLine) else BadLine(row.line, str(error))
-            if not options.skip_bad:
-                raise bad from error
-            self._left_out[BAD] += 1
-        self._line = row.line
-        if options.save_every and self._estimates.rows // options.save_every > rows // options.save_every:
+    def _take(self, rows: list[Any]) -> None:
+        """Judge and learn rows, and save now and then."""
+        every, before = self._options.save_every, self._estimates.rows
+        for _, block in itertools.groupby(rows, _kind_of):
+            self._judge([*block])
+        if every and self._estimates.rows // every > before // every:
             self._save()
 
-    def _learn(self, line: int, decision: LoggedDecision) -> None:
-        self._knows_arms = self._knows_arms or decision.arms is not None or bool(self._bandit.predict(decision.context))
-        if not self._knows_arms:  # there is no policy yet
-            self._bandit.learn_log([decision])
+    def _judge(self, rows: list[Any]) -> None:
+        """Judge decisions with the same arms, and then learn them; one by one if one cannot be read or learned."""
+        try:
+            self._learn(rows)
+        except ValueError as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self._judge([row])
+                return
+            bad = error if isinstance(error, BadLine) else BadLine(rows[0].line, str(error))
+            if not self._options.skip_bad:
+                raise bad from error
+            self._left_out[BAD] += 1
+        self._line = rows[-1].line
+
+    def _learn(self, rows: list[Any]) -> None:
+        if isinstance(rows[0], BadLine):
+            raise rows[0]
+        first, before = rows[0].decision, self._estimates.rows
+        if first is None:
+            self._left_out.update(row.why for row in rows)
+            return
+        if not (before or first.arms is not None or self._bandit.predict(first.context)):  # there is no policy yet
+            self._bandit.learn_log([first])
             self._left_out[UNKNOWN] += 1
             return
-        p = self._estimates.judge(decision, self._bandit.propensities, self._model)
-        self._line = line  # before anything that may fail, as it was learned
-        if not p:
-            return
-        rows, self._taken = self._estimates.rows, self._taken + 1
-        arm = max(p, key=p.__getitem__)
-        found = {"line": line, "arm": arm, "propensity": p[arm], "of_logged_arm": p.get(decision.arm, 0.0)}
-        self._outputs.add("predictions", found)
-        if rows & (rows - 1) == 0:  # 1, 2, 4, 8, ...
+        judged = self._estimates.judge([row.decision for row in rows], self._bandit.propensities, self._model)
+        self._line = rows[-1].line  # before anything that may fail, as it was learned
+        for row, p in zip(rows, judged, strict=True):
+            if p:
+                arm = max(p, key=p.__getitem__)
+                found = {"line": row.line, "arm": arm, "propensity": p[arm]}
+                self._outputs.add("predictions", found | {"of_logged_arm": p.get(row.decision.arm, 0.0)})
+        count = self._estimates.rows
+        self._taken += count - before
+        if count.bit_length() > before.bit_length():  # 1, 2, 4, 8, ...
             figures = self._estimates.result()
             means = "".join(f"{figures[name].mean:>13.4g}" for name in NAMES)
             if self._taken == 1:
                 printed(f"{'decisions':>12}{'logged':>13}{'IPS':>13}{'SNIPS':>13}{'DR':>13}{'decisions/s':>13}")
-            printed(f"{rows:>12,}{means}{self._taken / self._seconds():>13,.0f}")
-            self._outputs.add("metrics", {"event": "progress", **_values(figures), "seconds": self._seconds()})
+            printed(f"{count:>12,}{means}{self._taken / self._seconds():>13,.0f}")
+            self._outputs.add("metrics", {"event": "progress", **figures, "seconds": self._seconds()})
         self._outputs.flush()
 
     def _seconds(self) -> float:
@@ -128,7 +140,7 @@ class Run(Interruptible):
         if self._estimates.rows:
             figures = self._estimates.result()
             print("\n".join(self._report(figures)))
-            self._outputs.add("metrics", {"event": "end", **_values(figures), "seconds": self._seconds()})
+            self._outputs.add("metrics", {"event": "end", **figures, "seconds": self._seconds()})
         elif not why:
             why = "expected one or more decisions that a policy can have chosen, got none"
         if why:
@@ -147,6 +159,6 @@ class Run(Interruptible):
         return lines
 
 
-def _values(found: dict[str, Any]) -> dict[str, Any]:
-    """Estimates as JSON has them: each mean, and its standard error."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+def _kind_of(row: Any) -> object:
+    """What rows that are judged together have in common."""
+    return BadLine if isinstance(row, BadLine) else row.decision and [row.decision.arms]

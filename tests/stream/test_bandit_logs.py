@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import math
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gln.bandit_logs.command import main
+from gln.bandit_logs.command import _parser, main
 from gln.bandit_logs.formats import BadLine, Logged, read_decisions
+from gln.bandit_logs.run import Run
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import off_policy
 
@@ -154,7 +157,7 @@ def test_rows_that_no_policy_can_have_chosen_are_left_out():
 @pytest.mark.parametrize("propensity", [-0.1, 1.5, math.nan, None, "0.5", 1e-300, 1e-13])
 def test_a_wrong_propensity(propensity):
     log = [*log_of(3, seed=5), LoggedDecision({"kind": "a"}, "left", 1.0, propensity)]
-    with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity (from 0 to 1|of 0, or at least .*), got "):
+    with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity of 0, or from 1e-12 to 1, got "):
         off_policy(log, policy_of("random"), Means())
 
 
@@ -214,6 +217,19 @@ def test_learning_a_log_is_learning_its_rewards():
     assert one.predict({"kind": "a"}) == other.predict({"kind": "a"})
     with pytest.raises(ValueError, match=r"arm: expected one of \['left'\] \(1 arms\), got 'right'"):
         GLNBandit(**SMALL).learn_log([({}, "right", 1.0, 0.5, {"left": {"x": 1.0}})])
+
+
+@pytest.mark.parametrize("arms", [None, ARMS, {arm: features_of(arm) for arm in ARMS}])
+def test_a_block_is_learned_as_its_rows_are(arms):
+    log = [row._replace(arms=arms, weight=1.0 + place % 2) for place, row in enumerate(log_of(90, seed=24))]
+    one, other = GLNBandit(arms or ARMS, **SMALL), GLNBandit(arms or ARMS, **SMALL)
+    one.learn_log(log)
+    for start in range(0, 90, 30):
+        other.learn_block(log[start : start + 30])
+    assert one.predict({"kind": "a"}, arms) == other.predict({"kind": "a"}, arms)
+    with pytest.raises(ValueError, match="reward: expected a finite number from 0 to 1"):
+        other.learn_block([log[0], log[1]._replace(reward=2.0)])
+    assert one.predict({"kind": "a"}, arms) == other.predict({"kind": "a"}, arms)
 
 
 @pytest.mark.parametrize("has_features", [False, True])
@@ -402,16 +418,16 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, capsys):
 
     assert run("whole")[0] == 0
     lines = (tmp_path / "log.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "log.jsonl").write_text("".join([*lines[:70], "{\n", *lines[70:]]))
+    (tmp_path / "log.jsonl").write_text("".join([*lines[:69], "{\n", *lines[69:]]))  # between two blocks
     status, _, said = run("cut", "--save-every", "25")
     assert status == 2
     assert "reading JSON lines with context, arm, reward, propensity" in said
-    assert "line 71: expected JSON" in said
+    assert "line 70: expected JSON" in said
     assert "; saved, and --resume continues from there: " in said
     (tmp_path / "log.jsonl").write_text("".join(lines))
     status, printed, said = run("cut", "--resume")
-    assert (status, printed.startswith("119 decisions; left out: 1 before any arm was known; 50 in ")) == (0, True)
-    assert "going on after 69 decisions" in said
+    assert (status, printed.startswith("119 decisions; left out: 1 before any arm was known; 51 in ")) == (0, True)
+    assert "going on after 68 decisions" in said
     whole, cut = ((tmp_path / f"{name}.predictions").read_text().splitlines() for name in ("whole", "cut"))
     assert len(whole) == 119
     assert whole == cut
@@ -423,6 +439,37 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path, capsys):
     for wrong in (["--resume"], ["--save-every", "5"], ["--save", "x", "--save-every", "0"]):
         with pytest.raises(SystemExit):
             main([log, *wrong])
+
+
+def test_decisions_are_judged_in_blocks_by_the_bandit_before(tmp_path):
+    log, arms = log_of(200, seed=22), ARMS
+    log = [row._replace(arms=arms if place < 150 else arms[::-1]) for place, row in enumerate(log)]
+    file = write(tmp_path / "log.jsonl", log)
+    assert main([file, "--probabilities", "--predictions", str(tmp_path / "p")]) == 0
+    found = [json.loads(line)["of_logged_arm"] for line in (tmp_path / "p").open()]
+    bandit, expected, ends = GLNBandit(rewards="probabilities", seed=0), list[float](), [*range(32), *range(32, 64, 2)]
+    for start, end in itertools.pairwise(
+        [*ends, *range(64, 128, 4), *range(128, 150, 8), 150, 152, *range(160, 201, 8)]
+    ):
+        expected += [bandit.propensities(row.context, row.arms)[row.arm] for row in log[start:end]]
+        bandit.learn_log(log[start:end])
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot tell whether a pipe has more")
+def test_a_block_waits_for_nothing():
+    rows = [json.dumps(row._asdict()).encode() + b"\n" for row in log_of(100, seed=23)]
+    out, into = os.pipe()
+    with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
+        run = Run(_parser().parse_args([]), source)
+        run._estimates.rows = 1024
+        parts = run._parts()
+        sink.write(b"".join(rows[:3]))
+        sizes = [len(next(parts))]  # would hang if it waited for another row
+        sink.write(b"".join(rows[3:]))
+        sink.close()
+        sizes += map(len, parts)
+    assert sizes == [3, 64, 33]
 
 
 def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
@@ -449,13 +496,17 @@ WRONG_ROWS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", WRONG_ROWS)
 def test_wrong_rows_are_errors_with_their_line_or_left_out(case, tmp_path, capsys):
-    (changes, message), log = WRONG_ROWS[case], [row._asdict() for row in log_of(8, seed=15)]
+    (changes, message), log = WRONG_ROWS[case], [row._asdict() for row in log_of(90, seed=15)]
     file = tmp_path / "log.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in [*log[:5], log[5] | changes, *log[6:]]))
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*log[:80], log[80] | changes, *log[81:]]))
     assert main([str(file), "--probabilities"]) == 2
-    assert f"gln-bandit: line 6: {message}" in capsys.readouterr().err.replace("x['kind']", "kind")
+    printed = capsys.readouterr()
+    assert f"gln-bandit: line 81: {message}" in printed.err.replace("x['kind']", "kind")
+    assert printed.out.startswith("79 decisions; ")  # also those before it in its block
     assert main([str(file), "--probabilities", "--skip-bad"]) == 0
-    assert "1 that could not be read" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        "88 decisions; left out: 1 before any arm was known, 1 that could not be read; "
+    )
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"context": ' + '{"a": ' * 100_000])
