@@ -26,7 +26,7 @@ from gln.engine.jit import compiled
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.model.saveable import Saveable
 from gln.engine.saving import Number
-from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
+from gln.engine.streaming.arms import ArmHeads, Features, JointArms, Nameless, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.model import stream_config
 from gln.engine.streaming.values import MOST, check_arm, check_key
@@ -329,9 +329,7 @@ class GLNBandit(Saveable):
         if isinstance(named, Mapping):
             if unknown := [arm for arm in arms if arm not in named]:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {unknown[0]!r}")
-            if named is not rows[0].arms and len(rows) > 1:  # features without a name
-                raise ValueError(f"arms: expected names, as there are {len(rows)} rows, got {some_of(named)}")
-            keys = arms if named is rows[0].arms else [None]
+            keys = arms if named is rows[0].arms else [Nameless() for _ in rows]
             arms, features = keys, {key: named[arm] for key, arm in zip(keys, arms, strict=True)}
         rewards = [{arm: row.reward} for arm, row in zip(arms, rows, strict=True)]
         self._learn([row.context for row in rows], rewards, features, np.array([row.weight for row in rows], float))

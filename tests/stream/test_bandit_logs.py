@@ -219,10 +219,15 @@ def test_learning_a_log_is_learning_its_rewards():
         GLNBandit(**SMALL).learn_log([({}, "right", 1.0, 0.5, {"left": {"x": 1.0}})])
 
 
-@pytest.mark.parametrize("arms", [None, ARMS, {arm: features_of(arm) for arm in ARMS}])
+OFFERED = {arm: features_of(arm) for arm in ARMS}
+
+
+@pytest.mark.parametrize("arms", [None, ARMS, OFFERED, [*OFFERED.values()]])
 def test_a_block_is_learned_as_its_rows_are(arms):
     log = [row._replace(arms=arms, weight=1.0 + place % 2) for place, row in enumerate(log_of(90, seed=24))]
-    one, other = GLNBandit(arms or ARMS, **SMALL), GLNBandit(arms or ARMS, **SMALL)
+    if isinstance(arms, list) and arms is not ARMS:
+        log, arms = [row._replace(arm=ARMS.index(row.arm)) for row in log], dict(enumerate(arms))
+    one, other = (GLNBandit(() if isinstance(arms, dict) else ARMS, **SMALL) for _ in range(2))
     one.learn_log(log)
     for start in range(0, 90, 30):
         other.learn_block(log[start : start + 30])

@@ -211,6 +211,10 @@ def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
 # ---- Arms with features ----------------------------------------------------------------------------------------------
 
 
+class Nameless:
+    """An arm that has features and no name, in one row of a log."""
+
+
 @saved(
     **{"arms": {object: (Number(int, 0), None)}, "_stream": StreamEstimator, "offered": {object: dict}},
     _codes={object: Number(int, MOST_ONE_HOT, 1 << 62)},
@@ -269,11 +273,11 @@ class JointArms(Arms):
         weights: np.ndarray = ONCE,
     ) -> None:
         """Learn the rewards of arms in each of these contexts, one after another, with these features of the arms or
-        those that they had last. The arm None is any one with its features."""
+        those that they had last. A `Nameless` arm is any one with its features."""
         pairs = [(place, arm) for place, of_arms in enumerate(rewards) for arm in of_arms]
         arms = dict.fromkeys(arm for _, arm in pairs)
         features = {arm: offered[arm] if arm in offered else self.offered.get(arm, {}) for arm in arms}
-        new = [arm for arm in arms if arm is not None and arm not in self._codes]
+        new = [arm for arm in arms if not isinstance(arm, Nameless) and arm not in self._codes]
         codes = self._codes | {arm: code for code, arm in enumerate(new, MOST_ONE_HOT + len(self._codes))}
         rows = [_joined(contexts[i], features[arm]) | {ARM: codes.get(arm, math.nan)} for i, arm in pairs]
         targets = np.array([rewards[i][arm] for i, arm in pairs], np.float64)
@@ -284,8 +288,8 @@ class JointArms(Arms):
         if rows:
             self._stream.learn_segments(self._stream.plan(rows), targets, weights)
         self._codes = codes
-        self.offered |= {arm: dict(of_arm) for arm, of_arm in features.items()}
-        self.arms |= dict.fromkeys(arm for arm in arms if arm is not None)
+        self.offered |= {arm if arm in codes else None: dict(of_arm) for arm, of_arm in features.items()}
+        self.arms |= dict.fromkeys(arm for arm in arms if arm in codes)
 
     def _begin(self, row: Features, target: np.ndarray, weights: np.ndarray) -> None:
         """Learn the first reward, by a learner with columns for the levels of all arms."""
