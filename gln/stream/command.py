@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         ("words", "whose names are words, even if each sample has one: VW's namespaces and lists in JSON"),
         ("ignore", "that are left out"),
     ):
-        add(f"--{name}", type=names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas")
+        listed = f"columns or keys {what}, separated by commas"
+        add(f"--{name}", type=names, default=frozenset(), metavar="NAMES", help=listed)
     together = "words also in groups of 2 to N that follow one another in a namespace or a list"
     add("--ngrams", type=int, metavar="N", help=together)
     flag("--skip-bad", help="leave out bad lines and count them")
@@ -119,8 +120,8 @@ def _group(parser: argparse.ArgumentParser, title: str) -> tuple[Callable[..., o
     return add, functools.partial(add, action="store_true")
 
 
-def names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+def names(text: str) -> frozenset[str]:
+    return frozenset(text.split(","))
 
 
 def levels(text: str) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import Chunk, unit_of
+from gln.stream.formats.chunks import Chunk, Wanted, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
@@ -132,7 +132,7 @@ class Run(Interruptible):
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in read(source, of.form, skip_bad=skip, **self._wanted()):
+                for chunk in read(source, of.form, self._wanted(), skip):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
@@ -143,15 +143,15 @@ class Run(Interruptible):
         yield None
         of.size = size
 
-    def _wanted(self) -> dict[str, Any]:
+    def _wanted(self) -> Wanted:
         """What to read, with values of the kinds that the model has learned, if there is one."""
         options, target, model = self._options, self._target, self._model
         names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
         if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
             for label in model.predict_proba_one({}):
                 names[target] = isinstance(label, str)
-        lists = {name: getattr(options, name) for name in ("strings", "numbers", "words", "ignore")}
-        return {"target": target, "known": names, "ngrams": options.ngrams or 1, **lists}
+        lists = options.strings, options.numbers, options.words, options.ignore
+        return Wanted(target, *lists, known=names, ngrams=options.ngrams or 1)
 
     def _take(self, part: tuple[Input, Chunk | None]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""

@@ -19,7 +19,8 @@ import pytest
 
 from gln.engine.saving import read as read_file
 from gln.stream.command import main
-from gln.stream.formats.reader import FORMS, BadLine, Chunk, form_of, opened, read
+from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.reader import FORMS, BadLine, form_of, opened, read
 from gln.stream.formats.vw import example_of
 
 pytest.importorskip("river")
@@ -41,9 +42,13 @@ def known(x: dict[Any, Any]) -> dict[str, Any]:
     return {name: value for name, value in x.items() if value is not None and value == value}
 
 
-def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
+def chunks_of(text: str | bytes, form: str, skip_bad: Any = None, chunk: int = 1000, **options: Any) -> Iterator[Chunk]:
     data = text if isinstance(text, bytes) else text.encode()
-    return [sample for chunk in read(io.BytesIO(data), form, **options) for sample in samples_of(chunk)]
+    return read(io.BytesIO(data), form, Wanted(**options), skip_bad, chunk)
+
+
+def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
+    return [sample for chunk in chunks_of(text, form, **options) for sample in samples_of(chunk)]
 
 
 def table(count: int, seed: int = 0) -> list[list[str]]:
@@ -93,7 +98,7 @@ def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
         for most in (1000, 7):
             assert all_of(start + text, form, target="y", chunk=most) == expected
     assert all_of(text.removesuffix(end), form, target="y") == expected
-    chunks = list(read(io.BytesIO(text.encode()), form, target="y"))
+    chunks = list(chunks_of(text, form, target="y"))
     assert [len(chunk.lines) for chunk in chunks] == [1000, 1000, 500]
     assert {str(name): dtype.kind for name, dtype in chunks[0].rows.frame.dtypes.items()} == dict(
         zip(["a", "b", "text", "c"], "ffOO", strict=True)
@@ -106,7 +111,7 @@ def test_files_are_opened_by_their_names(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     for name in ("a.csv", "a.csv.gz"):
         with opened(str(tmp_path / name)) as file:
-            [chunk] = read(file, form_of(name), target="y")
+            [chunk] = read(file, form_of(name), Wanted("y"))
         assert list(samples_of(chunk)) == slowly(text)
     names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "-": "auto"}
     assert {name: form_of(name) for name in names} == names
@@ -133,7 +138,7 @@ def test_types_of_columns_come_from_the_first_rows_that_have_values():
     assert rows[0] == {"n": 1.0, "code": 7.0, "mixed": "1"}
     assert [x.get("late") for x in rows] == [None, None, None, 5.0]
     assert [target for _, _, target in all_of(text, "csv", target="y")] == [0, 1.5, None, -2]  # None is predicted only
-    options: dict[str, Any] = {"strings": ["code", "y"], "numbers": ["n"], "ignore": ["mixed", "late"]}
+    options: dict[str, Any] = {"strings": {"code", "y"}, "numbers": {"n"}, "ignore": {"mixed", "late"}}
     found = all_of(text, "csv", target="y", **options)
     assert [x for _, x, _ in found][:2] == [{"n": 1.0, "code": "007"}, {"n": 2.0, "code": "8"}]
     assert [target for _, _, target in found] == ["0", "1.5", "NA", "-2"]
@@ -151,8 +156,8 @@ def test_types_of_columns_come_from_the_first_rows_that_have_values():
         ("\n\n", {}, "line 1: expected a header with the names of the columns, got nothing"),
         ("a,b,a\n1,2,3\n", {}, "line 1: expected a name of its own for each column, got 'a' twice"),
         ("a,b\n1,2\n", {"target": "y"}, "line 1: target: expected one of the columns 'a', 'b', got 'y'"),
-        ("\na,b\n1,2\n", {"ignore": ["c"]}, "line 2: ignore: expected one of the columns 'a', 'b', got 'c'"),
-        ("a,b\n1,2\n", {"numbers": ["c"]}, "line 1: numbers: expected one of the columns 'a', 'b', got 'c'"),
+        ("\na,b\n1,2\n", {"ignore": {"c"}}, "line 2: ignore: expected one of the columns 'a', 'b', got 'c'"),
+        ("a,b\n1,2\n", {"numbers": {"c"}}, "line 1: numbers: expected one of the columns 'a', 'b', got 'c'"),
         ('a,"b\n1,2\n', {}, "line 1: expected the end of the quoted field that begins here, got none"),
         (b"\xff\xfea\x00,\x00b\x00\n", {}, "line 1: expected UTF-8, got the byte 0xff"),
     ],
@@ -166,12 +171,12 @@ def test_bad_headers_stop_at_once(text, options, message):
 def test_options_are_checked():
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, parquet, arrow, got 'xml'"),
-        ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
-        ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
+        ("csv", {"strings": {"a"}, "numbers": {"a"}}, "strings, numbers: expected different names, got 'a' in both"),
+        ("csv", {"target": "a", "ignore": {"a"}}, "ignore: expected other names than the target's, got 'a'"),
         ("vw", {"target": "a"}, "target: expected none, as vw has labels and marks numbers, got 'a'"),
-        ("vw", {"numbers": ["a"]}, "numbers: expected none, as vw has labels and marks numbers, got 'a'"),
-        ("csv", {"words": ["a"]}, "words: expected none, as csv has no words, got 'a'"),
-        ("jsonl", {"words": ["a"], "strings": ["a"]}, "strings, words: expected different names, got 'a' in both"),
+        ("vw", {"numbers": {"a"}}, "numbers: expected none, as vw has labels and marks numbers, got 'a'"),
+        ("csv", {"words": {"a"}}, "words: expected none, as csv has no words, got 'a'"),
+        ("jsonl", {"words": {"a"}, "strings": {"a"}}, "strings, words: expected different names, got 'a' in both"),
     ]
     for form, options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -180,7 +185,7 @@ def test_options_are_checked():
 
 def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may_be_a_class():
     text = "a,c,y\n1,NA,low\n2,None,None\n3,x,\n4,y,None\n"
-    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y")
+    [chunk] = chunks_of(text, "csv", target="y")
     assert chunk.targets == ["low", None, None, None]
     of_pandas = pd.read_csv(io.StringIO(text))
     assert of_pandas["y"].isna().tolist() == [False, True, True, True]
@@ -188,12 +193,12 @@ def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may
     note = "line 3: y: 'None' is read as a missing value, so the sample is only predicted"
     assert chunk.notes == (f"{note}\n    (--strings y reads it as a class)",)
     # once, also if it is the first value of a pipe, and not where an empty field or a number says enough
-    slow = read(io.BytesIO(b"y,a\nNone,1\nNone,1\nlow,2\nNone,3\n"), "csv", target="y", chunk=1)
+    slow = chunks_of(b"y,a\nNone,1\nNone,1\nlow,2\nNone,3\n", "csv", target="y", chunk=1)
     assert [[note[:6] for note in each.notes] for each in slow] == [["line 2"], [], [], []]
-    assert [each.notes for each in read(io.BytesIO(b"y,a\n1,1\nNA,1\n,2\n"), "csv", target="y")] == [()]
-    assert [each.notes for each in read(io.BytesIO(b"y,a\nlow,1\n,2\n"), "csv", target="y")] == [()]
+    assert [each.notes for each in chunks_of(b"y,a\n1,1\nNA,1\n,2\n", "csv", target="y")] == [()]
+    assert [each.notes for each in chunks_of(b"y,a\nlow,1\n,2\n", "csv", target="y")] == [()]
     # a column that is said to be text has all texts
-    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y", strings=["c", "y"])
+    [chunk] = chunks_of(text, "csv", target="y", strings={"c", "y"})
     assert (chunk.targets, chunk.notes) == (["low", "None", None, "None"], ())
     assert chunk.rows.frame["c"].tolist() == ["NA", "None", "x", "y"]
     # as have JSON's strings
@@ -204,7 +209,7 @@ def test_a_header_that_comes_again_is_left_out_and_said():
     """As where one of several files that were joined ends, and in a pipe whose file was rotated."""
     text = "a,b,y\n1,2,0\na,b,y\n3,4,1\na,b,y\na,b,y\n5,6,0\n"
     for most in (1000, 1):
-        chunks = list(read(io.BytesIO(text.encode()), "csv", target="y", chunk=most))
+        chunks = list(chunks_of(text, "csv", target="y", chunk=most))
         assert [x for chunk in chunks for x in samples_of(chunk)] == [
             (line, {"a": line - 1, "b": line}, int(line == 4)) for line in (2, 4)
         ] + [(7, {"a": 5, "b": 6}, 0)]
@@ -221,7 +226,7 @@ def test_objects_are_flattened():
     first = {"a": 1, "b": "x", "c": True, "e.f": 1.5, "e.g.h": "y", "tags=new": 2, "tags=red": 1}
     first |= {"at.0": 0.5, "at.2": 2}
     assert all_of(text, "jsonl", target="y") == [(1, first, "yes"), (3, {"a": 2}, None)]
-    [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore=["tags", "e.g.h", "at.1"])
+    [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore={"tags", "e.g.h", "at.1"})
     assert set(ignored) == {"a", "b", "c", "at.0", "at.2", "y"}
     assert target == 1.5
 
@@ -242,8 +247,8 @@ def test_objects_have_values_of_one_kind_by_name():
     with pytest.raises(BadLine, match=r"line 2: a: expected a number, like its first value, got '2' \(--strings a"):
         all_of(text, "jsonl")
     with pytest.raises(BadLine, match=r"line 2: b: expected a string, like its first value, got 3"):
-        all_of(text, "jsonl", numbers=["a"])
-    rows = [x for _, x, _ in all_of(text, "jsonl", numbers=["a"], strings=["b"])]
+        all_of(text, "jsonl", numbers={"a"})
+    rows = [x for _, x, _ in all_of(text, "jsonl", numbers={"a"}, strings={"b"})]
     assert rows == [{"a": 1, "b": "x"}, {"a": 2.0, "b": "3"}]
     with pytest.raises(BadLine, match="line 1: a: expected a string"):
         all_of(text, "jsonl", known={"a": True})
@@ -257,7 +262,7 @@ def test_objects_have_values_of_one_kind_by_name():
 
 
 def chunk_of(text: str, **options: Any) -> Chunk:
-    [chunk] = read(io.BytesIO(text.encode()), "vw", **options)
+    [chunk] = chunks_of(text, "vw", **options)
     return chunk
 
 
@@ -280,10 +285,10 @@ def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
     text = line + "\n\n1 |a x\n"
     chunk = chunk_of(text)
     assert (chunk.targets, chunk.weights, chunk.tags, chunk.lines) == ([label, 1], [importance, 1], [tag, None], [1, 3])
-    options: dict[str, Any] = {"words": ["a", "b", ""], "strings": ["b^c"]}
+    options: dict[str, Any] = {"words": {"a", "b", ""}, "strings": {"b^c"}}
     assert next(iter(samples_of(chunk_of(text, **options))))[1] == features
     ignored = {name: value for name, value in features.items() if not name.startswith("a^") and name != "x"}
-    assert next(iter(samples_of(chunk_of(text, ignore=["a", "x"], **options))))[1] == ignored
+    assert next(iter(samples_of(chunk_of(text, ignore={"a", "x"}, **options))))[1] == ignored
 
 
 # Lines of Vowpal Wabbit's text, as many objects in JSON, and what to tell the user.
@@ -295,7 +300,7 @@ NAMES = {
 
 def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, Any]], str]:
     """Features of samples, and what is told."""
-    chunks = list(read(io.BytesIO(text.encode()), form, **options))
+    chunks = list(chunks_of(text, form, **options))
     told = "".join(note.partition("\n")[0] for chunk in chunks for note in chunk.notes)
     return [x for chunk in chunks for _, x, _ in samples_of(chunk)], told
 
@@ -314,7 +319,7 @@ def test_namespaces_and_lists_with_one_name_are_categories():
 def test_options_and_known_names_decide_which_are_categories(form, mark):
     text = "\n".join(NAMES[form])
     words = [f"user{mark}u1", f"tags{mark}new", f"tags{mark}red"]
-    for options in ({"words": ["user"]}, {"known": {f"user{mark}u7": False}}):
+    for options in ({"words": {"user"}}, {"known": {f"user{mark}u7": False}}):
         found, told = features_in(text, form, **options)
         assert found[0][words[0]] == 1.0
         assert "user" not in found[0].keys() | {*told.replace(",", "").split()}
@@ -324,9 +329,9 @@ def test_options_and_known_names_decide_which_are_categories(form, mark):
     assert {name: value for name, value in found[1].items() if name in words} == dict.fromkeys(words[1:], 1.0)
     assert not {"tags", "user"} & {*told.replace(",", " ").split()}
     with pytest.raises(BadLine, match="line 2: tags: expected one name, got 'red' and 'new'"):
-        features_in(text, form, strings=["tags"])
+        features_in(text, form, strings={"tags"})
     bad: list[BadLine] = []
-    found, _ = features_in(text, form, strings=["tags"], skip_bad=bad.append)
+    found, _ = features_in(text, form, strings={"tags"}, skip_bad=bad.append)
     assert ([each.line for each in bad], found[0]["tags"], len(found)) == ([2], "new", 1)
 
 
@@ -334,7 +339,7 @@ def test_words_that_follow_one_another_are_words_together():
     """In each namespace that holds words, as by Vowpal Wabbit's `--ngram 3`: as many as it has."""
     lines = {"vw": "1 |user u1 |text a b a b |x c:2 d", "jsonl": '{"user": ["u1"], "text": ["a", "b", "a", "b"]}'}
     for form, mark in (("vw", "^"), ("jsonl", "=")):
-        [found], _ = features_in(lines[form], form, words=["text"], ngrams=3)
+        [found], _ = features_in(lines[form], form, words={"text"}, ngrams=3)
         grams = {"a": 2, "b": 2, "a b": 2, "b a": 1, "a b a": 1, "b a b": 1}
         text = {name: value for name, value in found.items() if name.startswith("text")}
         assert text == {f"text{mark}{name}": value for name, value in grams.items()}
@@ -454,7 +459,7 @@ def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words
     # those that come later, too; and --words says it first
     found, told = features_in("\n".join(lines), "vw", chunk=3)
     assert (len(found[2]), len(found[9]), told.count("words")) == (5, 3, 1)
-    assert features_in("\n".join(lines[:3]), "vw", words=["text"]) == (expected[:3], "")
+    assert features_in("\n".join(lines[:3]), "vw", words={"text"}) == (expected[:3], "")
 
 
 def named_samples(count: int, seed: int, has_tags: bool) -> tuple[list[dict[str, Any]], list[int]]:
@@ -555,7 +560,7 @@ FIRST = r"^[^,]*"
 DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = {
     "csv": (
         _csv_line,
-        {"target": "y", "numbers": ["a", "b", "y"]},
+        {"target": "y", "numbers": {"a", "b", "y"}},
         [
             *(
                 _replaced(FIRST, new)
@@ -629,7 +634,7 @@ def test_damaged_lines_are_found_and_nothing_else_is_lost(form):
     assert len(expected) == 1800
     for line in broken:  # one in a file
         text, starts = laid_out([*header, *good[:3], line, good[3]])
-        chunks = read(io.BytesIO(text), form, **options)
+        chunks = chunks_of(text, form, **options)
         before: list[Any] = []
         with pytest.raises(BadLine, match=f"^line {starts[-2]}: .*expected .*") as raised:
             before.extend(samples_of(chunk) for chunk in chunks)
@@ -673,7 +678,7 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
         (tmp_path / "a.gz").write_bytes(data)
         bad: list[BadLine] = []
         with opened(str(tmp_path / "a.gz")) as file:
-            chunks = read(file, form, skip_bad=None if data == b"no gzip" else bad.append, **options)
+            chunks = read(file, form, Wanted(**options), None if data == b"no gzip" else bad.append)
             found: list[Any] = []
             if data == b"no gzip":
                 with pytest.raises(
@@ -700,7 +705,7 @@ def test_chunks_of_a_pipe_wait_for_nothing(form):
     good = [written(form, make(rng).replace("\n", " ")) + b"\n" for _ in range(60)]
     out, into = os.pipe()
     with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
-        chunks = read(source, form, chunk=20, **options)
+        chunks = read(source, form, Wanted(**options), chunk=20)
         sink.write(b"".join([*(line + b"\n" for line in header), good[0]]))
         counts = [len(next(chunks).lines)]  # would hang if it waited for another line
         sink.write(good[1] + b"\n" + good[2][:5])  # with a blank line, and a part of one

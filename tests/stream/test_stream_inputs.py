@@ -27,6 +27,7 @@ from test_stream_command import assert_same_arrays, figures_in, started
 from gln.engine.saving import read as read_file
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
+from gln.stream.formats.chunks import Wanted
 from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
@@ -77,10 +78,10 @@ def packed(path: Path, text: bytes) -> str:
     return str(path)
 
 
-def all_of(file: str, target: str | None = "kind", **options: Any) -> list[dict[str, Any]]:
+def all_of(file: str, target: str | None = "kind", skip_bad: Any = None, **options: Any) -> list[dict[str, Any]]:
     """The features of each sample, with its target; a missing value is None."""
     with opened(file) as source:
-        chunks = list(read(source, form_of(file), target=target, **options))
+        chunks = list(read(source, form_of(file), Wanted(target, **options), skip_bad))
     found: list[dict[str, Any]] = []
     for chunk in chunks:
         frame = pd.concat([chunk.rows.frame, pd.DataFrame(chunk.rows.dictionaries)], axis=1).astype(object)
@@ -134,7 +135,7 @@ def test_lists_and_structs_are_read_as_in_json(tmp_path):
         learned(name, tmp_path, "--predictions", str(tmp_path / "p.csv"))
         predictions.append((tmp_path / "p.csv").read_bytes())
     assert predictions[0] == predictions[1]
-    found = all_of(file, ignore=["tags=t0", "user.age"], strings=["is_new"], words=["shop"])
+    found = all_of(file, ignore={"tags=t0", "user.age"}, strings={"is_new"}, words={"shop"})
     for name in ("tags", "user"):
         with pytest.raises(ValueError, match=f"^{name}: expected numbers, bools or strings as targets"):
             all_of(file, target=name)
@@ -160,7 +161,7 @@ def test_lists_of_numbers_are_read_as_in_json(kind, tmp_path):
     assert {name for row in found for name in row} == names
     for one, other in zip(found, expected, strict=True):
         assert {name: one.get(name) for name in names} == {name: other.get(name) for name in names}
-    ignored = {name for row in all_of(file, ignore=["at.1"]) for name in row}
+    ignored = {name for row in all_of(file, ignore={"at.1"}) for name in row}
     assert ignored == names - {"at.1"}
 
 
@@ -185,7 +186,7 @@ def test_folders_of_parquet_are_columns_and_a_run_goes_on_in_any_file(tmp_path, 
     assert one.known_names == other.known_names
     file = str(tmp_path / "parts" / "month=9" / "city=x" / "part-0.parquet")
     assert {row["month"] for row in all_of(file)} == {9.0}
-    assert "month" not in all_of(file, ignore=["month"])[0]
+    assert "month" not in all_of(file, ignore={"month"})[0]
     assert {row["city"] for row in all_of(file, target="city")} == {"x"}
 
 
@@ -204,14 +205,14 @@ def test_types_of_columns(tmp_path):
         "kind": [1.0, math.nan],
     }
     file = written(tmp_path / "s.arrow", pa.table(columns))
-    first, second = all_of(file, numbers=["digits"], strings=["whole"])
+    first, second = all_of(file, numbers={"digits"}, strings={"whole"})
     assert first == {
         **{"whole": str(2**53 + 1), "unsigned": 2.0**64, "half": 0.5, "decimal": 1.25, "bool": 1.0, "category": "NA"},
         **{"large": "", "nothing": None, "digits": 7.0, "kind": 1},
     }
     assert second == dict.fromkeys(columns, None) | {"unsigned": 0.0, "large": "1", "digits": 8.0}
     assert [row["bool"] for row in all_of(file, target="bool")] == [True, None]
-    assert [row["bool"] for row in all_of(file, target="bool", strings=["bool"])] == ["true", None]
+    assert [row["bool"] for row in all_of(file, target="bool", strings={"bool"})] == ["true", None]
 
 
 def test_a_column_is_read_as_the_model_knows_it(tmp_path):
@@ -227,7 +228,7 @@ def test_a_column_is_read_as_the_model_knows_it(tmp_path):
         with pytest.raises(ValueError) as error:  # noqa: PT011
             all_of(file, known=known)
         assert str(error.value) == message
-    assert all_of(file, known={"time": True}, strings=["time"])[1]["time"].startswith("2024-05-01 01:37:11.123457")
+    assert all_of(file, known={"time": True}, strings={"time"})[1]["time"].startswith("2024-05-01 01:37:11.123457")
 
 
 # ---- Files that cannot be read ---------------------------------------------------------------------------------------
@@ -240,17 +241,17 @@ def test_columns_that_cannot_be_read_are_named(tmp_path):
         file = written(tmp_path / "s.parquet", pa.table({name: [value], "a": [1.0], "kind": [1]}))
         with pytest.raises(ValueError, match=rf"^{name}: expected numbers, bools, .*, got .* \(--ignore {name} leaves"):
             all_of(file)
-        assert all_of(file, ignore=[name]) == [{"a": 1.0, "kind": 1}]
+        assert all_of(file, ignore={name}) == [{"a": 1.0, "kind": 1}]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"target": "no"}, "target: expected one of the columns 'a', 'colour', 'time', 'kind', got 'no'"),
-        ({"strings": ["no"]}, "strings: expected one of the columns"),
-        ({"ignore": ["colour", "no"]}, "ignore: expected one of the columns"),
+        ({"strings": {"no"}}, "strings: expected one of the columns"),
+        ({"ignore": {"colour", "no"}}, "ignore: expected one of the columns"),
         ({"target": "time"}, r"time: expected numbers, bools or strings as targets, got timestamp\["),
-        ({"numbers": ["time"]}, "time: expected numbers, got timestamps"),
+        ({"numbers": {"time"}}, "time: expected numbers, got timestamps"),
     ],
 )
 def test_names_that_are_wrong(options, message, tmp_path):
@@ -355,7 +356,7 @@ def test_memory_is_bounded(tmp_path):
     assert (tmp_path / "s.parquet").stat().st_size > 8e6
     before = pa.total_allocated_bytes()
     with opened(str(tmp_path / "s.parquet")) as source:
-        chunks = read(source, "parquet")
+        chunks = read(source, "parquet", Wanted())
         sizes = [(len(next(chunks).lines), pa.total_allocated_bytes() - before) for _ in range(200)]
     assert {rows for rows, _ in sizes} == {1000}
     assert max(allocated for _, allocated in sizes) < 6e6
@@ -450,7 +451,7 @@ def test_texts_become_times_in_utc(tmp_path):
         "2024-03-01T00:30:00+05:30": datetime.datetime(2024, 2, 29, 19, 0),
         "2024-05-01T12:30:00-0800": datetime.datetime(2024, 5, 1, 20, 30),
     }
-    found = all_of(csv_of(tmp_path, [*texts, "", "NA", "NaT"]), target=None, ignore=["kind"])
+    found = all_of(csv_of(tmp_path, [*texts, "", "NA", "NaT"]), target=None, ignore={"kind"})
     assert found == [*({"time": when} for when in texts.values()), *[{"time": None}] * 3]
 
 
@@ -459,14 +460,14 @@ def test_texts_become_times_in_utc(tmp_path):
     ["now", "2024", "20240501", "2024/05/01", "12:30", "2024-05-01T25:00", "2024-02-30", "2024-05-01 noon", "-1"],
 )
 def test_a_column_with_anything_else_stays_text(value, tmp_path):
-    found = all_of(csv_of(tmp_path, ["2024-05-01", value]), target=None, ignore=["kind"])
+    found = all_of(csv_of(tmp_path, ["2024-05-01", value]), target=None, ignore={"kind"})
     assert found == [{"time": "2024-05-01"}, {"time": value}]
     file = csv_of(tmp_path, ["2024-05-01"] * 1000 + [value])
     with pytest.raises(BadLine) as error:
         all_of(file)
     advice = "(--strings time reads the column as text)"
     assert str(error.value) == f"line 1002: time: expected an ISO 8601 date or time, got {value!r} {advice}"
-    assert len(all_of(file, strings=["time"])) == 1001
+    assert len(all_of(file, strings={"time"})) == 1001
 
 
 def test_bad_times_in_json_and_parquet(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.values import NamedRows, named_rows
@@ -38,15 +38,15 @@ NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])
 
 
 class Wanted(NamedTuple):
-    """What the options and the model say about the names in the input."""
+    """What the options and the model say about the names in the input: columns, keys, and VW's namespaces."""
 
-    target: str | None
-    strings: frozenset[str]
-    numbers: frozenset[str]
-    words: frozenset[str]
-    ignore: frozenset[str]
-    known: Mapping[str, bool]  # the names that a model has already, and whether each is text
-    ngrams: int = 1  # the most words that make one together
+    target: str | None = None  # the name of what to predict; None if the format marks it (VW's text), or there is none
+    strings: Set[str] = frozenset()  # that are text; of namespaces and lists, that hold one name in each sample
+    numbers: Set[str] = frozenset()  # that are numbers; of all others, the first chunk that has values decides
+    words: Set[str] = frozenset()  # namespaces and lists whose names are words, even if no sample has several
+    ignore: Set[str] = frozenset()  # that are left out
+    known: Mapping[str, bool] = {}  # the names that a model has already, and whether each is text
+    ngrams: int = 1  # the most words that follow one another and are also one word
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""

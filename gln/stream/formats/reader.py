@@ -6,7 +6,7 @@ import bisect
 import gzip
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -62,52 +62,22 @@ def opened(name: str) -> BinaryIO:
 def read(
     source: BinaryIO,
     form: str,
-    *,
-    target: str | None = None,
-    strings: Collection[str] = (),
-    numbers: Collection[str] = (),
-    words: Collection[str] = (),
-    ignore: Collection[str] = (),
-    known: Mapping[str, bool] | None = None,
-    ngrams: int = 1,
+    wanted: Wanted,
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
-    """Samples in chunks, each of what can be read without waiting.
+    """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.
 
-    Parameters
-    ----------
-    source
-        A file, a pipe or bytes in memory, with `read1`.
-    form
-        A key of `FORMS`, one of `TYPED`, or "auto": by the first line.
-    target
-        The column or key to predict; None if there is none, or if the format itself marks it (VW's text).
-    strings, numbers
-        Columns or keys that are text or numbers. Without them, the first chunk that has values decides. `strings` may
-        also be VW's namespaces, and keys of lists of names, that are categories, of which each sample has one name.
-    words
-        VW's namespaces, and keys of lists of names, that are words even if no sample has several.
-    ignore
-        Names of features that are left out; in VW's text also of namespaces.
-    known
-        The names of a loaded model, and whether each is text.
-    ngrams
-        Up to how many words that follow one another are a word together, too.
-    skip_bad
-        Is called with each bad line; without it, the first one is raised, after the samples before it.
-    chunk
-        The largest number of samples in a chunk.
+    `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. `skip_bad` is called with each bad line;
+    without it, the first one is raised, after the samples before it. `chunk` is the largest number of samples in one.
     """
-    lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
-    wanted = Wanted(target, *lists, known or {}, ngrams)
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
         if both := getattr(wanted, first) & getattr(wanted, second):
             raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
-    if target in wanted.ignore:
-        raise ValueError(f"ignore: expected other names than the target's, got {target!r}")
+    if wanted.target in wanted.ignore:
+        raise ValueError(f"ignore: expected other names than the target's, got {wanted.target!r}")
     lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
     for option, name in wanted.named():
