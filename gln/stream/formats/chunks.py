@@ -62,10 +62,9 @@ class Parser:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    def records(self, most: int) -> list[Record | BadLine]:
-        """What stands in the next lines, each with its number: what can be had without waiting, of at most so many
-        samples; empty at the end."""
-        return self._lines.take(most)
+    def records(self) -> Iterator[Record | BadLine | None]:
+        """What stands in the next lines, each with its number; None for a blank one."""
+        return self._lines.texts()
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         """The samples of these records, and the bad ones."""

@@ -31,7 +31,7 @@ class CsvParser(Parser):
         self._names = self._header(wanted)
 
     def _header(self, wanted: Wanted) -> list[str]:
-        header = next((record for record in self._rows() if record is not None), None)
+        header = next((record for record in self.records() if record is not None), None)
         if isinstance(header, BadLine):
             raise header
         if header is None:
@@ -49,11 +49,7 @@ class CsvParser(Parser):
 
     # ---- Reading -----------------------------------------------------------------------------------------------------
 
-    def records(self, most: int) -> list[Record | BadLine]:
-        """Rows as lists of fields."""
-        return self._lines.gathered(self._rows(), most)
-
-    def _rows(self) -> Iterator[Record | BadLine | None]:
+    def records(self) -> Iterator[Record | BadLine | None]:
         """The fields of each row; the first one tells how many. None for a blank line."""
         reader = self._reader()
         while True:

@@ -47,10 +47,6 @@ class Lines:
         line = self._lines.popleft()
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
 
-    def take(self, most: int) -> list[Record | BadLine]:
-        """Lines as text with their numbers, as `gathered`, blank ones left out."""
-        return self.gathered(self._texts(), most)
-
     def gathered(self, records: Iterator[Record | BadLine | None], most: int) -> list[Record | BadLine]:
         """Records made from the next lines, at most so many: those that can be had without waiting, or else the first
         one that comes; empty at the end. None is left out."""
@@ -62,7 +58,8 @@ class Lines:
                 break
         return found
 
-    def _texts(self) -> Iterator[Record | BadLine | None]:
+    def texts(self) -> Iterator[Record | BadLine | None]:
+        """Lines as text, with their numbers; None for a blank one."""
         while True:
             try:
                 line = next(self)

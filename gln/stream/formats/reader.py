@@ -90,7 +90,7 @@ def read(
 
         chunks = TypedColumns(source, form, wanted).chunks(chunk)
     else:
-        chunks = _of_lines(FORMS[form](lines, wanted), chunk)
+        chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk)
     for found, bad in chunks:
         if skip_bad is None:
             found = found.part(slice(bisect.bisect(found.lines, bad[0].line))) if bad else found
@@ -103,9 +103,9 @@ def read(
             raise bad[0]
 
 
-def _of_lines(parser: Parser, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
+def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
     """The samples of lines, and the bad ones."""
-    while batch := parser.records(most):
+    while batch := lines.gathered(parser.records(), most):
         chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
         bad += [record for record in batch if isinstance(record, BadLine)]
         yield chunk, sorted(bad, key=lambda each: each.line)
