@@ -89,17 +89,13 @@ class TypedColumns:
 
     def _check_type(self, name: str, kind: pa.DataType) -> None:
         """Raise ValueError for a column that cannot be read, or not as the options and the model ask for."""
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        is_text_or_number = _is_text(kind) or _is_number(kind) or (_is_time(kind) and name in self._wanted.strings)
-        if name == self._wanted.target and not (is_text_or_number or pa.types.is_null(kind)):
+        what = _what(kind)
+        of_targets = ("numbers", "text", "null", *(["timestamps"] if name in self._wanted.strings else []))
+        if name == self._wanted.target and what not in of_targets:
             raise ValueError(f"{name}: expected numbers, bools or strings as targets, got {kind}")
-        types = {"numbers": _is_number, "text": _is_text, "timestamps": _is_time}
-        for known, is_of_kind in types.items():
-            if is_of_kind(kind):
-                self._kinds.check_type(name, known)
-                return
-        of_list = _item_type(kind)
-        if not (_is_text(of_list) or _is_number(of_list) or pa.types.is_struct(kind) or pa.types.is_null(kind)):
+        if what in ("numbers", "text", "timestamps"):
+            self._kinds.check_type(name, what)
+        elif what not in ("lists of numbers", "lists of text", "null") and not pa.types.is_struct(kind):
             expected = "numbers, bools, strings, dates, times, lists of strings or numbers, or structs of these"
             raise ValueError(f"{name}: expected {expected}, got {kind} (--ignore {name} leaves the column out)")
 
@@ -110,7 +106,7 @@ class TypedColumns:
         if pa.types.is_struct(column.type):
             for field, values in zip(column.type, column.flatten(), strict=True):
                 yield from self._leaves(f"{name}.{field.name}", values)
-        elif _is_number(_item_type(column.type)):
+        elif _what(column.type) == "lists of numbers":
             lengths = pc.list_value_length(column).fill_null(0).to_numpy()
             values = np.full((len(lengths), lengths.max(initial=0)), np.nan)
             numbers = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
@@ -155,7 +151,7 @@ class TypedColumns:
         of_batch += [(name, pa.array([text] * len(batch))) for name, text in self._of_folders.items()]
         for field, column in of_batch:
             for name, values in self._leaves(field, column):
-                if _is_text(_item_type(values.type)):
+                if _what(values.type) == "lists of text":
                     lists[name] = values.to_pylist()
                     continue
                 converted, of_column = self._column(name, values)
@@ -177,16 +173,16 @@ class TypedColumns:
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
-        kind = column.type
-        if name in self._of_folders or (_is_text(kind) and name in self._wanted.numbers):
+        what = _what(column.type)
+        if name in self._of_folders or (what == "text" and name in self._wanted.numbers):
             return self._kinds.column(name, [text or "" for text in column.to_pylist()])
         if name in self._wanted.strings:
             return pd.Series(_texts(column), dtype=object), {}
-        if _is_time(kind):
+        if what == "timestamps":
             times = pd.DatetimeIndex(column.to_numpy(zero_copy_only=False))  # in UTC
             self._kinds.add_times(name, times)
             return pd.Series(times), {}
-        if _is_text(kind):
+        if what == "text":
             texts = column.to_pylist()
             return self._kinds.times(name, texts) or (pd.Series(texts, dtype=object), {})
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -224,26 +220,17 @@ def _nested(name: str, kind: pa.DataType, ignore: Collection[str]) -> Iterator[t
             yield from _nested(f"{name}.{field.name}", field.type, ignore)
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return any(
-        is_kind(kind)
-        for is_kind in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return str(kind) in ("string", "large_string", "string_view")
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
-
-
-def _item_type(kind: pa.DataType) -> pa.DataType:
-    """What a list holds; null of other types."""
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        return pa.null()
-    return kind.value_type.value_type if pa.types.is_dictionary(kind.value_type) else kind.value_type
+def _what(kind: pa.DataType) -> str:
+    """What a column of this type holds."""
+    types = pa.types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "numbers"
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return "timestamps"
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return f"lists of {_what(kind.value_type)}"
+    return "text" if str(kind) in ("string", "large_string", "string_view") else str(kind)
 
 
 def _partition(file: object) -> dict[str, str]:
@@ -255,7 +242,7 @@ def _partition(file: object) -> dict[str, str]:
 
 def _texts(column: pa.Array) -> list[str | None]:  # N
     """Values as text, numbers and bools as in JSON."""
-    if _is_time(column.type):
+    if _what(column.type) == "timestamps":
         return column.cast(pa.string()).to_pylist()
     values = [None if value != value else value for value in column.to_pylist()]
     return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
