@@ -35,15 +35,7 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
     numbers, of_all = set[str](), dict[str, list[str]]()
     sample = Sample({}, of_all, numbers, *_start(start))
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
-        if ":" in part:
-            _add(part, sample, numbers, ignore)
-            continue
-        names = part.split()
-        namespace = names.pop(0) if names and part[0] != " " else ""
-        if namespace not in ignore:
-            if ignore:
-                names = [name for name in names if (f"{namespace}^{name}" if namespace else name) not in ignore]
-            of_all[namespace] = [*of_all[namespace], *names] if namespace in of_all else names
+        _add(part, sample, numbers, ignore)
     return sample
 
 
