@@ -86,11 +86,9 @@ def files_of(name: str) -> list[str]:
     """
     path = Path(name)
     if path.is_dir():
-        hidden = (".", "_")  # as Spark's _SUCCESS
-        found = [str(each) for each in path.rglob("*") if each.is_file() and _has_form(str(each))]
-        found = [
-            each for each in found if not any(part.startswith(hidden) for part in Path(each).parts[len(path.parts) :])
-        ]
+        files = [each for each in path.rglob("*") if each.is_file() and _has_form(str(each))]
+        is_hidden = re.compile(r"(.*/)?[._]").match  # as Spark's _SUCCESS
+        found = [str(each) for each in files if not is_hidden(each.relative_to(path).as_posix())]
     elif name == "-" or path.exists() or not glob.has_magic(name):
         return [name]
     else:
