@@ -88,7 +88,7 @@ class ColumnTypes:
         self._are_times = {name: name in times for name, is_text in self._are_text.items() if is_text}
         if wanted.target is not None:
             self._are_times[wanted.target] = False
-        self._notes: list[str] = []
+        self._notes: dict[str, str] = {}  # of each kind one, or "" if the user was told
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class ColumnTypes:
         if name in self._strings or (name in self._said and kind != "timestamps"):  # text can be converted
             return
         is_text = self._are_text.setdefault(name, kind != "numbers")
-        expected = "numbers" if not is_text else "timestamps" if self.is_time(name) else "text"
+        expected = "numbers" if not is_text else "timestamps" if self._are_times.get(name) else "text"
         if expected == "text" and name not in self._are_times:  # nothing has decided yet
             expected = kind
         if kind != expected and (kind, expected) != ("text", "timestamps"):
@@ -143,13 +143,9 @@ class ColumnTypes:
         if name not in self._are_times and not times.isna().all():
             self._are_times[name] = True
             found = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
-            self._notes.append(f"{found}\n    (--strings {name} reads it as text)")
+            self.note(f"times of {name}", f"{found}\n    (--strings {name} reads it as text)")
 
     # ---- Timestamps ------------------------------------------------------------------------------------------------
-
-    def is_time(self, name: str) -> bool:
-        """Whether a column has been found to hold timestamps."""
-        return self._are_times.get(name, False)
 
     def may_be_times(self) -> list[str]:
         """The names of text that are timestamps, or whose values have not decided yet."""
@@ -163,20 +159,25 @@ class ColumnTypes:
         given = [None if text in NO_TIME else text for text in texts]
         times = times_of(given)
         bad = [place for place in np.flatnonzero(times.isna()).tolist() if given[place] is not None]
-        if name not in self._are_times:
-            if bad:
-                self._are_times[name] = False
-            else:
-                self.add_times(name, times)
-            if not self.is_time(name):
-                return None
+        if bad:
+            self._are_times.setdefault(name, False)
+        else:
+            self.add_times(name, times)
+        if not self._are_times.get(name):
+            return None
         advice = f"(--strings {name} reads the column as text)"
         wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
         return pd.Series(times), wrong
 
+    # ---- What to tell the user ---------------------------------------------------------------------------------------
+
+    def note(self, kind: str, text: str) -> None:
+        """Tell the user something with the next samples, once of each kind."""
+        self._notes.setdefault(kind, text)
+
     def notes(self) -> tuple[str, ...]:
-        """What to tell the user of columns that have just been found to hold timestamps."""
-        notes, self._notes = tuple(self._notes), []
+        """What to tell the user with these samples."""
+        notes, self._notes = tuple(filter(None, self._notes.values())), dict.fromkeys(self._notes, "")
         return notes
 
     # ---- Values that are typed -------------------------------------------------------------------------------------

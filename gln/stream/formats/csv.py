@@ -25,8 +25,6 @@ class CsvParser(Parser):
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = ColumnTypes(wanted)
-        self._has_note = False  # whether a word was noted that is read as a missing target
-        self._of_headers: tuple[str, ...] | None = None  # what to say of the first line that repeats the header
         self._width = 0  # fields of a row
         self._names = self._header(wanted)
 
@@ -73,9 +71,9 @@ class CsvParser(Parser):
                     yield number, fields
 
     def _reader(self) -> Any:
-        return csv.reader(self._noted(), delimiter=self._separator, skipinitialspace=True, strict=True)
+        return csv.reader(self._texts(), delimiter=self._separator, skipinitialspace=True, strict=True)
 
-    def _noted(self) -> Iterator[str]:
+    def _texts(self) -> Iterator[str]:
         for line in self._lines:
             self._taken.append(line)
             yield text_of(self._lines.number, line) + "\n"
@@ -86,8 +84,7 @@ class CsvParser(Parser):
         if any(fields == self._names for _, fields in records):  # as where a file ends and the next one begins
             number = next(number for number, fields in records if fields == self._names)
             records = [record for record in records if record[1] != self._names]
-            if self._of_headers is None:
-                self._of_headers = (f"line {number}: the header once more, which is left out",)
+            self._kinds.note("header", f"line {number}: the header once more, which is left out")
         if not records:
             return NO_SAMPLES, []
         columns: dict[str, Any] = {}
@@ -99,9 +96,8 @@ class CsvParser(Parser):
         if wrong:
             good = [record for place, record in enumerate(records) if place not in wrong]
             return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
-        lines, notes = [number for number, _ in records], (*self._kinds.notes(), *self._note(records, columns))
-        if self._of_headers:
-            notes, self._of_headers = (*self._of_headers, *notes), ()
+        self._note_missing(records, columns)
+        lines = [number for number, _ in records]
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
@@ -109,20 +105,19 @@ class CsvParser(Parser):
             if isinstance(values, list):  # without its dtype, pandas would look at each text
                 columns[name] = pd.Series(values, dtype=object)
         frame = pd.DataFrame(columns, index=range(len(lines)))
-        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=notes), []
+        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=self._kinds.notes()), []
 
-    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> tuple[str, ...]:
-        """What to say of the first word for a missing value that may be a class."""
-        if self._target is None or self._has_note or self._kinds.is_number(self._target):
-            return ()
+    def _note_missing(self, rows: Sequence[Record], columns: dict[str, Any]) -> None:
+        """Tell the user of the first word for a missing value that may be a class."""
+        if self._target is None or self._kinds.is_number(self._target):
+            return
         place = self._names.index(self._target)
         for (number, fields), target in zip(rows, columns[self._target], strict=True):
             if (target is None or target != target) and fields[place]:
-                self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
                 advice = f"(--strings {self._target} reads it as a class)"
-                return (f"{missing}, so the sample is only predicted\n    {advice}",)
-        return ()
+                self._kinds.note("missing", f"{missing}, so the sample is only predicted\n    {advice}")
+                return
 
 
 def _explained(error: csv.Error) -> str:
