@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from importlib import resources
 from pathlib import Path
 
@@ -31,34 +30,25 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
         ValueError: the file is missing, truncated or invalid; the message names it and says what was expected.
     """
     file = Path(str(resources.files("gln.mnist") / "mnist.npz")) if path is None else Path(path)
-    digits: list[np.ndarray] = []
     try:
         with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a file could run code
-            for part in ("train", "test"):
-                digits += _checked(file, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise not_mnist(file, f"{type(error).__name__}: {error}") from error
-    except ValueError as error:
-        raise (error if str(file) in str(error) else not_mnist(file, error)) from error
-    if deskew:
-        digits[0], digits[2] = _deskewed(digits[0]), _deskewed(digits[2])
-    return digits[0], digits[1], digits[2], digits[3]
+            parts = [_checked(part, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
+    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+        expected = "an .npz file with the arrays x_train, y_train, x_test, y_test"
+        raise ValueError(f"{file}: expected {expected}, got {error}") from error
+    (x_train, y_train), (x_test, y_test) = parts
+    return _deskewed(x_train) if deskew else x_train, y_train, _deskewed(x_test) if deskew else x_test, y_test
 
 
-def not_mnist(file: Path, came: object) -> ValueError:
-    return ValueError(f"{file}: expected an .npz file with the arrays x_train, y_train, x_test, y_test, got {came}")
-
-
-def _checked(file: Path, part: str, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+def _checked(part: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8 or images.ndim not in (2, 3) or images.shape[1:] not in ((SIDE, SIDE), (PIXELS,)):
-        raise not_mnist(
-            file, f"x_{part} of dtype {images.dtype} and shape {images.shape}, not uint8 (N, {SIDE}, {SIDE})"
-        )
+        came = f"dtype {images.dtype} and shape {images.shape}"
+        raise ValueError(f"x_{part} of {came}, not uint8 (N, {SIDE}, {SIDE})")
     if len(images) == 0:
-        raise not_mnist(file, f"an empty x_{part}")
+        raise ValueError(f"an empty x_{part}")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels > 9).any() or (labels < 0).any():
-        raise not_mnist(file, f"y_{part} that is not {len(images)} integers 0 to 9")
-    return [images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255), labels.astype(np.int64)]
+        raise ValueError(f"y_{part} that is not {len(images)} integers 0 to 9")
+    return images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255), labels.astype(np.int64)
 
 
 def deskew(images: np.ndarray) -> np.ndarray:

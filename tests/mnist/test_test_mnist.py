@@ -141,7 +141,7 @@ def test_load_mnist_refuses_other_files(tmp_path):
         with pytest.raises(ValueError, match=r"expected an \.npz file") as error:
             load_mnist(path=tmp_path / name)
         assert str(tmp_path / name) in str(error.value)
-    with pytest.raises(ValueError, match=r"got FileNotFoundError: .*No such file"):
+    with pytest.raises(ValueError, match=r"got .*No such file"):
         load_mnist(path=tmp_path / "missing.npz")
 
 
