@@ -87,10 +87,7 @@ def _trained() -> Path:
     model = platformdirs.user_cache_path(PROJECT, appauthor=False, ensure_exists=True) / "digits.gln"
     if not model.exists():
         print(f"gln-draw: training the network, only this once: {model}", file=sys.stderr)
-        module = importlib.util.find_spec("test_mnist")
-        assert module is not None
-        assert module.origin is not None
-        training = [sys.executable, module.origin, "--save", str(model)]
+        training = [sys.executable, "-m", "test_mnist", "--save", str(model)]
         if subprocess.run(training, stdout=subprocess.DEVNULL).returncode != 0:
             raise OSError("the network could not be trained")
     return model
