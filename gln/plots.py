@@ -423,11 +423,7 @@ def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarra
     """Shapes: (2, SIDE * SIDE), (C, SIDE * SIDE), (2, B), (B,)."""
     x, y = grid.reshape(2, SIDE, SIDE)
     shades, colours = _shades(p)
-    limits = [(values[0, 0], values[-1, -1]) for values in (x, y)]
-    half = [(high - low) / (SIDE - 1) / 2 for low, high in limits]  # of a cell
-    extent = [end for (low, high), part in zip(limits, half, strict=True) for end in (low - part, high + part)]
-    looks = {"origin": "lower", "interpolation": "bilinear", "aspect": "auto", "alpha": 0.6}
-    axes.imshow(shades.reshape(SIDE, SIDE, 3), extent=extent, **looks)
+    axes.pcolormesh(x, y, shades.reshape(SIDE, SIDE, 3), alpha=0.6, rasterized=True)
     for c in range(1, len(p)):  # each boundary belongs to one of these
         lead = p[c] - np.delete(p, c, axis=0).max(axis=0)
         if lead.min() < 0 < lead.max():
@@ -435,7 +431,6 @@ def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarra
     for c, colour in enumerate(colours):
         looks = {"color": colour, "marker": MARKS[c % len(MARKS)], "linewidths": 0.3, "edgecolors": "white"}
         axes.scatter(*points[:, labels == c], s=16, label=str(c), **looks)
-    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -137,18 +137,17 @@ def test_halfspaces_show_the_images_far_on_either_side():
 
 def border_of(axes) -> np.ndarray:
     """The line between two classes, (2, P)."""
-    (line,) = (artist for artist in axes.collections if artist.get_array() is not None)
+    _, line = (artist for artist in axes.collections if artist.get_array() is not None)
     return line.get_paths()[0].vertices.T
 
 
 def place_at(axes, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The centre (2,) and colour (3,) of the grid cell that contains a point (2,)."""
-    (image,) = axes.images
-    low, high = np.reshape(image.get_extent(), (2, 2)).T
-    colours = np.array(image.get_array())
-    size = (high - low) / colours.shape[1::-1]
-    column, row = ((point - low) / size).astype(int)
-    return low + (np.array([column, row]) + 0.5) * size, colours[row, column]
+    corners, colours = axes.collections[0].get_coordinates(), np.array(axes.collections[0].get_array())
+    column, row = (
+        np.searchsorted(ends, at) - 1 for ends, at in zip((corners[0, :, 0], corners[:, 0, 1]), point, strict=True)
+    )
+    return (corners[row, column] + corners[row + 1, column + 1]) / 2, colours[row, column]
 
 
 def points_of(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -211,8 +210,8 @@ def test_learning_is_drawn_of_a_copy(learned):
     assert [axes.get_title() for axes in (first, last)] == ["5 samples", "40 samples"]
     assert [sum(len(points) for points, _ in points_of(axes).values()) for axes in (first, last)] == [5, 40]
     (whole,) = plots.plot_learning(fresh, samples, labels, after=[40]).axes
-    np.testing.assert_array_equal(last.images[0].get_array(), whole.images[0].get_array())
-    assert (first.images[0].get_array() != whole.images[0].get_array()).any()
+    np.testing.assert_array_equal(last.collections[0].get_array(), whole.collections[0].get_array())
+    assert (first.collections[0].get_array() != whole.collections[0].get_array()).any()
     with pytest.raises(ValueError, match="model: expected one that has learned nothing yet, got step 40"):
         plots.plot_learning(model, samples, labels)
 
