@@ -49,10 +49,10 @@ def assert_same(
     Raises AssertionError, which says for which network what differs and by how much.
     """
     network, expected = (getattr(each, "GLN", each) for each in (backend, reference))
-    _check_contexts(network.__module__, _small(network))
-    for kind, arguments in KINDS.items():
-        _check_values(f"{network.__module__}, {kind}", _small(network, **arguments), _small(expected, **arguments))
     name = network.__module__
+    _check_contexts(name, _small(network))
+    for kind, arguments in KINDS.items():
+        _check_values(f"{name}, {kind}", _small(network, **arguments), _small(expected, **arguments))
     _check_halfspaces(name, _small(network), _small(expected))
     _check_continuing(name, network, expected)
     _check_bad_input(name, network)
@@ -75,11 +75,9 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _check_contexts(name: str, model: Any) -> None:
     found = np.asarray(model.contexts(_stream(model, 7)[1].astype(np.float32)))
-    expected = f"{name}: contexts: expected integers from 0 to 15 of shape (7, 5)"
-    if found.shape != (7, 5) or found.dtype.kind not in "iu":
-        raise AssertionError(f"{expected}, got {found.dtype} of shape {found.shape}")
-    if not 0 <= found.min() <= found.max() < 16:
-        raise AssertionError(f"{expected}, got numbers from {found.min()} to {found.max()}")
+    if found.shape != (7, 5) or found.dtype.kind not in "iu" or not np.isin(found, range(16)).all():
+        expected = "expected integers from 0 to 15 of shape (7, 5)"
+        raise AssertionError(f"{name}: contexts: {expected}, got {found.dtype} of shape {found.shape}:\n{found}")
 
 
 def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, float], Any]]) -> None:
@@ -188,11 +186,9 @@ def _refuses(what: str, error: type[Exception], argument: str, call: Callable[[]
 
 
 def _compare(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
-    if found.shape != wanted.shape:
-        raise AssertionError(f"{what}: expected shape {wanted.shape}, got {found.shape}")
-    difference = np.abs(found.astype(np.float64) - wanted).max(initial=0)
-    if not difference <= tolerance * (1 + np.abs(wanted).max(initial=0)):
-        raise AssertionError(f"{what}: expected the same to {tolerance:g}, got a difference of {difference:.3g}")
+    bound = tolerance * (1 + np.abs(wanted).max(initial=0))
+    expected = f"{what}: expected the same to {tolerance:g}"
+    np.testing.assert_allclose(found, wanted, 0, bound, equal_nan=False, err_msg=expected)
 
 
 def _compare_states(what: str, model: Any, expected: Any, tolerance: float) -> None:
