@@ -6,7 +6,7 @@ import bisect
 import gzip
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -23,11 +23,9 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "vw": VwParser,
 }
 LABELLED = ("vw",)  # those that mark the target themselves
-# The options that name something in each format, and what others would name.
-OPTIONS: dict[str, Sequence[str]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
-OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore")}
-OPTIONS |= dict.fromkeys(TYPED, OPTIONS["jsonl"])
-NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers"}
+# The options that name nothing in a format, and what it has in their place.
+NAMELESS = {form: {"words": "no words"} for form in ("csv", "tsv")}
+NAMELESS |= {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers")}
 LISTED = ", ".join([*FORMS, *TYPED])
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl"}
 ENDINGS |= {"pq": "parquet", "feather": "arrow", "ipc": "arrow", "arrows": "arrow"}
@@ -80,10 +78,11 @@ def read(
         raise ValueError(f"ignore: expected other names than the target's, got {wanted.target!r}")
     lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
+    nameless = NAMELESS.get(form, {})
     for option, name in wanted.named():
-        if option not in OPTIONS[form]:
-            raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
-    if wanted.ngrams > 1 and "words" not in OPTIONS[form]:
+        if option in nameless:
+            raise ValueError(f"{option}: expected none, as {form} has {nameless[option]}, got {name!r}")
+    if wanted.ngrams > 1 and "words" in nameless:
         raise ValueError(f"ngrams: expected 1, as {form} has no words, got {wanted.ngrams}")
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
