@@ -62,18 +62,19 @@ def _watch_compiling() -> None:
     except ImportError:  # another Numba, of which nothing is known
         return
 
-    @functools.cache
-    def tell() -> None:
-        text = "gln: waiting for Numba to compile, up to half a minute on an idle machine; the result is kept on disk"
-        print(text, file=sys.stderr)
-
     class Watch(Listener):
         """Told by Numba when a function is compiled, but not when it is loaded from the cache."""
 
+        has_said = False
+
         def on_start(self, event: Any) -> None:
             function = getattr((event.data or {}).get("dispatcher"), "py_func", None)
-            if getattr(function, "__module__", "").split(".")[0] in ("gln", "gln_numba"):
-                tell()
+            if getattr(function, "__module__", "").split(".")[0] in ("gln", "gln_numba") and not self.has_said:
+                self.has_said = True
+                text = (
+                    "waiting for Numba to compile, up to half a minute on an idle machine; the result is kept on disk"
+                )
+                print(f"gln: {text}", file=sys.stderr)
 
         def on_end(self, event: Any) -> None: ...
 
