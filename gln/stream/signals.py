@@ -50,17 +50,6 @@ class Signals:
         finally:
             self._waits = False
 
-    def each(self, chunks: Iterator[Any]) -> Iterator[Any]:
-        """The chunks up to a signal. One that came while a chunk was read is lost, and was not counted."""
-        while True:
-            try:
-                chunk = self.waiting(lambda: None if self.received else next(chunks, None))
-            except Stopped:
-                return
-            if chunk is None:
-                return
-            yield chunk
-
 
 class Interruptible:
     """A run over the parts of its input, which ends after one of them, whatever happens."""
@@ -69,13 +58,13 @@ class Interruptible:
         self._signals = Signals()
 
     def all(self) -> int:
-        """Take all parts; returns the exit status."""
-        status, why = 0, ""
-        with self._signals.handled():
+        """Take all parts up to a signal; returns the exit status."""
+        status, why, signals, parts = 0, "", self._signals, self._parts()
+        with signals.handled():
             try:
-                for part in self._signals.each(self._parts()):
+                while (part := signals.waiting(lambda: None if signals.received else next(parts, None))) is not None:
                     self._take(part)
-            except Stopped:  # while something was written
+            except Stopped:  # while something was written, or was read, which is lost and was not counted
                 pass
             except BrokenPipeError:
                 status = CLOSED_PIPE
@@ -83,7 +72,7 @@ class Interruptible:
                 if not self._can_end(error):
                     raise
                 status, why = 2, str(error)
-            if number := self._signals.received:
+            if number := signals.received:
                 status, why = 128 + number, f"ended by {signal.Signals(number).name}"
             self._end(why)
         return status
