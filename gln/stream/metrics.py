@@ -69,7 +69,7 @@ class Metrics:
     of targets in its middle 90%.
     """
 
-    kept = "samples", "skipped", "unknown", "sums", "last_line", "labels", "last", "total", "classes"
+    kept = "samples", "skipped", "unknown", "sums", "last_line", "last", "total", "classes"
 
     def __init__(self, kind: Kind, every: int | None = None) -> None:
         """`every` is the number of samples between two lines."""
@@ -78,7 +78,7 @@ class Metrics:
         of_simple = 1 if kind.are_classes else 4  # figures of simple predictors
         self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
         self.last_line = list(self.sums)  # as they were in the line printed last
-        self.labels: list[list[Any]] = []  # the classes, and the weight of each
+        self.labels: dict[Any, float] = {}  # the weight of each class
         self.last: Any = None  # the last target
         self.total = [0.0, 0.0]  # of weights, and of numbers times weights
         self.classes = 0  # that the model knows
@@ -90,12 +90,14 @@ class Metrics:
         """All counts, to be saved in a file."""
         ranks = self.ranks.nonzero()
         counted = [*(each.tolist() for each in ranks), self.ranks[ranks].tolist()]
-        return {name: getattr(self, name) for name in self.kept} | {"ranks": counted}
+        labels = [*map(list, self.labels.items())]
+        return {name: getattr(self, name) for name in self.kept} | {"labels": labels, "ranks": counted}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
         for name in self.kept:
             setattr(self, name, state[name])
+        self.labels = dict(state["labels"])
         rows, bins, weights = state["ranks"]
         self.ranks[rows, bins] = weights
 
@@ -137,7 +139,7 @@ class Metrics:
             return np.zeros((3, len(targets)))
         best = p.argmax(axis=1)
         weights[p.max(axis=1) == 0] = 0
-        places = np.array([*(columns.get(label, -1) for label, _ in self.labels), -1])[codes]
+        places = np.array([*(columns.get(label, -1) for label in self.labels), -1])[codes]
         hits, of_class = best == places, p[np.arange(len(p)), places]
         of_class[places < 0] = 0
         is_unknown = of_class == 0
@@ -159,15 +161,13 @@ class Metrics:
         self, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
         """The place of each target in `labels`, and that of the last one before it; -1 if there is none."""
-        places = {None: -1} | {label: place for place, (label, _) in enumerate(self.labels)}
-        codes = np.array([places.setdefault(target, len(places) - 1) for target in targets], np.int64)
-        totals = np.zeros(len(places) - 1)
-        totals[: len(self.labels)] = [weight for _, weight in self.labels]
-        np.add.at(totals, codes[known], weights[known])
-        labels = [*places][1:]
-        self.labels = [[label, total] for label, total in zip(labels, totals.tolist(), strict=True)]
+        for target, weight in zip(targets, weights.tolist(), strict=True):
+            if target is not None:
+                self.labels[target] = self.labels.get(target, 0.0) + weight
+        places = {label: place for place, label in enumerate(self.labels)} | {None: -1}
+        codes = np.array([places[target] for target in targets], np.int64)
         last = _last_before(codes, known, places[self.last])
-        self.last = labels[last[-1]] if last[-1] >= 0 else None
+        self.last = [*self.labels, None][last[-1]]
         return codes, last[:-1]
 
     def _of_numbers(
@@ -223,9 +223,9 @@ class Metrics:
 
     def _best_constant(self) -> tuple[str, dict[str, float | None]]:
         """The most frequent class, and the frequencies as probabilities."""
-        total = sum(weight for _, weight in self.labels)
-        label, most = max(self.labels, key=lambda item: item[1])
-        entropy = sum(weight / total * math.log(total / weight) for _, weight in self.labels if weight)
+        total = sum(self.labels.values())
+        label, most = max(self.labels.items(), key=lambda item: item[1])
+        entropy = sum(weight / total * math.log(total / weight) for weight in self.labels.values() if weight)
         return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
 
     def _line(self, samples: int, sums: list[float]) -> Line:
