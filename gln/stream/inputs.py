@@ -26,7 +26,6 @@ class Input:
     line: int = 0  # the last one that was counted
     size: int | None = None  # bytes, if it was learned to its end
     met: int = 0  # the last line with a sample or a bad one, counted or not
-    bad: list[int] = dataclasses.field(default_factory=list)  # the bad lines after the last one counted, so far
 
     def check_length(self) -> None:
         """Raise ValueError if it has ended before the lines that were learned."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import functools
 import gc
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -128,11 +127,10 @@ class Run(Interruptible):
     def _chunks_of(self, of: Input) -> Iterator[Chunk | None]:
         """Those of a file, and None at its end."""
         options = self._options
-        skip = functools.partial(self._skip, of) if options.skip_bad else None
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in read(source, of.form, self._wanted(), skip):
+                for chunk in read(source, of.form, self._wanted(), options.skip_bad):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
@@ -157,14 +155,16 @@ class Run(Interruptible):
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
         of, chunk = part
         if chunk is None:
-            self._count_skipped(of)
             of.check_length()
             return
         every, taken = self._options.save_every, self._report.progress.taken
-        of.met = max(of.met, chunk.lines[-1])
+        of.met = max([of.met, *chunk.lines[-1:], *(bad.line for bad in chunk.bad)])
         for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
+            since = of.line
             self._learn(of, few)
-            self._count_skipped(of, few.lines[-1])
+            self._leave_out(of, [bad for bad in chunk.bad if since < bad.line < of.line])
+        if not self._signals.received:
+            self._leave_out(of, [bad for bad in chunk.bad if bad.line > of.line])
         if every and self._report.progress.taken // every > taken // every:
             self._save()
 
@@ -195,7 +195,7 @@ class Run(Interruptible):
             predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
         except ValueError as error:
             if len(part.lines) == 1:
-                self._skip(of, BadLine(part.lines[0], str(error), unit_of(part.form)))
+                self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
                 return
             for place in range(len(part.lines)):
                 self._learn(of, part.part(slice(place, place + 1)))
@@ -221,28 +221,21 @@ class Run(Interruptible):
             self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
         return True
 
-    def _skip(self, of: Input, bad: BadLine) -> None:
-        """Leave a bad line out, and count it with the samples around it."""
-        if not self._options.skip_bad:
-            raise self._advised(bad, of)
-        of.met = max(of.met, bad.line)
-        if bad.line > of.line:  # otherwise it was counted before the run went on
-            if not of.bad and (self._model is None or not self._report.progress.skipped):
-                self._say(f"leaving out {self._inputs.named(bad, of)}")
-            of.bad.append(bad.line)
+    def _leave_out(self, of: Input, bad: Sequence[BadLine]) -> None:
+        """Count bad lines, or raise the first one."""
+        for each in bad:
+            if not self._options.skip_bad:
+                raise self._advised(each, of)
+            if not self._report.progress.skipped:
+                self._say(f"leaving out {self._inputs.named(each, of)}")
+            self._report.progress.skipped += 1
+            of.line = max(of.line, each.line)
 
     def _advised(self, bad: BadLine, of: Input) -> BadLine:
         """A bad line that ends the run, with what to do, unless it is a header."""
         if self._model is not None and not self._options.skip_bad:
             bad = BadLine(bad.line, f"{bad.message} (--skip-bad leaves bad lines out)", unit_of(of.form))
         return self._inputs.named(bad, of)
-
-    def _count_skipped(self, of: Input, last: float = math.inf) -> None:
-        """Count the bad lines up to the last line that was learned; those after it may be read again."""
-        counted = [line for line in of.bad if line <= last]
-        of.bad = [line for line in of.bad if line > last]
-        self._report.progress.skipped += len(counted)
-        of.line = max([of.line, *counted])
 
     def _say(self, text: str) -> None:
         if not self._options.quiet:

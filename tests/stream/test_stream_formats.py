@@ -43,8 +43,12 @@ def known(x: dict[Any, Any]) -> dict[str, Any]:
 
 
 def chunks_of(text: str | bytes, form: str, skip_bad: Any = None, chunk: int = 1000, **options: Any) -> Iterator[Chunk]:
+    """`skip_bad` is called with each bad line."""
     data = text if isinstance(text, bytes) else text.encode()
-    return read(io.BytesIO(data), form, Wanted(**options), skip_bad, chunk)
+    for part in read(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
+        for bad in part.bad:
+            skip_bad(bad)
+        yield part
 
 
 def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
@@ -676,17 +680,19 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
     whole, expected = gzip.compress(text.encode()), all_of(text, form, **options)
     for data in (whole[: len(whole) // 2], whole[:-6], whole[:-8] + b"wrong" + whole[-3:], b"no gzip"):
         (tmp_path / "a.gz").write_bytes(data)
-        bad: list[BadLine] = []
         with opened(str(tmp_path / "a.gz")) as file:
-            chunks = read(file, form, Wanted(**options), None if data == b"no gzip" else bad.append)
-            found: list[Any] = []
+            chunks = read(file, form, Wanted(**options), skip_bad=data != b"no gzip")
             if data == b"no gzip":
                 with pytest.raises(
                     BadLine, match="line 1: the compressed file is damaged or incomplete: Not a gzipped"
                 ):
                     next(chunks)
                 continue
-            found = [sample for chunk in chunks for sample in samples_of(chunk)]
+            parts = list(chunks)
+        found, bad = (
+            [sample for part in parts for sample in samples_of(part)],
+            [each for part in parts for each in part.bad],
+        )
         assert found == expected[: len(found)]
         assert len(found) == 3000 if len(data) > len(whole) / 2 else 500 < len(found) < 2500
         assert [each.line for each in bad] == [found[-1][0] + 1]

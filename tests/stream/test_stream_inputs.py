@@ -81,9 +81,11 @@ def packed(path: Path, text: bytes) -> str:
 def all_of(file: str, target: str | None = "kind", skip_bad: Any = None, **options: Any) -> list[dict[str, Any]]:
     """The features of each sample, with its target; a missing value is None."""
     with opened(file) as source:
-        chunks = list(read(source, form_of(file), Wanted(target, **options), skip_bad))
+        chunks = list(read(source, form_of(file), Wanted(target, **options), skip_bad is not None))
     found: list[dict[str, Any]] = []
     for chunk in chunks:
+        for bad in chunk.bad:
+            skip_bad(bad)
         frame = pd.concat([chunk.rows.frame, pd.DataFrame(chunk.rows.dictionaries)], axis=1).astype(object)
         for row, y in zip(frame.where(frame.notna(), None).to_dict("records"), chunk.targets, strict=True):
             found.append(

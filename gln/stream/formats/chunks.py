@@ -26,12 +26,13 @@ class Chunk(NamedTuple):
     lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
     form: str = ""  # the format, as `read` found it
     notes: tuple[str, ...] = ()  # what to tell the user of these samples
+    bad: Sequence[BadLine] = ()  # the lines among these that cannot be read
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
+        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes, self.bad)
 
 
 NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])

@@ -61,13 +61,13 @@ def read(
     source: BinaryIO,
     form: str,
     wanted: Wanted,
-    skip_bad: Callable[[BadLine], object] | None = None,
+    skip_bad: bool = False,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
     """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.
 
-    `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. `skip_bad` is called with each bad line;
-    without it, the first one is raised, after the samples before it. `chunk` is the largest number of samples in one.
+    `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. Without `skip_bad`, the first bad line is
+    raised, after the samples before it. `chunk` is the largest number of samples in one.
     """
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
@@ -91,14 +91,13 @@ def read(
     else:
         chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk)
     for found, bad in chunks:
-        if skip_bad is None:
-            found = found.part(slice(bisect.bisect(found.lines, bad[0].line))) if bad else found
-        else:
-            for each in bad:
-                skip_bad(each)
-        if found.lines:
+        if skip_bad:
+            found = found._replace(bad=bad)
+        elif bad:
+            found = found.part(slice(bisect.bisect(found.lines, bad[0].line)))
+        if found.lines or found.bad:
             yield found._replace(form=form)
-        if bad and skip_bad is None:
+        if bad and not skip_bad:
             raise bad[0]
 
 
