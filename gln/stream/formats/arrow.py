@@ -120,8 +120,8 @@ class TypedColumns:
 
     # ---- Rows --------------------------------------------------------------------------------------------------------
 
-    def chunks(self, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
-        """All rows, and the bad ones."""
+    def chunks(self, most: int) -> Iterator[Chunk]:
+        """All rows."""
         slices, first = self._slices(most), 1
         while True:
             try:
@@ -130,7 +130,8 @@ class TypedColumns:
             except (pa.ArrowException, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:  # of the system
                     raise
-                yield NO_SAMPLES, [BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")]
+                bad = BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")
+                yield NO_SAMPLES._replace(bad=[bad])
                 return
             yield self._chunk(batch, first)
             first += len(batch)
@@ -141,8 +142,8 @@ class TypedColumns:
             for start in range(0, len(batch), most):
                 yield batch.slice(start, most)
 
-    def _chunk(self, batch: pa.RecordBatch, first: int) -> tuple[Chunk, list[BadLine]]:
-        """Rows, of which the first one has the number `first`, and the bad ones."""
+    def _chunk(self, batch: pa.RecordBatch, first: int) -> Chunk:
+        """Rows, of which the first one has the number `first`."""
         columns: dict[str, Any] = {}
         lists: dict[str, list[Any]] = {}
         wrong: dict[int, str] = {}
@@ -168,8 +169,8 @@ class TypedColumns:
         rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
         bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
         numbers = [first + place for place in good]
-        chunk = Chunk(rows, [targets[place] for place in good], None, None, numbers)
-        return chunk._replace(notes=(*self._kinds.notes(), *notes)), bad
+        notes = *self._kinds.notes(), *notes
+        return Chunk(rows, [targets[place] for place in good], None, None, numbers, notes=notes, bad=bad)
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""

@@ -29,10 +29,10 @@ class Chunk(NamedTuple):
     bad: Sequence[BadLine] = ()  # the lines among these that cannot be read
 
     def part(self, rows: slice) -> Chunk:
-        """Some of the samples."""
+        """Some of the samples, without bad lines."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes, self.bad)
+        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
 
 
 NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])
@@ -67,6 +67,6 @@ class Parser:
         """What stands in the next lines, each with its number; None for a blank one."""
         return self._lines.texts()
 
-    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
-        """The samples of these records, and the bad ones."""
+    def chunk(self, records: Sequence[Record]) -> Chunk:
+        """The samples of these records."""
         raise NotImplementedError

@@ -80,13 +80,13 @@ class CsvParser(Parser):
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
-    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+    def chunk(self, records: Sequence[Record]) -> Chunk:
         if any(fields == self._names for _, fields in records):  # as where a file ends and the next one begins
             number = next(number for number, fields in records if fields == self._names)
             records = [record for record in records if record[1] != self._names]
             self._kinds.note("header", f"line {number}: the header once more, which is left out")
         if not records:
-            return NO_SAMPLES, []
+            return NO_SAMPLES
         columns: dict[str, Any] = {}
         wrong: dict[int, str] = {}
         for name, texts in zip(self._names, zip(*[fields for _, fields in records], strict=True), strict=True):
@@ -95,7 +95,7 @@ class CsvParser(Parser):
                 wrong = of_column | wrong  # the first message of a row stays
         if wrong:
             good = [record for place, record in enumerate(records) if place not in wrong]
-            return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
+            return self.chunk(good)._replace(bad=[BadLine(records[i][0], wrong[i]) for i in sorted(wrong)])
         self._note_missing(records, columns)
         lines = [number for number, _ in records]
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
@@ -105,7 +105,7 @@ class CsvParser(Parser):
             if isinstance(values, list):  # without its dtype, pandas would look at each text
                 columns[name] = pd.Series(values, dtype=object)
         frame = pd.DataFrame(columns, index=range(len(lines)))
-        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=self._kinds.notes()), []
+        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=self._kinds.notes())
 
     def _note_missing(self, rows: Sequence[Record], columns: dict[str, Any]) -> None:
         """Tell the user of the first word for a missing value that may be a class."""

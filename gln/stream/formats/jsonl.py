@@ -28,11 +28,12 @@ class JsonParser(Parser):
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
 
-    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+    def chunk(self, records: Sequence[Record]) -> Chunk:
         good, bad = parsed(records, self._sample)
         good, wrong = self._with_times(good)
-        chunk, refused = self._namespaces.chunk(good, self._namespaces.is_word)
-        return chunk._replace(tags=None, notes=(*self._kinds.notes(), *chunk.notes)), [*bad, *wrong, *refused]
+        chunk = self._namespaces.chunk(good, self._namespaces.is_word)
+        notes = *self._kinds.notes(), *chunk.notes
+        return chunk._replace(tags=None, notes=notes, bad=[*bad, *wrong, *chunk.bad])
 
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are no texts, and the bad ones."""

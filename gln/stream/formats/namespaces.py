@@ -57,14 +57,14 @@ class Namespaces:
         notes = (*self._decide(samples), *self._decide_numbers(samples))
         return *parsed(records, self._features), notes
 
-    def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> tuple[Chunk, list[BadLine]]:
-        """A chunk of `Sample`s, of which features of some names are 0 where they are absent, and those refused."""
+    def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
+        """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
         found, refused, notes = self.features(records)
         by_line, lines = dict(records), [number for number, _ in found]
         samples = [by_line[number] for number in lines]
         rows = dataclasses.replace(named_rows([x for _, x in found]), is_zero=is_zero, texts=self.decided)
         targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
-        return Chunk(rows, targets, weights, tags, lines, notes=notes), refused
+        return Chunk(rows, targets, weights, tags, lines, notes=notes, bad=refused)
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""

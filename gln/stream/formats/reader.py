@@ -90,23 +90,21 @@ def read(
         chunks = TypedColumns(source, form, wanted).chunks(chunk)
     else:
         chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk)
-    for found, bad in chunks:
-        if skip_bad:
-            found = found._replace(bad=bad)
-        elif bad:
-            found = found.part(slice(bisect.bisect(found.lines, bad[0].line)))
+    for found in chunks:
+        first_bad = found.bad[0] if found.bad and not skip_bad else None
+        if first_bad is not None:
+            found = found.part(slice(bisect.bisect(found.lines, first_bad.line)))
         if found.lines or found.bad:
             yield found._replace(form=form)
-        if bad and not skip_bad:
-            raise bad[0]
+        if first_bad is not None:
+            raise first_bad
 
 
-def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
-    """The samples of lines, and the bad ones."""
+def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[Chunk]:
     while batch := lines.gathered(parser.records(), most):
-        chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
-        bad += [record for record in batch if isinstance(record, BadLine)]
-        yield chunk, sorted(bad, key=lambda each: each.line)
+        chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
+        bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
+        yield chunk._replace(bad=sorted(bad, key=lambda each: each.line))
 
 
 def _by_first_line(lines: Lines) -> str:

@@ -10,7 +10,7 @@ from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.values import MOST, always
 from gln.stream.formats.chunks import Chunk, Parser, Wanted
 from gln.stream.formats.column_types import label_of, number_of, shown
-from gln.stream.formats.lines import BadLine, Lines, Record, parsed
+from gln.stream.formats.lines import Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
 
@@ -21,10 +21,10 @@ class VwParser(Parser):
         super().__init__(lines)
         self._ignore, self._namespaces = wanted.ignore, Namespaces(wanted, "^")
 
-    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+    def chunk(self, records: Sequence[Record]) -> Chunk:
         good, bad = parsed(records, functools.partial(example_of, ignore=self._ignore))
-        chunk, refused = self._namespaces.chunk(good, is_zero=always)
-        return chunk, [*bad, *refused]
+        chunk = self._namespaces.chunk(good, is_zero=always)
+        return chunk._replace(bad=[*bad, *chunk.bad])
 
 
 def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
