@@ -24,11 +24,7 @@ __all__ = ["main", "warm_up"]
 
 
 def warm_up() -> dict[str, float]:
-    """Make each kind of call once; returns the seconds of each, by name.
-
-    Raises:
-        ImportError: Numba is not installed.
-    """
+    """Make each kind of call once; returns the seconds of each, by name. Raises ImportError without Numba."""
     seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
     for call in (networks, tables, streams, decisions, lines):
         start = time.perf_counter()

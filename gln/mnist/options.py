@@ -78,13 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raise errors that would otherwise occur only after loading the digits, or after a pass over them.
-
-    Raises:
-        ImportError: `--plot` is given and Matplotlib is not installed.
-        OSError: the folder for pictures cannot be created.
-        ValueError: the batch size is out of range, or there is no folder for the model.
-    """
+    """Raise errors that would otherwise occur only after loading the digits, or after a pass over them."""
     check_integer("--batch-size", options.batch_size, 1)
     if options.save is not None:
         file = Path(options.save)

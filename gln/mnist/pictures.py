@@ -18,15 +18,10 @@ __all__ = ["draw"]
 
 
 def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
-    """Draw pictures of a pass over standardised digits, including halfspaces and explanations if the inputs are pixels.
+    """Draw pictures of a pass over standardised digits as PNG, of pixels also halfspaces and explanations.
 
-    MNIST cannot be drawn in a plane, so two moons show how decision regions form, in a network of the same backend.
-
-    Args:
-        folder: the folder to write the pictures to, as PNG.
-        model: the network after the pass.
-        ten: the result of `test_mnist.get_ten_digits_metrics`.
-        digits: the digits of the pass.
+    `ten` is the result of `test_mnist.get_ten_digits_metrics`. MNIST cannot be drawn in a plane, so two moons show how
+    decision regions form, in a network of the same backend.
     """
     moons, labels = make_moons(1000, noise=0.2, random_state=0)
     of_two = type(model)([64, 32], input_size=2, context_size=2, context_bias=1.0, seed=0)

@@ -37,12 +37,8 @@ class Lessons:
     """A file of lessons. Each call reopens it, so threads and processes can share it."""
 
     def __init__(self, file: Path) -> None:
-        """Create the file if there is none.
-
-        Raises:
-            OSError: the file cannot be opened, read or written; as in all other methods.
-            ValueError: the file exists but is not a file of lessons; as in all other methods.
-        """
+        """Create the file if there is none. As all other methods, raises OSError if it cannot be opened, read or
+        written, and ValueError if it is not a file of lessons."""
         self.file = file
         with self._opened() as database:
             database.execute(TABLE)
@@ -91,11 +87,8 @@ class Lessons:
 
 
 def checked_label(label: Any) -> str:
-    """The name of a class, normalised (NFC) and without surrounding spaces.
-
-    Raises:
-        ValueError: it is not a string of 1 to 20 printable characters.
-    """
+    """The name of a class, normalised (NFC) and without surrounding spaces. Raises ValueError if it is not a string of
+    1 to 20 printable characters."""
     name = unicodedata.normalize("NFC", label.strip()) if isinstance(label, str) else ""
     shown = re.sub(f"[{JOINERS}]", "", name)
     if not shown or not shown.isprintable() or len(name) > LONGEST_LABEL:

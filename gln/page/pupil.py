@@ -68,21 +68,14 @@ class Pupil:
     """A network and its lessons. Several threads and processes may query and teach it at the same time.
 
     The file of lessons determines the state: the network is the trained model after learning them in order. Before each
-    answer it learns any new lessons; if some were deleted, it starts again from the trained model.
-
-    Attributes:
-        lessons: the file of lessons; to take one back is to delete it there.
+    answer it learns any new lessons; if some were deleted, it starts again from the trained model. To take one back is
+    to delete it in `lessons`, the file.
     """
 
     def __init__(self, model: Path, lessons: Path) -> None:
-        """
-        Args:
-            model: a file that `gln-mnist --save` or `export` wrote.
-            lessons: a file of lessons, created if there is none.
+        """`model` is a file that `gln-mnist --save` or `export` wrote; that of `lessons` is created if there is none.
 
-        Raises:
-            OSError: a file cannot be read or created.
-            ValueError: a file has other contents.
+        Raises OSError if a file cannot be read or created, and ValueError if it has other contents.
         """
         self._start, self._standardizer, self._names = _loaded(model)
         self.lessons, self._lock = Lessons(lessons), threading.RLock()
@@ -109,7 +102,9 @@ class Pupil:
 
     def _learn(self, lesson: Lesson) -> None:
         if lesson.label not in self._classes:
-            self._add_class(lesson.label)
+            if (len(self._classes) - len(self._names)) % BLOCK == 0:
+                self._networks.append(copy.deepcopy(self._new_classes))
+            self._classes.append(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
         number, again = self._classes.index(lesson.label), self._digits.like(self._start.contexts(z[:, :1]))
         samples = np.hstack([z, self._digits.z[:, again]])
@@ -124,11 +119,6 @@ class Pupil:
             for network, own in zip(self._networks, targets_of_networks, strict=True):
                 network.predict_arrays(samples, samples, own, rates, z.shape[1])
         self._learned.append(lesson.number)
-
-    def _add_class(self, label: str) -> None:
-        if (len(self._classes) - len(self._names)) % BLOCK == 0:
-            self._networks.append(copy.deepcopy(self._new_classes))
-        self._classes.append(label)
 
     @functools.cached_property
     def _new_classes(self) -> Any:
@@ -178,14 +168,8 @@ class Pupil:
         return state, Answer(p, upright, slopes * z[:, 0].clip(-self._start.bound, self._start.bound))
 
     def teach(self, drawing: Drawing, label: str) -> float:
-        """Store a lesson, then learn it. An unknown label becomes a new class.
-
-        Returns:
-            The probability of the label before the lesson, 0 for a new class.
-
-        Raises:
-            FullError: there would be too many classes.
-        """
+        """Store a lesson, then learn it. An unknown label becomes a new class, or raises `FullError` if there would be
+        too many. Returns the probability of the label before the lesson, 0 for a new class."""
         with self._lock:
             state, answer = self.look(drawing)
             if label not in state.classes and len(state.classes) >= MOST_CLASSES:

@@ -23,14 +23,8 @@ HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
 
 
 def checked(strokes: Any) -> Drawing:
-    """Convert parsed JSON to a drawing.
-
-    Args:
-        strokes: a list of lists of points, each [x, y].
-
-    Raises:
-        ValueError: it is something else, has no points or more than 2,000, or one beyond 10,000 units.
-    """
+    """A drawing from parsed JSON: a list of lists of points, each [x, y]. Raises ValueError for something else, no
+    points, more than 2,000 of them, or one beyond 10,000 units."""
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
         raise _bad("a list of strokes, each a list of points", type(strokes).__name__)
     points = [point for stroke in strokes for point in stroke]
