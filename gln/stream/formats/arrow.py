@@ -5,6 +5,7 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.parse
 from collections import Counter
@@ -23,7 +24,6 @@ from gln.stream.formats.namespaces import Namespaces, Sample
 
 try:
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as error:
     raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
@@ -107,12 +107,9 @@ class TypedColumns:
             for field, values in zip(column.type, column.flatten(), strict=True):
                 yield from self._leaves(f"{name}.{field.name}", values)
         elif _what(column.type) == "lists of numbers":
-            lengths = pc.list_value_length(column).fill_null(0).to_numpy()
-            values = np.full((len(lengths), lengths.max(initial=0)), np.nan)
-            numbers = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-            values[np.arange(values.shape[1]) < lengths[:, None]] = numbers
-            for place, of_place in enumerate(values.T):
-                yield from self._leaves(f"{name}.{place}", pa.array(of_place))
+            by_place = itertools.zip_longest(*(numbers or () for numbers in column.to_pylist()))
+            for place, values in enumerate(by_place):
+                yield from self._leaves(f"{name}.{place}", pa.array(np.array(values, np.float64)))
         elif pa.types.is_dictionary(column.type):
             yield name, column.dictionary_decode()
         else:
