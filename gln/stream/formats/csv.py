@@ -81,10 +81,9 @@ class CsvParser(Parser):
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
-        if any(fields == self._names for _, fields in records):  # as where a file ends and the next one begins
-            number = next(number for number, fields in records if fields == self._names)
+        if headers := [number for number, fields in records if fields == self._names]:  # as where files were joined
             records = [record for record in records if record[1] != self._names]
-            self._kinds.note("header", f"line {number}: the header once more, which is left out")
+            self._kinds.note("header", f"line {headers[0]}: the header once more, which is left out")
         if not records:
             return NO_SAMPLES
         columns: dict[str, Any] = {}
