@@ -71,11 +71,9 @@ class Namespaces:
         return self._are_categories.get(name.rpartition(self._separator)[0]) is False
 
     def _decide(self, samples: Sequence[Sample]) -> tuple[str, ...]:
-        most: dict[str, int] = {}
         if len(self._are_categories) >= MOST_WORDS:  # later ones are words: memory is bounded where they are always new
             return ()
-        if self._are_categories.keys() >= set[str]().union(*(sample.names for sample in samples)):
-            return ()  # fast, as in most chunks
+        most: dict[str, int] = {}
         for sample in samples:
             for namespace, names in sample.names.items():
                 if namespace not in self._are_categories:
