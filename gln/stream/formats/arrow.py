@@ -204,7 +204,7 @@ class TypedColumns:
                 samples.append((place, Sample({}, names)))
         found, refused, notes = self._namespaces.features(samples)
         wrong.update({bad.line: bad.message for bad in refused})
-        return [x for _, x in found], notes
+        return [sample.values for _, sample in found], notes
 
 
 # ---- Types -----------------------------------------------------------------------------------------------------------

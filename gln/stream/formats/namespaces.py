@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
-from gln.engine.streaming.values import named_rows
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.lines import BadLine, Record, parsed
 
@@ -52,17 +51,16 @@ class Namespaces:
         return self._are_categories.keys()
 
     def features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
-        """The features of `Sample`s, those that are refused, and what to tell the user."""
+        """`Sample`s whose names are among their values, those that are refused, and what to tell the user."""
         samples = [sample for _, sample in records]
         notes = (*self._decide(samples), *self._decide_numbers(samples))
-        return *parsed(records, self._features), notes
+        return *parsed(records, self._with_names), notes
 
     def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
         """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
         found, refused, notes = self.features(records)
-        by_line, lines = dict(records), [number for number, _ in found]
-        samples = [by_line[number] for number in lines]
-        rows = dataclasses.replace(named_rows([x for _, x in found]), is_zero=is_zero, texts=self.decided)
+        lines, samples = [number for number, _ in found], [sample for _, sample in found]
+        rows = NamedRows(NO_COLUMNS, [sample.values for sample in samples], is_zero, self.decided)
         targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
         return Chunk(rows, targets, weights, tags, lines, notes=notes, bad=refused)
 
@@ -100,7 +98,7 @@ class Namespaces:
         text = f"words, since more than {MOST_FEATURES:,} names have values: {_listed(found, True)}"
         return (f"{text}\n    (fewer are numbers; --ignore leaves names out)",) if found else ()
 
-    def _features(self, sample: Sample) -> dict[str, Any]:
+    def _with_names(self, sample: Sample) -> Sample:
         features = {**self._zeros, **sample.values} if self._zeros else sample.values
         for namespace, names in sample.names.items():
             if names and self._are_categories.get(namespace):
@@ -116,7 +114,7 @@ class Namespaces:
                 prefix = f"{namespace}{self._separator}" if namespace else ""
                 for name, count in Counter(names).items():
                     features[prefix + name] = features.get(prefix + name, 0.0) + count
-        return features
+        return sample._replace(values=features)
 
 
 def ngrams(words: Sequence[str], most: int) -> list[str]:
