@@ -31,8 +31,7 @@ class Output:
         Raises OSError if the file cannot be written, and ValueError if it is not the one of that run.
         """
         kept = goes_on and name != "-" and (saved is not None or Path(name).is_file())
-        state = saved if kept and saved else {}
-        self.name, self._written = name, Written(state.get("bytes", 0), state.get("unwritten", ""))
+        self.name, self._written = name, Written(**(saved or {})) if kept else Written()
         size = Path(name).stat().st_size if kept else 0
         if size < self._written.bytes or (saved is None and size):
             expected = "a new file, as the saved run wrote none" if saved is None else "the file of the saved run"
