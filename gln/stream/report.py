@@ -108,12 +108,9 @@ def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     if not p.size:
         nothing = [None] * len(p)
         return {"prediction": nothing, "probability": nothing}
-    labels, best = list(predicted.columns), p.argmax(axis=1)
-    most = p[np.arange(len(p)), best]
-    prediction, probability = [labels[place] for place in best.tolist()], np.round(most, DIGITS).tolist()
-    for row in np.flatnonzero(most == 0).tolist():
-        prediction[row] = probability[row] = None
-    return {"prediction": prediction, "probability": probability}
+    probability = [value or None for value in np.round(p.max(axis=1), DIGITS).tolist()]
+    pairs = zip(predicted.columns[p.argmax(axis=1)], probability, strict=True)
+    return {"prediction": [None if value is None else label for label, value in pairs], "probability": probability}
 
 
 def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[str, float], float]:
