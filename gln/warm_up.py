@@ -96,14 +96,14 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 def main() -> int:
     """Run the command line; returns the exit status."""
     try:
-        start = time.perf_counter()
-        for name, seconds in warm_up().items():
-            print(f"{name}: {seconds:.1f} s", flush=True)
+        seconds = warm_up()
         folder = load_backend("numba").learn_block.stats.cache_path
     except ImportError as error:
         print(f"gln.warm_up: {error}", file=sys.stderr)
         return 2
-    print(f"{time.perf_counter() - start:.1f} s in total; the compiled code is in {folder}")
+    for name, each in seconds.items():
+        print(f"{name}: {each:.1f} s")
+    print(f"{sum(seconds.values()):.1f} s in total; the compiled code is in {folder}")
     return 0
 
 
