@@ -68,22 +68,18 @@ class TypedColumns:
         self._check_names(of_folders)
         known = {*self._schema.names, *wanted.ignore}
         self._of_folders = {name: value for name, value in of_folders.items() if name not in known}
-        for name, kind in self._columns(wanted.ignore):
+        for name, kind in _nested(self._schema, wanted.ignore):
             self._check_type(name, kind)
-
-    def _columns(self, ignore: Collection[str] = ()) -> list[tuple[str, pa.DataType]]:
-        """The names and types of columns and structs."""
-        return [each for field in self._schema for each in _nested(field.name, field.type, ignore)]
 
     def _check_names(self, of_folders: Collection[str]) -> None:
         """Raise ValueError for columns of one name, and for an option that names none."""
-        names = [*(name for name, _ in self._columns()), *of_folders]
+        names = [*(name for name, _ in _nested(self._schema)), *of_folders]
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in self._wanted.named():
             is_part = name.rpartition("=" if option == "ignore" and "=" in name else ".")[0] in names  # of a list
             if name not in names and not is_part:
                 raise ValueError(f"{option}: expected one of the columns {listed}, got {name!r}")
-        for name, count in Counter(name for name, _ in self._columns(self._wanted.ignore)).items():
+        for name, count in Counter(name for name, _ in _nested(self._schema, self._wanted.ignore)).items():
             if count > 1:
                 raise ValueError(f"expected a name of its own for each column, got {name!r} twice")
 
@@ -210,12 +206,12 @@ class TypedColumns:
 # ---- Types -----------------------------------------------------------------------------------------------------------
 
 
-def _nested(name: str, kind: pa.DataType, ignore: Collection[str]) -> Iterator[tuple[str, pa.DataType]]:
-    """The name and the type of a column, and if it is a struct, of what is in it."""
-    if name not in ignore:
-        yield name, kind
-        for field in kind if pa.types.is_struct(kind) else ():
-            yield from _nested(f"{name}.{field.name}", field.type, ignore)
+def _nested(fields: Any, ignore: Collection[str] = (), prefix: str = "") -> Iterator[tuple[str, pa.DataType]]:
+    """The names and types of the columns of a schema, and of those in structs."""
+    for field in fields:
+        if (name := prefix + field.name) not in ignore:
+            yield name, field.type
+            yield from _nested(field.type if pa.types.is_struct(field.type) else (), ignore, f"{name}.")
 
 
 def _what(kind: pa.DataType) -> str:
