@@ -51,7 +51,6 @@ MOST_FEATURES = 1000  # with more, words stay words
 MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
 MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
-PLAIN = frozenset([float, int, str, bool, type(None)])  # the classes of most values, none of which is a date
 Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
@@ -158,8 +157,6 @@ class StreamSchema(Part):
         return self._categorical(self.places, ())
 
     def _categorical(self, places: Mapping[Hashable, int], new: Collection[Hashable]) -> Set[int]:
-        if not (self.levels or new or self.always):
-            return frozenset()  # fast, for single samples
         names = itertools.chain(places.keys() & self.levels.keys(), new, self.always)
         return {places[name] for name in names if name in places}
 
@@ -282,12 +279,7 @@ class StreamSchema(Part):
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[place] = 0.0
         names, samples, values = list[Hashable](), list[int](), list[float]()  # of what is no feature
-        columns = dict(rows.frame.items())
-        for name in dict.fromkeys(itertools.chain.from_iterable(rows.dictionaries)):  # in order of appearance
-            if name in places:
-                kind = object if name in self.levels else None  # of others, pandas finds it
-                columns[name] = pd.Series([x.get(name) for x in rows.dictionaries], dtype=kind)
-        for name, column in columns.items():
+        for name, column in rows.frame.items():
             of_column = self._column(name, column, new)
             if name in places:
                 np.copyto(features[places[name]], of_column, where=of_column == of_column)
@@ -296,10 +288,11 @@ class StreamSchema(Part):
                 names += [name] * len(has)
                 samples += has
                 values += of_column[has].tolist()
-        for sample, x in enumerate(() if places.keys() >= rows.names else rows.dictionaries):
-            others = {name: value for name, value in x.items() if name not in places}
-            for name, value in self._values(others, new).items():
-                if value == value:
+        for sample, x in enumerate(rows.dictionaries):
+            for name, value in self._values(x, new).items():
+                if name in places and value == value:
+                    features[places[name], sample] = value
+                elif value == value:
                     names.append(name)
                     samples.append(sample)
                     values.append(value)
@@ -335,8 +328,7 @@ class StreamSchema(Part):
         """A frame, dictionaries or `NamedRows` with numbers in place of dates."""
         rows = named_rows(samples)
         columns = {name: days_in(column) for name, column in rows.frame.items() if is_date(column)}
-        others = [x for x in rows.dictionaries if not PLAIN.issuperset(map(type, x.values()))]
-        dates = self.dates | {name for x in others for name, value in x.items() if _is_date(value)}
+        dates = self.dates | {name for x in rows.dictionaries for name, value in x.items() if _is_date(value)}
         if not (columns or dates):
             return rows
         firsts = {name: value for name in {*rows.frame} - columns.keys() for value in rows.frame[name].dropna()[:1]}
