@@ -9,7 +9,7 @@ Shapes: B samples, C heads, F features, K predicted values, N rows.
 
 from __future__ import annotations
 
-import itertools
+import bisect
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -85,10 +85,7 @@ class StreamEstimator(Part):
             if predicts:
                 predicted = learner.progressive(batch, targets, step_sizes, change.categorical)
             else:
-                parts = learner.parts(batch, targets)
-                if len(parts) > 1:
-                    learner.check_rates(len(batch))
-                for part in parts:
+                for part in learner.parts(batch, targets):
                     steps = None if step_sizes is None else step_sizes[part]
                     samples = batch.take(part), targets[..., part], steps
                     learner.learn(*samples, categorical=change.categorical, predicts=False)
@@ -122,14 +119,7 @@ class StreamEstimator(Part):
     ) -> np.ndarray:  # -> (N, K)
         """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_many`.
 
-        Args:
-            samples: a frame, dictionaries, or `NamedRows`.
-            y: (N,), labels or numbers.
-            weights: (N,).
-            learns: (N,).
-            initial: (K,), what is predicted before the first feature.
-
-        Returns predictions, 0 for values that only later samples have.
+        Before the first feature, `initial` is predicted, (K,). Returns 0 for values that only later samples have.
         """
         segments = self._plan(self.schema.rows(samples), y, learns)
         self._check_rates(segments)
@@ -157,32 +147,25 @@ class StreamEstimator(Part):
 
         Raises ValueError if one of them cannot be learned.
         """
-        schema, segments = self.schema, []
-        for run in runs(learns):
-            start = run.start
-            while start < run.stop:
-                segment = self._segment(schema, samples, slice(start, run.stop), y, learns[start], predicts)
-                segments.append(segment)
-                start = segment.rows.stop
-                if segment.change is not None and start < len(learns):
-                    schema = schema.copy() if schema is self.schema else schema
-                    schema.commit(segment.change)
+        schema, segments, start = self.schema, list[Segment](), 0
+        ends = [*(np.flatnonzero(np.diff(learns)) + 1).tolist(), len(learns)]  # of rows that all learn, or none
+        while start < len(learns):
+            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, not schema.places or schema.become
+            if learns[start] and brings_features:
+                stop = start + 1
+            elif learns[start] and (schema.words or not schema.places.keys() >= samples.names):
+                stop = min(stop, start + schema.until_check)
+            rows = slice(start, stop)
+            segment = samples.of(rows)
+            if learns[start]:
+                change = schema.propose_rows(segment, y[rows] if self.are_classes else None)
+            sees_less = change is None or (predicts and brings_features)
+            segments.append(Segment(rows, schema.encode_rows(segment) if sees_less else None, change))
+            if change is not None and stop < len(learns):
+                schema = schema.copy() if schema is self.schema else schema
+                schema.commit(change)
+            start = stop
         return segments
-
-    def _segment(
-        self, schema: StreamSchema, samples: NamedRows, rows: slice, y: Labels, learns: bool, predicts: bool
-    ) -> Segment:
-        """The first of these rows."""
-        if not learns:
-            return Segment(rows, schema.encode_rows(samples.of(rows)), None)
-        brings_features = bool(not schema.places or schema.become)
-        if brings_features:
-            rows = slice(rows.start, rows.start + 1)
-        elif schema.words or not schema.places.keys() >= samples.names:
-            rows = slice(rows.start, min(rows.stop, rows.start + schema.until_check))
-        segment = samples.of(rows)
-        change = schema.propose_rows(segment, y[rows] if self.are_classes else None)
-        return Segment(rows, schema.encode_rows(segment) if predicts and brings_features else None, change)
 
     def _check_rates(self, segments: list[Segment]) -> None:
         """Evaluate a learning rate that is a callable for all steps to come. Raises ValueError for what is no rate."""
@@ -265,20 +248,11 @@ def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
     return None if weights is ONCE or (weights == 1).all() else weights
 
 
-def runs(flags: np.ndarray) -> list[slice]:  # (N,)
-    """Rows that follow one another with equal flags."""
-    ends = [0, *(np.flatnonzero(np.diff(flags)) + 1).tolist(), len(flags)]
-    return [slice(*pair) for pair in itertools.pairwise(ends) if pair[0] < pair[1]]
-
-
 def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
     """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
-    count, most = sum(values.shape[1] for values in predicted), max((len(values) for values in predicted), default=0)
-    rows, first = np.zeros((count, most)), 0
-    for values in predicted:
-        rows[first : first + values.shape[1], : len(values)] = values.T
-        first += values.shape[1]
-    return rows
+    most = max(map(len, predicted), default=0)
+    padded = [np.pad(values.T, [(0, 0), (0, most - len(values))]) for values in predicted]
+    return np.concatenate([np.zeros((0, most)), *padded])
 
 
 # ---- What the estimators share ---------------------------------------------------------------------------------------
