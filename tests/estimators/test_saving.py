@@ -342,18 +342,14 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("weights.1", None, r"weights.1: expected rows of 6 weights, got shape \(0,\)"),
-        ("weights.1", np.zeros((0, 2**40)), r"weights.1: expected rows of 6 .*, got shape \(0, 1099511627776\)"),
-        ("weights.1", np.zeros((0, 6)), r"weights.1.rows: expected numbers from 0 to -1, got numbers from 0 to 0"),
-        ("weights.1", np.array(1, np.float32), r"weights.1: expected rows of 6 weights, got shape \(\)"),
+        ("weights.1", None, r"for shape \(3, 4, 1, 6\), got .* for rows of shape \(0,\)"),
+        ("weights.1", np.zeros((0, 2**40)), r"weights.1.rows: .* for rows of shape \(0, 1099511627776\)"),
+        ("weights.1", np.zeros((0, 6)), r"weights.1.rows: .* for rows of shape \(0, 6\)"),
+        ("weights.1", np.array(1, np.float32), r"weights.1.rows: .* for rows of shape \(\)"),
         ("weights.1.rows", None, r"state\['weights.1'\]: expected shape"),
-        ("weights.1.rows", np.zeros((3, 4, 1)), r"weights.1.rows: expected int32 of shape \(3, 4, 1\), got float64"),
-        (
-            "weights.1.rows",
-            np.zeros((9, 4, 1), np.int32),
-            r"weights.1.rows: expected .*, got int32 of shape \(9, 4, 1\)",
-        ),
-        ("weights.1.rows", np.full((3, 4, 1), -1, np.int32), "weights.1.rows: expected .*, got numbers from -1 to -1"),
+        ("weights.1.rows", np.zeros((3, 4, 1)), "a saved GLN, got contents that cannot be used: IndexError"),
+        ("weights.1.rows", np.zeros((9, 4, 1), np.int32), r"weights.1.rows: .*, got int32 of shape \(9, 4, 1\)"),
+        ("weights.1.rows", np.full((3, 4, 1), -1, np.int32), "weights.1.rows: expected numbers of rows"),
         ("weights.9.rows", np.zeros(1, np.int32), "state: expected a mapping of the names"),
     ],
 )

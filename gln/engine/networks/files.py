@@ -77,14 +77,9 @@ def unpacked(model: Network, arrays: dict[str, np.ndarray]) -> dict[str, np.ndar
     state = dict(arrays)
     for name, array in model.get_state(copy=False).items():
         if (indices := state.pop(f"{name}.rows", None)) is not None:
-            rows, size = state.get(name, np.empty(0)), array.shape[-1]
-            if rows.ndim != 2 or rows.shape[1] != size:
-                raise bad(name, f"rows of {size} weights", f"shape {rows.shape}")
-            if indices.dtype != np.int32 or indices.shape != array.shape[:-1]:
-                expected = f"int32 of shape {array.shape[:-1]}"
-                raise bad(f"{name}.rows", expected, f"{indices.dtype} of shape {indices.shape}")
-            if not 0 <= indices.min() <= indices.max() < len(rows):
-                expected = f"numbers from 0 to {len(rows) - 1}"
-                raise bad(f"{name}.rows", expected, f"numbers from {indices.min()} to {indices.max()}")
+            rows = state.get(name, np.empty(0))
+            if indices.shape + rows.shape[1:] != array.shape or not np.isin(indices, range(len(rows))).all():
+                came = f"{indices.dtype} of shape {indices.shape} for rows of shape {rows.shape}"
+                raise bad(f"{name}.rows", f"numbers of rows for shape {array.shape}", came)
             state[name] = rows[indices]
     return state
