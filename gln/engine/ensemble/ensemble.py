@@ -18,6 +18,7 @@ from gln.engine.ensemble.hedge import (
     VarianceHedge,
     add_linear_predictions,
     combine_by_losses,
+    expert_losses,
     expert_weights,
 )
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -176,7 +177,7 @@ class Ensemble:
         if isinstance(self.combination, VarianceHedge):
             self.combination.learn_deviations(predicted, y, self.shape, step_sizes, batch_size)
         elif isinstance(self.combination, Hedge):
-            losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
+            losses = self.combination.add(expert_losses(self.config, predicted, y), step_sizes, batch_size)
         if not combines:
             return None
         return self.combined(predicted, None if losses is None else expert_weights(losses))

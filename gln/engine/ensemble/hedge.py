@@ -48,17 +48,9 @@ class Hedge(WritableArrays):
             return VarianceHedge(np.zeros((experts + 1, targets)), None, np.ones(targets), np.ones(targets))
         return Hedge(np.zeros((experts, targets)), np.ones(targets) if link == "itself" else None)
 
-    def learn(
-        self, config: Config, predicted: np.ndarray, targets: np.ndarray, step_sizes: Steps = None, batch_size: int = 1
-    ) -> np.ndarray:
-        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch.
-
-        Shapes: configuration of the networks, (M, C, n), (C, n), (n,), () -> (M, T, n).
-        """
-        return self.add(expert_losses(config, predicted, targets), step_sizes, batch_size)
-
     def add(self, losses: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
-        """`learn` from losses, (M, T, n); those of unknown targets are not finite, and are left out."""
+        """Add losses of samples to the sums, and return the sums before each sample, or before its batch: (M, T, n) ->
+        (M, T, n). Losses of unknown targets are not finite, and are left out."""
         spread = np.zeros(0) if self.spread is None else self.spread
         return compiled(fading_sums)(plain(losses), self.losses, spread, as_steps(step_sizes), batch_size)
 
