@@ -45,13 +45,16 @@ class Terms(NamedTuple):
 
 
 class HashTable(NamedTuple):
-    """The state of `HashedLinear`, as compiled loops take it."""
+    """`HashedLinear`, as compiled loops take it."""
 
+    are_classes: bool
     keys: np.ndarray  # (S,), 0 for a free slot
     scales: np.ndarray  # (S,), the largest value seen, by which values are divided
     leaders: np.ndarray  # (S, M, C), sums of gradients, from which weights follow
     squares: np.ndarray  # (S, M, C), sums of squared gradients
     used: np.ndarray  # (1,), the number of slots that are not free
+    max_slots: int
+    limit: float  # of predictions
 
 
 @saved(
@@ -92,7 +95,8 @@ class HashedLinear(WritableArrays):
 
     @property
     def table(self) -> HashTable:
-        return HashTable(self.keys, self.scales, self.leaders, self.squares, self._used)
+        state = self.are_classes, self.keys, self.scales, self.leaders, self.squares
+        return HashTable(*state, self._used, self.max_slots, self.limit)
 
     @property
     def limit(self) -> float:
@@ -108,23 +112,17 @@ class HashedLinear(WritableArrays):
         return compiled(terms_of)(plain(dense(samples.features)), samples.words, z, columns, self.models > 1)
 
     def learn(
-        self, terms: Terms, targets: np.ndarray, step_sizes: np.ndarray | None = None, begin: int = 0
-    ) -> np.ndarray:
-        """Predict samples from `begin` on, and learn each before the next.
-
-        Args:
-            terms: of the samples.
-            targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
-            step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
-            begin: the first sample.
-
-        Returns logits or values, (M C, B).
-        """
+        self,
+        terms: Terms,
+        targets: np.ndarray,  # (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn
+        step_sizes: np.ndarray | None = None,  # (B,), how long a step each sample makes; None is 1
+        begin: int = 0,
+    ) -> np.ndarray:  # (M C, B)
+        """Predict samples from `begin` on, and learn each before the next. Returns logits or values."""
         count = targets.shape[1]
         predictions = np.zeros((self.models * self.heads, count))
-        step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
-        options = self.are_classes, self.limit, self.max_slots, plain(targets), step_sizes, True
-        while (begin := compiled(predict_linear)(terms, self.table, *options, begin, predictions)) < count:
+        of_samples = plain(targets), np.ones(count) if step_sizes is None else plain(step_sizes)
+        while (begin := compiled(predict_linear)(terms, self.table, *of_samples, True, begin, predictions)) < count:
             self.make_room()
         return predictions
 
@@ -262,9 +260,10 @@ def terms_of(
 # ---- Loops: the hash table -------------------------------------------------------------------------------------------
 
 
-def is_short(keys: np.ndarray, used: int, needed: int, max_slots: int) -> bool:
+def is_short(table: HashTable, needed: int) -> bool:
     """Whether so many more terms need more slots, and `make_room` finds some: at most half of the slots are used."""
-    return 2 * (used + needed) > len(keys) and (len(keys) < max_slots or 4 * used > len(keys))
+    slots, used = len(table.keys), table.used[0]
+    return 2 * (used + needed) > slots and (slots < table.max_slots or 4 * used > slots)
 
 
 def slot_of(keys: np.ndarray, key: int) -> int:
@@ -287,7 +286,7 @@ def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
 
 def find_terms(terms: Terms, b: int, table: HashTable, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
     """Fill `places` with the slots of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
-    keys, scales, _, _, used = table
+    keys, scales, used = table.keys, table.scales, table.used
     for i in range(terms.starts[b], terms.starts[b + 1]):
         slot, value = slot_of(keys, terms.keys[i]), terms.values[i]
         if learns and keys[slot] == 0 and 2 * used[0] < len(keys):
@@ -311,9 +310,6 @@ def damping(rates: np.ndarray, scaled: np.ndarray, start: int, end: int) -> floa
 def predict_linear(
     terms: Terms,
     table: HashTable,
-    are_classes: bool,
-    limit: float,
-    max_slots: int,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
@@ -321,13 +317,14 @@ def predict_linear(
     predictions: np.ndarray,  # (M C, B), filled
 ) -> int:
     """Predict each sample from `begin` on, and then learn it if this `learns`; returns at which one slots run out."""
-    (keys, _, leaders, squares, used), heads = table, table.leaders.shape[2]
+    are_classes, leaders, squares, limit = table.are_classes, table.leaders, table.squares, table.limit
+    heads = leaders.shape[2]
     places, scaled = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys))
     weights, rates = np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
         start, stop, repeats = terms.starts[b], terms.starts[b + 1], repeats_of(step_sizes[b])
         size = min(step_sizes[b], repeats) / repeats
-        if learns and is_short(keys, used[0], terms.most[b], max_slots):
+        if learns and is_short(table, terms.most[b]):
             return b
         find_terms(terms, b, table, learns, places, scaled)
         for model in range(leaders.shape[1]):

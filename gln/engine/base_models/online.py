@@ -69,9 +69,7 @@ class OnlineBaseModels(WritableArrays):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """What `predict_base_models` takes of these."""
-        linear, least_squares = self.linear, self.least_squares or NO_LEAST_SQUARES
-        options = linear.models > 1, linear.limit, linear.max_slots
-        return *options, linear.table, least_squares, self.bin_means, linear.are_classes
+        return self.linear.table, self.least_squares or NO_LEAST_SQUARES, self.bin_means
 
     @property
     def models(self) -> int:
@@ -141,13 +139,9 @@ class OnlineBaseModels(WritableArrays):
 def predict_base_models(
     z: np.ndarray,
     features: np.ndarray,
-    crosses: bool,
-    limit: float,
-    max_slots: int,
     table: HashTable,
     least_squares: LeastSquares,
     bin_means: FadingBinMeans,
-    are_classes: bool,
     words: Words,
     columns: np.ndarray,
     targets: np.ndarray,
@@ -158,18 +152,18 @@ def predict_base_models(
     size, count = z.shape
     first = len(least_squares.weights)
     linear = np.zeros((first + table.leaders.shape[1] * table.leaders.shape[2], count))
-    terms = terms_of(features, words, z, columns, crosses)
-    done = predict_linear(terms, table, are_classes, limit, max_slots, targets, step_sizes, learns, 0, linear[first:])
+    terms = terms_of(features, words, z, columns, table.leaders.shape[1] > 1)
+    done = predict_linear(terms, table, targets, step_sizes, learns, 0, linear[first:])
     first_bin = size + len(linear)
     first_distance = first_bin + len(bin_means.grids) * len(targets)
     inputs = np.empty((first_distance + 2 * size, count), np.float32)
     fill_distances(z, inputs[first_distance:])
     if first > 0:
-        predict_least_squares(least_squares, inputs[first_distance:], limit, targets, step_sizes, learns, linear)
+        predict_least_squares(least_squares, inputs[first_distance:], table.limit, targets, step_sizes, learns, linear)
     for b in range(count):
         for i in range(size):
             inputs[i, b] = z[i, b]
         for i in range(len(linear)):
             inputs[size + i, b] = linear[i, b]
-    predict_bin_means(z, bin_means, are_classes, targets, step_sizes, inputs[first_bin:first_distance])
+    predict_bin_means(z, bin_means, table.are_classes, targets, step_sizes, inputs[first_bin:first_distance])
     return inputs, done

@@ -62,13 +62,9 @@ class State(NamedTuple):
     limit: float
     far: float
     numbers: np.ndarray  # (F,), the column of each feature, -1 for a category
-    crosses: bool  # whether linear models have feature crosses
-    bound: float  # of the predictions of linear models
-    most: int  # of the slots of linear models
-    slots: HashTable
+    linear: HashTable
     squares: LeastSquares
     bin_means: FadingBinMeans
-    are_classes: bool
     offset: float  # of logits
     ensembles: Any  # tuple of `EnsembleState`
     inputs: np.ndarray  # (M,), of each network
@@ -111,8 +107,8 @@ def run(
     for b in range(begin, count, size):
         block, short = batch, False
         if learns:
-            needed = most_terms(batch.words, b, state.numbers, state.crosses)
-            short = is_short(state.slots.keys, state.slots.used[0], needed, state.most)
+            has_crosses = state.linear.leaders.shape[1] > 1
+            short = is_short(state.linear, most_terms(batch.words, b, state.numbers, has_crosses))
         if count > size:
             block = samples_from(batch, b, min(b + size, count))
         separately = has_heads_left_out or short
@@ -158,7 +154,7 @@ def step(
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
     for c, b in np.ndindex(targets.shape):
         targets[c, b] = y[c, b] = np.nan if separately and not learns else batch.targets[c, b]
-    models = state.crosses, state.bound, state.most, state.slots, state.squares, state.bin_means, state.are_classes
+    models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
     for e in range(most):
@@ -189,12 +185,12 @@ def step(
             elif not separately:
                 add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
-        add_linear_predictions(of_members, linear, state.are_classes)
+        add_linear_predictions(of_members, linear, are_classes)
         if not (learns and separately):
             if of_variances:
                 combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
             else:
-                combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
+                combined = combine_by_losses(of_members, ensemble.losses, state.offset, are_classes)
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
@@ -205,6 +201,6 @@ def step(
                 scale, recent, skew, tails = ensemble.scale, ensemble.recent, ensemble.skew, ensemble.tails
                 learn_variances(of_members, of_heads, ensemble.losses, scale, recent, skew, tails, step_sizes, 1)
             else:
-                losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], state.are_classes)
+                losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], are_classes)
                 fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)
