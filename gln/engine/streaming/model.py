@@ -275,18 +275,16 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         Rows are counted for each head.
         """
         counts, chosen = self.counts, slice(None) if heads is None else np.array(heads, int)
-        is_compiled, left_out = is_possible(self.means, samples), None
+        targets = np.full((self.means.heads, 1), np.inf, np.float32)
+        targets[chosen] = np.nan
         assert counts is not None
-        if heads is not None and len(heads) < self.means.heads:
-            left_out = np.full((self.means.heads, 1), np.inf, np.float32)
-            left_out[chosen] = np.nan
 
         def predict(chunk: SampleBatch) -> np.ndarray:
-            if is_compiled:
-                targets = left_out if left_out is None or len(chunk) == 1 else left_out.repeat(len(chunk), axis=1)
-                predicted, counted = self.step().predict(chunk, 1, targets)
-                return np.array([self.targets.in_units(predicted, self.means), counted])[:, chosen]
-            found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
+            if is_possible(self.means, chunk):
+                predicted, counted = self.step().predict(chunk, 1, targets.repeat(len(chunk), axis=1))
+                found = self.targets.in_units(predicted, self.means), counted
+            else:
+                found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
             return np.array(found)[:, chosen]
 
         return by_chunks(predict, samples)
