@@ -349,14 +349,10 @@ class StreamSchema(Part):
         """The features of dates, apart from those that the names in x have otherwise."""
         found: dict[Hashable, np.ndarray] = {}
         for name, days in dates.items():
-            if name in self.dates:  # perhaps of a file, with fewer cycles
-                features = features_of(name, days)
-                found |= {part: features[part] for part in features if part in self.places or part in self.words}
-            elif name in self.places or name in self.words:
+            if name not in self.dates and (name in self.places or name in self.words):
                 expected = "a string" if name in self.levels else "a finite number or a bool"
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got a date")
-            else:
-                found |= features_of(name, days)
+            found |= features_of(name, days)
         return {name: values for name, values in found.items() if name in dates or name not in x}
 
     # ---- Values ------------------------------------------------------------------------------------------------------
