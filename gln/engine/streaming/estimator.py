@@ -45,24 +45,16 @@ def is_model(value: object) -> bool:
 
 @saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None))
 class StreamEstimator(Part):
-    """Learns a stream of named features and words.
-
-    Args:
-        build: makes a new learner from a featurizer, a number of heads, and whether the stream begins with
-            categories or words.
-        schema: of the samples.
-        learning_rate: of new learners.
-        are_classes: whether targets are labels, instead of numbers.
-        novelty: also learns the samples.
-    """
+    """Learns a stream of named features and words."""
 
     def __init__(
         self,
+        # Makes a learner from a featurizer, a number of heads, and whether the stream begins with categories or words.
         build: Callable[[Featurizer, int, bool], Learner],
         schema: StreamSchema,
-        learning_rate: Rate | None = None,
-        are_classes: bool = False,
-        novelty: StreamNovelty | None = None,
+        learning_rate: Rate | None = None,  # of new learners
+        are_classes: bool = False,  # whether targets are labels, instead of numbers
+        novelty: StreamNovelty | None = None,  # also learns the samples
     ) -> None:
         self.build = build
         self.schema = schema

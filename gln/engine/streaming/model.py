@@ -115,13 +115,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def progressive(
         self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
     ) -> list[np.ndarray]:
-        """Predict each sample, and then learn it. What it brings does not change its own prediction.
-
-        The numbers are those of predicting and learning each sample alone, to the last bit.
-
-        Args:
-            samples: of known features.
-            targets, step_sizes, categorical: as for `learn`.
+        """Predict each sample, of known features, and then learn it, to the last bit as if each came alone.
 
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """

@@ -81,20 +81,14 @@ class NewNames(NamedTuple):
     **{"sample_count": Number(int, 0, 1 << 62), "classes": {object: Number(int, 0, ENTRIES)}},
 )
 class StreamSchema(Part):
-    """Converts dictionaries and frames to arrays.
-
-    Args:
-        at_once: how many keys of the first sample may become features at once.
-        always: names that are added with the first features, as categories.
-        most_features: more are an error, which names `negatives`.
-    """
+    """Converts dictionaries and frames to arrays."""
 
     def __init__(
         self, at_once: float = AT_ONCE, always: Set[Hashable] = frozenset(), most_features: float = math.inf
     ) -> None:
-        self.at_once = at_once
-        self.always = always
-        self.most_features = most_features
+        self.at_once = at_once  # so many keys of the first sample may become features at once
+        self.always = always  # names that are added with the first features, as categories
+        self.most_features = most_features  # more are an error, which names `negatives`
         self.places: dict[Hashable, int] = {}  # of features in a sample, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self.words: dict[Hashable, int] = {}  # numbers of words, by name
@@ -228,10 +222,7 @@ class StreamSchema(Part):
         return self._samples(self.rows(samples), self.places, None)
 
     def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
-        """Convert a dictionary for learning, with its label in a list, if targets are labels.
-
-        Raises ValueError for values that cannot be learned.
-        """
+        """Convert a dictionary for learning, with its label in a list. Raises ValueError for what cannot be learned."""
         new = NewNames({}, {})
         values, places = self._values(x, new), self.places
         if self.become or (values and not places):
