@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,6 +104,17 @@ class _Stream(SaveableStream, base.Estimator):
         if self._stream.novelty is None:
             raise ValueError("novelty: expected a model with novelty=True, got one without")
         return self._stream.novelty
+
+    def _explain(self, x: dict[Any, Any], least: int = 1) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Contributions by class or target and by feature, and constants; 0 while there are fewer than the `least`."""
+        stream, keys = self._stream, [*self._stream.schema.classes]
+        if stream.learner is None or len(keys) < least:
+            return {key: {} for key in keys}, dict.fromkeys(keys, 0.0)
+        names, contributions, constants = stream.explain(x)  # (C, F), (C,)
+        if len(constants) == 1:  # of two classes
+            contributions, constants = np.concatenate([-contributions, contributions]), np.append(-constants, constants)
+        of_heads = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]  # perhaps more than keys
+        return dict(zip(keys, of_heads, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
 
     def _config(self):
         """What all networks have in common."""
@@ -295,13 +306,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         They add up to the logit of the class against the rest. While there is only one class, there are no
         contributions.
         """
-        classes = [*self._stream.schema.classes]
-        if self._stream.learner is None or len(classes) < 2:
-            return {label: {} for label in classes}, dict.fromkeys(classes, 0.0)
-        names, contributions, constants = self._stream.explain(x)  # (C, F), (C,)
-        if len(constants) == 1:  # of two classes
-            contributions, constants = np.concatenate([-contributions, contributions]), np.append(-constants, constants)
-        return _explained(classes, names, contributions, constants)
+        return self._explain(x, least=2)
 
     def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
         learner, count = self._stream.learner, len(self._stream.schema.classes)
@@ -508,10 +513,7 @@ class _SeveralTargets(_Stream):
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the prediction of each target, and a constant for each, which add up to it,
         or to the logit of a label."""
-        names = [*self._stream.schema.classes]
-        if self._stream.learner is None:
-            return {name: {} for name in names}, dict.fromkeys(names, 0.0)
-        return _explained(names, *self._stream.explain(x))
+        return self._explain(x)
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
@@ -670,14 +672,6 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
         return self._stream.explain(x)
-
-
-def _explained(
-    keys: list[Any], names: list[Hashable], contributions: np.ndarray, constants: np.ndarray
-) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
-    """Contributions by class or target and by feature, and constants; there may be more heads than keys."""
-    of_heads = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
-    return dict(zip(keys, of_heads, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
 
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
