@@ -84,8 +84,7 @@ class ClassDensityClassifier:
         check_steps(step_sizes, batch_size, count)
         if batch_size > 1:
             raise ValueError(f"batch_size: expected 1 with negatives=False, got {batch_size}")
-        for network in self.networks if self.learning_rate is not None else ():
-            network.rates(2 * count, self.learning_rate)  # before anything changes, because a callable may fail
+        self.check_rates(count)  # before anything changes, because a callable may fail
         self.grow(len(features), 0)
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
@@ -109,10 +108,9 @@ class ClassDensityClassifier:
         return [slice(0, len(samples))]
 
     def check_rates(self, steps: int) -> None:
-        """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
-        if callable(rate := self.learning_rate):
-            for network in [*self.networks, *self.means.networks]:
-                network.rates(2 * steps, rate)  # they also learn noise
+        """Raise ValueError if the learning rate fails in one of the next steps of a network."""
+        for network in () if self.learning_rate is None else (*self.networks, *self.means.networks):
+            network.rates(2 * steps, self.learning_rate)  # they also learn noise
 
     def with_first_features(self, fresh: ClassDensityClassifier) -> ClassDensityClassifier:
         return self
