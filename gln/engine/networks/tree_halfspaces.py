@@ -69,7 +69,8 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
         p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
-        sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
+        few = gradient if y.shape[1] <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (y.shape[1], MAX_HEADS))
+        sums = np.concatenate([few, weights[rows]], axis=1).astype(np.float32)
         chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
         both = np.concatenate([gradient, curvature], axis=1).T
         sums = np.stack([np.bincount(leaves[rows], summands, 1 << depth) for summands in both], axis=1)
@@ -94,11 +95,6 @@ def _tree_targets(config: Config, targets: np.ndarray) -> np.ndarray:  # -> (n, 
         return (targets[:, None] == np.arange(config.num_classes)[-config.num_heads :]).astype(np.float64)
     y = np.atleast_2d(targets).T.astype(np.float64)
     return np.log(np.square(y) + 0.01) if config.record.link == "log" else y
-
-
-def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (r, C) -> (r, at most MAX_HEADS)
-    heads = gradient.shape[1]
-    return gradient if heads <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (heads, MAX_HEADS))
 
 
 def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Candidates:  # (D, n)
