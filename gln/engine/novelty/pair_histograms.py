@@ -98,24 +98,20 @@ class PairHistograms(WritableArrays):
         `categorical` are the features that are categories, as codes of levels. `words`, (2, B), are of the keys of each
         sample that are no features: their number, and the sum of 1 / sqrt(p).
         """
-        start, count = 0, features.shape[1]
-        while start < count:
-            chunk = slice(start, min(count, start + self.window - self.count % self.window))
-            self._learn_chunk(dense(features[:, chunk]), categorical, None if words is None else words[:, chunk])
-            start = chunk.stop
+        start = 0
+        while start < features.shape[1]:
+            chunk = slice(start, start + self.window - self.count % self.window)
+            of_chunk, totals = dense(features[:, chunk]), [self.total]
+            for count in range(self.count, self.count + of_chunk.shape[1]):
+                totals.append(_next_total(totals[-1], count, self.window))
+            surprises = self._surprises(of_chunk, categorical, np.array(totals[:-1]), np.diff(totals), True)
+            scores = _score(surprises, None if words is None else words[:, chunk])
+            self.scores[np.arange(self.count, self.count + len(scores)) % self.window] = scores
+            self.total, self.count, start = totals[-1], self.count + len(scores), chunk.stop
             if self.count % self.window == 0:  # weights would grow without end
                 for weights in (self.histograms, self.known, *self.levels.values()):
                     weights /= self.total
                 self.total = 1.0
-
-    def _learn_chunk(self, features: np.ndarray, categorical: Set[int], words: np.ndarray | None) -> None:
-        start, totals = self.count, [self.total]
-        for count in range(start, start + features.shape[1]):
-            totals.append(_next_total(totals[-1], count, self.window))
-        before, weights = np.array(totals[:-1]), np.subtract(totals[1:], totals[:-1])
-        scores = _score(self._surprises(features, categorical, before, weights, True), words)
-        self.total, self.count = totals[-1], start + len(scores)
-        self.scores[np.arange(start, self.count) % self.window] = scores
 
     # ---- Scoring -----------------------------------------------------------------------------------------------------
 
