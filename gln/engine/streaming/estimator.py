@@ -91,46 +91,41 @@ class StreamEstimator(Part):
         """Learn a frame or dictionaries, all or, if there is an error, none."""
         self.learn_segments(self.plan(samples, y), y, weights)
 
-    def plan(self, samples: Rows, y: Labels = ()) -> list[Segment]:
-        """Samples to learn, which were checked; with labels if targets are classes."""
-        if isinstance(samples, list) and len(samples) == 1:  # fast
+    def plan(self, samples: Rows, y: Labels = (), learns: np.ndarray | None = None) -> list[Segment]:
+        """Samples, checked, to learn, with labels if targets are classes; or to predict and learn if it `learns`."""
+        if learns is None and isinstance(samples, list) and len(samples) == 1:  # fast
             segments = [Segment(slice(0, 1), None, self.schema.propose(samples[0], y if self.are_classes else None))]
         else:
-            segments = self._plan(self.schema.rows(samples), y, np.ones(len(samples), bool), predicts=False)
+            flags = np.ones(len(samples), bool) if learns is None else learns
+            segments = self._plan(self.schema.rows(samples), y, flags, predicts=learns is not None)
         self._check_rates(segments)
         return segments
 
-    def learn_segments(self, segments: Sequence[Segment], y: Labels, weights: np.ndarray) -> None:
-        """Learn what was planned, with labels or numbers (N,), or of several heads (N, C)."""
-        for rows, _, change in segments:
-            assert change is not None
-            self.learn(change, self._targets(change, y[rows]), weights if weights is ONCE else weights[rows])
+    def learn_segments(
+        self, segments: Sequence[Segment], y: Labels, weights: np.ndarray, initial: Sequence[float] | None = None
+    ) -> list[np.ndarray]:  # -> several of (K, n)
+        """Learn what was planned, with labels or numbers (N,), or of several heads (N, C). With `initial`, which is
+        predicted before the first feature, (K,), predict each sample before."""
+        predicted = []
+        for rows, batch, change in segments:
+            if batch is not None:
+                nothing_known = np.repeat(np.array(initial)[:, None], len(batch), axis=1)
+                predicted.append(nothing_known if self.learner is None else self.learner.outputs(batch))
+            if change is not None:
+                targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
+                of_rows, predicts = weights if weights is ONCE else weights[rows], batch is None and initial is not None
+                predicted += self.learn(change, targets, of_rows, predicts)
+        return predicted
 
     def predict_then_learn(
         self, samples: Rows, y: Labels, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
     ) -> np.ndarray:  # -> (N, K)
         """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_many`.
 
-        Before the first feature, `initial` is predicted, (K,). Returns 0 for values that only later samples have.
+        Returns 0 for values that only later samples have.
         """
-        segments = self._plan(self.schema.rows(samples), y, learns)
-        self._check_rates(segments)
-        predicted = []
-        for rows, batch, change in segments:
-            if batch is not None:
-                predicted.append(self._predict(batch, initial))
-            if change is not None:
-                predicted += self.learn(change, self._targets(change, y[rows]), weights[rows], predicts=batch is None)
+        predicted = self.learn_segments(self.plan(samples, y, learns), y, weights, initial)
         return joined([sum_to_one(p) for p in predicted] if self.are_classes else predicted)
-
-    def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
-        if self.learner is None:
-            return np.repeat(np.array(initial)[:, None], len(batch), axis=1)
-        return self.learner.outputs(batch)
-
-    @staticmethod
-    def _targets(change: SchemaChange, y: Labels) -> np.ndarray:  # (B,) or (B, C) -> (B,), (1, B) or (C, B)
-        return np.atleast_2d(np.asarray(y).T) if change.targets is None else change.targets
 
     # ---- Checks, before the first sample is learned ------------------------------------------------------------------
 
@@ -209,10 +204,9 @@ class StreamEstimator(Part):
             return
         learner.set_learning_rate(self.learning_rate)
         learner.check()
-        sizes, classes = (len(schema.places), schema.categorical), max(2, len(schema.classes)) * self.are_classes
-        if learner.sizes(schema.categorical) != (*sizes, classes):
-            came = learner.sizes(schema.categorical)
-            raise bad("learner", f"the features, categories and classes {(*sizes, classes)}", came)
+        expected = len(schema.places), schema.categorical, max(2, len(schema.classes)) * self.are_classes
+        if (came := learner.sizes(schema.categorical)) != expected:
+            raise bad("learner", f"the features, categories and classes {expected}", came)
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
