@@ -90,7 +90,7 @@ class VarianceHedge(Hedge):
         batch_size: int = 1,
     ) -> None:
         samples = np.asarray(predicted, np.float32), np.asarray(deviations, np.float32)
-        changed = self.losses, self.scale, self.recent, *(shape or JohnsonSU.normal(len(self.scale)))
+        changed = self.losses, self.scale, self.recent, (shape or JohnsonSU.normal(len(self.scale))).tails
         compiled(learn_variances)(*samples, *changed, as_steps(step_sizes), batch_size)
 
     def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
@@ -172,8 +172,7 @@ def learn_variances(
     losses: np.ndarray,  # (M + 1, T), changed like the rest
     scale: np.ndarray,  # (T,)
     recent: np.ndarray,  # (T,)
-    skew: np.ndarray,  # (T,)
-    tails: np.ndarray,  # (T,)
+    tails: np.ndarray,  # (T,), of a density without a skew
     step_sizes: np.ndarray,  # (n,) or (1,)
     batch_size: int,
 ) -> None:
@@ -194,7 +193,7 @@ def learn_variances(
             variances[models] = before
             combined = (weights * variances).sum() / weights.sum()
             ratio = min(square / combined, MAX_RATIO)
-            follow_quartiles(skew, tails, t, ratio / max(scale[t], TINY), size)
+            follow_quartiles(tails, t, ratio / max(scale[t], TINY), size)
             scale[t] += share_of(1 - SCALE_FADING, size) * (ratio - scale[t])
             recent[t] += share_of(1 - RECENT_FADING, size) * (square - recent[t])
             size = size if size <= 1 else (1 - FADING**size) / (1 - FADING)  # as much as so many samples in a row

@@ -67,16 +67,15 @@ def checked_levels(name: str, levels: Any) -> np.ndarray:
     return np.sort(numbers)
 
 
-def follow_quartiles(skew: np.ndarray, tails: np.ndarray, t: int, ratio: float, size: float) -> None:
-    """Let the tails of target t follow a squared deviation of a stream, in units of the variance: half of these lie
-    between the quartiles."""
-    loc, factor = _loc_and_size(skew[t], tails[t])
-    quartile = loc + factor * np.sinh(tails[t] * (QUARTILE - skew[t]))
+def follow_quartiles(tails: np.ndarray, t: int, ratio: float, size: float) -> None:
+    """Let the tails of target t, without a skew, follow a squared deviation of a stream, in units of the variance: half
+    of these lie between the quartiles."""
+    quartile = _loc_and_size(0.0, tails[t])[1] * np.sinh(tails[t] * QUARTILE)
     step = STEP / 2 * min(size, 1.0) * np.sign(quartile**2 - ratio)
     tails[t] = min(max(tails[t] + step, MIN_TAILS), MAX_TAILS)
 
 
-def _loc_and_size(skew: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _loc_and_size(skew: np.ndarray | float, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Those that give mean 0 and variance 1."""
     w = np.exp(np.square(tails))
     size = 1 / np.sqrt(0.5 * np.expm1(np.square(tails)) * (w * np.cosh(2 * skew * tails) + 1))

@@ -48,9 +48,8 @@ class EnsembleState(NamedTuple):
     heads: int
     losses: np.ndarray  # (members, targets), of its hedge
     spread: np.ndarray  # (targets,) or (0,)
-    scale: np.ndarray  # (heads,), of variances, like the next three, or (0,)
+    scale: np.ndarray  # (heads,), of variances, like the next two, or (0,)
     recent: np.ndarray
-    skew: np.ndarray
     tails: np.ndarray
 
 
@@ -198,8 +197,8 @@ def step(
                         predicted[row + heads + c, begin + b] = ensemble.tails[c]
         if learns:
             if of_variances:
-                scale, recent, skew, tails = ensemble.scale, ensemble.recent, ensemble.skew, ensemble.tails
-                learn_variances(of_members, of_heads, ensemble.losses, scale, recent, skew, tails, step_sizes, 1)
+                state_of_variances = ensemble.losses, ensemble.scale, ensemble.recent, ensemble.tails
+                learn_variances(of_members, of_heads, *state_of_variances, step_sizes, 1)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], are_classes)
                 fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)

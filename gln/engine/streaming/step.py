@@ -154,9 +154,9 @@ def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
-    hedge, of_variances = ensemble.combination, [NOTHING] * 4
+    hedge, of_variances = ensemble.combination, [NOTHING] * 3
     spread = NOTHING if hedge.spread is None else hedge.spread
     if ensemble.link == "log":
         ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
-        of_variances = [hedge.scale, hedge.recent, *ensemble.shape]
+        of_variances = [hedge.scale, hedge.recent, ensemble.shape.tails]
     return make(len(ensemble.networks), ensemble.heads, hedge.losses, spread, *of_variances)
