@@ -55,13 +55,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         super().check()
         base_models, heads = self.featurizer.base_models, self.means.heads
         base_models.check(self.featurizer.size, heads)
-        rows = GateCounts.zeros(self.means.networks).rows
-        counted = rows if self.counts is None else self.counts.rows
-        if (
-            [table.shape[:2] for table in rows] != [table.shape[:2] for table in counted]
-            or not {table.shape[2] for table in counted} <= {1, heads}
-            or base_models.linear.are_classes != (self.targets.link == "logit")
-        ):
+        expected = [[rows.shape for rows in GateCounts.zeros(self.means.networks, n).rows] for n in (1, heads)]
+        counts_fit = self.counts is None or [rows.shape for rows in self.counts.rows] in expected
+        if not counts_fit or base_models.linear.are_classes != (self.targets.link == "logit"):
             raise bad("counts", "those of the networks, and linear models of their targets", "others")
 
     def fits(self, ensemble: Ensemble) -> bool:
