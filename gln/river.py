@@ -38,7 +38,7 @@ from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import StreamSchema
-from gln.engine.streaming.values import NamedRows, check_frame, is_missing, label_of, target_of
+from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -336,10 +336,6 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
         for the slow network and is 0.5 for the fast one; see `gln.rates.stream_rate`.
     backend, seed, fast, novelty
-
-    References
-    ----------
-    J. Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
     Examples
     --------
@@ -676,15 +672,14 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
     """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
-    if not isinstance(X, (pd.DataFrame, list, tuple, NamedRows)):
-        raise ValueError(f"X: expected a pandas frame or a list of dictionaries, got {type(X).__name__}")
+    count = len(named_rows(X))
     try:
         targets = list(y)
-    except TypeError as error:
-        raise ValueError(f"y: expected {len(X)} targets, one per row, got {y!r}") from error
-    if len(targets) != len(X):
-        raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(targets)}")
-    return targets, _weights(w, len(X))
+    except TypeError:
+        targets = []
+    if len(targets) != count:
+        raise ValueError(f"y: expected {count} targets, one per row, got {len(targets) or repr(y)}")
+    return targets, _weights(w, count)
 
 
 def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
