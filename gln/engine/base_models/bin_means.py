@@ -102,12 +102,12 @@ class BinMeans(WritableArrays):
 
         Shapes: (F, B), (C, B), (B,) -> (cells of all grids, 1 + C).
         """
-        sums, ends = np.zeros((len(self.values), 1 + len(targets))), np.append(self.starts[1:], len(self.values))
+        sums = np.zeros((len(self.values), 1 + len(targets)))
         for chunk in chunks(len(weights), AT_ONCE):
-            terms = weights[chunk] * np.concatenate([np.ones((1, len(weights[chunk]))), targets[:, chunk]])
-            for places, start, end in zip(self.places(samples[:, chunk]), self.starts, ends, strict=True):
-                for term, of_term in enumerate(terms):
-                    sums[start:end, term] += np.bincount(places - start, of_term, end - start)
+            places = self.places(samples[:, chunk])
+            terms = weights[chunk] * np.concatenate([np.ones((1, places.shape[1])), targets[:, chunk]])
+            for term, of_term in enumerate(terms):
+                sums[:, term] += np.bincount(places.ravel(), np.tile(of_term, len(places)), len(sums))
         return sums
 
     def recounted(self, sums: np.ndarray, are_logits: bool) -> BinMeans:  # (cells of all grids, 1 + C)

@@ -192,8 +192,7 @@ class StreamSchema(Part):
             self.places = change.places
         if new:
             self.dates |= named_dates(new - change.levels.keys())
-        if change.levels:
-            self._add_levels(change.levels)
+        self._add_levels(change.levels)
         self._count_words(change)
 
     def _count_words(self, change: SchemaChange) -> None:
