@@ -1,4 +1,4 @@
-"""`Network`: what the rest of the package may use of a `GLN`, whatever its backend.
+"""`Network`, the `GLN` of any backend, and what the rest of the package does with one or several.
 
 Shapes: B samples, C heads, D values of side information, K base values, M networks, N neurons in all layers.
 """
@@ -6,59 +6,19 @@ Shapes: B samples, C heads, D values of side information, K base values, M netwo
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from gln.engine.batches import steps_of
+from gln_numpy import GLN
 
 Rate = float | Callable[[int], float]
 Tensor: TypeAlias = Any  # an array, or the framework's own tensor
-
-
-class Network(Protocol):
-    """`gln_numpy.GLN` documents these names."""
-
-    takes_sparse: bool  # whether inputs and side information may be SciPy sparse arrays
-    step: Tensor
-    extra: Mapping[str, np.ndarray]
-    learning_rate: Rate
-    has_default_rate: bool
-    config: Any
-    base_predictor: Callable[[Tensor], Tensor] | None
-    base_size: int  # K
-    input_size: int
-    context_size: int  # D
-    layer_sizes: Sequence[int]
-    context_map_size: int
-    context_features: int | None
-    num_classes: int
-    num_heads: int  # C
-    bound: float
-    bias: bool
-    seed: int | None
-
-    def predict_online(
-        self, inputs: Tensor, context_inputs: Tensor, targets: Tensor, batch_size: int = 1
-    ) -> Tensor: ...
-    def predict_arrays(
-        self, base: Tensor, context: Tensor, targets: Tensor = None, rates: Tensor = None, batch_size: int = 1
-    ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-
-    of_sample: Any  # only Numba's: its halfspaces, and itself as compiled code takes it
-
-    def check_array(self, name: str, value: Tensor, *shapes: tuple) -> np.ndarray: ...  # as float32
-    def prepare(self, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> tuple: ...
-    def contexts(self, context: Tensor) -> np.ndarray: ...  # (D, B) -> (B, N)
-    def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
-    def set_learning_rate(self, rate: Rate | None) -> None: ...
-    def fit_hyperplanes(self, context_inputs: Tensor) -> None: ...
-    def get_state(self, copy: bool = True) -> dict[str, np.ndarray]: ...
-    def set_state(self, state: Mapping[str, np.ndarray]) -> None: ...
-    def save(self, path: str | os.PathLike[str], extra: Mapping[str, np.ndarray] | None = None) -> None: ...
-    def explain(self, inputs: Tensor, context_inputs: Tensor) -> Tensor: ...
+# The `GLN` of any backend, since all have the same names. Only Numba's has `of_sample`: its halfspaces, and itself as
+# compiled code takes it, to predict and to learn.
+Network: TypeAlias = GLN
 
 
 def predict_all(
@@ -119,7 +79,7 @@ def is_network(value: object) -> bool:
     return hasattr(value, "predict_arrays") and hasattr(value, "contexts")
 
 
-def arguments(network: Network) -> dict[str, Any]:
+def arguments(network: Any) -> dict[str, Any]:
     """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
     return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}

@@ -5,11 +5,13 @@ Shapes: B samples, C heads.
 
 from __future__ import annotations
 
-from gln.engine.networks.protocol import Network, Tensor
+from typing import Any
+
+from gln.engine.networks.protocol import Tensor
 from gln.engine.saving import bad
 
 
-def check_rows(model: Network, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> None:
+def check_rows(model: Any, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> None:
     """Raise a ValueError, with shapes as the caller gave them, for another shape than the layers document."""
     _check("inputs", inputs, (None, model.input_size))
     count, heads, kind = inputs.shape[0], model.num_heads, model.config.record.heads
