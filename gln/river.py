@@ -50,6 +50,8 @@ LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of t
 class _Stream(SaveableStream, base.Estimator):
     """The parameters that all have, and a `StreamEstimator`, which learns; each class builds its learner."""
 
+    _build: Callable[..., Any]
+
     def __init__(
         self,
         layer_sizes: Sequence[int] = (64, 32),
@@ -76,9 +78,6 @@ class _Stream(SaveableStream, base.Estimator):
 
     def _new_schema(self) -> StreamSchema:
         return StreamSchema()
-
-    def _build(self, featurizer, heads, has_names):
-        raise NotImplementedError
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -129,11 +128,7 @@ class _OneTarget(_Stream):
     """Learns labels, or numbers."""
 
     _expected: ClassVar[str]  # of targets
-
-    @staticmethod
-    def _values(targets: Sequence[Any]) -> Any:  # -> (N,)
-        """Targets as they are learned; None or NaN where one is missing."""
-        raise NotImplementedError
+    _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
