@@ -416,7 +416,6 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         from gln.engine.streaming.density import Density
 
         mean, std = (0.0, 1.0) if learner is None else (float(m[0, 0]) for m in learner.moments(batch))
-        std = max(std, 2 * math.ulp(mean))  # or both values that it learns would be the mean, if a target never varied
         return Density(mean, std, JohnsonSU.normal(1) if learner is None else learner.shape)
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:

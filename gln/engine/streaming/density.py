@@ -13,11 +13,11 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 class Density(proba.Gaussian):
     """Johnson's SU distribution with mean mu and standard deviation sigma, whose tails may be heavier than normal."""
 
+    mu = sigma = 0.0  # of River's class, these are properties
+
     def __init__(self, mu: float, sigma: float, shape: JohnsonSU, seed: int | None = None) -> None:
         super().__init__(seed)
-        self.shape = shape
-        for sign in (-1, 1):  # it has no setter, so learn two values with this mean and standard deviation
-            self.update(mu + sign * sigma / math.sqrt(2))
+        self.mu, self.sigma, self.shape = mu, sigma, shape
 
     def __call__(self, x: float) -> float:
         return math.exp(self.log_pdf(x))
