@@ -15,10 +15,6 @@ def mean_weights(
     shares = counts / counts.sum()
     mean = {**states[0], "step": np.max([state["step"] for state in states])}
     for name in [name for name in mean if name.startswith("weights")]:
-        mean[name] = np.empty(mean[name].shape, np.float32)
-        for neuron, rows in enumerate(mean[name]):  # one by one, since in float64 they take more memory
-            total = np.zeros(rows.shape)
-            for share, state in zip(shares, states, strict=True):
-                total += share * state[name][neuron].astype(np.float64)
-            rows[:] = total
+        total = sum(share * state[name].astype(np.float64) for share, state in zip(shares, states, strict=True))
+        mean[name] = np.asarray(total, np.float32)
     return mean
