@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 try:
     from river import base, compose, drift
@@ -87,25 +88,21 @@ class Monitor:
         self.is_classifier = isinstance(last, base.Classifier)
         self._counts: Counter[str] = Counter()
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
-        self._inputs: deque[dict[str, float]] = deque(maxlen=window_size)
+        self._inputs: deque[Mapping[Any, float]] = deque(maxlen=window_size)
         self._drift = drift.ADWIN()
         if (saved := getattr(model, "extra", {}).get(KEPT)) is not None:
             self._counts.update(saved["counts"])
             self._outcomes.extend(Outcome(*row) for row in saved["outcomes"].tolist())
-            rows = zip(*(values.tolist() for values in saved["inputs"].values()), strict=True)
-            self._inputs.extend(dict(zip(saved["inputs"], row, strict=True)) for row in rows)
+            self._inputs.extend(pd.DataFrame(saved["inputs"]).to_dict("records"))
             for outcome in self._outcomes:
                 self._drift.update(outcome.loss)
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Save the model, whose `save` this is, with the counts. For models of `gln.river`."""
-        names, inputs = self._inputs[-1] if self._inputs else (), [*self._inputs]
-        state: dict[str, Any] = {
-            "counts": dict(self._counts),
-            "outcomes": np.array(self._outcomes, float).reshape(-1, 3),
-        }
-        state["inputs"] = {name: np.array([row[name] for row in inputs], float) for name in names}
-        self.model.save(path, {**(extra or {}), KEPT: state})
+        inputs = {name: column.to_numpy() for name, column in pd.DataFrame([*self._inputs], dtype=float).items()}
+        outcomes = np.array(self._outcomes, float).reshape(-1, 3)
+        kept = {"counts": dict(self._counts), "outcomes": outcomes, "inputs": inputs}
+        self.model.save(path, {**(extra or {}), KEPT: kept})
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """What the model predicts."""
@@ -127,15 +124,14 @@ class Monitor:
     def figures(self) -> dict[str, float]:
         """All figures by name, as the text for Prometheus explains them."""
         losses, probabilities, hits = np.array(self._outcomes or [(0.0, 0.0, 0.0)], float).T
-        found: dict[str, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
+        found: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
         if self.is_classifier:
             bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
             gaps = np.abs(np.bincount(bins, probabilities - hits, BINS))
             found |= {"log_loss": losses.mean(), "accuracy": hits.mean(), "calibration_error": gaps.sum() / len(hits)}
         else:
             found |= {"absolute_error": losses.mean(), "bias": probabilities.mean()}
-        for name in self._inputs[-1] if self._inputs else ():
-            found[name] = float(np.mean([inputs[name] for inputs in self._inputs]))
+        found |= pd.DataFrame([*self._inputs], dtype=float).mean().to_dict()
         return {name: float(value) if isinstance(value, np.floating) else value for name, value in found.items()}
 
     def prometheus(self, prefix: str = "gln_") -> str:
