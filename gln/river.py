@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -682,13 +683,10 @@ def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
         return ONCE
     try:
         weights = np.asarray(w)
-        if weights.dtype.kind not in "biufO":  # of which NumPy would convert text, dates and complex numbers
+        if weights.shape not in ((), (count,)) or weights.dtype.kind not in "biufO":  # text, dates, complex numbers
             raise TypeError
-        weights = weights.astype(np.float64)
+        weights = np.broadcast_to(weights.astype(np.float64), (count,))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"w: expected a number or {count} of them, got {w!r}") from error
-    if weights.shape not in ((), (count,)):
-        raise ValueError(f"w: expected a number or {count} of them, got shape {weights.shape}")
-    weights = np.broadcast_to(weights, (count,))
+        raise ValueError(f"w: expected a number or {count} of them, got {reprlib.repr(w)}") from error
     check_stream_weights("w", weights)
     return weights
