@@ -307,8 +307,6 @@ def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tup
 def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> None:
     learner, samples = regressor.learner_, _samples(g, regressor, inputs)
     scale = regressor.target_standardizer_.scale  # (T,)
-    if learner.quantiles:
-        raise bad("model", "quantiles of a density, as `fit` learns them", "those of networks of version 1.1")
 
     def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
         value = value if regressor.targets_shape_ else g("Squeeze", value, [1])

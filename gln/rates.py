@@ -22,7 +22,6 @@ LAST_RATE = 0.01  # of passes over a table
 RATES = {
     "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.3)),
     "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
-    "quantile": DefaultRates(stream_floors=(0.02, 0.1), table=()),  # of estimators of version 1.1, which learn on
     "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
 }
 PACES = {"slow": (1.0, 0), "fast": (1.0, 1), "steady": (0.1, 0)}  # a factor of rates, and which of the floors

@@ -376,11 +376,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         super()._check_loaded()
         if (learner := self._stream.learner) is None:
             return
-        levels = [*(self.quantiles or ())]
-        known = [level for ensemble in learner.quantiles for level in ensemble.config.quantiles]  # of version 1.1
-        has_density = self.density if known else self._has_density
-        if known not in ([], levels) or (learner.variances is not None) != has_density:
-            raise bad("quantiles", f"{known}, and the density of the saved networks", levels)
+        if (learner.variances is not None) != self._has_density:
+            raise bad("quantiles, density", "those of the saved networks", f"{self.quantiles}, {self.density}")
 
     @staticmethod
     def _values(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
@@ -397,8 +394,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         X, targets, weights, learns = self._rows(X, y, w)
         initial = BEFORE if self._has_density else BEFORE[:1]
         found = self._stream.predict_then_learn(X, targets, weights, learns, initial)
-        learner, names = self._stream.learner, ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
-        if self.quantiles is not None and not (learner and learner.quantiles):  # which are of version 1.1
+        names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
+        if self.quantiles is not None:
             found = np.concatenate([found[:, :1], self._quantiles(*found.T), found[:, 1:]], axis=1)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(found[:, : len(names)], index=index, columns=names)
@@ -412,7 +409,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learner, batch = self._stream.learner, self._stream.schema.encode(x)
         if not with_dist:
             return float(self._predict(batch)[0, 0])
-        if not self._has_density or (learner is not None and learner.variances is None):  # as in files of 1.1
+        if not self._has_density:
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
@@ -439,10 +436,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
         learner, batch = self._stream.learner, self._stream.schema.encode(x)
-        if learner is not None and learner.quantiles:  # of version 1.1
-            found = np.sort(learner.predict(batch, learner.quantiles[0])[:, 0])
-        else:
-            found = self._quantiles(*(np.array(BEFORE)[:, None] if learner is None else learner.outputs(batch)))[0]
+        found = self._quantiles(*(np.array(BEFORE)[:, None] if learner is None else learner.outputs(batch)))[0]
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
     def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)

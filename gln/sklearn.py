@@ -542,13 +542,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             Levels in (0, 1). None is the levels of `quantiles`; without these, 0.05 and 0.95.
         """
         samples = self._samples(X)
-        if levels is None and (ensembles := self.learner_.quantiles):  # of version 1.1
-            found = np.stack([np.sort(self.learner_.predict(samples, ensemble), axis=0) for ensemble in ensembles])
-        else:
-            mean, std = self._moments(samples, "levels")
-            given = (0.05, 0.95) if self.quantiles is None else self.quantiles
-            levels = checked_levels("levels", given if levels is None else levels)
-            found = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
+        mean, std = self._moments(samples, "levels")
+        given = (0.05, 0.95) if self.quantiles is None else self.quantiles
+        levels = checked_levels("levels", given if levels is None else levels)
+        found = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
         return found.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
-from gln.engine.saving import Number, saved
+from gln.engine.saving import saved
 from gln.rates import stream_rate_limits, stream_rates
 from gln_numpy import Config
 
@@ -99,7 +99,7 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 
 @saved(
     **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
-    **{"target": (Number(int, 0), None), "shape": (JohnsonSU, None), "mixes_linear": bool},
+    **{"shape": (JohnsonSU, None), "mixes_linear": bool},
 )
 @dataclasses.dataclass(eq=False)
 class Ensemble:
@@ -107,7 +107,6 @@ class Ensemble:
     # `StackingWeights`, learned from the samples of a table that networks held out; in streams a `Hedge`; None if all
     # networks count the same.
     combination: Any = None
-    target: int | None = None  # the one whose quantiles these networks of version 1.1 predict
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
 
@@ -145,8 +144,6 @@ class Ensemble:
 
         Shapes: standardised targets (T, B), means (T, B) -> (C, B).
         """
-        if self.target is not None:
-            return np.broadcast_to(y[self.target].astype(np.float32), (self.heads, y.shape[1]))
         if self.link != "log":
             return y
         # Deviations below the least one that can be predicted would drive the weights to their bounds.

@@ -109,11 +109,7 @@ def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
 
 
 def expert_losses(config: Config, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Losses of networks with this `config`: -log p of the class, squared errors, or the quantiles' loss: (M, C, n),
-    (C, n) -> (M, T, n)."""
-    if config.record.heads == "quantiles":
-        levels, errors = np.array(config.quantiles)[:, None], targets - predicted
-        return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
+    """Losses of networks with this `config`: -log p of the class, or squared errors: (M, C, n), (C, n) -> (M, T, n)."""
     arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
     kinds = 1 if config.record.heads == "num_classes" else predicted.shape[1]
     return compiled(log_or_squared_losses)(*arrays, kinds, config.logits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Set
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from gln.engine.batches import CHUNK, SampleBatch, check_steps, chunks, dense, s
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.targets import TargetBatch, Targets, Units
+from gln.engine.model.targets import Numbers, TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.parallel import in_threads
 
@@ -33,12 +33,11 @@ class NetworkModel(Generic[F]):
     targets: Targets
     means: Ensemble  # predicts the probabilities of classes, or means of numbers
     variances: Ensemble | None = None  # of all targets
-    quantiles: list[Ensemble] = dataclasses.field(default_factory=list)  # of each target, in files of version 1.1
     learning_rate: Rate | None = None  # None: the rates of streams
 
     @property
     def ensembles(self) -> list[Ensemble]:
-        return [self.means, *self.quantiles, *([] if self.variances is None else [self.variances])]
+        return [self.means] if self.variances is None else [self.means, self.variances]
 
     @property
     def networks(self) -> list[Network]:
@@ -71,14 +70,11 @@ class NetworkModel(Generic[F]):
     def _fits_targets(self) -> bool:
         """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
         targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
-        kinds = [(ensemble.config.record.heads, ensemble.link, ensemble.target) for ensemble in self.ensembles]
-        expected: list[Any] = [(targets.heads_argument, targets.link, None)]
-        expected += [("quantiles", "itself", target) for target in range(len(self.quantiles))]
-        expected += [("num_outputs", "log", None)] * (self.variances is not None)
+        kinds = [(ensemble.config.record.heads, ensemble.link) for ensemble in self.ensembles]
+        expected = [(targets.heads_argument, targets.link), ("num_outputs", "log")][: len(kinds)]
         return (
             kinds == expected
             and targets.fits(heads, encoding)
-            and len(self.quantiles) in (0, heads)
             and (self.variances is None or self.variances.heads == heads)
             and (self.variances is None or self.variances.shape is None or len(self.variances.shape.skew) == heads)
         )
@@ -91,7 +87,7 @@ class NetworkModel(Generic[F]):
         if sizes != [(len(spec_of(role).names), size) for role in roles]:
             return False
         configs = [network.config for network in ensemble.networks]
-        return len({(config.loss, config.num_heads, config.quantiles) for config in configs}) == 1
+        return len({(config.loss, config.num_heads) for config in configs}) == 1
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -199,17 +195,16 @@ class NetworkModel(Generic[F]):
             members = [featurizer.widened(member, before) for member in ensemble.members]
             return dataclasses.replace(ensemble, members=members)
 
-        self.means, self.quantiles = widened(self.means), [widened(ensemble) for ensemble in self.quantiles]
+        self.means = widened(self.means)
         self.variances = None if self.variances is None else widened(self.variances)
         self.featurizer = featurizer
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
-        """Probabilities of each class against the rest, means, or what another ensemble predicts."""
-        ensemble = self.means if ensemble is None else ensemble
-        predicted = by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
-        return self.targets.in_units(predicted, ensemble)
+    def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        """Probabilities of each class against the rest, or means."""
+        predicted = by_chunks(lambda chunk: self.means.predict(self.featurizer.transform(chunk)), samples)
+        return self.targets.in_units(predicted)
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
@@ -218,10 +213,15 @@ class NetworkModel(Generic[F]):
 
         def predict(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
-            return np.stack([self.targets.in_units(ensemble.predict(read), ensemble) for ensemble in ensembles])
+            return np.stack([ensemble.predict(read) for ensemble in ensembles])
 
         mean, variance = by_chunks(predict, samples)
-        return mean, np.maximum(np.sqrt(variance), LEAST_STD)
+        return self.targets.in_units(mean), self.stds(variance)
+
+    def stds(self, variance: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
+        """Standard deviations in the targets' units, from what the networks of variances predict."""
+        assert isinstance(self.targets, Numbers)
+        return np.maximum(np.sqrt(np.square(self.targets.standardizer.scale)[:, None] * variance), LEAST_STD)
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
@@ -231,7 +231,7 @@ class NetworkModel(Generic[F]):
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
             return weights.combine(self.means.mixed(predicted))
 
-        return self.targets.in_units(by_chunks(predict, samples), self.means)
+        return self.targets.in_units(by_chunks(predict, samples))
 
     def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
         """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
@@ -262,7 +262,7 @@ class NetworkModel(Generic[F]):
         of_linear = self.explain_linear(samples, read, linear_slopes, weights.weights, known)
         if of_linear is not None:
             contributions, constant = contributions + of_linear[0], constant + of_linear[1]
-        return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
+        return self.targets.scaled(contributions), self.targets.in_units(constant)
 
     def explain_linear(
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray

@@ -37,6 +37,9 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
     if config["parameters"].get("memory"):
         raise bad(kind, "a model without a network for the label before, which is gone", "memory=True")
     parameters = {name: value for name, value in config["parameters"].items() if name not in REMOVED}
+    learner = learned.get("learner_", learned.get("_learner"))
+    if parameters.get("quantiles") and learner and not _has_density(learner):
+        parameters["quantiles"] = None  # the networks of each quantile are left out, and the means stay
     extra = {"extra": learned.pop("extra")} if "extra" in learned else {}
     if kind.startswith("gln.sklearn."):
         learned = _of_table(learned)
@@ -95,15 +98,13 @@ def _model(learner: Mapping[str, Json]) -> dict[str, Json]:
         classes = [_object("ClassDensity", density | {"samples": density.pop("visits")}) for density in densities]
         return _object("ClassDensityClassifier", {"networks": state["networks"], "classes": classes})
     featurizer, standardizer = _featurizer(state), state["target_standardizer"]
-    means, *quantiles = (_ensemble(state, place) for place in range(len(state["groups"])))
-    variances = quantiles.pop() if state["groups"][-1][0]["network"]["loss"] == "variance" else None
-    if variances is not None and state["shape"] is not None:
-        variances["fields"]["shape"] = _object("JohnsonSU", _zipped(("skew", "tails"), state["shape"]))
-    for target, ensemble in enumerate(quantiles):
-        ensemble["fields"]["target"] = target
+    means, variances = _ensemble(state, 0), None
+    if _has_density(learner):
+        variances = _ensemble(state, -1)
+        if state["shape"] is not None:
+            variances["fields"]["shape"] = _object("JohnsonSU", _zipped(("skew", "tails"), state["shape"]))
     targets = _object("Classes", {}) if standardizer is None else _object("Numbers", {"standardizer": standardizer})
-    fields: dict[str, Json] = {"featurizer": featurizer, "targets": targets, "means": means}
-    fields |= {"quantiles": quantiles, "variances": variances}
+    fields = {"featurizer": featurizer, "targets": targets, "means": means, "variances": variances}
     if featurizer["object"] != "StreamFeaturizer":
         return _object("TableModel", fields)
     means["fields"]["mixes_linear"] = True
@@ -141,8 +142,13 @@ def _ensemble(state: Mapping[str, Json], place: int) -> dict[str, Json]:
     elif state["mixtures"] is not None:
         hedge = _named(state["mixtures"][place])
         combination = _object("VarianceHedge" if "scale" in hedge else "Hedge", hedge)
-    others = {"target": None, "shape": None, "mixes_linear": False}
+    others = {"shape": None, "mixes_linear": False}
     return _object("Ensemble", {"members": members, "combination": combination} | others)
+
+
+def _has_density(learner: Mapping[str, Json]) -> bool:
+    """Whether the last networks are those of variances."""
+    return learner["fields"]["groups"][-1][0]["network"]["loss"] == "variance"
 
 
 def _of_1_0(name: str) -> ValueError:

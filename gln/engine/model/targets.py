@@ -86,7 +86,7 @@ class Classes:
         """What statistics of categories count."""
         return targets
 
-    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:
+    def in_units(self, predicted: np.ndarray) -> np.ndarray:
         return predicted
 
     def scaled(self, contributions: np.ndarray) -> np.ndarray:
@@ -158,13 +158,9 @@ class Numbers:
         known = np.where(np.isfinite(y), y, 0)
         return known if len(y) == self.standardizer.size else known.sum(axis=0, keepdims=True)
 
-    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (C, B) -> (C, B)
-        """An ensemble's predictions in the targets' units."""
-        mean, scale = self.standardizer.mean, self.standardizer.scale
-        if ensemble.link == "log":
-            return np.square(scale)[:, None] * predicted
-        rows = slice(None) if ensemble.target is None else slice(ensemble.target, ensemble.target + 1)
-        return mean[rows, None] + scale[rows, None] * predicted
+    def in_units(self, predicted: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
+        """Means in the targets' units."""
+        return self.standardizer.mean[:, None] + self.standardizer.scale[:, None] * predicted
 
     def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
         """Differences between predictions, in the targets' units."""
@@ -190,7 +186,7 @@ class Labels(Numbers):
         standardised, _ = self.standardizer.learn_targets(targets, np.inf, 0.0)
         return standardised
 
-    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:
+    def in_units(self, predicted: np.ndarray) -> np.ndarray:
         return predicted
 
     def scaled(self, contributions: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 
 @saved(
     **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers, Labels), "means": Ensemble},
-    **{"quantiles": [Ensemble], "variances": (Ensemble, None), "counts": (GateCounts, None)},
+    **{"variances": (Ensemble, None), "counts": (GateCounts, None)},
 )
 @dataclasses.dataclass
 class StreamModel(NetworkModel[StreamFeaturizer]):
@@ -71,13 +71,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def grown_featurizer(self, samples: SampleBatch, categorical: Set[int]) -> StreamFeaturizer:
-        if self.compiled is None and len(samples) == 1 and self._is_compiled(samples):
+        if self.compiled is None and len(samples) == 1 and is_possible(self.means, samples):
             self.step()  # which compiles, before anything is learned, because this may fail
         return super().grown_featurizer(samples, categorical)
-
-    def _is_compiled(self, samples: SampleBatch) -> bool:
-        """Whether these samples take a compiled call; not if networks of version 1.1 also predict quantiles."""
-        return not self.quantiles and is_possible(self.means, samples)
 
     def step(self) -> CompiledStep:
         """The compiled step of these sources, made anew only if something was replaced."""
@@ -96,7 +92,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
-        if len(samples) == 1 and not predicts and self._is_compiled(samples):
+        if len(samples) == 1 and not predicts and is_possible(self.means, samples):
             self.step().learn(samples, batch, predicts=False)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
@@ -116,7 +112,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = len(samples) > 1 and self._is_compiled(samples)
+        is_compiled = len(samples) > 1 and is_possible(self.means, samples)
         if is_compiled:
             self.step()  # which compiles, before anything is learned, because this may fail
         for segment in self.parts(samples, targets):
@@ -222,26 +218,23 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: SampleBatch, ensemble: Ensemble | None = None) -> np.ndarray:  # -> (C, B)
-        if ensemble is None and len(samples) == 1 and self._is_compiled(samples):
-            return self.targets.in_units(self.step().predict(samples, 1)[0], self.means)
-        return super().predict(samples, ensemble)
+    def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+        if len(samples) == 1 and is_possible(self.means, samples):
+            return self.targets.in_units(self.step().predict(samples, 1)[0])
+        return super().predict(samples)
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
-        if self.variances is None or len(samples) > 1 or not self._is_compiled(samples):
+        if self.variances is None or len(samples) > 1 or not is_possible(self.means, samples):
             return super().moments(samples)
         predicted, heads = self.step().predict(samples, 2)[0], self.means.heads
-        variances = self.targets.in_units(predicted[heads : 2 * heads], self.variances)
-        return self.targets.in_units(predicted[:heads], self.means), np.maximum(np.sqrt(variances), LEAST_STD)
+        return self.targets.in_units(predicted[:heads]), self.stds(predicted[heads : 2 * heads])
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
-        """Probabilities, or means with standard deviations and tails of densities; with quantiles in ascending order
-        after the means, if networks of version 1.1 predict them."""
-        of_levels = [np.sort(self.predict(samples, ensemble), axis=0) for ensemble in self.quantiles]
+        """Probabilities, or means with standard deviations and tails of densities."""
         if self.variances is None:
-            return np.concatenate([self.predict(samples), *of_levels])
+            return self.predict(samples)
         means, stds = self.moments(samples)
-        return np.concatenate([means, *of_levels, stds, self.shape.tails[:, None].repeat(len(samples), axis=1)])
+        return np.concatenate([means, stds, self.shape.tails[:, None].repeat(len(samples), axis=1)])
 
     def explain_linear(
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
@@ -272,7 +265,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         def predict(chunk: SampleBatch) -> np.ndarray:
             if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 1, targets.repeat(len(chunk), axis=1))
-                found = self.targets.in_units(predicted, self.means), counted
+                found = self.targets.in_units(predicted), counted
             else:
                 found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
             return np.array(found)[:, chosen]

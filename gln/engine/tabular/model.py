@@ -30,7 +30,7 @@ SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 
 @saved(
     **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers, Labels)},
-    **{"means": Ensemble, "quantiles": [Ensemble], "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
+    **{"means": Ensemble, "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):

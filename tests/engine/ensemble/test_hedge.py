@@ -30,7 +30,6 @@ TASKS: dict[str, dict[str, Any]] = {
     "three classes": {"num_classes": 3},
     "numbers": {"loss": "squared_error", "num_outputs": 2},
     "labels": {"num_outputs": 2},
-    "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5)},
 }
 
 
@@ -144,7 +143,6 @@ def test_losses_of_each_task():
         pytest.approx([-math.log(0.7)]),
     ]
     assert np.isnan(of("labels", [[0.8], [0.3]], [[1], [np.nan]])[1][0])
-    assert of("quantiles", [[1.0], [2.0]], [[3], [3]]) == [pytest.approx([0.1 * 2 + 0.5 * 1])]
 
 
 @pytest.mark.parametrize(
