@@ -16,7 +16,7 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state, column_or_1d
 
-from gln.engine.batches import SampleBatch, check_integer, check_magnitude
+from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import checked_levels
@@ -30,6 +30,7 @@ from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, st
 from gln.engine.tabular.checks import (
     as_labels,
     check_labels,
+    check_targets,
     checked_classes,
     class_numbers,
     ignored_classes,
@@ -555,7 +556,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        check_magnitude("y", y)
+        check_targets(y)
         if y.shape != (mean.shape[1], *self.targets_shape_):
             raise ValueError(f"y: expected shape {(mean.shape[1], *self.targets_shape_)}, got {y.shape}")
         deviations = (y.reshape(len(y), -1).T - mean) / std
@@ -630,7 +631,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             y = np.asarray(y, np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: expected numbers, got {type(y).__name__} ({error})") from error
-        check_magnitude("y", y)
+        check_targets(y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
     def _losses(self, targets):

@@ -13,10 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
-from gln.engine.jit import compiled, plain
-
 CHUNK = 1000  # samples that are standardised at a time, to save memory
-FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, and Python's loop bearable
 MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
 Matrix: TypeAlias = Any  # np.ndarray or a sparse array of SciPy, (n, m)
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
@@ -29,32 +26,16 @@ def check_samples(samples: Matrix, size: int) -> Matrix:
         raise ValueError(
             f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
         )
-    if magnitude(samples) > float(MAX_FLOAT):
+    if is_too_large(samples):
         raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
     return samples
 
 
-def magnitude(samples: Matrix) -> float:
-    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
+def is_too_large(samples: Matrix) -> bool:
+    """Whether a dense or sparse array has infinity, or a number that float32 cannot hold; NaN is neither."""
     numbers = samples.data if issparse(samples) else samples
-    if numbers.size == 0:
-        return 0.0
-    if numbers.size <= FEW_NUMBERS:
-        return float(compiled(_magnitude)(plain(numbers).ravel()))
-    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy
-
-
-def _magnitude(numbers: np.ndarray) -> float:  # (n,)
-    largest = 0.0
-    for number in numbers:
-        largest = max(largest, abs(number))  # NaN is never larger
-    return largest
-
-
-def check_magnitude(name: str, numbers: Matrix) -> None:
-    """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
-    if magnitude(numbers) > float(MAX_FLOAT):
-        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
+    ends = np.fmax.reduce(numbers, None, initial=0), np.fmin.reduce(numbers, None, initial=0)  # which copy nothing
+    return max(float(ends[0]), -float(ends[1])) > float(MAX_FLOAT)
 
 
 def check_integer(name: str, value: object, least: int) -> None:
@@ -134,8 +115,7 @@ class SampleBatch:
 
     @classmethod
     def of(cls, features: Matrix) -> SampleBatch:
-        """Samples without words. Raises ValueError for infinity."""
-        check_magnitude("samples", features)
+        """Samples without words."""
         return cls(features, no_words(features.shape[1]))
 
     def __len__(self) -> int:

@@ -13,7 +13,6 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
 from gln.bandits import GLNBandit
-from gln.engine import batches
 from gln.engine.base_models import hashed_linear, online
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
@@ -52,7 +51,7 @@ for arm in "abab":
 loops = [gate_counts.count_rows, gate_counts.add_counts, schema._count, basis_expansion.fill_distances]
 loops += [basis_expansion.fill_expansions]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_sums", "log_or_squared_losses")]
-loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
+loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
 loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]
 functions = [compiled_step.run, *(compiled(loop) for loop in loops)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gln.engine.batches import MAX_FLOAT, chunks, magnitude
+from gln.engine.batches import chunks, is_too_large
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
@@ -116,7 +116,7 @@ class Numbers:
         if targets.shape != (heads, count):
             expected = f"shape {(heads, count)}, one target per sample"
             raise ValueError(f"targets: expected {expected}, got shape {targets.shape}")
-        if magnitude(targets) > float(MAX_FLOAT) or (heads == 1 and np.isnan(targets).any()):
+        if is_too_large(targets) or (heads == 1 and np.isnan(targets).any()):
             raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
 
     def count(self, ensemble: Ensemble) -> int:

@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.engine.batches import MAX_FLOAT, SampleBatch, magnitude
+from gln.engine.batches import MAX_FLOAT, SampleBatch, is_too_large
 from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.sample_weights import check_stream_weights, indices_of_table
 from gln.engine.model.saveable import Saveable
@@ -214,7 +214,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _check_magnitude(self, X):
         """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
-        if magnitude(X) > float(MAX_FLOAT):
+        if is_too_large(X):
             column = int((abs(X) > MAX_FLOAT).nonzero()[1].min())
             name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
             raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
