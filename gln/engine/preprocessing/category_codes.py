@@ -18,8 +18,6 @@ import pandas as pd
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
-LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
-SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
 
@@ -122,25 +120,6 @@ def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
         else:
             copy[:, column] = numbers
     return copy
-
-
-def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
-    """A small frame of numbers and categories as numbers and codes, (N, F) float64; None for any other table.
-
-    For few samples, `with_codes` and scikit-learn's checks take ten times as long.
-    """
-    if not 0 < X.size <= SMALL:
-        return None
-    for place, dtype in enumerate(X.dtypes):
-        if place not in levels and (pd.api.types.is_extension_array_dtype(dtype) or dtype.kind not in "biuf"):
-            return None
-    table = X.to_numpy(object, copy=True)  # of objects alone it would be a view
-    for column, known in levels.items():
-        values = table[:, column].tolist()
-        if not all(type(value) in LOOKED_UP or (type(value) is float and value != value) for value in values):
-            return None  # a float may be an integer that was rounded because another one is missing
-        table[:, column] = [known.get(value, np.nan) for value in values]
-    return table.astype(np.float64)
 
 
 def new_levels(levels: Levels, column: pd.Series) -> Levels:

@@ -37,7 +37,6 @@ from gln.engine.preprocessing.category_codes import (
     codes_of,
     column_of,
     new_levels,
-    small_as_numbers,
     warn_of_numbers,
     with_codes,
 )
@@ -292,10 +291,7 @@ class Estimator(Saveable, BaseEstimator):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
         X = as_pandas(X)
         if not self._is_plain(X):
-            table, names = X, vars(self).get("feature_names_in_")
-            is_known = type(X) is pd.DataFrame and names is not None and X.columns.tolist() == names.tolist()
-            small = small_as_numbers(X, self.categories_) if is_known and self._columns is None else None
-            X = self._made_from(self._numbers(X, reset=False), table) if small is None else small
+            X = self._made_from(self._numbers(X, reset=False), X)
         self._check_magnitude(X)
         return SampleBatch.of(X.T)
 

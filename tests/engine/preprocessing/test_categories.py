@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from helpers import as_in_a_file, assert_same_state, fields_of
 
-from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
+from gln.engine.preprocessing.category_codes import categorical_columns
 from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -163,62 +163,7 @@ def test_text_and_categories_of_any_frame_are_the_same():
     np.testing.assert_array_equal(named.predict_proba(frame), expected)
 
 
-LARGE = 2**53 + 1  # no float is this integer
-CATEGORIES = {
-    "text": pd.Series(["b", None, "a", "unknown"], dtype="str"),
-    "objects": pd.Series(["b", None, float("nan"), pd.NA, "a", 1, True, "1"], dtype=object),
-    "strings": pd.Series(["b", pd.NA, "a", "unknown"], dtype="string"),
-    "pyarrow": pd.Series(["b", None, "a", "unknown"], dtype="string[pyarrow]"),
-    "categories": pd.Categorical(["b", None, "a", "unknown"]),
-    "integers": pd.Categorical([LARGE, LARGE - 1, 0, 7]),
-    "nullable": pd.Series([LARGE, None, 0, 7], dtype="Int64"),
-    "bools": pd.Series([True, False, True]),
-}
-NUMBERS: list[Any] = ["float64", "float32", "float16", "int64", "uint8", "bool"]
-
-
-@pytest.mark.parametrize("kind", CATEGORIES)
-def test_levels_looked_up_one_by_one_are_those_of_a_whole_column(kind):
-    column = pd.Series(CATEGORIES[kind], name="level")
-    levels = {0: new_levels({}, column[column.astype(object).isin(["a", "b", LARGE, LARGE - 1, 0, 1, True])])}
-    numbers = {dtype: pd.Series(np.arange(len(column)) % 2 * 1.1).astype(dtype) for dtype in NUMBERS}
-    frame = pd.DataFrame({"level": column, **numbers})
-    expected = with_codes(frame, levels).to_numpy(np.float64)
-    for rows in (slice(None), *(slice(i, i + 1) for i in range(len(frame)))):
-        found = small_as_numbers(frame[rows], levels)
-        assert found is not None
-        np.testing.assert_array_equal(found, expected[rows])
-    assert len(np.unique(expected[:, 0])) > 1
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        pd.Categorical([LARGE, None]),  # rounded beside a missing value
-        pd.Series([1.5, 2.5], dtype="Float64"),
-        pd.Series([datetime.date(2020, 1, 1), None]),
-        pd.Series(["2020-01-01", None]).astype("datetime64[ns]"),
-        pd.Series([b"a", "a"]),
-        pd.Series([["a"], "a"]),
-    ],
-)
-def test_other_levels_are_not_looked_up_one_by_one(column):
-    assert small_as_numbers(pd.DataFrame({"level": column}), {0: {"a": 0, LARGE: 1}}) is None
-
-
-def test_few_samples_are_predicted_as_many_are(monkeypatch):
-    frame, y = table()
-    frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
-    model = GLNClassifier(**SMALL).fit(frame, y)
-    monkeypatch.setattr("gln.engine.tabular.estimator.small_as_numbers", lambda *_: None)
-    expected = model.predict_proba(frame)
-    monkeypatch.undo()
-    np.testing.assert_array_equal(model.predict_proba(frame), expected)
-    monkeypatch.setattr("gln.engine.tabular.estimator.with_codes", None)  # nor is it called for a single sample
-    np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
-
-
-def test_errors_are_the_same_for_few_samples():
+def test_errors_of_a_frame():
     frame, y = table()
     model, one = GLNClassifier(**SMALL).fit(frame, y), frame[5:6]
     for bad, message in (
