@@ -38,7 +38,6 @@ from gln.engine.saving import bad, saved
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
 # halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
 WIDE = 1000
-IN_MEMORY = 1 << 27  # standardised numbers that are kept; those of a larger table are made again for each chunk
 FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
 
 
@@ -121,31 +120,28 @@ class TrainingTable(NamedTuple):
 class TableInputs(NamedTuple):
     """What networks read of all samples."""
 
-    columns: Matrix  # (N, D), standardised if they `are_standardised`; sparse if the table is wide
+    columns: Matrix  # (N, D), standardised; sparse if the table is wide
     bin_means: np.ndarray | None  # (N, E)
     indices: np.ndarray  # (V,), the sample of each row
     step_sizes: np.ndarray  # (V,)
     groups: np.ndarray  # (V,)
     featurizer: TableFeaturizer | PlainFeaturizer  # the latter of a wide table
-    are_standardised: bool = False  # False if the table is too large to keep its standardised columns
 
     def columns_of(self, rows: np.ndarray) -> Matrix:  # (n,) -> (D, n)
-        """Standardised columns."""
-        columns = rows_of(self.columns, self.indices[rows]).T
-        return columns if self.are_standardised else self.featurizer.standardizer.transform(columns)
+        return rows_of(self.columns, self.indices[rows]).T
 
     def read(self, rows: np.ndarray, expands: bool = True) -> NetworkInputs:  # (n,)
         """What networks mix and see; without `expands`, no expansions and bin means."""
-        columns = self.columns_of(rows)
-        bin_means = rows_of(self.bin_means, self.indices[rows]) if expands and self.bin_means is not None else None
-        return self.featurizer.from_columns(columns.T, bin_means, expands)
+        samples = self.indices[rows]
+        bin_means = rows_of(self.bin_means, samples) if expands and self.bin_means is not None else None
+        return self.featurizer.from_columns(rows_of(self.columns, samples), bin_means, expands)
 
     def only(self, rows: np.ndarray) -> TableInputs:  # (n,)
         """These rows without the others, each as a sample."""
-        columns, indices = self.columns_of(rows).T, np.arange(len(rows))
-        bin_means = None if self.bin_means is None else self.bin_means[self.indices[rows]]
-        steps, groups = self.step_sizes[rows], self.groups[rows]
-        return TableInputs(columns, bin_means, indices, steps, groups, self.featurizer, are_standardised=True)
+        samples = self.indices[rows]
+        bin_means = None if self.bin_means is None else self.bin_means[samples]
+        taken = self.take(rows)._replace(indices=np.arange(len(rows)))
+        return taken._replace(columns=self.columns[samples], bin_means=bin_means)
 
     def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
@@ -194,7 +190,7 @@ def table_inputs(
     if is_wide(X):
         scaler = SparseScaler(X.shape[1])
         scaler.fit(X.T, table.indices)
-        return TableInputs(scaler.transform(X.T).T, None, *rows, PlainFeaturizer(scaler), are_standardised=True)
+        return TableInputs(scaler.transform(X.T).T, None, *rows, PlainFeaturizer(scaler))
     bin_means = values = encoding = None
     if not table.has_many_classes:
         counts = table.step_sizes, folds, counted, table.levels, rng, n_jobs
@@ -205,22 +201,15 @@ def table_inputs(
         columns = encode_categories(encoding, table, encoding_rng)
     standardizer = Standardizer(columns.shape[1], **OF_FEATURES)
     standardizer.fit(columns.T, table.indices)
-    is_small = np.prod(columns.shape) <= IN_MEMORY
-    if is_small:
-        columns = standardised(columns, standardizer)
+    standardised = np.empty(columns.shape, np.float32)
+    for chunk in chunks(len(standardised)):
+        standardised[chunk] = standardizer.transform(columns[chunk].T).T
     featurizer = TableFeaturizer(standardizer, encoding, bin_means=bin_means)
-    inputs = TableInputs(columns, values, *rows, featurizer, is_small)
+    inputs = TableInputs(standardised, values, *rows, featurizer)
     if table.has_many_classes:
         return inputs
     pieces = quantile_pieces(inputs.columns_of(placing_rows(inputs)))
     return inputs._replace(featurizer=dataclasses.replace(featurizer, pieces=pieces))
-
-
-def standardised(columns: Matrix, standardizer: Standardizer) -> np.ndarray:  # (N, D) -> (N, D)
-    found = np.empty(columns.shape, np.float32)
-    for chunk in chunks(len(found)):
-        found[chunk] = standardizer.transform(columns[chunk].T).T
-    return found
 
 
 def encode_categories(

@@ -247,7 +247,7 @@ class HeldOut(NamedTuple):
         """What an ensemble predicts of rows, with new weights for its networks."""
         everything, model = np.arange(len(rows.folds)), common.model
         arrays = common.arrays(rows, everything)
-        inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, model.featurizer, are_standardised=True)
+        inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, model.featurizer)
         jobs = jobs_of(ensemble, rows.targets, rows.folds, common.left_out, len(everything))
         outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
         found = out_of_fold(ensemble, jobs, outputs, inputs)

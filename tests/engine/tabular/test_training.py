@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 from sklearn.datasets import make_friedman1, make_hastie_10_2
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import cross_val_score
 
-import gln.engine.tabular.inputs
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.tabular import training
 from gln.engine.tabular.estimator import of_table
@@ -192,13 +190,3 @@ def test_every_network_learns_all_passes(arguments):
     assert model.fit(X, y).n_iter_ == 4
     last = 0 if model.density else 300  # over all rows
     assert all(4 * 250 < network.step - last < 4 * 280 for network in model.glns_)
-
-
-@pytest.mark.parametrize("form", [np.asarray, csr_array])
-def test_a_table_too_large_to_keep_is_standardised_by_chunks(form, monkeypatch):
-    X, y = form(np.random.default_rng(0).integers(0, 3, (150, 5)).astype(float)), np.arange(150.0)
-    whole = GLNRegressor(**TWO, density=True).fit(X, y)
-    monkeypatch.setattr(gln.engine.tabular.inputs, "IN_MEMORY", 0)
-    by_chunks = GLNRegressor(**TWO, density=True).fit(X, y)
-    for moment, expected in zip(by_chunks.predict(X, return_std=True), whole.predict(X, return_std=True), strict=True):
-        np.testing.assert_array_equal(moment, expected)
