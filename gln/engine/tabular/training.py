@@ -229,7 +229,7 @@ def train_ensemble(
     rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
     learn = train_at_best if len(rates) > 1 else train
     trained = learn(ensemble, jobs, inputs, training, *rates)
-    if training.early_stopping and is_scored(ensemble):
+    if training.early_stopping:
         trained = train_on(ensemble, trained, inputs, training)
     left_out = [out_of_fold(ensemble, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
     ensemble.combination = left_out[-1].combination
@@ -243,15 +243,23 @@ def train_at_best(
 
     The pilots of a large table are copies that learn some of its rows: then the whole ensemble is trained after them.
     """
-    is_large = len(jobs[0].rows) > MANY_ROWS
+    is_large, best_score = len(jobs[0].rows) > MANY_ROWS, -np.inf
     pilots = [pilot_of(job, is_large) for job in jobs]
-    others = jobs if is_large else [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
-    best = best_trained(ensemble, pilots, inputs, training, rates)
+    networks = [network for job in pilots for network in job.networks]
+    before = [network.get_state() for network in networks]
+    for rate in rates:
+        set_states(networks, before)
+        trained = train(ensemble, pilots, inputs, training, rate)
+        score = out_of_fold(ensemble, pilots, trained.outputs[-1], inputs).score
+        if rate == rates[0] or score > best_score:
+            best, best_score, states = trained, score, [network.get_state() for network in networks]
+    if is_large:
+        return train(ensemble, jobs, inputs, training, best.rate)
+    set_states(networks, states)
+    others = [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
     if not others:
         return best
     rest = train(ensemble, others, inputs, training, best.rate)
-    if is_large:
-        return rest
     outputs = [first + second for first, second in zip(best.outputs, rest.outputs, strict=True)]
     return Trained(best.jobs + rest.jobs, best.rate, outputs)
 
@@ -263,22 +271,6 @@ def pilot_of(job: Job, is_large: bool) -> Job:
         return job._replace(members=[member])
     rows = np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS]
     return job._replace(members=[member._replace(network=copy.deepcopy(member.network))], rows=rows)
-
-
-def best_trained(
-    ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rates: Sequence[float]
-) -> Trained:
-    """Train networks at each rate, and leave them as they were after the one with the best score out of fold."""
-    networks, best_score = [network for job in jobs for network in job.networks], -np.inf
-    before = [network.get_state() for network in networks]
-    for rate in rates:
-        set_states(networks, before)
-        trained = train(ensemble, jobs, inputs, training, rate)
-        score = out_of_fold(ensemble, jobs, trained.outputs[-1], inputs).score
-        if rate == rates[0] or score > best_score:
-            best, best_score, states = trained, score, [network.get_state() for network in networks]
-    set_states(networks, states)
-    return best
 
 
 def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training) -> Trained:
@@ -331,7 +323,7 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
                 found[place] = output
                 bar.update(len(inputs.indices) / len(jobs))
             outputs.append([found[place] for place in range(len(jobs))])
-            if training.verbose and is_scored(ensemble):
+            if training.verbose and ensemble.link != "log":  # of which there is a score
                 bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
     return Trained(jobs, rate, outputs)
 
@@ -442,10 +434,6 @@ def fit_combination(
     heads, weights = ensemble.heads, representing(targets, inputs.step_sizes, rows)
     rates = logits_of_rates(counted, max(2, heads))[-heads:] if ensemble.config.logits else None
     return fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets[..., rows], weights, rates)
-
-
-def is_scored(ensemble: Ensemble) -> bool:
-    return ensemble.link != "log"
 
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
