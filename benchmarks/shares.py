@@ -81,7 +81,7 @@ def over_workers(table: Table, new: Table, workers: int) -> dict[str, float]:
     parts = []
     for first, last in itertools.pairwise(ends.tolist()):
         part = gln.dask.Part.of(table[0][first:last], table[1][first:last], None, None)
-        parts.append(gln.dask.placed(part, first))
+        parts.append(part._replace(positions=part.positions + first))
     start = time.process_time()
     model._learn_parts(cluster, parts, ends[1:], has_weights=False)
     seconds = time.process_time() - start - simulated.spent + simulated.seconds

@@ -92,6 +92,13 @@ class Part(NamedTuple):
             drawn[order[pd.Series(classes[order]).groupby(classes[order]).cumcount() < RARE]] = True
         return drawn & (self.weights > 0)
 
+    def sampled(self, share: float, of_classes: bool) -> Part:
+        return self.take(np.flatnonzero(self.drawn(share, of_classes)))
+
+    def between(self, start: int, stop: int) -> Part:
+        """The rows at these positions, which are in ascending order."""
+        return self.take(np.arange(*np.searchsorted(self.positions, [start, stop])))
+
 
 def joined(parts: Sequence[Part]) -> Part:
     """The rows of several parts. Raises ValueError if there are none."""
@@ -105,23 +112,6 @@ def joined(parts: Sequence[Part]) -> Part:
     columns = zip(*parts, strict=True)
     together: Any = [None if values[0] is None else join(values) for values in columns]
     return Part(*together)
-
-
-def count_rows(part: Part) -> int:
-    return len(part.positions)
-
-
-def placed(part: Part, start: int) -> Part:
-    return part._replace(positions=part.positions + start)
-
-
-def between(part: Part, start: int, stop: int) -> Part:
-    """The rows of a part at these positions, which are in ascending order."""
-    return part.take(np.arange(*np.searchsorted(part.positions, [start, stop])))
-
-
-def sampled(part: Part, share: float, of_classes: bool) -> Part:
-    return part.take(np.flatnonzero(part.drawn(share, of_classes)))
 
 
 def values_of(part: Part, columns: Sequence[int]) -> dict[int, np.ndarray]:
@@ -198,7 +188,7 @@ class OnDask(Estimator):
     def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
-        drawn = [cluster.submit(sampled, part, (SAMPLED + HELD_OUT) / rows, self._of_classes) for part in parts]
+        drawn = [cluster.submit(Part.sampled, part, (SAMPLED + HELD_OUT) / rows, self._of_classes) for part in parts]
         both = joined(cluster.gather(drawn))
         is_sampled = both.drawn(SAMPLED / rows, self._of_classes)
         is_held = both.drawn((SAMPLED + HELD_OUT) / rows, self._of_classes) & ~is_sampled
@@ -217,7 +207,7 @@ class OnDask(Estimator):
         shares, model = [], cluster.scatter(self)
         for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, rows, count + 1).astype(int))):
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-            pieces = [cluster.submit(between, part, start, stop) for part in parts[first : last + 1]]
+            pieces = [cluster.submit(Part.between, part, start, stop) for part in parts[first : last + 1]]
             shares.append(cluster.submit(share_of, model, pieces, sample.positions, scale, number))
         parts.clear()  # so that workers have memory for the shares
         passes = max(1, round(PASSES / math.sqrt(rows / count))) if self.n_epochs is None else self.n_epochs
@@ -251,14 +241,11 @@ class OnDask(Estimator):
         """What a method of the local estimator returns for each partition, (n, *shape) of a dtype."""
         sizes = X.chunks[0] if isinstance(X, da.Array) else X.npartitions * [math.nan]
         model = dask.delayed(self.to_local(), pure=False, traverse=False)
-        values = [dask.delayed(called)(method, model, part) for part in partitions("X", X)]
+        call = dask.delayed(lambda model, part: getattr(model, method)(part))
+        values = [call(model, part) for part in partitions("X", X)]
         pairs = zip(values, sizes, strict=True)
         arrays = [da.from_delayed(value, (size, *shape), dtype) for value, size in pairs]
         return da.concatenate(arrays, allow_unknown_chunksizes=True)
-
-
-def called(method: str, model: Any, X: Any) -> Any:
-    return getattr(model, method)(X)
 
 
 def partitions(name: str, values: Any) -> list[Any]:
@@ -281,20 +268,20 @@ def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: A
             raise bad(name, f"{count} partitions, as X has", len(of_name))
     of_parts = zip(found["X"], found["y"], *(found.get(name, count * [None]) for name in optional), strict=True)
     parts = client.compute([dask.delayed(Part.of)(*values) for values in of_parts])
-    ends = np.cumsum(client.gather([client.submit(count_rows, part) for part in parts]))
+    ends = np.cumsum(client.gather([client.submit(lambda part: len(part.positions), part) for part in parts]))
+
+    def placed(part: Part, start: int) -> Part:
+        return part._replace(positions=part.positions + start)
+
     starts = [0, *ends[:-1].tolist()]
     return [client.submit(placed, *pair) for pair in zip(parts, starts, strict=True)], ends
-
-
-def same(value: Any) -> Any:
-    return value
 
 
 def cluster_of(client: distributed.Client) -> Cluster:
     def scatter(value: Any) -> Any:
         # As a task, which the scheduler keeps: what `client.scatter` sends is lost with a worker that dies at once.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
-            return client.submit(functools.partial(same, value), pure=False)
+            return client.submit(lambda: value, pure=False)
 
     threads = sum(client.nthreads().values())
     return Cluster(functools.partial(client.submit, pure=False), scatter, client.gather, threads)
