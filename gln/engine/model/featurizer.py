@@ -29,7 +29,7 @@ from gln.engine.saving import bad
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-MOST_LIMIT = 20.0  # of standardised features
+MOST_LIMIT = 20.0  # of standardised features: beyond, bin means would find no bin
 
 
 class InputSpec(NamedTuple):
@@ -86,6 +86,8 @@ class Featurizer(WritableArrays):
             features = {column.feature for column in encoding.columns} | encoding.counts.keys()
             if len(features) != encoding.size or len(encoding.columns) != self.size:
                 raise bad("encoding", f"{self.size} columns of {encoding.size} features", len(features))
+        if not 0 < getattr(self.standardizer, "limit", MOST_LIMIT) <= MOST_LIMIT:
+            raise bad("standardizer", f"a limit above 0 and of at most {MOST_LIMIT}", self.standardizer.limit)
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
@@ -146,22 +148,18 @@ class Featurizer(WritableArrays):
         if self.encoding is None and not categorical:
             return self if size == self.size else self._with_columns(None, size)
         known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
-        encoding = known.of_stream(samples.features, categorical)
-        return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
+        return self._with_encoding(known.of_stream(samples.features, categorical))
 
     def with_class(self, count: int) -> Self:
         """With statistics and base predictions of one more class, after this many samples."""
-        if self.encoding is None:
-            return self
-        encoding = self.encoding.with_class()
-        return self._with_columns(encoding, len(encoding.columns))
+        return self if self.encoding is None else self._with_encoding(self.encoding.with_class())
 
     def with_targets(self, new: int) -> Self:
         """With statistics of so many more targets."""
-        if self.encoding is None:
-            return self
-        encoding = self.encoding.with_targets(new)
-        return self._with_columns(encoding, len(encoding.columns))
+        return self if self.encoding is None else self._with_encoding(self.encoding.with_targets(new))
+
+    def _with_encoding(self, encoding: TargetEncoding) -> Self:
+        return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
 
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Self:
         standardizer = self.standardizer
@@ -169,9 +167,3 @@ class Featurizer(WritableArrays):
             standardizer = copy.deepcopy(standardizer)
             standardizer.grow(size)
         return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)
-
-
-def check_limit(standardizer: Standardizer) -> None:
-    """Raise ValueError for a limit of standardised values beyond which bin means would find no bin."""
-    if not 0 < standardizer.limit <= MOST_LIMIT:
-        raise bad("standardizer", f"a limit above 0 and of at most {MOST_LIMIT}", standardizer.limit)

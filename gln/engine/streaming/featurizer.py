@@ -13,7 +13,7 @@ import numpy as np
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Matrix, SampleBatch
 from gln.engine.ensemble.ensemble import NetworkInputs
-from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
+from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
@@ -29,13 +29,7 @@ MOST_LINEAR = 64  # predictions of linear models that a network reads; with many
 class StreamFeaturizer(Featurizer):
     """Columns, and what base models predict."""
 
-    standardizer: Standardizer
-    encoding: TargetEncoding | None = None  # None if all features are numbers
     base_models: OnlineBaseModels = dataclasses.field(kw_only=True)
-
-    def check(self) -> None:
-        super().check()
-        check_limit(self.standardizer)
 
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         learned = () if batch is None else (batch.targets, batch.step_sizes)

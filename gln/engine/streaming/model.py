@@ -28,7 +28,6 @@ from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targ
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
-from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.step import CompiledStep, is_possible
@@ -319,8 +318,7 @@ def build_stream(
     are_logits, uses_bins = targets.link == "logit", not least_squares
     base_models = OnlineBaseModels.start(numbers, heads, are_logits, crosses, uses_bins)
     base_models.least_squares = LeastSquares.start(heads, first.size) if least_squares else None
-    standardizer = cast(Standardizer, first.standardizer)
-    featurizer = StreamFeaturizer(standardizer, first.encoding, base_models=base_models)
+    featurizer = StreamFeaturizer(first.standardizer, first.encoding, base_models=base_models)
     model = StreamModel(featurizer, targets, *ensembles_of(config, featurizer, roles, losses))
     model.means.mixes_linear = True
     if outputs >= MANY_CLASSES and targets.are_classes:

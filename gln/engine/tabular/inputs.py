@@ -20,7 +20,7 @@ from scipy.sparse import issparse
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, SampleBatch, chunks, dense, spread
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
-from gln.engine.model.featurizer import Featurizer, InputSpec, check_limit
+from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.basis_expansion import (
@@ -61,14 +61,11 @@ class PlainFeaturizer(Featurizer):
 class TableFeaturizer(Featurizer):
     """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
 
-    standardizer: Standardizer
-    encoding: TargetEncoding | None = None
     pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
     bin_means: BinMeans | None = None  # of the features
 
     def check(self) -> None:
         super().check()
-        check_limit(self.standardizer)
         size, pieces = len(self.numbers), self.pieces
         binned = size if self.bin_means is None else len(self.bin_means.sizes)
         if not (pieces.high > pieces.low).all() or pieces.features.max(initial=-1) >= self.size or binned != size:
