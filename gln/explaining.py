@@ -48,7 +48,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
         np.empty((heads, count), bool),
     )
     for b, picked in enumerate(contexts):
-        explained = _explain_one(model, _picked(layers, picked), base[:, b])
+        explained = _explain_one(model, layers, picked, base[:, b])
         for array, values in zip(explanation, explained, strict=True):
             array[..., b] = values
     if heads == 1:
@@ -56,15 +56,12 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     return Explanation(*(array[..., 0] for array in explanation)) if one else explanation
 
 
-def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:
-    """The rows that each layer's neurons picked: (n, 2^k, C, d) per layer, and contexts (N,) -> (n, C, d) per layer."""
-    ends = np.cumsum([len(weights) for weights in layers])[:-1]
-    pairs = zip(layers, np.split(contexts, ends), strict=True)
-    return [weights[np.arange(len(weights)), rows].astype(np.float64) for weights, rows in pairs]
-
-
-def _explain_one(model: Any, rows: list[np.ndarray], base: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Rows (n, C, d) per layer, base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
+def _explain_one(
+    model: Any, layers: list[np.ndarray], contexts: np.ndarray, base: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """(n, 2^k, C, d) per layer, contexts (N,), base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
+    pairs = zip(layers, np.split(contexts, np.cumsum([len(weights) for weights in layers])[:-1]), strict=True)
+    rows = [weights[np.arange(len(weights)), picked].astype(np.float64) for weights, picked in pairs]  # (n, C, d)
     bound, bias = model.bound, int(model.bias)
     z = np.tile(base.clip(-bound, bound), (model.num_heads, 1))  # (C, K)
     clipped, scaled = (z != base).any(axis=1), []

@@ -42,7 +42,10 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
         parameters["quantiles"] = None  # the networks of each quantile are left out, and the means stay
     extra = {"extra": learned.pop("extra")} if "extra" in learned else {}
     if kind.startswith("gln.sklearn."):
-        learned = _of_table(learned)
+        histograms = _histograms(learned.pop("_novelty", None))
+        learned["learner_"] = model = _model(learned["learner_"])
+        if model["object"] == "TableModel":
+            model["fields"]["histograms"] = histograms
     elif kind == "gln.bandits.GLNBandit":
         learned = _of_bandit(learned)
     elif kind == "gln.river.GLNNovelty":
@@ -54,13 +57,6 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
 
 
 # ---- Estimators ------------------------------------------------------------------------------------------------------
-
-
-def _of_table(learned: dict[str, Json]) -> dict[str, Json]:
-    histograms, model = learned.pop("_novelty", None), _model(learned["learner_"])
-    if model["object"] == "TableModel":
-        model["fields"]["histograms"] = _histograms(histograms)
-    return learned | {"learner_": model}
 
 
 def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:

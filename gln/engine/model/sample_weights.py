@@ -24,8 +24,10 @@ def indices_of_table(
 ) -> tuple[np.ndarray, Any]:
     """The samples that a pass of `fit` learns, and the fraction of a step of each, None if all steps are whole.
 
-    If a pass shuffles, the order of the samples makes no difference. Raises ValueError for weights whose mean may
-    overflow. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
+    A sample of weight w occurs ceil(w) times, each with w / ceil(w) of a step. If a pass shuffles, the order of the
+    samples makes no difference. Raises ValueError for weights whose mean may overflow.
+
+    Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
     """
     order = np.arange(X.shape[0])
     if shuffle:  # by the samples, and equal ones by target, whatever their original order
@@ -37,8 +39,12 @@ def indices_of_table(
         expected = "numbers of at least 0, the largest from 1e-30 to 1e30"
         raise ValueError(f"sample_weight, class_weight: expected {expected}, got {low} to {high}")
     mean = weights.mean()
-    repeats, step_sizes = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
-    return order[repeats], step_sizes
+    weights = weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean)
+    whole = np.rint(weights)
+    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add indices
+    times = np.ceil(weights).astype(int)
+    step_sizes = (weights / np.maximum(times, 1)).repeat(times)
+    return order.repeat(times), None if (step_sizes == 1).all() else step_sizes
 
 
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
@@ -46,15 +52,6 @@ def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
         came = f"{weights.min()} to {weights.max()}"
         raise ValueError(f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {came}")
-
-
-def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Indices in which a sample of weight w occurs ceil(w) times, each with w / ceil(w) of a step."""
-    whole = np.rint(weights)
-    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add indices
-    times = np.ceil(weights).astype(int)
-    step_sizes = (weights / np.maximum(times, 1)).repeat(times)
-    return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
 
 
 def projected(X: Matrix) -> np.ndarray:  # (N, F) -> (N,)

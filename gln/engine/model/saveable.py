@@ -111,7 +111,9 @@ class Saveable(Restorable):
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
-            annotations = _annotations(cls)
+            annotations: dict[str, object] = {}
+            with contextlib.suppress(NameError):  # of a subclass whose annotations name what is not there at run time
+                annotations = typing.get_type_hints(cls.__init__)
             for name, value in saved.items():
                 if name not in parameters and not fits(value, annotations.get(name, Any)):
                     raise bad(name, f"{annotations[name]}", repr(value))
@@ -129,13 +131,6 @@ class Saveable(Restorable):
 
     def _check_loaded(self) -> None:
         """Raise ValueError unless what was loaded fits together."""
-
-
-def _annotations(estimator: type) -> dict[str, object]:
-    """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
-    with contextlib.suppress(NameError):
-        return typing.get_type_hints(estimator.__init__)  # type: ignore[misc]
-    return {}
 
 
 def _check_of_networks(parameters: Mapping[str, Value], numbers: int) -> None:

@@ -45,15 +45,11 @@ def as_table(X: Any) -> Any:
     return X if hasattr(X, "shape") else np.asarray(X, object)
 
 
-def is_frame(X: Any) -> bool:
-    return isinstance(X, pd.DataFrame)
-
-
 def check_no_dates(X: Any) -> None:
     """Raise ValueError, naming the column, if one column of a table holds dates or times."""
     if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "OmM":
         X = pd.DataFrame(X)
-    for place, dtype in enumerate(X.dtypes if is_frame(X) else ()):
+    for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
         if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
             raise ValueError(
                 f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
@@ -70,12 +66,12 @@ def check_different_names(X: pd.DataFrame) -> None:
 
 def column_of(X: Any, place: int) -> pd.Series:
     """A column of a frame or of an array, under its name or number."""
-    return X.iloc[:, place] if is_frame(X) else pd.Series(X[:, place], name=place)
+    return X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place], name=place)
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
     """The columns of a pandas frame or array that are categories: `chosen` is `categorical_features`."""
-    of_type = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if is_frame(X) else []
+    of_type = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
     return chosen_columns("categorical_features", X, chosen, "from_dtype", of_type)
 
 
@@ -106,20 +102,18 @@ def _is_text(column: pd.Series) -> bool:
     return column.dtype.kind not in "biufmM" and any(isinstance(value, str) for value in column)
 
 
-def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
-    """A copy of a frame or array with codes in the categorical columns."""
-    return with_columns(X, {column: codes_of(column_of(X, column), known) for column, known in levels.items()})
-
-
 def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
     """A copy of a frame or array with numbers in some columns."""
-    copy: Any = X.copy(deep=False) if is_frame(X) else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    if isinstance(X, pd.DataFrame):
+        X = X.copy(deep=False)
+    else:
+        X = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, numbers in values.items():
-        if is_frame(X):
-            copy.isetitem(column, numbers)
+        if isinstance(X, pd.DataFrame):
+            X.isetitem(column, numbers)
         else:
-            copy[:, column] = numbers
-    return copy
+            X[:, column] = numbers
+    return X
 
 
 def new_levels(levels: Levels, column: pd.Series) -> Levels:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.preprocessing import category_codes, dates
-from gln.engine.preprocessing.category_codes import column_of, is_frame
+from gln.engine.preprocessing.category_codes import column_of
 from gln.engine.preprocessing.texts import TextModel, Words, counts_of, has_no_spaces
 from gln.engine.saving import bad, saved
 
@@ -175,7 +175,7 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
         elif named and place in categories:
             found = Column(CATEGORY, "categorical_features")
         else:
-            found = _found(column, is_frame(X) and X.shape[1] > 1, is_auto) or Column()
+            found = _found(column, isinstance(X, pd.DataFrame) and X.shape[1] > 1, is_auto) or Column()
             found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
         is_constant = found.kind == DATE and not found.parts
         if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):

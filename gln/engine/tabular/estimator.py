@@ -38,7 +38,7 @@ from gln.engine.preprocessing.category_codes import (
     column_of,
     new_levels,
     warn_of_numbers,
-    with_codes,
+    with_columns,
 )
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
@@ -236,7 +236,7 @@ class Estimator(Saveable, BaseEstimator):
             self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
             if self._whole is not None and self._whole.levels is not None:
                 self.categories_ = self._whole.levels(self.categories_)
-        return with_codes(X, self.categories_)
+        return with_columns(X, {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()})
 
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
@@ -465,17 +465,10 @@ class Estimator(Saveable, BaseEstimator):
             texts=words,
             folds=None if whole.folds is None else whole.folds[indices],
         )
-        training = Training(
-            passes=settings["n_epochs"],
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            n_jobs=self.n_jobs,
-            verbose=bool(self.verbose),
-            early_stopping=bool(self.early_stopping),
-        )
+        passes, networks, config = settings["n_epochs"], settings["n_networks"], self._config(settings)
+        options = self.batch_size, self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
         self._forget_left_out()
-        networks = settings["n_networks"]
-        fitted = fit_table(training_table, self._config(settings), networks, losses, training, self.random_state)
+        fitted = fit_table(training_table, config, networks, losses, Training(passes, *options), self.random_state)
         self.learner_: Any = fitted.model
         if self._columns is not None:
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
