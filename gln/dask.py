@@ -24,7 +24,7 @@ from gln.engine.saving import bad
 from gln.engine.tabular.checks import as_labels, check_targets, class_numbers, taken, undone_after, with_class_weights
 from gln.engine.tabular.estimator import Estimator, Whole, passes_over
 from gln.engine.tabular.folds import FOLDS, count_left_out, representing
-from gln.engine.tabular.shares import Cluster, Common, HeldOut, Share, folds_of, learn_shares
+from gln.engine.tabular.shares import Cluster, Common, Share, combine_by, folds_of, learn_shares
 from gln.engine.tabular.training import LeftOutRows, Training, fit_variances
 
 try:
@@ -219,7 +219,7 @@ class OnDask(Estimator):
 
     def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
         common = learn_shares(cluster, shares, start)
-        model, (jobs, inputs, found, estimates) = common.model, HeldOut.of(common, common.model.means, held)
+        model, (jobs, inputs, found, estimates) = common.model, combine_by(common, held)
         if model.variances is not None:
             training = start.training._replace(passes=passes_over(len(found.rows), 3))
             fit_variances(model, found, held.targets, inputs, start.left_out, training)

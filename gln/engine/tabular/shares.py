@@ -234,23 +234,16 @@ def mean_of(copies: list[Averaged]) -> Averaged:
 # ---- Rows that networks left out -------------------------------------------------------------------------------------
 
 
-class HeldOut(NamedTuple):
-    """Rows of a table beside the shares, of which each network left out some."""
-
-    jobs: list[Job]
-    inputs: TableInputs
-    found: OutOfFold
-    estimates: np.ndarray  # (C, n), see `cross_fitted`
-
-    @classmethod
-    def of(cls, common: Common, ensemble: Ensemble, rows: Share) -> HeldOut:
-        """What an ensemble predicts of rows, with new weights for its networks."""
-        everything, model = np.arange(len(rows.folds)), common.model
-        arrays = common.arrays(rows, everything)
-        inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, model.featurizer)
-        jobs = jobs_of(ensemble, rows.targets, rows.folds, common.left_out, len(everything))
-        outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
-        found = out_of_fold(ensemble, jobs, outputs, inputs)
-        ensemble.combination = found.combination
-        estimates = cross_fitted(ensemble, Trained(jobs, common.rate, [outputs]), found, inputs)
-        return cls(jobs, inputs, found, estimates)
+def combine_by(
+    common: Common, rows: Share
+) -> tuple[list[Job], TableInputs, OutOfFold, np.ndarray]:  # the last (C, n), see `cross_fitted`
+    """Give the networks of means new weights by rows beside the shares, of which each network left out some. Returns
+    what they read and predict of these."""
+    ensemble, everything = common.model.means, np.arange(len(rows.folds))
+    arrays = common.arrays(rows, everything)
+    inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, common.model.featurizer)
+    jobs = jobs_of(ensemble, rows.targets, rows.folds, common.left_out, len(everything))
+    outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
+    found = out_of_fold(ensemble, jobs, outputs, inputs)
+    ensemble.combination = found.combination
+    return jobs, inputs, found, cross_fitted(ensemble, Trained(jobs, common.rate, [outputs]), found, inputs)
