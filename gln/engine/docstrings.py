@@ -7,8 +7,6 @@ from collections.abc import Callable
 from inspect import cleandoc
 from typing import TypeVar
 
-__all__ = ["documented_like"]
-
 Class = TypeVar("Class", bound=type)
 
 

@@ -64,9 +64,6 @@ class Classes:
     def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
         """Segments of a stream, in whole batches. A new one begins at the first sample of each class without a head."""
         known = self.count(ensemble)
-        if _largest(targets) < known:
-            yield from chunks(len(targets), batch_size)
-            return
         first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
         for start, stop in itertools.pairwise([0, *sorted(first.values()), len(targets)]):
             for chunk in chunks(stop - start, batch_size):

@@ -26,7 +26,6 @@ from gln.engine.saving import bad, saved
 NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
 FEWEST_IDS = 50  # rows, or chance makes values differ
 FEWEST_WORDS, DISTINCT, TYPICAL = 3, 0.5, 1000  # of a text, of a column of them, and rows that tell
-LONGEST_WORD = 25  # characters, of a language that separates words
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 

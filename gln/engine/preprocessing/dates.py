@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["DATES", "day_of", "days_in", "features_of", "format_of", "is_date", "named_dates", "times_of"]
-
 DATES = (datetime.date, np.datetime64, pd.Period)  # types of single values; times are dates, too
 # Days that each takes. A stream cannot know which of them matter, so it has all. Without the year, the absolute error
 # on monthly passengers rises from 17 to 36, and without the hour, the log-loss of warmer hours from .474 to .527. What

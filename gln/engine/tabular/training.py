@@ -313,16 +313,14 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
     """Train networks pass after pass."""
     outputs: list[list[np.ndarray]] = []
     total = training.passes * len(inputs.indices)
-    # The longest first, so that threads end together.
-    places = sorted(range(len(jobs)), key=lambda place: jobs[place].role != EXPANDED)
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
-            arguments = [(jobs[place], inputs, training, rate, number) for place in places]
-            found: dict[int, np.ndarray] = {}
-            for place, output in zip(places, in_threads(train_pass, arguments, training.n_jobs), strict=True):
-                found[place] = output
+            # Backwards, because networks of expansions take longest and come last: so threads end together.
+            arguments = [(job, inputs, training, rate, number) for job in reversed(jobs)]
+            outputs.append([])
+            for output in in_threads(train_pass, arguments, training.n_jobs):
+                outputs[-1].insert(0, output)
                 bar.update(len(inputs.indices) / len(jobs))
-            outputs.append([found[place] for place in range(len(jobs))])
             if training.verbose and ensemble.link != "log":  # of which there is a score
                 bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
     return Trained(jobs, rate, outputs)
