@@ -139,13 +139,8 @@ class Ensemble:
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def targets_of(self, y: np.ndarray, means: np.ndarray | None) -> np.ndarray:
-        """What the networks learn: the targets, or deviations from the combined means.
-
-        Shapes: standardised targets (T, B), means (T, B) -> (C, B).
-        """
-        if self.link != "log":
-            return y
+    def deviations(self, y: np.ndarray, means: np.ndarray) -> np.ndarray:  # (T, B), (T, B) -> (T, B)
+        """What networks of variances learn: deviations of standardised targets from the combined means."""
         # Deviations below the least one that can be predicted would drive the weights to their bounds.
         bound = self.members[0].network.bound
         deviations = np.abs(y - means).clip(np.exp(-bound / 2), bound)

@@ -75,8 +75,8 @@ class NetworkModel(Generic[F]):
         return (
             kinds == expected
             and targets.fits(heads, encoding)
-            and (self.variances is None or self.variances.heads == heads)
-            and (self.variances is None or self.variances.shape is None or len(self.variances.shape.skew) == heads)
+            and all(ensemble.heads == heads for ensemble in self.ensembles)
+            and len(self.shape.skew) == heads
         )
 
     def fits(self, ensemble: Ensemble) -> bool:
@@ -147,13 +147,11 @@ class NetworkModel(Generic[F]):
         self, read: NetworkInputs, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
         """`learn_segment` after the featurizer."""
-        means = None
-        for ensemble, rates in zip(self.ensembles, batch.rates, strict=True):
-            # Variances are of deviations from the combined means; nothing else needs combining.
-            combines = ensemble is self.means and (predicts or self.variances is not None)
-            learned = ensemble.targets_of(batch.targets, means), rates
-            combined = ensemble.learn(read, *learned, batch.step_sizes, batch_size, combines)
-            means = combined if ensemble is self.means else means
+        y, steps, combines = batch.targets, (batch.step_sizes, batch_size), predicts or self.variances is not None
+        means = self.means.learn(read, y, batch.rates[0], *steps, combines)
+        if self.variances is not None:
+            assert means is not None
+            self.variances.learn(read, self.variances.deviations(y, means), batch.rates[1], *steps, combines=False)
         return means
 
     def target_batch(
@@ -208,12 +206,10 @@ class NetworkModel(Generic[F]):
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
-        assert self.variances is not None
-        ensembles = self.means, self.variances
 
         def predict(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
-            return np.stack([ensemble.predict(read) for ensemble in ensembles])
+            return np.stack([ensemble.predict(read) for ensemble in self.ensembles])
 
         mean, variance = by_chunks(predict, samples)
         return self.targets.in_units(mean), self.stds(variance)

@@ -68,11 +68,8 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
 
     def fits(self, ensemble: Ensemble) -> bool:
         combination, heads = ensemble.combination, (1, ensemble.heads)
-        if (
-            not super().fits(ensemble)
-            or type(combination) not in (StackingWeights, type(None))
-            or ensemble.mixes_linear
-        ):
+        is_stacked = combination is None or type(combination) is StackingWeights
+        if ensemble.mixes_linear or not (is_stacked and super().fits(ensemble)):
             return False
         (weights, offsets), _ = ensemble.stacking_weights()
         return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads
