@@ -254,7 +254,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 indices, step_sizes = indices_of_table(X, targets, weighted, self.shuffle)
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
-                    indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
+                    indices, step_sizes = indices[order], step_sizes[order]
                 self._learn(self._stream_learner(losses, X), X[indices], targets[indices], step_sizes, predicts=False)
                 return self
             samples, predicted = self._learn_table(losses, table, X, targets, weighted, groups, learned)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Set
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -255,16 +255,14 @@ class NetworkModel(Generic[F]):
                 np.add.at(contributions, input_features[linear:, place], halves)
             constant += weight * constants + (slopes * at_mean).sum(axis=1)
         contributions = contributions.transpose(1, 2, 0)
-        of_linear = self.explain_linear(samples, read, linear_slopes, weights.weights, known)
-        if of_linear is not None:
-            contributions, constant = contributions + of_linear[0], constant + of_linear[1]
-        return self.targets.scaled(contributions), self.targets.in_units(constant)
+        of_linear, more = self.explain_linear(samples, read, linear_slopes, weights.weights, known)
+        return self.targets.scaled(contributions + of_linear), self.targets.in_units(constant + more)
 
     def explain_linear(
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:  # (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B)
+    ) -> tuple[Any, Any]:  # (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B), or 0 and 0
         """What linear models add to an explanation, if there are any: predictions change by `slopes` with theirs."""
-        return None
+        return 0, 0
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:

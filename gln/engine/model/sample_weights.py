@@ -8,8 +8,6 @@ Shapes: N samples, F features, V indices of the samples to learn, in this order.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.sparse import issparse
 
@@ -21,19 +19,19 @@ MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 
 def indices_of_table(
     X: Matrix, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool
-) -> tuple[np.ndarray, Any]:
-    """The samples that a pass of `fit` learns, and the fraction of a step of each, None if all steps are whole.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples that a pass of `fit` learns, and the fraction of a step of each.
 
     A sample of weight w occurs ceil(w) times, each with w / ceil(w) of a step. If a pass shuffles, the order of the
     samples makes no difference. Raises ValueError for weights whose mean may overflow.
 
-    Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
+    Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,).
     """
     order = np.arange(X.shape[0])
     if shuffle:  # by the samples, and equal ones by target, whatever their original order
         order = np.lexsort([*np.atleast_2d(targets), projected(X)])
     if weights is None:
-        return order, None
+        return order, np.ones(len(order))
     low, high = weights.min(), weights.max()
     if not (low >= 0 and 1e-30 <= high <= 1e30):
         expected = "numbers of at least 0, the largest from 1e-30 to 1e30"
@@ -43,8 +41,7 @@ def indices_of_table(
     whole = np.rint(weights)
     weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add indices
     times = np.ceil(weights).astype(int)
-    step_sizes = (weights / np.maximum(times, 1)).repeat(times)
-    return order.repeat(times), None if (step_sizes == 1).all() else step_sizes
+    return order.repeat(times), (weights / np.maximum(times, 1)).repeat(times)
 
 
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)

@@ -237,7 +237,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def explain_linear(
         self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    ) -> tuple[np.ndarray, np.ndarray]:
         featurizer, heads = self.featurizer, np.arange(self.means.heads)
         for model, weight in enumerate(weights[len(self.means.members) :]):
             slopes[heads, model * len(heads) + heads] += weight[:, None]

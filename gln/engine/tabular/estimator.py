@@ -456,7 +456,7 @@ class Estimator(Saveable, BaseEstimator):
             X,
             indices,
             targets=targets[..., indices],
-            step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
+            step_sizes=step_sizes,
             groups=groups[indices],
             levels={column: len(codes) for column, codes in self._levels_made.items()},
             outputs=classes or len(targets),
