@@ -33,7 +33,6 @@ from gln.engine.tabular.checks import (
     check_targets,
     checked_classes,
     class_numbers,
-    ignored_classes,
     in_all_rows,
     numbered_groups,
     undone_after,
@@ -221,7 +220,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         X : array-like or sparse array of shape (N, F)
             Unscaled numbers, and categories; NaN or None is a missing value. Dates raise an error: convert them to
             numbers or categories. With Numba, a sparse array of more than 1,000 features stays sparse; any other is
-            made dense chunk by chunk.
+            made dense.
         y : array-like of shape (N,), or array-like or sparse array of shape (N, L)
             Class labels, of at least two classes, or several labels, each 0 or 1.
         sample_weight : array-like of shape (N,), default=None
@@ -238,7 +237,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         with undone_after(BaseException, self):
             several = self._several(y)
             labels = y = y if several is None else several
-            table, y, weights, learned = with_weight(X, y, sample_weight, ignored_classes(self.class_weight))
+            table, y, weights, learned = with_weight(X, y, sample_weight, self.class_weight)
             X, y = self._checked(table, y, reset=True, of_table=self.negatives, multi_output=several is not None)
             if several is None:
                 labels = column_or_1d(labels)
@@ -394,7 +393,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
                 )
-            X, y, weights, _ = with_weight(X, y, sample_weight, ignored_classes(self.class_weight), least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, self.class_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first, multi_output=several is not None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,6 @@ def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (N,), (C
     return numbers
 
 
-def ignored_classes(class_weight: Any) -> list[Any]:
-    """The classes of weight 0."""
-    weights = class_weight if isinstance(class_weight, Mapping) else {}
-    return [label for label, weight in weights.items() if weight == 0]
-
-
 def with_class_weights(
     class_weight: Any,
     targets: np.ndarray,  # (N,), numbers of classes
@@ -108,15 +102,17 @@ def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
 
 
 def with_weight(
-    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
+    X: Any, y: Any, sample_weight: Any, class_weight: Any = None, least: int = 1
 ) -> tuple[Any, Any, np.ndarray | None, np.ndarray | None]:
     """A table, its targets and its weights without samples of weight 0, which are as if they were not there, and the
     mask of the others, (N,), None if these are all.
 
-    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
+    Samples of classes of weight 0 have no weight either. Weights are None if there are none. Raises ValueError
     for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
     are missing, whatever their weight.
     """
+    weights_of = class_weight if isinstance(class_weight, Mapping) else {}
+    ignored = [label for label, weight in weights_of.items() if weight == 0]
     if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
         return X, y, None, None
     check_consistent_length(X, y)
