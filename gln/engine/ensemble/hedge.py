@@ -5,7 +5,7 @@ fading sum of its losses, in which older ones count less; the prediction is the 
 exp(-SHARPNESS * sum). Source: N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006, sections 2.1
 (weights) and 2.11 (losses that count less with time).
 
-Shapes: M experts, C heads, T targets (1 for classes and for quantiles), n samples.
+Shapes: M experts, C heads, T targets (1 for classes), n samples.
 """
 
 from __future__ import annotations

@@ -135,12 +135,8 @@ class Columns:
         becomes = []
         for place, column in enumerate(self.columns):
             texts = f"what its words predict ({self.heads})" if self.heads else "nothing: too many classes"
-            of_kind = {
-                NUMBER: "itself",
-                ID: "nothing",
-                TEXT: texts,
-                DATE: ", ".join(column.parts) or "nothing: constant",
-            }
+            parts = ", ".join(column.parts) or "nothing: constant"
+            of_kind = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: parts}
             becomes.append(of_kind.get(column.kind, f"a category of {len(levels.get(place, ()))} levels"))
         kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
         index = pd.Index(names, name="column")

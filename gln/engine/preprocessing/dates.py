@@ -87,10 +87,10 @@ def format_of(texts: pd.Series) -> str | None:
     for form in FORMATS if MAYBE.fullmatch(texts.iloc[0]) else ():
         if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:1], texts[:100], texts)):  # soon no date
             found[form] = _parsed(texts, form)
-    forms, values = [*found], [*found.values()]
+    values = [*found.values()]
     if any((days != values[0]).any() for days in values):
         return AMBIGUOUS
-    return forms[0] if forms else None
+    return next(iter(found), None)
 
 
 def _parsed(texts: pd.Series, form: str) -> np.ndarray:

@@ -468,8 +468,7 @@ class LeftOutRows(NamedTuple):
     inputs: TableInputs  # what networks read of them
     targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
     ensemble: Ensemble
-    jobs: Sequence[Job]  # its networks, with the rows that each left out as numbers below n
-    states: list[dict[str, np.ndarray]]  # of these networks, before they learned the rows
+    jobs: Sequence[Job]  # copies of its networks before they learn the rows; those left out as numbers below n
 
     @classmethod
     def of_table(
@@ -478,22 +477,21 @@ class LeftOutRows(NamedTuple):
         folds = {job.fold: job.left_out for job in jobs}
         rows = np.concatenate([of_fold[spread(len(of_fold), MOST_KEPT // len(folds))] for of_fold in folds.values()])
         places = {fold: np.flatnonzero(np.isin(rows, of_fold)) for fold, of_fold in folds.items()}
-        kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=places[job.fold]) for job in jobs]
-        states = [network.get_state() for job in jobs for network in job.networks]
+        none = rows[:0]
+        kept = [Job(copy.deepcopy(job.members), job.seed, none, none, job.fold, places[job.fold]) for job in jobs]
         targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
         indices, inputs = inputs.indices[rows], inputs.only(rows)._replace(step_sizes=weights)
-        return cls(dense(X[indices]), owners, inputs, targets, ensemble, kept, states)
+        return cls(dense(X[indices]), owners, inputs, targets, ensemble, kept)
 
     def importances(self, columns: int) -> np.ndarray:
         """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
         that is added, or the R² that is lost."""
-        left_out, rng, count = self._replace(jobs=copy.deepcopy(self.jobs)), np.random.default_rng(0), len(self.X)
-        set_states([network for job in left_out.jobs for network in job.networks], self.states)
+        rng, count = np.random.default_rng(0), len(self.X)
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_SHUFFLES))
-        orders, best = [rng.permutation(count) for _ in range(times)], left_out._score(self.inputs)
+        orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
         made = [np.flatnonzero(self.owners == column) for column in range(columns)]
         shuffled = [
-            np.mean([left_out._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
+            np.mean([self._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
             for features in made
         ]
         return best - np.array(shuffled)
