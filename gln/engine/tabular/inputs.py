@@ -49,7 +49,7 @@ class PlainFeaturizer(Featurizer):
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         return NetworkInputs(columns, columns, columns[:0])
 
-    def from_columns(self, columns: Matrix, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
+    def from_columns(self, columns: Matrix, bin_means: np.ndarray | None) -> NetworkInputs:
         return NetworkInputs(columns.T, columns.T, columns.T[:0])
 
     def spec_of(self, role: Role) -> InputSpec:
@@ -75,13 +75,10 @@ class TableFeaturizer(Featurizer):
         bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples.features)).T
         return self.from_columns(columns.T, bin_means)
 
-    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> NetworkInputs:
-        """What networks read of samples with these columns (B, D) and means of bins (B, E); without `expands`, columns
-        and distances alone."""
-        if bin_means is None or not expands:
-            bin_means = columns[:, :0]
-        arrays = np.ascontiguousarray(columns), np.ascontiguousarray(bin_means)
-        inputs = with_expansions(*arrays, self.pieces if expands else NO_PIECES).T
+    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray | None) -> NetworkInputs:
+        """What networks read of samples with these columns (B, D) and means of bins (B, E)."""
+        arrays = np.ascontiguousarray(columns), np.ascontiguousarray(columns[:, :0] if bin_means is None else bin_means)
+        inputs = with_expansions(*arrays, self.pieces).T
         return NetworkInputs(columns.T, inputs, inputs[:0])
 
     def _more_specs(self) -> dict[str, InputSpec]:
@@ -127,11 +124,11 @@ class TableInputs(NamedTuple):
     def columns_of(self, rows: np.ndarray) -> Matrix:  # (n,) -> (D, n)
         return rows_of(self.columns, self.indices[rows]).T
 
-    def read(self, rows: np.ndarray, expands: bool = True) -> NetworkInputs:  # (n,)
-        """What networks mix and see; without `expands`, no expansions and bin means."""
+    def read(self, rows: np.ndarray) -> NetworkInputs:  # (n,)
+        """What networks mix and see."""
         samples = self.indices[rows]
-        bin_means = rows_of(self.bin_means, samples) if expands and self.bin_means is not None else None
-        return self.featurizer.from_columns(rows_of(self.columns, samples), bin_means, expands)
+        bin_means = None if self.bin_means is None else rows_of(self.bin_means, samples)
+        return self.featurizer.from_columns(rows_of(self.columns, samples), bin_means)
 
     def only(self, rows: np.ndarray) -> TableInputs:  # (n,)
         """These rows without the others, each as a sample."""

@@ -331,8 +331,8 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
 
     Returns their outputs for what they left out, (M, C, n).
     """
-    networks, rows, expands = job.networks, job.rows, job.role == EXPANDED
-    planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
+    networks, rows, factor = job.networks, job.rows, EXPANDED_RATE if job.role == EXPANDED else 1
+    planned, first = training.passes * len(rows), None if rate is None else rate * factor
     rng = np.random.default_rng([job.seed, int(networks[0].step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows), training.batch_size):
@@ -342,7 +342,7 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen, expands), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
+        read, targets = inputs.read(chosen), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
     return outputs_of(job.members, inputs, job.left_out)
@@ -389,8 +389,8 @@ class OutOfFold(NamedTuple):
 
 def outputs_of(members: Sequence[Member], inputs: TableInputs, rows: np.ndarray) -> np.ndarray:  # (n,) -> (M, C, n)
     """Logits, standardised values or log variances, of networks of one role."""
-    together, expands = Ensemble(members), members[0].role == EXPANDED
-    predicted = [together.run(inputs.read(rows[chunk], expands)) for chunk in chunks(len(rows))]
+    together = Ensemble(members)
+    predicted = [together.run(inputs.read(rows[chunk])) for chunk in chunks(len(rows))]
     empty = np.empty((len(members), together.heads, 0), np.float32)
     return together.mixed(np.concatenate([empty, *predicted], axis=2).astype(np.float64))
 
