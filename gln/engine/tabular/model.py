@@ -22,7 +22,7 @@ from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.scaling import Standardizer, Unscaled
 from gln.engine.saving import bad, saved
-from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer, is_wide, rows_of
+from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer, is_wide
 
 MOST_FOR_NOVELTY = 4000  # rows
 SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
@@ -90,7 +90,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""
         rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
-        columns = _compared(rows_of(X, np.random.default_rng(0).permutation(rows)).T)
+        columns = _compared(X[np.random.default_rng(0).permutation(rows)].T)
         self.histograms = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
         self.histograms.learn(columns, categorical)
 
