@@ -102,19 +102,16 @@ class Columns:
             if column.kind == DATE:
                 made += [dates.part_of(part, values[:, 0])[:, None] for part in column.parts]
             elif column.kind == TEXT:
-                model = self.texts.get(place)
-                made.append(
-                    values.repeat(self.heads, axis=1) if model is None else model.transform(column_of(X, place))
-                )
+                model, texts = self.texts.get(place), column_of(X, place)
+                made.append(values.repeat(self.heads, axis=1) if model is None else model.transform(texts))
             elif column.kind != ID:
                 made.append(values)
         return np.concatenate([numbers[:, :0], *made], axis=1)
 
     def summed(self, of_made: np.ndarray) -> np.ndarray:  # (..., D) -> (..., F)
         """What belongs to the columns made from a table, summed by column of the table."""
-        sums = np.zeros((*of_made.shape[:-1], len(self.columns)))
-        np.add.at(np.moveaxis(sums, -1, 0), self.owners, np.moveaxis(of_made, -1, 0))
-        return sums
+        sums = [of_made[..., self.owners == place].sum(axis=-1) for place in range(len(self.columns))]
+        return np.stack(sums, axis=-1)
 
     def words_of(self, X: Any, made: np.ndarray, contributions: np.ndarray) -> list[tuple[int, int, str, np.ndarray]]:
         """Row, column, word and contributions (C,) of each word of a table's texts.
