@@ -158,7 +158,7 @@ class Network(NamedTuple):  # a model, and how it processes a stream
 @inner
 def predicting(network):
     """The network, which does not learn."""
-    return Network(*network[:11], False)  # type: ignore[call-arg]  # a tuple of 11
+    return Network(*network[:-1], False)  # type: ignore[call-arg]  # which counts one of them
 
 
 @inner

@@ -71,10 +71,8 @@ def _watch_compiling() -> None:
             function = getattr((event.data or {}).get("dispatcher"), "py_func", None)
             if getattr(function, "__module__", "").split(".")[0] in ("gln", "gln_numba") and not self.has_said:
                 self.has_said = True
-                text = (
-                    "waiting for Numba to compile, up to half a minute on an idle machine; the result is kept on disk"
-                )
-                print(f"gln: {text}", file=sys.stderr)
+                wait = "up to half a minute on an idle machine; the result is kept on disk"
+                print(f"gln: waiting for Numba to compile, {wait}", file=sys.stderr)
 
         def on_end(self, event: Any) -> None: ...
 
