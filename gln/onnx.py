@@ -26,7 +26,7 @@ except ImportError as error:
 
 from gln.engine.base_models.bin_means import NONE, BinMeans
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.model.model import LEAST_STD
+from gln.engine.model.targets import LEAST_STD
 from gln.engine.networks.protocol import is_network
 from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
 from gln.engine.preprocessing.category_codes import Levels

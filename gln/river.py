@@ -158,7 +158,7 @@ class _OneTarget(_Stream):
         targets = self._values(y)
         if any(map(is_missing, targets)):
             raise ValueError(f"y: expected {self._expected}, got NaN or None among {y[:10]}")
-        self._stream.learn_many(X, targets, weights)
+        self._stream.learn_segments(self._stream.plan(X, targets), targets, weights)
 
     def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
         """Samples, targets, weights, and which rows are learned; the others have no target."""

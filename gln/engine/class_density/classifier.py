@@ -98,14 +98,15 @@ class ClassDensityClassifier:
         return predicted
 
     def progressive(
-        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
+        self,
+        samples: SampleBatch,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None,
+        categorical: Set[int],
+        predicts: bool = True,
     ) -> list[np.ndarray]:
-        """As of a `StreamModel`."""
-        return self.learn(samples, targets, step_sizes, categorical=categorical)
-
-    def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
-        """All samples together: those of a class do not change what others bring."""
-        return [slice(0, len(samples))]
+        """As of a `StreamModel`: all samples together, as those of a class do not change what others bring."""
+        return self.learn(samples, targets, step_sizes, categorical=categorical, predicts=predicts)
 
     def check_rates(self, steps: int) -> None:
         """Raise ValueError if the learning rate fails in one of the next steps of a network."""

@@ -9,39 +9,27 @@ from typing import Any, NamedTuple
 from gln.backends import load_backend
 from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW, STEADY, Ensemble, Member, Role
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.networks.protocol import Rate
 
 SHALLOW_LAYERS = (16,)  # of two more, which also read linear models; 8 to 64 neurons are about as good
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """What the networks of a model have in common; arguments are those of a `GLN`."""
+    """What the networks of a model have in common."""
 
     backend: str | type
-    layer_sizes: Sequence[int]
-    context_map_size: int
-    context_features: int | None
-    context_bias: float
-    learning_rate: Rate | None
+    arguments: Mapping[str, Any]  # of a `GLN`
     seeds: Callable[[int], Sequence[int]]  # seeds of so many networks
 
     def ensemble(self, featurizer: Featurizer, roles: Sequence[Role], **kind: Any) -> Ensemble:
         """New networks of these roles; `kind` are arguments for the loss."""
         members = []
         for role, seed in zip(roles, self.seeds(len(roles)), strict=True):
-            network = load_backend(self.backend).GLN(
-                SHALLOW_LAYERS if "linear" in role.mixes else self.layer_sizes,
-                len(featurizer.spec_of(role).names),
-                featurizer.size,
-                context_map_size=self.context_map_size,
-                context_features=self.context_features,
-                context_bias=self.context_bias,
-                learning_rate=self.learning_rate,
-                seed=seed,
-                **kind,
-            )
-            members.append(Member(network, role))
+            options = {**self.arguments, **kind, "seed": seed}
+            if "linear" in role.mixes:
+                options["layer_sizes"] = SHALLOW_LAYERS
+            sizes = {"input_size": len(featurizer.spec_of(role).names), "context_size": featurizer.size}
+            members.append(Member(load_backend(self.backend).GLN(**options, **sizes), role))
         return Ensemble(members)
 
 

@@ -80,6 +80,11 @@ class Featurizer(WritableArrays):
     def feature_of_columns(self) -> np.ndarray:  # (D,)
         return np.arange(self.size) if self.encoding is None else self.encoding.features
 
+    @property
+    def categorical(self) -> Set[int]:
+        """The features that are categories."""
+        return {*np.flatnonzero(self.numbers < 0).tolist()}
+
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together: compiled loops do not check."""
         if (encoding := self.encoding) is not None:
@@ -112,6 +117,12 @@ class Featurizer(WritableArrays):
     ) -> NetworkInputs:  # (D, B)
         """What networks read of standardised samples. Base models also learn them if there are targets."""
         return NetworkInputs(columns, with_distances(columns), columns[:0])
+
+    def explain_linear(
+        self, columns: Matrix, samples: SampleBatch, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:  # (D, B), (n,) -> (L, B, n), (L, B)
+        """Contributions of features and words to the predictions of linear models, if there are any, and constants."""
+        return np.zeros((0, len(samples), len(known))), np.zeros((0, len(samples)))
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 

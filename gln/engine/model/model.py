@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Set
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -17,11 +17,10 @@ from gln.engine.batches import CHUNK, SampleBatch, check_steps, chunks, dense, s
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.targets import Numbers, TargetBatch, Targets, Units
+from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.parallel import in_threads
 
-LEAST_STD = float(np.finfo(np.float32).tiny)
 F = TypeVar("F", bound=Featurizer)
 
 
@@ -50,8 +49,8 @@ class NetworkModel(Generic[F]):
 
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
         """The number of features, those that are categories, and the number of classes, 0 for numbers."""
-        numbers, are_classes = self.featurizer.numbers, self.targets.are_classes
-        return len(numbers), {*np.flatnonzero(numbers < 0).tolist()}, self.targets.count(self.means) * are_classes
+        featurizer, classes = self.featurizer, self.targets.count(self.means) * self.targets.are_classes
+        return len(featurizer.numbers), featurizer.categorical, classes
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set the learning rate of this model and of its networks, for which None is their own default."""
@@ -125,12 +124,12 @@ class NetworkModel(Generic[F]):
         self.grow(featurizer)
         predicted: list[np.ndarray] = []
         for segment in self.segments(targets, batch_size):
-            steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
+            steps = None if step_sizes is None else step_sizes[segment]
             segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
             batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
             means = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if means is not None and predicts:
-                predicted.append(units.zero + units.unit * means)
+                predicted.append(units.of(means))
         return predicted
 
     def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
@@ -162,6 +161,7 @@ class NetworkModel(Generic[F]):
         predicts: bool = False,
     ) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""
+        step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self.rates(y.shape[1]) if rates is None else rates
@@ -201,23 +201,21 @@ class NetworkModel(Generic[F]):
 
     def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Probabilities of each class against the rest, or means."""
-        predicted = by_chunks(lambda chunk: self.means.predict(self.featurizer.transform(chunk)), samples)
-        return self.targets.in_units(predicted)
+        return self.targets.units.of(self.predicted(samples, 1))
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
-        """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
+        """Means and standard deviations of the targets."""
+        predicted, heads, units = self.predicted(samples, 2), self.means.heads, self.targets.units
+        return units.of(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
+
+    def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:  # -> (C, B) or (2 T, B)
+        """What the first so many ensembles predict."""
 
         def predict(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
-            return np.stack([ensemble.predict(read) for ensemble in self.ensembles])
+            return np.concatenate([ensemble.predict(read) for ensemble in self.ensembles[:ensembles]])
 
-        mean, variance = by_chunks(predict, samples)
-        return self.targets.in_units(mean), self.stds(variance)
-
-    def stds(self, variance: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
-        """Standard deviations in the targets' units, from what the networks of variances predict."""
-        assert isinstance(self.targets, Numbers)
-        return np.maximum(np.sqrt(np.square(self.targets.standardizer.scale)[:, None] * variance), LEAST_STD)
+        return by_chunks(predict, samples)
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
@@ -227,7 +225,7 @@ class NetworkModel(Generic[F]):
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
             return weights.combine(self.means.mixed(predicted))
 
-        return self.targets.in_units(by_chunks(predict, samples))
+        return self.targets.units.of(by_chunks(predict, samples))
 
     def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
         """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
@@ -255,14 +253,13 @@ class NetworkModel(Generic[F]):
                 np.add.at(contributions, input_features[linear:, place], halves)
             constant += weight * constants + (slopes * at_mean).sum(axis=1)
         contributions = contributions.transpose(1, 2, 0)
-        of_linear, more = self.explain_linear(samples, read, linear_slopes, weights.weights, known)
-        return self.targets.scaled(contributions + of_linear), self.targets.in_units(constant + more)
-
-    def explain_linear(
-        self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
-    ) -> tuple[Any, Any]:  # (C, L, B), (M, C or 1), (n,) -> (C, B, n), (C, B), or 0 and 0
-        """What linear models add to an explanation, if there are any: predictions change by `slopes` with theirs."""
-        return 0, 0
+        for model, weight in enumerate(weights.weights[len(self.means.members) :]):  # of linear models, in streams
+            linear_slopes[np.arange(heads), model * heads + np.arange(heads)] += weight[:, None]
+        of_linear, of_all = self.featurizer.explain_linear(read.columns, samples, known)
+        contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
+        constant += np.einsum("clb,lb->cb", linear_slopes, of_all)
+        units = self.targets.units
+        return contributions * np.expand_dims(units.unit, -1), units.of(constant)
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:

@@ -6,13 +6,11 @@ Shapes: B samples, C heads, M networks of an ensemble, T targets.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from gln.engine.batches import chunks, is_too_large
+from gln.engine.batches import is_too_large
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
@@ -21,6 +19,8 @@ from gln.engine.saving import saved
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+LEAST_STD = float(np.finfo(np.float32).tiny)
 
 
 class TargetBatch(NamedTuple):
@@ -35,15 +35,25 @@ class TargetBatch(NamedTuple):
 class Units(NamedTuple):
     """A prediction in the targets' units is zero + unit * what networks predict."""
 
-    zero: Any = 0  # (T, B) for numbers
+    zero: Any = 0  # (T, B) for numbers, or (T, 1) for all samples
     unit: Any = 1
+
+    def of(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) -> (C, B)
+        return predicted if self is PLAIN else self.zero + self.unit * predicted
+
+    def stds(self, variances: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
+        """Standard deviations, above 0 even if a target never varied."""
+        return np.maximum(np.sqrt(np.square(self.unit) * variances), LEAST_STD)
+
+
+PLAIN = Units()  # of probabilities
 
 
 @saved()
 class Classes:
     """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
 
-    are_classes, link = True, "logit"
+    are_classes, link, units = True, "logit", PLAIN
     heads_argument = "num_classes"  # of networks
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
@@ -61,37 +71,21 @@ class Classes:
         """Whether statistics of categories are of these targets."""
         return encoding is None or encoding.are_classes
 
-    def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
-        """Segments of a stream, in whole batches. A new one begins at the first sample of each class without a head."""
+    def starts(self, targets: np.ndarray, ensemble: Ensemble) -> list[int]:
+        """The first sample of each class without a head."""
         known = self.count(ensemble)
-        first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
-        for start, stop in itertools.pairwise([0, *sorted(first.values()), len(targets)]):
-            for chunk in chunks(stop - start, batch_size):
-                yield slice(start + chunk.start, start + chunk.stop)
-
-    def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
-        """How many heads are missing."""
-        return max(0, _largest(targets) + 1 - self.count(ensemble))
+        first = {n: b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
+        return sorted(first.values())
 
     def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
         """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
         learning."""
         y = one_vs_rest(targets, ensemble.heads, int(ensemble.members[0].network.step))
-        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
+        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, PLAIN
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count."""
         return targets
-
-    def in_units(self, predicted: np.ndarray) -> np.ndarray:
-        return predicted
-
-    def scaled(self, contributions: np.ndarray) -> np.ndarray:
-        return contributions
-
-
-def _largest(numbers: np.ndarray) -> int:  # (B,), integers
-    return max(numbers.tolist(), default=0)  # for single samples ten times as fast as NumPy's
 
 
 @saved(standardizer=Standardizer)
@@ -126,12 +120,8 @@ class Numbers:
         is_counted = encoding is None or (not encoding.are_classes and len(encoding.totals) == 1 + size)
         return size in (1, heads) and is_counted
 
-    def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
-        """Segments of a stream, in whole batches."""
-        return chunks(targets.shape[1], batch_size)
-
-    def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
-        return 0
+    def starts(self, targets: np.ndarray, ensemble: Ensemble) -> list[int]:
+        return []
 
     def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
         """Standardised targets, (T, B), and the units before each sample, in which it is predicted.
@@ -155,20 +145,17 @@ class Numbers:
         known = np.where(np.isfinite(y), y, 0)
         return known if len(y) == self.standardizer.size else known.sum(axis=0, keepdims=True)
 
-    def in_units(self, predicted: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
-        """Means in the targets' units."""
-        return self.standardizer.mean[:, None] + self.standardizer.scale[:, None] * predicted
-
-    def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
-        """Differences between predictions, in the targets' units."""
-        return contributions * self.standardizer.scale[:, None, None]
+    @property
+    def units(self) -> Units:
+        """Those of all samples so far."""
+        return Units(self.standardizer.mean[:, None], self.standardizer.scale[:, None])
 
 
 @saved(standardizer=Standardizer)
 class Labels(Numbers):
     """Targets are at least two labels (T, B), each 0 or 1, or NaN if it is unknown; predictions are probabilities."""
 
-    link = "logit"  # `standardizer` learns only what statistics of categories count
+    link, units = "logit", PLAIN  # `standardizer` learns only what statistics of categories count
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
         super().check(targets, count, heads)
@@ -177,17 +164,11 @@ class Labels(Numbers):
 
     def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
         unknown = np.float32(np.nan if predicts else np.inf)
-        return np.where(np.isnan(targets), unknown, targets).astype(np.float32), Units()
+        return np.where(np.isnan(targets), unknown, targets).astype(np.float32), PLAIN
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         standardised, _ = self.standardizer.learn_targets(targets, np.inf, 0.0)
         return standardised
-
-    def in_units(self, predicted: np.ndarray) -> np.ndarray:
-        return predicted
-
-    def scaled(self, contributions: np.ndarray) -> np.ndarray:
-        return contributions
 
 
 Targets: TypeAlias = Classes | Numbers  # and `Labels`, which are

@@ -72,24 +72,13 @@ class StreamEstimator(Part):
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
         if change.places:
-            batch, step_sizes = change.batch, step_sizes_of(weights)
-            learner = self._learner_for(change, targets)
-            if predicts:
-                predicted = learner.progressive(batch, targets, step_sizes, change.categorical)
-            else:
-                for part in learner.parts(batch, targets):
-                    steps = None if step_sizes is None else step_sizes[part]
-                    samples = batch.take(part), targets[..., part], steps
-                    learner.learn(*samples, categorical=change.categorical, predicts=False)
+            learner, step_sizes = self._learner_for(change, targets), step_sizes_of(weights)
+            predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts)
             self.learner = learner
         if self.novelty is not None:
             self.novelty.learn(change)
         self.schema.commit(change)
         return predicted
-
-    def learn_many(self, samples: Rows, y: Labels, weights: np.ndarray) -> None:
-        """Learn a frame or dictionaries, all or, if there is an error, none."""
-        self.learn_segments(self.plan(samples, y), y, weights)
 
     def plan(self, samples: Rows, y: Labels = (), learns: np.ndarray | None = None) -> list[Segment]:
         """Samples, checked, to learn, with labels if targets are classes; or to predict and learn if it `learns`."""
@@ -120,7 +109,8 @@ class StreamEstimator(Part):
     def predict_then_learn(
         self, samples: Rows, y: Labels, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
     ) -> np.ndarray:  # -> (N, K)
-        """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_many`.
+        """Predict each sample, and then learn it if it `learns`, as many as possible in one call. If there is an error,
+        none is learned.
 
         Returns 0 for values that only later samples have.
         """

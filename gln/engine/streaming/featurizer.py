@@ -36,6 +36,11 @@ class StreamFeaturizer(Featurizer):
         inputs = self.base_models.predict(columns, samples, self.numbers, *learned)[self.size :]
         return NetworkInputs(columns, inputs, inputs[: self.base_models.linear_size])
 
+    def explain_linear(
+        self, columns: Matrix, samples: SampleBatch, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:  # (D, B), (n,) -> (L, B, n), (L, B)
+        return self.base_models.explain(columns, samples, self.numbers, self.feature_of_columns, known)
+
     def _more_specs(self) -> dict[str, InputSpec]:
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []

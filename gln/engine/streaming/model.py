@@ -17,13 +17,13 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch, dense
-from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, NetworkInputs, Role
+from gln.engine.batches import SampleBatch, chunks, dense
+from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.model import LEAST_STD, NetworkModel, by_chunks
+from gln.engine.model.model import NetworkModel, by_chunks
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
@@ -83,10 +83,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
         """As of a `NetworkModel`; one begins where a class is new, after it got its heads."""
-        for segment in self.targets.segments(targets, batch_size, self.means):
-            for _ in range(self.targets.new_classes(targets[..., segment], self.means)):
+        starts = self.targets.starts(targets, self.means)
+        for start, stop in itertools.pairwise([0, *starts, targets.shape[-1]]):
+            while start in starts and self.targets.count(self.means) <= targets[start]:
                 self.add_class()
-            yield segment
+            for chunk in chunks(stop - start, batch_size):
+                yield slice(start + chunk.start, start + chunk.stop)
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
@@ -94,42 +96,39 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if len(samples) == 1 and not predicts and is_possible(self.means, samples):
             self.step().learn(samples, batch, predicts=False)
             return None
-        return super().learn_segment(samples, batch, batch_size, predicts)
-
-    def learn_inputs(
-        self, read: NetworkInputs, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (C, B)
+        read = self.featurizer.learn(samples, batch)
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), batch.targets)
-        return super().learn_inputs(read, batch, batch_size, predicts)
+        return self.learn_inputs(read, batch, batch_size, predicts)
 
     def progressive(
-        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None, categorical: Set[int]
+        self,
+        samples: SampleBatch,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None,
+        categorical: Set[int],
+        predicts: bool = True,
     ) -> list[np.ndarray]:
-        """Predict each sample, of known features, and then learn it, to the last bit as if each came alone.
+        """Learn samples, of known features, to the last bit as if each came alone.
 
-        Returns `outputs` of samples that follow one another, (K, n), which may have more values as classes are added.
+        Returns `outputs` of samples that follow one another, (K, n), each before it was learned, which may have more
+        values as classes are added; nothing unless this `predicts`.
         """
         predicted: list[np.ndarray] = []
         is_compiled = len(samples) > 1 and is_possible(self.means, samples)
-        if is_compiled:
-            self.step()  # which compiles, before anything is learned, because this may fail
-        for segment in self.parts(samples, targets):
-            first = segment.start
-            while first < segment.stop:
+        for part in self.parts(samples, targets):
+            first = part.start
+            while first < part.stop:
                 # The first sample of a part brings something new, to which the model adapts when it comes alone.
-                if is_compiled and first > segment.start and not self.featurizer.standardizer.is_warming_up:
-                    rows = slice(first, segment.stop)
-                    steps = None if step_sizes is None else step_sizes[rows].astype(np.float32)
-                    outputs = self._learn_compiled(samples.take(rows), targets[..., rows], steps)
+                is_new = not is_compiled or first == part.start or self.featurizer.standardizer.is_warming_up
+                rows = slice(first, first + 1 if is_new and predicts else part.stop)
+                learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
+                if predicts and not is_new:
+                    predicted.append(self._learn_compiled(*learned))
                 else:
-                    row = slice(first, first + 1)
-                    outputs = self.outputs(samples.take(row))
-                    is_whole = step_sizes is None or step_sizes[first] == 1  # as it would come alone
-                    steps = None if is_whole or step_sizes is None else step_sizes[row]
-                    self.learn(samples.take(row), targets[..., row], steps, categorical=categorical, predicts=False)
-                predicted.append(outputs)
-                first += outputs.shape[1]
+                    predicted += [self.outputs(learned[0])] if predicts else []
+                    self.learn(*learned, categorical=categorical, predicts=False)
+                first = rows.stop
         return predicted
 
     def _learn_compiled(
@@ -138,9 +137,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """`progressive` for samples that bring nothing new."""
         batch, units = self.target_batch(targets, step_sizes)
         predicted, heads = self.step().learn(samples, batch), self.means.heads
-        predicted[:heads] = units.zero + units.unit * predicted[:heads]
-        stds = np.sqrt(np.square(units.unit) * predicted[heads : 2 * heads])
-        predicted[heads : 2 * heads] = np.maximum(stds, LEAST_STD)
+        predicted[:heads] = units.of(predicted[:heads])
+        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
         return predicted
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
@@ -152,10 +150,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if count == 1:
             return [slice(0, 1)]
         self.targets.check(targets, count, self.means.heads)
-        starts = {segment.start for segment in self.targets.segments(targets, count, self.means)}
+        starts = {0, *self.targets.starts(targets, self.means)}
         if self.featurizer.encoding is not None:
             starts.update(self.featurizer.encoding.starts(samples.features))
-        return [slice(*pair) for pair in itertools.pairwise([*sorted(starts | {0}), count])]
+        return [slice(*pair) for pair in itertools.pairwise([*sorted(starts), count])]
 
     def check_rates(self, steps: int) -> None:
         """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
@@ -171,7 +169,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return
         networks = self.means.networks
         super().grow(featurizer)
-        if self.means.mixes_linear and (new := featurizer.base_models.models - before.base_models.models):
+        if new := featurizer.base_models.models - before.base_models.models:
             self.means.combination = self.means.combination.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
@@ -217,16 +215,11 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
+    def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:
+        """As of a `NetworkModel`, perhaps with tails of densities."""
         if len(samples) == 1 and is_possible(self.means, samples):
-            return self.targets.in_units(self.step().predict(samples, 1)[0])
-        return super().predict(samples)
-
-    def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
-        if self.variances is None or len(samples) > 1 or not is_possible(self.means, samples):
-            return super().moments(samples)
-        predicted, heads = self.step().predict(samples, 2)[0], self.means.heads
-        return self.targets.in_units(predicted[:heads]), self.stds(predicted[heads : 2 * heads])
+            return self.step().predict(samples, ensembles)[0]
+        return super().predicted(samples, ensembles)
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities, or means with standard deviations and tails of densities."""
@@ -234,16 +227,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return self.predict(samples)
         means, stds = self.moments(samples)
         return np.concatenate([means, stds, self.shape.tails[:, None].repeat(len(samples), axis=1)])
-
-    def explain_linear(
-        self, samples: SampleBatch, read: NetworkInputs, slopes: np.ndarray, weights: np.ndarray, known: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        featurizer, heads = self.featurizer, np.arange(self.means.heads)
-        for model, weight in enumerate(weights[len(self.means.members) :]):
-            slopes[heads, model * len(heads) + heads] += weight[:, None]
-        arguments = read.columns, samples, featurizer.numbers, featurizer.feature_of_columns, known
-        of_linear, constant = featurizer.base_models.explain(*arguments)
-        return np.einsum("clb,lbn->cbn", slopes, of_linear), np.einsum("clb,lb->cb", slopes, constant)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
@@ -264,7 +247,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         def predict(chunk: SampleBatch) -> np.ndarray:
             if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 1, targets.repeat(len(chunk), axis=1))
-                found = self.targets.in_units(predicted), counted
+                found = self.targets.units.of(predicted), counted
             else:
                 found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
             return np.array(found)[:, chosen]
@@ -283,8 +266,9 @@ def stream_config(
     layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str | type, seed: int | None
 ) -> NetworkConfig:
     """What the networks of a stream have in common."""
-    context_features, seeds = OF_STREAMS["context_features"], functools.partial(_seeds, seed)
-    return NetworkConfig(backend, layer_sizes, context_map_size, context_features, context_bias, None, seeds)
+    arguments = {"layer_sizes": layer_sizes, "context_map_size": context_map_size, "context_bias": context_bias}
+    arguments["context_features"] = OF_STREAMS["context_features"]
+    return NetworkConfig(backend, arguments, functools.partial(_seeds, seed))
 
 
 def _seeds(seed: int | None, count: int) -> list[int]:

@@ -53,6 +53,7 @@ MOST_LEVELS = 1 << 17  # of a category, with codes of their own
 NO_WORDS = no_words(1)
 Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
+VALUE = "a finite number, a bool or a string"
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
 
 
@@ -381,7 +382,7 @@ class StreamSchema(Part):
         if isinstance(column.dtype, pd.SparseDtype):
             values = np.where(has_values(column), values, np.nan)
         for value in values[np.abs(values) > MOST].tolist():
-            number_of(name, value)  # raises the error
+            number_of(f"x[{name!r}]", VALUE, value)  # raises the error
         return values
 
     def _numbers(self, name: Hashable, values: Iterable[Hashable], new: NewNames | None) -> list[float]:
@@ -390,7 +391,7 @@ class StreamSchema(Part):
         Unknown levels are added to `new`, or without it are NaN. Raises ValueError for values that cannot be learned.
         """
         if not self._is_category(name, values):
-            return [number_of(name, value) for value in values]
+            return [number_of(f"x[{name!r}]", VALUE, value) for value in values]
         known, found = self.levels.get(name, {}), None if new is None else new.levels.get(name, {})
         codes = [code_of(level_of(value), known, found, len(known), MOST_LEVELS) for value in values]
         if new is not None and found:

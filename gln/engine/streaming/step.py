@@ -32,7 +32,7 @@ def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
     """Whether these samples, of any number, can be predicted in a compiled call."""
     is_dense = type(samples.features) is np.ndarray
     is_numba = type(means.members[0].network).__module__ == "gln_numba"  # no copy or subclass, which may do otherwise
-    return is_dense and means.mixes_linear and is_numba
+    return is_dense and is_numba
 
 
 class CompiledStep(NamedTuple):

@@ -19,6 +19,7 @@ from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import check_different_names
 
 MOST = float(MAX_FLOAT)  # the largest number
+OTHERS = (str, np.datetime64, np.timedelta64, np.complexfloating)  # no numbers, though `float` takes some
 NO_COLUMNS = pd.DataFrame()
 Sample: TypeAlias = Mapping[Hashable, Any]  # of a stream: values by name
 Rows: TypeAlias = Any  # a frame, dictionaries, or `NamedRows`
@@ -43,29 +44,20 @@ def has_values(column: pd.Series) -> np.ndarray:
     return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
 
 
-def number_of(name: Hashable, value: object) -> float:
-    """A value as a float; NaN if it is missing."""
-    number = _as_float(value)
-    if abs(number) > MOST:
-        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
-    return number
-
-
-def target_of(value: object) -> float:
-    """A number to learn as a float; NaN if it is missing."""
-    number = np.inf if isinstance(value, str) else _as_float(value)
-    if abs(number) > MOST:
-        raise ValueError(f"y: expected finite numbers, got {value!r}")
-    return number
-
-
-def _as_float(value: Any) -> float:
-    """NaN for a missing value, infinity for what is no number."""
-    is_other = isinstance(value, (np.datetime64, np.timedelta64, np.complexfloating))  # some of which `float` takes
+def number_of(place: str, expected: str, value: Any) -> float:
+    """A value as a float; NaN if it is missing. Raises ValueError for what is no number."""
     try:
-        return np.nan if is_missing(value) else np.inf if is_other else float(value)
+        number = np.nan if is_missing(value) else np.inf if isinstance(value, OTHERS) else float(value)
     except (TypeError, ValueError, OverflowError):
-        return np.inf
+        number = np.inf
+    if abs(number) > MOST:
+        raise ValueError(f"{place}: expected {expected}, got {value!r}")
+    return number
+
+
+def target_of(value: Any) -> float:
+    """A number to learn as a float; NaN if it is missing."""
+    return number_of("y", "finite numbers", value)
 
 
 def label_of(value: Hashable) -> Hashable:

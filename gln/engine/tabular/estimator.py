@@ -424,10 +424,9 @@ class Estimator(Saveable, BaseEstimator):
 
     def _config(self, settings):
         """What all networks have in common."""
-        layers, halfspaces, features = map(settings.get, ("layer_sizes", "context_map_size", "context_features"))
-        return NetworkConfig(
-            self.backend, layers, halfspaces, features, self.context_bias, self.learning_rate, self._seeds
-        )
+        arguments = {name: settings.get(name) for name in ("layer_sizes", "context_map_size", "context_features")}
+        arguments |= {"context_bias": self.context_bias, "learning_rate": self.learning_rate}
+        return NetworkConfig(self.backend, arguments, self._seeds)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         determined them.
         """
         if self.histograms is not None:
-            self.histograms.learn(_compared(samples.features), self._categorical())
+            self.histograms.learn(_compared(samples.features), self.featurizer.categorical)
         return super().learn_segment(samples, batch, batch_size, predicts)
 
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
@@ -96,20 +96,17 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
 
     def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
         """The share of the training samples that were less novel. Raises ValueError if they were not compared."""
-        return self._compared_with().novelty(_compared(samples.features), self._categorical())
+        return self._compared_with().novelty(_compared(samples.features), self.featurizer.categorical)
 
     def explain_novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (F, B)
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1."""
-        surprises = self._compared_with().surprises(samples.features, self._categorical())
+        surprises = self._compared_with().surprises(samples.features, self.featurizer.categorical)
         return surprises / surprises.sum(axis=0)
 
     def _compared_with(self) -> PairHistograms:
         if self.histograms is None:
             raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit` or an older version")
         return self.histograms
-
-    def _categorical(self) -> Set[int]:
-        return {*np.flatnonzero(self.featurizer.numbers < 0).tolist()}
 
 
 def _compared(features: Matrix) -> np.ndarray:  # (F, B) -> (D, B)

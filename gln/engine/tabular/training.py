@@ -142,7 +142,7 @@ def fit_table(
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.in_units(LINKS[model.means.link].inverse(estimates)),
+        predictions=targets.units.of(LINKS[model.means.link].inverse(estimates)),
         left_out=rows_left_out,
     )
 
