@@ -37,7 +37,7 @@ from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
-from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
+from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 
@@ -72,10 +72,9 @@ class _Stream(SaveableStream, base.Estimator):
         self.seed = seed
         self.fast = fast
         self.novelty = novelty
-        schema = self._new_schema()
-        learns = new_novelty(schema, seed) if novelty else None
+        learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
-        self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes, learns)
+        self._stream = StreamEstimator(self._build, self._new_schema(), learning_rate, are_classes, learns)
 
     def _new_schema(self) -> StreamSchema:
         return StreamSchema()
@@ -94,16 +93,11 @@ class _Stream(SaveableStream, base.Estimator):
 
         Raises ValueError without `novelty`.
         """
-        return self._known_novelty().novelty(x)
+        return self._stream.novelty_of(x)
 
     def explain_novelty_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
-        return self._known_novelty().explain(x)
-
-    def _known_novelty(self) -> StreamNovelty:
-        if self._stream.novelty is None:
-            raise ValueError("novelty: expected a model with novelty=True, got one without")
-        return self._stream.novelty
+        return self._stream.explain_novelty(x)
 
     def _explain(self, x: dict[Any, Any], least: int = 1) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions by class or target and by feature, and constants; 0 while there are fewer than the `least`."""
@@ -630,33 +624,29 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
     """
 
     changeable = ()
-    kept: ClassVar[dict[str, Any]] = {"_stream": StreamNovelty}
 
     def __init__(self, window_size: int = WINDOW, seed: int | None = None) -> None:
         check_seed(seed)
         check_integer("window_size", window_size, 2)
         self.window_size = window_size
         self.seed = seed
-        self._stream = new_novelty(StreamSchema(at_once=math.inf), seed, window_size)
+        self._stream = StreamEstimator(None, StreamSchema(at_once=math.inf), novelty=new_novelty(seed, window_size))
 
     @classmethod
     def _unit_test_params(cls):
         yield {"seed": 1}
 
-    @uninterrupted
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        change = self._stream.schema.propose(x)
-        self._stream.learn(change)
-        self._stream.schema.commit(change)
+        self._stream.learn_segments(self._stream.plan([x]), (), ONCE)
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample, from 0 to 1; 0 before the first hundred are learned."""
-        return self._stream.novelty(x)
+        return self._stream.novelty_of(x)
 
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
-        return self._stream.explain(x)
+        return self._stream.explain_novelty(x)
 
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:

@@ -48,9 +48,6 @@ def converted(config: dict[str, Json]) -> dict[str, Json]:
             model["fields"]["histograms"] = histograms
     elif kind == "gln.bandits.GLNBandit":
         learned = _of_bandit(learned)
-    elif kind == "gln.river.GLNNovelty":
-        fields = {"schema": _schema(learned), "model": _histograms(learned["_novelty"])}
-        learned = {"_stream": _object("StreamNovelty", fields)}
     else:
         learned = {"_stream": _stream(learned)}
     return config | {"parameters": parameters, "learned": learned | extra}
@@ -69,7 +66,7 @@ def _of_bandit(learned: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _stream(learned: Mapping[str, Json]) -> dict[str, Json]:
-    model, novelty = learned["_learner"], _histograms(learned.get("_novelty"))
+    model, novelty = learned.get("_learner"), _histograms(learned.get("_novelty"))
     fields = {"schema": _schema(learned), "learner": model and _model(model), "novelty": novelty}
     return _object("StreamEstimator", fields)
 

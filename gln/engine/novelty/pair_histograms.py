@@ -75,7 +75,9 @@ class PairHistograms(WritableArrays):
         return len(self.scores)
 
     def grown(self, size: int) -> PairHistograms:
-        """With room for further features, the new ones last."""
+        """With room for further features, the new ones last; or this object if there are none."""
+        if size == self.size:
+            return self
         old_size, pairs = self.partners.shape
         if not self.count:
             old_size, pairs = 0, max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
@@ -132,7 +134,7 @@ class PairHistograms(WritableArrays):
 
     def surprises(self, features: np.ndarray, categorical: Set[int]) -> np.ndarray:  # (F, B) -> (F, B)
         """1 / sqrt(p) of each value. A feature that is not known yet was missing in all samples so far."""
-        model = self if len(features) == self.size else self.grown(len(features))
+        model = self.grown(len(features))
         weight = _next_total(self.total, self.count, self.window) - self.total
         totals, weights = np.full((2, features.shape[1]), [[self.total], [weight]])
         return model._surprises(dense(features), categorical, totals, weights, False)

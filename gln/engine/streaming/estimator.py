@@ -10,7 +10,7 @@ Shapes: B samples, C heads, F features, K predicted values, N rows.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,8 +22,8 @@ from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.saving import Kind, Part, Value, bad, saved
-from gln.engine.streaming.novelty import StreamNovelty
+from gln.engine.saving import Kind, Part, bad, saved
+from gln.engine.streaming.novelty import FIRST, compared, surprises_of_words
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
 from gln.engine.streaming.values import NamedRows, Rows, Sample
 
@@ -50,11 +50,12 @@ class StreamEstimator(Part):
     def __init__(
         self,
         # Makes a learner from a featurizer, a number of heads, and whether the stream begins with categories or words.
-        build: Callable[[Featurizer, int, bool], Learner],
+        # With None, nothing but novelty is learned.
+        build: Callable[[Featurizer, int, bool], Learner] | None,
         schema: StreamSchema,
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers
-        novelty: StreamNovelty | None = None,  # also learns the samples
+        novelty: PairHistograms | None = None,  # also learn the samples
     ) -> None:
         self.build = build
         self.schema = schema
@@ -71,12 +72,13 @@ class StreamEstimator(Part):
     ) -> list[np.ndarray]:  # (C, B), (B,) -> several of (K, n)
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
-        if change.places:
+        if change.places and self.build is not None:
             learner, step_sizes = self._learner_for(change, targets), step_sizes_of(weights)
             predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts)
             self.learner = learner
-        if self.novelty is not None:
-            self.novelty.learn(change)
+        if change.places and self.novelty is not None:
+            self.novelty = self.novelty.grown(len(change.batch.features))
+            self.novelty.learn(*compared(self.schema, change))
         self.schema.commit(change)
         return predicted
 
@@ -169,27 +171,19 @@ class StreamEstimator(Part):
         featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
         has_names = bool(categorical) or len(samples.words.codes) > 0
+        assert self.build is not None
         learner = self.build(featurizer, heads, has_names)
         learner.learning_rate = self.learning_rate
         return learner
 
-    # ---- Parts of a file ---------------------------------------------------------------------------------------------
-
-    def to_save(self) -> dict[str, object]:
-        novelty = None if self.novelty is None else self.novelty.model
-        return {"schema": self.schema, "learner": self.learner, "novelty": novelty}
-
-    def _restore(self, fields: Mapping[str, Value]) -> None:
-        super()._restore({name: fields[name] for name in ("schema", "learner")})
-        if fields["novelty"] is not None:
-            self.novelty = StreamNovelty(self.schema, fields["novelty"])
-
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
-        schema, learner = self.schema, self.learner
+        schema, learner, novelty = self.schema, self.learner, self.novelty
         schema.check()
-        if self.novelty is not None:
-            self.novelty.check()
+        if novelty is not None:
+            novelty.check()
+            if novelty.size > len(schema.places):
+                raise bad("novelty", f"at most {len(schema.places)} features", novelty.size)
         if learner is None:
             return
         learner.set_learning_rate(self.learning_rate)
@@ -205,19 +199,46 @@ class StreamEstimator(Part):
         schema, x = self.schema, self.schema.of_dates(x)
         sample = schema.encode(x)
         contributions, constants = self.learner.explain(sample)
-        of_words = {number: i for i, number in enumerate(np.unique(sample.words.numbers), len(schema.places))}
-        size = len(schema.places) + len(of_words)
-        places = {name: place for name, place in schema.places.items() if name != CONSTANT}
-        places |= {name: of_words.get(schema.words[name], size) for name in x if name in schema.words}
-        found = np.zeros((len(contributions), size + 1))  # the last is of words whose level is unknown
-        found[:, : contributions.shape[2]] = contributions[:, 0]
-        for part, name in schema.parts.items():
-            if part in places:
-                found[:, places[name]] += found[:, places.pop(part)]
-        constant = constants[:, 0]
-        if CONSTANT in schema.places:
-            constant = constant + found[:, schema.places[CONSTANT]]
-        return list(places), found[:, list(places.values())], constant
+        columns, nothing = contributions[:, 0].T, np.zeros(len(constants))  # of words whose level is unknown
+        found = dict(zip(schema.places, columns, strict=False))
+        of_words = dict(zip(np.unique(sample.words.numbers).tolist(), columns[len(found) :], strict=False))
+        found |= {name: of_words.get(schema.words[name], nothing) for name in x if name in schema.words}
+        constant = constants[:, 0] + found.pop(CONSTANT, 0.0)
+        found = self._with_dates(found)
+        return [*found], np.array([*found.values()]).reshape(-1, len(constants)).T, constant
+
+    def novelty_of(self, x: Sample) -> float:
+        """The share of recent samples that were less novel; 0 before the first hundred."""
+        histograms, change = self._judged(x)
+        return float(histograms.count >= FIRST and histograms.novelty(*compared(self.schema, change))[0])
+
+    def explain_novelty(self, x: Sample) -> dict[Hashable, float]:
+        """How much each key contributes to the novelty of a sample; together 1."""
+        schema, x = self.schema, self.schema.of_dates(x)
+        histograms, change = self._judged(x)
+        features, categorical, _ = compared(schema, change)
+        found = dict(zip(change.places, histograms.surprises(features, categorical)[:, 0].tolist(), strict=True))
+        of_words = surprises_of_words(schema, change).tolist()
+        by_number = dict(zip(change.batch.words.numbers.tolist(), of_words, strict=True))
+        numbers = {**schema.words, **change.words}
+        found |= {name: by_number[numbers[name]] for name in x if numbers.get(name) in by_number}
+        found.pop(CONSTANT, None)
+        found = self._with_dates(found)
+        total = sum(found.values())
+        return {name: surprise / total for name, surprise in found.items()}
+
+    def _judged(self, x: Sample) -> tuple[PairHistograms, SchemaChange]:
+        """What judges a sample. Raises ValueError if nothing does."""
+        if self.novelty is None:
+            raise ValueError("novelty: expected a model with novelty=True, got one without")
+        return self.novelty, self.schema.propose(x)
+
+    def _with_dates(self, found: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        """What was found by names, with the cycles of a date under its own."""
+        for part, name in self.schema.parts.items():
+            if part in found:
+                found[name] = found[name] + found.pop(part)
+        return found
 
 
 def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
