@@ -114,10 +114,6 @@ class _Stream(SaveableStream, base.Estimator):
         """What all networks have in common."""
         return stream_config(self.layer_sizes, self.context_map_size, self.context_bias, self.backend, self.seed)
 
-    @classmethod
-    def _unit_test_params(cls):
-        yield {"layer_sizes": (8, 4), "seed": 1}
-
 
 class _OneTarget(_Stream):
     """Learns labels, or numbers."""
@@ -218,6 +214,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     """
 
     _expected = "labels"
+    _multiclass = True  # for River's wrappers
 
     def __init__(
         self,
@@ -240,10 +237,6 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     def _new_schema(self) -> StreamSchema:
         # Without negatives, words are left out, so all keys become features.
         return StreamSchema() if self.negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-
-    @property
-    def _multiclass(self) -> bool:
-        return True
 
     def _build(self, featurizer, classes, has_names):
         if not self.negatives:
@@ -631,10 +624,6 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
         self.window_size = window_size
         self.seed = seed
         self._stream = StreamEstimator(None, StreamSchema(at_once=math.inf), novelty=new_novelty(seed, window_size))
-
-    @classmethod
-    def _unit_test_params(cls):
-        yield {"seed": 1}
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""

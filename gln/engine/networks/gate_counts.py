@@ -31,16 +31,14 @@ class GateCounts(WritableArrays):
     def neurons(self) -> int:
         return sum(map(len, self.rows))
 
-    def learn(self, contexts: Sequence[np.ndarray], targets: np.ndarray | None = None) -> None:
+    def learn(self, contexts: Sequence[np.ndarray], targets: np.ndarray) -> None:
         """Count the rows that samples pick; with a count per head, those of heads whose target is known.
 
         Shapes: contexts (B, N) for each network, targets (C, B).
         """
+        known = np.ascontiguousarray(targets, np.float32)
         for rows, picked in zip(self.rows, contexts, strict=True):
-            known = np.zeros((1, len(picked)), np.float32)
-            if targets is not None and rows.shape[2] > 1:
-                known = np.ascontiguousarray(targets, np.float32)
-            if picked.shape[1] != len(rows) or len(known) != rows.shape[2]:  # compiled loops do not check
+            if picked.shape[1] != len(rows) or rows.shape[2] not in (1, len(known)):  # compiled loops do not check
                 came = f"{picked.shape[1]} neurons and {len(known)} heads"
                 raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
             compiled(count_rows)(rows, np.ascontiguousarray(picked.T, np.int64), known)

@@ -15,23 +15,18 @@ import numpy as np
 MANY_CLASSES, SAMPLED_HEADS = 100, 20  # from so many classes on, a sample updates so many heads besides its class's
 
 
-def sample_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, n)
-    """One-vs-rest targets, with infinity for the heads that a sample does not update.
+def one_vs_rest(classes: np.ndarray, heads: int, first: int) -> np.ndarray:  # (n,) -> (C, n) float32
+    """Targets of the heads, where infinity keeps a head from learning and predicting.
 
-    The choice depends only on the count of samples; `first` is the count before these.
+    The choice of these depends only on the count of samples; `first` is the count before these.
     """
-    heads, count = targets.shape
+    numbers = np.arange(heads)[:, None]
+    targets = (classes[None] if heads == 1 else classes == numbers).astype(np.float32)
     if heads < MANY_CLASSES:
         return targets
-    start = (np.arange(first, first + count) * 2654435761 % 2**32 * heads) >> 32  # Knuth's multiplicative hash
-    is_sampled = (np.arange(heads)[:, None] - start) % heads < SAMPLED_HEADS
+    start = (np.arange(first, first + len(classes)) * 2654435761 % 2**32 * heads) >> 32  # Knuth's multiplicative hash
+    is_sampled = (numbers - start) % heads < SAMPLED_HEADS
     return np.where(is_sampled | (targets > 0), targets, np.float32(np.inf))
-
-
-def one_vs_rest(classes: np.ndarray, heads: int, first: int) -> np.ndarray:  # (n,) -> (C, n) float32
-    """Targets of the heads, where infinity keeps a head from learning and predicting; arguments as `sample_heads`."""
-    targets = classes[None] if heads == 1 else classes == np.arange(heads)[:, None]
-    return sample_heads(targets.astype(np.float32), first)
 
 
 def log_sampling_rate(heads: int) -> float:

@@ -61,17 +61,12 @@ def _in_steps(
         predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
         for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
             predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
-            for network in networks:
-                count_samples(network, -len(repeats[rows]))
+            for network in networks:  # which count samples, not steps
+                if hasattr(network.step, "assign_sub"):  # TensorFlow's
+                    network.step.assign_sub(len(repeats[rows]))
+                else:
+                    network.step -= len(repeats[rows])
     return np.concatenate(predicted, axis=2)
-
-
-def count_samples(network: Network, count: int) -> None:
-    """Let a network have learned so many samples more."""
-    if hasattr(network.step, "assign_add"):  # TensorFlow's
-        network.step.assign_add(count)
-    else:
-        network.step += count
 
 
 def is_network(value: object) -> bool:

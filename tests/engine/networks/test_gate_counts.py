@@ -12,7 +12,7 @@ from gln_numpy import GLN
 
 def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> GateCounts:  # (D, B)
     counts = GateCounts.zeros([network], heads)
-    counts.learn([network.contexts(samples.astype(np.float32))])
+    counts.learn([network.contexts(samples.astype(np.float32))], np.ones((heads, samples.shape[1])))
     return counts
 
 

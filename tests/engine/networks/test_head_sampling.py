@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from gln.backends import fastest_backend
-from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS, log_sampling_rate, sample_heads
+from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS, log_sampling_rate, one_vs_rest
 from gln.sklearn import GLNClassifier
 
 CLASSES = 120
@@ -32,20 +32,20 @@ def one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
 
 def test_a_sample_updates_the_head_of_its_class_and_a_fair_fraction_of_the_others():
     numbers = np.random.default_rng(0).integers(0, CLASSES, 3000)
-    targets = sample_heads(one_hot(numbers, CLASSES), 7)
+    targets = one_vs_rest(numbers, CLASSES, 7)
     assert (targets[numbers, np.arange(3000)] == 1).all()
     updated = np.isfinite(targets)
     assert set(np.unique(targets[updated])) == {0, 1}
     assert set(updated.sum(axis=0)) == {SAMPLED_HEADS, SAMPLED_HEADS + 1}  # the head of its class may be among them
     fraction = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
     np.testing.assert_allclose(fraction, np.exp(log_sampling_rate(CLASSES)), atol=0.05)  # of other classes' samples
-    chunks = [sample_heads(one_hot(chunk, CLASSES), 7 + start) for start, chunk in ((0, numbers[:9]), (9, numbers[9:]))]
+    chunks = [one_vs_rest(chunk, CLASSES, 7 + start) for start, chunk in ((0, numbers[:9]), (9, numbers[9:]))]
     np.testing.assert_array_equal(np.concatenate(chunks, axis=1), targets)
 
 
 def test_samples_of_few_classes_update_all_heads():
-    targets = one_hot(np.arange(MANY_CLASSES - 1), MANY_CLASSES - 1)
-    np.testing.assert_array_equal(sample_heads(targets, 0), targets)
+    numbers, count = np.arange(MANY_CLASSES - 1), MANY_CLASSES - 1
+    np.testing.assert_array_equal(one_vs_rest(numbers, count, 0), one_hot(numbers, count))
     assert log_sampling_rate(MANY_CLASSES - 1) == 0
 
 
