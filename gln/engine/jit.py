@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib.util
 import inspect
@@ -86,14 +87,6 @@ class WritableArrays:
     """Copies its arrays when it is unpickled: joblib passes large ones to its processes memory-mapped and read-only."""
 
     def __setstate__(self, state: Mapping[str, object]) -> None:
-        vars(self).update({name: _copied(value) for name, value in state.items()})
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return np.array(value)
-    if isinstance(value, dict):
-        return {name: _copied(entry) for name, entry in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_copied, value))
-    return [_copied(entry) for entry in value] if isinstance(value, list) else value
+        for name, value in state.items():
+            has_arrays = isinstance(value, (np.ndarray, dict, list, tuple))  # other objects have copied theirs
+            vars(self)[name] = copy.deepcopy(value) if has_arrays else value

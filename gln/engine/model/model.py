@@ -119,14 +119,12 @@ class NetworkModel(Generic[F]):
         self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
         featurizer = self.grown_featurizer(samples, categorical)
-        # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
-        rates = None if self.learning_rate is None else self.rates(count)
+        self.check_rates(count)  # before anything changes
         self.grow(featurizer)
         predicted: list[np.ndarray] = []
         for segment in self.segments(targets, batch_size):
             steps = None if step_sizes is None else step_sizes[segment]
-            segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
-            batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
+            batch, units = self.target_batch(targets[..., segment], steps, predicts)
             means = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if means is not None and predicts:
                 predicted.append(units.of(means))
@@ -154,21 +152,22 @@ class NetworkModel(Generic[F]):
         return means
 
     def target_batch(
-        self,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None,
-        rates: list[np.ndarray] | None = None,
-        predicts: bool = False,
+        self, targets: np.ndarray, step_sizes: np.ndarray | None, predicts: bool = False
     ) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""
         step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
-        rates = self.rates(y.shape[1]) if rates is None else rates
+        rates = self.rates(y.shape[1])
         if step_sizes is not None:
             _, sizes = steps_of(step_sizes)
             rates = [ensemble_rates * sizes for ensemble_rates in rates]
         return TargetBatch(y, counted, rates, step_sizes), units
+
+    def check_rates(self, count: int) -> None:
+        """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
+        if callable(self.learning_rate):
+            self.rates(count)
 
     def rates(self, count: int) -> list[np.ndarray]:
         """The rates of the next samples, (M, count) for each ensemble."""

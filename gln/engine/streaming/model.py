@@ -24,7 +24,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
-from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
+from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
@@ -136,10 +136,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     ) -> np.ndarray:  # (K, B)
         """`progressive` for samples that bring nothing new."""
         batch, units = self.target_batch(targets, step_sizes)
-        predicted, heads = self.step().learn(samples, batch), self.means.heads
-        predicted[:heads] = units.of(predicted[:heads])
-        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
-        return predicted
+        return self._outputs(self.step().learn(samples, batch), units)
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
@@ -154,11 +151,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if self.featurizer.encoding is not None:
             starts.update(self.featurizer.encoding.starts(samples.features))
         return [slice(*pair) for pair in itertools.pairwise([*sorted(starts), count])]
-
-    def check_rates(self, steps: int) -> None:
-        """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
-        if callable(self.learning_rate):
-            self.rates(steps)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -216,17 +208,22 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:
-        """As of a `NetworkModel`, perhaps with tails of densities."""
+        """As of a `NetworkModel`, and tails of densities."""
         if len(samples) == 1 and is_possible(self.means, samples):
             return self.step().predict(samples, ensembles)[0]
-        return super().predicted(samples, ensembles)
+        found = super().predicted(samples, ensembles)
+        tails = self.shape.tails[: len(found) - self.means.heads, None]
+        return np.concatenate([found, tails.repeat(len(samples), axis=1)])
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities, or means with standard deviations and tails of densities."""
-        if self.variances is None:
-            return self.predict(samples)
-        means, stds = self.moments(samples)
-        return np.concatenate([means, stds, self.shape.tails[:, None].repeat(len(samples), axis=1)])
+        return self._outputs(self.predicted(samples, len(self.ensembles)), self.targets.units)
+
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K, B)
+        heads = self.means.heads
+        predicted[:heads] = units.of(predicted[:heads])
+        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
+        return predicted
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

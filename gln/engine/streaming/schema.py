@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
@@ -208,7 +207,7 @@ class StreamSchema(Part):
             self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
             self.words.update(change.words)
         if len(words.numbers):
-            compiled(_count)(words.numbers, self.occurrences[1])  # NumPy's loop takes twice as long for a sample
+            np.add.at(self.occurrences[1], words.numbers, 1)
         self.sample_count += len(change.batch)
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
@@ -478,11 +477,6 @@ def _check_dates(x: Sample, dates: Set[Hashable]) -> None:
     for name in dates & x.keys():
         if not (isinstance(x[name], DATES) or is_missing(x[name]) or part_name(name, "weekday_sin") in x):
             raise ValueError(f"x[{name!r}]: expected a date, as in other samples, got {x[name]!r}")
-
-
-def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
-    for number in numbers:
-        occurrences[number] += 1
 
 
 def _order(name: Hashable) -> tuple[str, str]:
