@@ -16,8 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from gln.engine.networks.averaging import mean_weights
-from gln.engine.networks.protocol import Network, is_network
+from gln.engine.networks.protocol import Network, is_network, mean_weights
 from gln.engine.saving import bad
 
 __all__ = ["RunningAverage", "average"]

@@ -74,10 +74,7 @@ class _Stream(SaveableStream, base.Estimator):
         self.novelty = novelty
         learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
-        self._stream = StreamEstimator(self._build, self._new_schema(), learning_rate, are_classes, learns)
-
-    def _new_schema(self) -> StreamSchema:
-        return StreamSchema()
+        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns)
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -233,10 +230,8 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
         self.negatives = negatives
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
-
-    def _new_schema(self) -> StreamSchema:
-        # Without negatives, words are left out, so all keys become features.
-        return StreamSchema() if self.negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
+        if not negatives:  # words are left out, so all keys become features
+            self._stream.schema = StreamSchema(math.inf, most_features=MAX_FEATURES)
 
     def _build(self, featurizer, classes, has_names):
         if not self.negatives:
@@ -266,9 +261,9 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         classes = [*self._stream.schema.classes]
         p = np.zeros((len(X), len(classes)))
         p[:, : predicted.shape[1]] = predicted[:, : p.shape[1]]
-        for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)).tolist():  # nothing to distinguish yet
-            p[row] = np.arange(p.shape[1]) < counts[row]
-            p[row] /= max(1, counts[row])
+        known_before = np.array(counts)[:, None]
+        nothing = (known_before < 2) | ~p.any(axis=1, keepdims=True)  # to distinguish yet
+        p = np.where(nothing, (np.arange(len(classes)) < known_before) / np.maximum(known_before, 1), p)
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:

@@ -257,19 +257,16 @@ def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: 
         case "tensor":
             return arrays[content]
         case "compressed":
-            return _decompressed(arrays[content], np.dtype(value["dtype"]), value["shape"])
+            data, dtype, shape = arrays[content], np.dtype(value["dtype"]), value["shape"]
+            if not 0 < (size := dtype.itemsize * math.prod(shape)) <= MOST_COMPRESSED * data.nbytes:
+                raise bad("array", f"at most {MOST_COMPRESSED} bytes for each one in the file", f"shape {shape}")
+            return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, size)), dtype).reshape(shape)
         case "tuple":
             return tuple(decoded(place, content, arrays, backend))
         case "pairs":
             pairs = enumerate(content)
             return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
     return DECODERS[tag](value, arrays, backend)
-
-
-def _decompressed(data: np.ndarray, dtype: np.dtype, shape: Json) -> np.ndarray:
-    if not 0 < (size := dtype.itemsize * math.prod(shape)) <= MOST_COMPRESSED * data.nbytes:
-        raise bad("array", f"at most {MOST_COMPRESSED} bytes for each one in the file", f"shape {shape}")
-    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, size)), dtype).reshape(shape)
 
 
 def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:

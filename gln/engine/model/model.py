@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -121,18 +121,15 @@ class NetworkModel(Generic[F]):
         featurizer = self.grown_featurizer(samples, categorical)
         self.check_rates(count)  # before anything changes
         self.grow(featurizer)
+        self.add_classes(targets)
         predicted: list[np.ndarray] = []
-        for segment in self.segments(targets, batch_size):
+        for segment in chunks(count, batch_size):
             steps = None if step_sizes is None else step_sizes[segment]
             batch, units = self.target_batch(targets[..., segment], steps, predicts)
             means = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if means is not None and predicts:
                 predicted.append(units.of(means))
         return predicted
-
-    def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
-        """Segments of samples, in whole batches, each when it is learned next."""
-        return chunks(targets.shape[-1], batch_size)
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
@@ -195,6 +192,9 @@ class NetworkModel(Generic[F]):
         self.means = widened(self.means)
         self.variances = None if self.variances is None else widened(self.variances)
         self.featurizer = featurizer
+
+    def add_classes(self, targets: np.ndarray) -> None:
+        """Add heads for classes that are new; after a table there are none."""
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 

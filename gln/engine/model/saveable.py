@@ -106,7 +106,8 @@ class Saveable(Restorable):
             elif config["format"] != FORMAT:
                 raise bad(str(path), f"an estimator in format {FORMAT}", repr(config["format"])[:100])
             saved = {name: decoded(name, value, {}, None) for name, value in config["parameters"].items()}
-            if importlib.util.find_spec(BACKENDS.get(str(saved.get("backend")), "numpy")) is None:
+            backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
+            if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)

@@ -6,7 +6,7 @@ Shapes: B samples, C heads, D values of side information, K base values, M netwo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,3 +78,16 @@ def arguments(network: Any) -> dict[str, Any]:
     """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
     return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}
+
+
+def mean_weights(
+    states: Sequence[Mapping[str, np.ndarray]],  # M, equal but for weights and steps
+    counts: np.ndarray,  # (M,), what each state counts
+) -> dict[str, np.ndarray]:
+    """The state with the mean weights, after the most steps."""
+    shares = counts / counts.sum()
+    mean = {**states[0], "step": np.max([state["step"] for state in states])}
+    for name in [name for name in mean if name.startswith("weights")]:
+        total = sum(share * state[name].astype(np.float64) for share, state in zip(shares, states, strict=True))
+        mean[name] = np.asarray(total, np.float32)
+    return mean

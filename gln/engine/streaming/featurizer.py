@@ -22,9 +22,7 @@ from gln.engine.saving import saved
 MOST_LINEAR = 64  # predictions of linear models that a network reads; with many classes, each head would read them all
 
 
-@saved(
-    **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "base_models": OnlineBaseModels},
-)
+@saved(standardizer=Standardizer, encoding=(TargetEncoding, None), base_models=OnlineBaseModels)
 @dataclasses.dataclass
 class StreamFeaturizer(Featurizer):
     """Columns, and what base models predict."""

@@ -10,14 +10,14 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any, cast
 
 import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch, chunks, dense
+from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -80,15 +80,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if self.compiled is None or not self.compiled.is_of(*sources):
             self.compiled = CompiledStep.of(*sources)
         return self.compiled
-
-    def segments(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
-        """As of a `NetworkModel`; one begins where a class is new, after it got its heads."""
-        starts = self.targets.starts(targets, self.means)
-        for start, stop in itertools.pairwise([0, *starts, targets.shape[-1]]):
-            while start in starts and self.targets.count(self.means) <= targets[start]:
-                self.add_class()
-            for chunk in chunks(stop - start, batch_size):
-                yield slice(start + chunk.start, start + chunk.stop)
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
@@ -166,12 +157,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
 
-    def add_class(self) -> None:
-        """Add a head for one more class."""
-        count = int(self.means.members[0].network.step)
-        members = [member._replace(network=add_class(member.network)) for member in self.means.members]
-        self.means = dataclasses.replace(self.means, members=members)
-        self.grow(self.featurizer.with_class(count))
+    def add_classes(self, targets: np.ndarray) -> None:
+        while self.targets.starts(targets, self.means):
+            count = int(self.means.members[0].network.step)
+            members = [member._replace(network=add_class(member.network)) for member in self.means.members]
+            self.means = dataclasses.replace(self.means, members=members)
+            self.grow(self.featurizer.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
         """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""

@@ -26,7 +26,7 @@ from gln.engine.base_models.bin_means import AT_ONCE, MAX_VALUE
 from gln.engine.batches import SampleBatch, chunks, steps_of
 from gln.engine.ensemble.ensemble import EXPANDED, Ensemble
 from gln.engine.model.targets import Labels
-from gln.engine.networks.averaging import mean_weights
+from gln.engine.networks.protocol import mean_weights
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.tabular.folds import FOLDS, left_out_folds
 from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, one_hot
