@@ -88,8 +88,15 @@ def saved(**fields: Kind) -> Callable[[T], T]:
     return declare
 
 
-class Restorable:
+class Part:
     """An object that is made without a file, from which it only gets fields."""
+
+    @classmethod
+    def of_saved(cls, **fields: Value) -> Self:
+        """One that has the fields of a file and nothing else."""
+        made = cls.__new__(cls)
+        vars(made).update(fields)
+        return made
 
     def _restore(self, fields: Mapping[str, Value]) -> None:
         """Take the fields of a file, which have been checked."""
@@ -98,17 +105,6 @@ class Restorable:
                 getattr(self, name)._restore(vars(value))
             else:
                 setattr(self, name, value)
-
-
-class Part(Restorable):
-    """One that its owner makes."""
-
-    @classmethod
-    def of_saved(cls, **fields: Value) -> Self:
-        """One that has the fields of a file and nothing else."""
-        made = cls.__new__(cls)
-        vars(made).update(fields)
-        return made
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gln.engine.saving import Json, bad
+from gln.engine.saving import CLASSES, SAVED, Json, bad
 
 SINCE_1_1 = {"_occurrences", "_of_features", "roles", "classes"}  # files of 1.0 have none of these names
 REMOVED = ("max_seconds", "memory")  # parameters
-OF_SCALERS = {
-    "standardizer": (
-        "Standardizer",
-        ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first"),
-    ),
-    "sparse_scaler": ("SparseScaler", ("squares", "count", "stored", "logs")),
-}
+OF_SCALERS = {"standardizer": "Standardizer", "sparse_scaler": "SparseScaler"}
 OF_SCHEMA = {
     "_places": "places",
     "_levels": "levels",
@@ -170,8 +164,8 @@ def _located(place: str, value: Json) -> Json:
         case "network":
             return value | {"arrays": place}
         case "standardizer" | "sparse_scaler":
-            name, names = OF_SCALERS[tag]
-            return _object(name, {field: {"tensor": f"{place}.{field}"} for field in names})
+            names = SAVED[CLASSES[OF_SCALERS[tag]]]
+            return _object(OF_SCALERS[tag], {field: {"tensor": f"{place}.{field}"} for field in names})
     return value
 
 

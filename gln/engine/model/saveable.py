@@ -20,13 +20,13 @@ import numpy as np
 from gln.backends import BACKENDS, load_backend
 from gln.engine.model.old_files import converted
 from gln.engine.networks.files import CALLABLE
-from gln.engine.saving import Json, Kind, Restorable, Value, bad, checked, decoded, encoded, fits, read, usable, write
+from gln.engine.saving import Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
 FORMAT = "3"  # of estimators: 2 had other names
 MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
 
 
-class Saveable(Restorable):
+class Saveable(Part):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
     backend: str | type

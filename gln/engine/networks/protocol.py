@@ -35,38 +35,25 @@ def predict_all(
     With weights, rates are those of each of the `steps_of` steps of a sample.
     Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None, (B,) or None -> (M, C, B).
     """
-    if weights is not None and weights.max(initial=1) > 1:
-        return _in_steps(networks, base, context, targets, rates, batch_size, weights)
     predicted = []
+    if weights is not None and weights.max(initial=1) > 1:  # each batch is learned as often as needed
+        repeats, _ = steps_of(weights)
+        for start in range(0, len(repeats), batch_size):
+            rows = slice(start, start + batch_size)
+            samples = base[:, rows], context[:, rows], targets[:, rows]
+            predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
+            for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
+                predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
+                for network in networks:  # which count samples, not steps
+                    if hasattr(network.step, "assign_sub"):  # TensorFlow's
+                        network.step.assign_sub(len(repeats[rows]))
+                    else:
+                        network.step -= len(repeats[rows])
+        return np.concatenate(predicted, axis=2)
     for network, of_network in zip(networks, [None] * len(networks) if rates is None else rates, strict=True):
         inputs = base[-network.base_size :]
         predicted.append(network.predict_arrays(inputs, context, targets, of_network, batch_size))
     return np.array(predicted)
-
-
-def _in_steps(
-    networks: Sequence[Network],
-    base: Tensor,
-    context: Tensor,
-    targets: Tensor,
-    rates: Tensor,
-    batch_size: int,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """`predict_all` of samples of which one or more have weights above 1: each batch is learned as often as needed."""
-    (repeats, _), predicted = steps_of(weights), []
-    for start in range(0, len(repeats), batch_size):
-        rows = slice(start, start + batch_size)
-        samples = base[:, rows], context[:, rows], targets[:, rows]
-        predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
-        for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
-            predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
-            for network in networks:  # which count samples, not steps
-                if hasattr(network.step, "assign_sub"):  # TensorFlow's
-                    network.step.assign_sub(len(repeats[rows]))
-                else:
-                    network.step -= len(repeats[rows])
-    return np.concatenate(predicted, axis=2)
 
 
 def is_network(value: object) -> bool:

@@ -29,11 +29,6 @@ MIN_GAP = 1e-5  # between two samples, for a split between them
 TINY = 1e-6
 
 
-class Halfspaces(NamedTuple):
-    planes: np.ndarray  # (N, k, D)
-    offsets: np.ndarray  # (N, k)
-
-
 class Candidates(NamedTuple):
     planes: np.ndarray  # (P, D)
     offsets: np.ndarray  # (P,)
@@ -46,7 +41,9 @@ def max_samples(halfspaces: int) -> int:
     return min(MAX_SAMPLES, SAMPLES << max(0, halfspaces - 3))
 
 
-def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
+def choose_halfspaces(
+    config: Config, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Halfspaces for a network with this `config` that has not learned yet.
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
@@ -80,7 +77,7 @@ def choose_halfspaces(config: Config, z: np.ndarray, targets: np.ndarray, sample
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
         neurons.append((candidates.planes[chosen + unused], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
-    return Halfspaces(*(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True)))
+    return tuple(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True))
 
 
 def _random_range(length: int, count: int, rng: np.random.Generator) -> slice:

@@ -117,7 +117,10 @@ class StreamEstimator(Part):
         Returns 0 for values that only later samples have.
         """
         predicted = self.learn_segments(self.plan(samples, y, learns), y, weights, initial)
-        return joined([sum_to_one(p) for p in predicted] if self.are_classes else predicted)
+        predicted = [sum_to_one(p) for p in predicted] if self.are_classes else predicted
+        most = max(map(len, predicted), default=0)
+        padded = [np.pad(values.T, [(0, 0), (0, most - len(values))]) for values in predicted]
+        return np.concatenate([np.zeros((0, most)), *padded])
 
     # ---- Checks, before the first sample is learned ------------------------------------------------------------------
 
@@ -243,13 +246,6 @@ class StreamEstimator(Part):
 
 def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
     return None if weights is ONCE or (weights == 1).all() else weights
-
-
-def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
-    """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
-    most = max(map(len, predicted), default=0)
-    padded = [np.pad(values.T, [(0, 0), (0, most - len(values))]) for values in predicted]
-    return np.concatenate([np.zeros((0, most)), *padded])
 
 
 # ---- What the estimators share ---------------------------------------------------------------------------------------

@@ -101,14 +101,14 @@ def test_more_halfspaces_are_chosen_on_more_samples():
 
 def test_beyond_the_deepest_tree_halfspaces_are_random():
     y = (Z[0] + Z[1] > 0).astype(int)
-    few, many = (
+    (few, _), (many, offsets) = (
         choose_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
         for k in (MAX_DEPTH, MAX_DEPTH + 5)
     )
-    assert many.planes.shape == (2, MAX_DEPTH + 5, 6)
-    np.testing.assert_array_equal(many.planes[0, :MAX_DEPTH], few.planes[0])
-    np.testing.assert_allclose(np.linalg.norm(many.planes, axis=2), 1, rtol=1e-5)
-    assert len(np.unique(many.offsets[0])) == MAX_DEPTH + 5
+    assert many.shape == (2, MAX_DEPTH + 5, 6)
+    np.testing.assert_array_equal(many[0, :MAX_DEPTH], few[0])
+    np.testing.assert_allclose(np.linalg.norm(many, axis=2), 1, rtol=1e-5)
+    assert len(np.unique(offsets[0])) == MAX_DEPTH + 5
 
 
 def test_splits_keep_clear_of_samples_where_values_are_few():
