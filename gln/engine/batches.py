@@ -23,9 +23,8 @@ def check_samples(samples: Matrix, size: int) -> Matrix:
     """Samples as a dense or sparse array; raises ValueError unless they are numbers of shape (size, B)."""
     samples = samples if issparse(samples) else np.asarray(samples)
     if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
-        raise ValueError(
-            f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
-        )
+        came = f"{samples.dtype} of shape {samples.shape}"
+        raise ValueError(f"samples: expected numbers of shape ({size}, B), got {came}")
     if is_too_large(samples):
         raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
     return samples
@@ -41,15 +40,6 @@ def is_too_large(samples: Matrix) -> bool:
 def check_integer(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-
-
-def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> None:
-    if step_sizes is not None and not (
-        step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
-    ):
-        raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
 
 
 def repeats_of(weight: float) -> int:

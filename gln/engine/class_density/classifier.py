@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import fdtr, softmax
 
-from gln.engine.batches import SampleBatch, check_steps, dense
+from gln.engine.batches import SampleBatch, dense
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
 from gln.engine.model.builders import NetworkConfig
@@ -81,7 +81,6 @@ class ClassDensityClassifier:
         """
         features, count = dense(samples.features), len(samples)
         Classes().check(targets, count, len(self.classes))
-        check_steps(step_sizes, batch_size, count)
         if batch_size > 1:
             raise ValueError(f"batch_size: expected 1 with negatives=False, got {batch_size}")
         self.check_rates(count)  # before anything changes, because a callable may fail

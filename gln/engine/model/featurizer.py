@@ -149,13 +149,8 @@ class Featurizer(WritableArrays):
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def grown(self, samples: SampleBatch, categorical: Set[int], targets: int, are_classes: bool) -> Self:
-        """With room for the features and levels in samples, the new ones last; or this object if none is new.
-
-        Raises ValueError if samples have fewer features than before.
-        """
+        """With room for the features and levels in samples, the new ones last; or this object if none is new."""
         size = samples.features.shape[0]
-        if size < len(self.numbers):
-            raise ValueError(f"samples: expected {len(self.numbers)} features, got {size}")
         if self.encoding is None and not categorical:
             return self if size == self.size else self._with_columns(None, size)
         known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)

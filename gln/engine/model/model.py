@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, SampleBatch, check_steps, chunks, dense, steps_of
+from gln.engine.batches import CHUNK, SampleBatch, chunks, dense, steps_of
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
@@ -107,7 +107,7 @@ class NetworkModel(Generic[F]):
         Args:
             samples: New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers or labels.
-            step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
+            step_sizes: (B,), how long a step each sample makes, at least 0. None is 1, a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
@@ -117,7 +117,6 @@ class NetworkModel(Generic[F]):
         """
         count = len(samples)
         self.targets.check(targets, count, self.means.heads)
-        check_steps(step_sizes, batch_size, count)
         featurizer = self.grown_featurizer(samples, categorical)
         self.check_rates(count)  # before anything changes
         self.grow(featurizer)

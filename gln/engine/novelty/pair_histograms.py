@@ -81,8 +81,6 @@ class PairHistograms(WritableArrays):
         old_size, pairs = self.partners.shape
         if not self.count:
             old_size, pairs = 0, max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
-        if size < old_size:
-            raise ValueError(f"samples: expected {old_size} features, got {size}")
         arrays = _arrays(size, pairs)
         for name, array in arrays.items() if self.count else ():
             old = getattr(self, name)

@@ -115,19 +115,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
                 rows = slice(first, first + 1 if is_new and predicts else part.stop)
                 learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
                 if predicts and not is_new:
-                    predicted.append(self._learn_compiled(*learned))
+                    batch, units = self.target_batch(*learned[1:])
+                    predicted.append(self._outputs(self.step().learn(learned[0], batch), units))
                 else:
                     predicted += [self.outputs(learned[0])] if predicts else []
                     self.learn(*learned, categorical=categorical, predicts=False)
                 first = rows.stop
         return predicted
-
-    def _learn_compiled(
-        self, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
-    ) -> np.ndarray:  # (K, B)
-        """`progressive` for samples that bring nothing new."""
-        batch, units = self.target_batch(targets, step_sizes)
-        return self._outputs(self.step().learn(samples, batch), units)
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.

@@ -462,9 +462,7 @@ class StreamSchema(Part):
         if not new:
             return self.places
         if (size := len(self.places) + len(new)) > self.most_features:
-            raise ValueError(
-                f"negatives: expected True for more than {self.most_features} features, got False for {size}"
-            )
+            raise bad("negatives", f"True for more than {self.most_features} features", f"False for {size}")
         return self.places | {name: place for place, name in enumerate(sorted(new, key=_order), len(self.places))}
 
 

@@ -91,10 +91,6 @@ def is_missing(value: object) -> bool:
 # ---- Many samples ----------------------------------------------------------------------------------------------------
 
 
-def always(name: Hashable) -> bool:
-    return True
-
-
 @dataclasses.dataclass
 class NamedRows:
     """Samples of a stream. A value that is missing, or that a sparse column does not store, is absent."""

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Sequence
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
-from gln.engine.streaming.values import MOST, always
+from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Chunk, Parser, Wanted
 from gln.stream.formats.column_types import label_of, number_of, shown
 from gln.stream.formats.lines import Lines, Record, parsed
@@ -23,7 +23,7 @@ class VwParser(Parser):
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
         good, bad = parsed(records, functools.partial(example_of, ignore=self._ignore))
-        chunk = self._namespaces.chunk(good, is_zero=always)
+        chunk = self._namespaces.chunk(good, is_zero=lambda name: True)
         return chunk._replace(bad=[*bad, *chunk.bad])
 
 
