@@ -36,14 +36,13 @@ from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
-from gln.engine.streaming.model import OF_STREAMS, build_stream, stream_config, stream_roles
+from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
-COPIES = OF_STREAMS["n_networks"]
 BEFORE = 0.0, 1.0, MIN_TAILS  # the mean, the standard deviation and the tails of a density before the first sample
 LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
@@ -237,8 +236,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        roles = stream_roles(COPIES, has_names, not self.fast)
-        losses = Losses({"num_classes": classes})
+        roles, losses = stream_roles(has_names, not self.fast), Losses({"num_classes": classes})
         return build_stream(self._config(), featurizer, Classes(), roles, losses)
 
     @staticmethod
@@ -347,7 +345,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         if self.quantiles is not None:
             checked_levels("quantiles", self.quantiles)
         losses = Losses({"loss": "squared_error"}, {"loss": "variance"} if self._has_density else None)
-        roles = stream_roles(COPIES, has_names, has_slow=not self.fast)
+        roles = stream_roles(has_names, not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
     @property
@@ -438,7 +436,7 @@ class _SeveralTargets(_Stream):
     _loss: ClassVar[dict[str, str]]
 
     def _build(self, featurizer, heads, has_names):
-        losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(COPIES, has_names, not self.fast)
+        losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(has_names, not self.fast)
         featurizer = featurizer.with_targets(heads - 1)  # it has statistics of one
         return build_stream(self._config(), featurizer, self._targets.of_stream(heads), roles, losses)
 

@@ -77,7 +77,7 @@ class OfStreams(Estimator):
         settings, levels = self._settings(OF_STREAMS), self.categories_
         outputs = losses.means.get("num_classes") or losses.means["num_outputs"]
         featurizer = Featurizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
-        roles = stream_roles(settings["n_networks"], has_names=bool(levels))
+        roles = stream_roles(bool(levels), networks=settings["n_networks"])
         return build_stream(self._config(settings), featurizer, targets, roles, losses)
 
 

@@ -63,20 +63,16 @@ class NetworkModel(Generic[F]):
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together: compiled loops do not check."""
         self.featurizer.check()
-        if not (self._fits_targets() and all(map(self.fits, self.ensembles))):
-            raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
-
-    def _fits_targets(self) -> bool:
-        """Whether the heads of all ensembles, their losses and the statistics are of the same targets."""
         targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
         kinds = [(ensemble.config.record.heads, ensemble.link) for ensemble in self.ensembles]
         expected = [(targets.heads_argument, targets.link), ("num_outputs", "log")][: len(kinds)]
-        return (
+        if not (
             kinds == expected
             and targets.fits(heads, encoding)
-            and all(ensemble.heads == heads for ensemble in self.ensembles)
+            and all(ensemble.heads == heads and self.fits(ensemble) for ensemble in self.ensembles)
             and len(self.shape.skew) == heads
-        )
+        ):
+            raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
 
     def fits(self, ensemble: Ensemble) -> bool:
         """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""

@@ -40,7 +40,7 @@ TAIL, LEAST_REACH, SHAPE = 20, 1e-3, 0.25  # one in so many scores, the highest,
 @saved(
     **{"seed": Number(int, 0), "partners": Array("i8", "F K", 0, "F"), "histograms": Array("f4", f"F K {BINS}", 0)},
     **{"products": Array("f8", "F K"), "moments": Array("f8", "2 F"), "values": Array("f8", "F", 0)},
-    **{"known": Array("f8", "F", 0), "levels": {Number(int, 0): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
+    **{"known": Array("f8", "F", 0), "levels": {Number(int, 0, "F"): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
     **{"total": Number(float, 0, 1e30), "count": Number(int, 0, 1 << 62)},
 )
 @dataclasses.dataclass
@@ -157,9 +157,9 @@ class PairHistograms(WritableArrays):
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together."""
-        is_first, fits = self.count == 0, max(self.levels, default=-1) < self.size and self.window > 1
-        if not fits or (self.moments[1] < 0).any() or (self.total == 0) != is_first or not self.partners.shape[1]:
-            raise bad("novelty", "a weight of the samples, and levels and variances of features", f"{self.total}")
+        has_weight, has_room = (self.total == 0) == (self.count == 0), self.window > 1 and self.partners.shape[1]
+        if not (has_weight and has_room) or (self.moments[1] < 0).any():
+            raise bad("novelty", "a weight of the samples, a window, pairs and variances", f"{self.total}")
 
 
 def _arrays(size: int, pairs: int) -> dict[str, Any]:

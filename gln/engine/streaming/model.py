@@ -257,7 +257,7 @@ def _seeds(seed: int | None, count: int) -> list[int]:
     return np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=count).tolist()
 
 
-def stream_roles(networks: int, has_names: bool, has_slow: bool = True) -> list[Role]:
+def stream_roles(has_names: bool, has_slow: bool = True, networks: int = OF_STREAMS["n_networks"]) -> list[Role]:
     """Slow and fast networks alternate; shallow ones are last.
 
     A steady one lowers the log-loss of streams with names or words by up to .008, those of numbers alone not at all.

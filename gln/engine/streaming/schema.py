@@ -324,9 +324,7 @@ class StreamSchema(Part):
         firsts = {name: value for name in {*rows.frame} - columns.keys() for value in rows.frame[name].dropna()[:1]}
         for x in (firsts, *rows.dictionaries):
             _check_dates(x, dates)
-        frame = rows.frame
-        if columns:
-            frame = pd.DataFrame({**frame, **self._features_of(columns, frame)}, frame.index)
+        frame = pd.DataFrame({**rows.frame, **self._features_of(columns, rows.frame)}, rows.frame.index)
         return dataclasses.replace(rows, frame=frame, dictionaries=[self.of_dates(x) for x in rows.dictionaries])
 
     def of_dates(self, x: Sample) -> Sample:
