@@ -354,9 +354,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
-        if (learner := self._stream.learner) is None:
-            return
-        if (learner.variances is not None) != self._has_density:
+        learner = self._stream.learner
+        if learner is not None and (learner.variances is not None) != self._has_density:
             raise bad("quantiles, density", "those of the saved networks", f"{self.quantiles}, {self.density}")
 
     @staticmethod

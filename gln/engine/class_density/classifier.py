@@ -18,6 +18,7 @@ from scipy.special import fdtr, softmax
 from gln.engine.batches import SampleBatch, dense
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
+from gln.engine.ensemble.hedge import Steps
 from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import Classes
@@ -97,12 +98,7 @@ class ClassDensityClassifier:
         return predicted
 
     def progressive(
-        self,
-        samples: SampleBatch,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None,
-        categorical: Set[int],
-        predicts: bool = True,
+        self, samples: SampleBatch, targets: np.ndarray, step_sizes: Steps, categorical: Set[int], predicts: bool = True
     ) -> list[np.ndarray]:
         """As of a `StreamModel`: all samples together, as those of a class do not change what others bring."""
         return self.learn(samples, targets, step_sizes, categorical=categorical, predicts=predicts)

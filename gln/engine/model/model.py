@@ -15,6 +15,7 @@ import numpy as np
 
 from gln.engine.batches import CHUNK, SampleBatch, chunks, dense, steps_of
 from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
+from gln.engine.ensemble.hedge import Steps
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
@@ -90,7 +91,7 @@ class NetworkModel(Generic[F]):
         self,
         samples: SampleBatch,
         targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
+        step_sizes: Steps = None,
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
@@ -143,9 +144,7 @@ class NetworkModel(Generic[F]):
             self.variances.learn(read, self.variances.deviations(y, means), batch.rates[1], *steps, combines=False)
         return means
 
-    def target_batch(
-        self, targets: np.ndarray, step_sizes: np.ndarray | None, predicts: bool = False
-    ) -> tuple[TargetBatch, Units]:
+    def target_batch(self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""
         step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)

@@ -19,7 +19,7 @@ from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch, dense
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
-from gln.engine.ensemble.hedge import Hedge
+from gln.engine.ensemble.hedge import Hedge, Steps
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
@@ -93,12 +93,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         return self.learn_inputs(read, batch, batch_size, predicts)
 
     def progressive(
-        self,
-        samples: SampleBatch,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None,
-        categorical: Set[int],
-        predicts: bool = True,
+        self, samples: SampleBatch, targets: np.ndarray, step_sizes: Steps, categorical: Set[int], predicts: bool = True
     ) -> list[np.ndarray]:
         """Learn samples, of known features, to the last bit as if each came alone.
 
