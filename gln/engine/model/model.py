@@ -13,12 +13,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, SampleBatch, chunks, dense, steps_of
-from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
+from gln.engine.batches import CHUNK, Matrix, SampleBatch, chunks, dense, steps_of
+from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.hedge import Steps
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
+from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.parallel import in_threads
 
@@ -34,6 +35,7 @@ class NetworkModel(Generic[F]):
     means: Ensemble  # predicts the probabilities of classes, or means of numbers
     variances: Ensemble | None = None  # of all targets
     learning_rate: Rate | None = None  # None: the rates of streams
+    counts: GateCounts | None = None  # of the networks of the means, if somebody asks for them
 
     @property
     def ensembles(self) -> list[Ensemble]:
@@ -131,18 +133,19 @@ class NetworkModel(Generic[F]):
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
     ) -> np.ndarray | None:  # -> (C, B)
         """Learn samples of which none brings anything new. Returns the standardised means before each, if needed."""
-        return self.learn_inputs(self.featurizer.learn(samples, batch), batch, batch_size, predicts)
-
-    def learn_inputs(
-        self, read: NetworkInputs, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (C, B)
-        """`learn_segment` after the featurizer."""
+        read = self.featurizer.learn(samples, batch)
         y, steps, combines = batch.targets, (batch.step_sizes, batch_size), predicts or self.variances is not None
+        if self.counts is not None:
+            self.counts.learn(self.contexts(read.columns), y)
         means = self.means.learn(read, y, batch.rates[0], *steps, combines)
         if self.variances is not None:
             assert means is not None
             self.variances.learn(read, self.variances.deviations(y, means), batch.rates[1], *steps, combines=False)
         return means
+
+    def contexts(self, columns: Matrix) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
+        """The contexts of the networks of means."""
+        return [network.contexts(dense(columns)) for network in self.means.networks]
 
     def target_batch(self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""

@@ -30,8 +30,7 @@ def indices_of_table(
     order = np.arange(X.shape[0])
     if shuffle:  # by the samples, and equal ones by target, whatever their original order
         order = np.lexsort([*np.atleast_2d(targets), projected(X)])
-    if weights is None:
-        return order, np.ones(len(order))
+    weights = np.ones(len(order)) if weights is None else weights
     low, high = weights.min(), weights.max()
     if not (low >= 0 and 1e-30 <= high <= 1e30):
         expected = "numbers of at least 0, the largest from 1e-30 to 1e30"

@@ -144,8 +144,6 @@ def step(
     # Long, because each function that calls the others would take seconds to compile.
     learns = is_lesson > 0
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes
-    rates, input_sizes = batch.rates, state.inputs
-    all_planes, ensembles = state.planes, state.ensembles
     z, _ = standardise(
         batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
     )
@@ -157,7 +155,7 @@ def step(
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
     for e in range(most):
-        ensemble = ensembles[e]
+        ensemble = state.ensembles[e]
         of_variances = len(ensemble.scale) > 0
         members, heads = len(ensemble.losses) - of_variances, ensemble.heads
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
@@ -168,11 +166,11 @@ def step(
                 deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         for m in range(ensemble.networks):
-            network, planes = state.networks[first + m], all_planes[first + m]
+            network, planes = state.networks[first + m], state.planes[first + m]
             network = network if learns else predicting(network)
-            inputs = read(base[len(base) - input_sizes[first + m] :], network.bias, network.bound)
+            inputs = read(base[len(base) - state.inputs[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, z, rows)
-            learned = network, inputs, contexts, of_heads, rates[first + m]
+            learned = network, inputs, contexts, of_heads, batch.rates[first + m]
             p = outputs(network, learn_block(*learned))
             for _ in range(1, repeats(step_sizes[0]) if learns else 1):
                 learn_block(*learned)

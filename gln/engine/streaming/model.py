@@ -17,7 +17,7 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch, dense
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
 from gln.engine.ensemble.hedge import Hedge, Steps
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -44,7 +44,6 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 class StreamModel(NetworkModel[StreamFeaturizer]):
     """Networks and base models, weighted by how well each predicted recently."""
 
-    counts: GateCounts | None = None  # of the networks of the means, if somebody asks for them
     compiled: CompiledStep | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, object]:
@@ -87,10 +86,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if len(samples) == 1 and not predicts and is_possible(self.means, samples):
             self.step().learn(samples, batch, predicts=False)
             return None
-        read = self.featurizer.learn(samples, batch)
-        if self.counts is not None:
-            self.counts.learn(self.contexts(read.columns), batch.targets)
-        return self.learn_inputs(read, batch, batch_size, predicts)
+        return super().learn_segment(samples, batch, batch_size, predicts)
 
     def progressive(
         self, samples: SampleBatch, targets: np.ndarray, step_sizes: Steps, categorical: Set[int], predicts: bool = True
@@ -233,10 +229,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def novelty(self, samples: SampleBatch) -> np.ndarray:
         raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
-
-    def contexts(self, columns: np.ndarray) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
-        """The contexts of the networks of means."""
-        return [network.contexts(dense(columns)) for network in self.means.networks]
 
 
 def stream_config(
