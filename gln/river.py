@@ -461,9 +461,10 @@ class _SeveralTargets(_Stream):
         names = [*dict.fromkeys([*stream.schema.classes, *known])]
         targets = np.full((max(LEAST_HEADS, len(names)), 1), np.nan)
         targets[: len(names), 0] = [known.get(name, np.nan) for name in names]
-        if stream.learner is not None and (new := len(targets) - stream.learner.means.heads):
-            stream.learner.check_rates(1)  # while nothing has changed
-            stream.learner = stream.learner.with_targets(new)
+        if stream.learner is not None:
+            stream.learner.check_rates(1)  # before anything changes, because a callable may fail
+            if new := len(targets) - stream.learner.means.heads:
+                stream.learner = stream.learner.with_targets(new)
         stream.learn(change._replace(classes=names[len(stream.schema.classes) :]), targets, weights)
 
     @staticmethod

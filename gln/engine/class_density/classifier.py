@@ -84,7 +84,6 @@ class ClassDensityClassifier:
         Classes().check(targets, count, len(self.classes))
         if batch_size > 1:
             raise ValueError(f"batch_size: expected 1 with negatives=False, got {batch_size}")
-        self.check_rates(count)  # before anything changes, because a callable may fail
         self.grow(len(features), 0)
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:

@@ -112,12 +112,12 @@ class NetworkModel(Generic[F]):
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
 
         Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
-        Raises ValueError for a wrong shape, and a target or a rate out of range; nothing has changed then.
+        Raises ValueError for a wrong shape, and a target out of range; nothing has changed then. Whether a rate is in
+        range must be told by `check_rates` before.
         """
         count = len(samples)
         self.targets.check(targets, count, self.means.heads)
         featurizer = self.grown_featurizer(samples, categorical)
-        self.check_rates(count)  # before anything changes
         self.grow(featurizer)
         self.add_classes(targets)
         predicted: list[np.ndarray] = []

@@ -482,6 +482,7 @@ class Estimator(Saveable, BaseEstimator):
         if weights is not None:
             check_stream_weights("sample_weight, class_weight", weights)
         learner.set_learning_rate(self.learning_rate)
+        learner.check_rates(X.shape[0])  # before anything changes, because a callable may fail
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
         predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts)
         self.learner_, self.n_iter_ = learner, 1
