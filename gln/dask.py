@@ -222,7 +222,7 @@ class OnDask(Estimator):
         model, (jobs, inputs, found, estimates) = common.model, combine_by(common, held)
         if model.variances is not None:
             training = start.training._replace(passes=passes_over(len(found.rows), 3))
-            fit_variances(model, found, held.targets, inputs, start.left_out, training)
+            fit_variances(model, found, inputs, start.left_out, training)
         self._forget_left_out()
         self.learner_, self.n_iter_, self.validation_scores_ = model, start.training.passes, np.array([found.score])
         weights = representing(held.targets, held.weights, found.rows)

@@ -430,7 +430,7 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
     z = _standardised(g, columns, featurizer.standardizer)
     if len(featurizer.pieces.features):
         inputs = [_encoded(g, z, featurizer.pieces)]
-    if featurizer.bin_means is not None:
+    if featurizer.bin_means.columns:
         inputs.append(_bin_means(g, x, featurizer.bin_means, levels))
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 

@@ -196,8 +196,6 @@ def test_bins_that_are_counted_again_predict_like_those_of_all_rows():
     of_few, _ = fit_bin_means(
         X[few], np.arange(1000), targets[:, few], ones[few], folds[few], counted_folds(3), {}, rng
     )
-    assert of_all is not None
-    assert of_few is not None
     parts = [of_few.sums(X[rows].T, targets[:, rows], ones[rows]) for rows in (slice(3000), slice(3000, None))]
     np.testing.assert_allclose(np.add(*parts), of_few.sums(X.T, targets, ones), atol=1e-9)
     counted = of_few.recounted(np.add(*parts), are_logits=False)

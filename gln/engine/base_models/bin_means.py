@@ -78,6 +78,11 @@ class BinMeans(WritableArrays):
         if len(self.values) != (heights * self.widths).sum():
             raise bad("bin_means", f"{(heights * self.widths).sum()} values", len(self.values))
 
+    @classmethod
+    def without_grids(cls, features: int) -> BinMeans:
+        cells, grids = np.zeros((2, features), int), np.zeros((0, 2), int)
+        return cls(np.ones(features, int), np.zeros(0), cells, grids, np.zeros((0, 1), np.float32))
+
     @property
     def columns(self) -> int:
         return len(self.grids) * self.values.shape[1]
@@ -88,7 +93,7 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.values[self.places(samples)].swapaxes(1, 2).reshape(self.columns, -1)
+        return self.values[self.places(samples)].swapaxes(1, 2).reshape(self.columns, samples.shape[1])
 
     def places(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (G, B)
         """The cell of each sample in each grid, among those of all grids."""
@@ -113,7 +118,8 @@ class BinMeans(WritableArrays):
     def recounted(self, sums: np.ndarray, are_logits: bool) -> BinMeans:  # (cells of all grids, 1 + C)
         """The means of other samples, by their `sums`; in cells of few, these have a weight in them."""
         starts, sizes = self.starts, np.diff(self.starts, append=len(self.values))
-        average = sums[: sizes[0], 1:].sum(axis=0) / max(sums[: sizes[0], 0].sum(), TINY)
+        of_first = sums[: sizes[:1].sum()]  # if there is a grid
+        average = of_first[:, 1:].sum(axis=0) / max(of_first[:, 0].sum(), TINY)
         known = expit(self.values / LOGIT_FACTOR + logit(_inside(average))) if are_logits else self.values + average
         means = _logits((sums[:, 1:] + STRENGTH * known) / (sums[:, :1] + STRENGTH), are_logits)
         of_grids = np.add.reduceat(sums[:, :1] * means, starts) / np.maximum(np.add.reduceat(sums[:, :1], starts), TINY)
@@ -175,8 +181,8 @@ def fit_bin_means(
     levels: Mapping[int, int],  # the number of levels of each category, by feature
     rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
     n_jobs: int | None = None,  # threads; None is as many as there are cores
-) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
+) -> tuple[BinMeans, np.ndarray]:
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E).
 
     What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
@@ -193,8 +199,6 @@ def fit_bin_means(
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
     grids = np.concatenate([singles, pairs])
-    if len(grids) == 0:
-        return None, None
     depths = _depths(binned, indices, singles, pairs, binnings)
     binnings = [  # other features need no bins
         binning.joined(depth) if feature in grids else Binning(np.zeros(0), np.zeros(1, int))
@@ -211,7 +215,7 @@ def fit_bin_means(
         values, predictions[:, g] = _values_of(binned, features, depths[kind, features[0]], used)
         return values
 
-    values = [*in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
+    values = [np.zeros((0, binned.heads)), *in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
     sizes = np.array([len(binning.cells) for binning in binnings])
     ends = np.concatenate([binning.ends for binning in binnings])
     cells = np.stack([np.concatenate([places for _, places in row]) for row in occurring])
@@ -438,8 +442,6 @@ def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomStat
     could predict."""
     counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells], int)
     features = np.flatnonzero(counts > 1)
-    if len(features) == 0:
-        return np.zeros((0, 2), int), np.zeros((0, 2), int)
     tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
     scores[features] = tried.scores(varied, TRIED_BITS)

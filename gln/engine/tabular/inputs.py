@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standard
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.preprocessing.texts import TextModel, Words, fit_text
 from gln.engine.saving import bad, saved
+from gln.engine.tabular.folds import representing
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
 # halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
@@ -49,7 +50,7 @@ class PlainFeaturizer(Featurizer):
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         return NetworkInputs(columns, columns, columns[:0])
 
-    def from_columns(self, columns: Matrix, bin_means: np.ndarray | None) -> NetworkInputs:
+    def from_columns(self, columns: Matrix, bin_means: np.ndarray) -> NetworkInputs:
         return NetworkInputs(columns.T, columns.T, columns.T[:0])
 
     def spec_of(self, role: Role) -> InputSpec:
@@ -62,32 +63,33 @@ class TableFeaturizer(Featurizer):
     """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
 
     pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
-    bin_means: BinMeans | None = None  # of the features
+    bin_means: Any = None  # `BinMeans` of the features; None gives those without grids
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.bin_means = self.bin_means or BinMeans.without_grids(len(self.numbers))
 
     def check(self) -> None:
         super().check()
-        size, pieces = len(self.numbers), self.pieces
-        binned = size if self.bin_means is None else len(self.bin_means.sizes)
+        size, pieces, binned = len(self.numbers), self.pieces, len(self.bin_means.sizes)
         if not (pieces.high > pieces.low).all() or pieces.features.max(initial=-1) >= self.size or binned != size:
             raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
 
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
-        bin_means = None if self.bin_means is None else self.bin_means.transform(dense(samples.features)).T
-        return self.from_columns(columns.T, bin_means)
+        return self.from_columns(columns.T, self.bin_means.transform(dense(samples.features)).T)
 
-    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray | None) -> NetworkInputs:
+    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray) -> NetworkInputs:
         """What networks read of samples with these columns (B, D) and means of bins (B, E)."""
-        arrays = np.ascontiguousarray(columns), np.ascontiguousarray(columns[:, :0] if bin_means is None else bin_means)
-        inputs = with_expansions(*arrays, self.pieces).T
+        inputs = with_expansions(np.ascontiguousarray(columns), np.ascontiguousarray(bin_means), self.pieces).T
         return NetworkInputs(columns.T, inputs, inputs[:0])
 
     def _more_specs(self) -> dict[str, InputSpec]:
         features = self.feature_of_columns[self.pieces.features]
         at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
-        of_means = np.zeros(0, int) if self.bin_means is None else self.bin_means.features
+        bin_means = [("bin mean", i) for i in range(self.bin_means.columns)]
         return {
             "expansions": InputSpec.of([("expansion", i) for i in range(len(features))], features, at_mean),
-            "bin_means": InputSpec.of([("bin mean", i) for i in range(len(of_means))], of_means),
+            "bin_means": InputSpec.of(bin_means, self.bin_means.features),
         }
 
 
@@ -115,11 +117,12 @@ class TableInputs(NamedTuple):
     """What networks read of all samples."""
 
     columns: Matrix  # (N, D), standardised; sparse if the table is wide
-    bin_means: np.ndarray | None  # (N, E)
+    bin_means: np.ndarray  # (N, E)
     indices: np.ndarray  # (V,), the sample of each row
     step_sizes: np.ndarray  # (V,)
     groups: np.ndarray  # (V,)
-    featurizer: TableFeaturizer | PlainFeaturizer  # the latter of a wide table
+    targets: np.ndarray  # (V,) class numbers, or (T, V) standardised numbers, or labels
+    featurizer: Any  # a `TableFeaturizer`, of a wide table a `PlainFeaturizer`
 
     def columns_of(self, rows: np.ndarray) -> Matrix:  # (n,) -> (D, n)
         return self.columns[self.indices[rows]].T
@@ -127,18 +130,16 @@ class TableInputs(NamedTuple):
     def read(self, rows: np.ndarray) -> NetworkInputs:  # (n,)
         """What networks mix and see."""
         samples = self.indices[rows]
-        bin_means = None if self.bin_means is None else self.bin_means[samples]
-        return self.featurizer.from_columns(self.columns[samples], bin_means)
-
-    def only(self, rows: np.ndarray) -> TableInputs:  # (n,)
-        """These rows without the others, each as a sample."""
-        samples = self.indices[rows]
-        bin_means = None if self.bin_means is None else self.bin_means[samples]
-        taken = self.take(rows)._replace(indices=np.arange(len(rows)))
-        return taken._replace(columns=self.columns[samples], bin_means=bin_means)
+        return self.featurizer.from_columns(self.columns[samples], self.bin_means[samples])
 
     def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
-        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
+        """These rows without the others, each as a sample."""
+        samples, indices = self.indices[rows], np.arange(len(rows))
+        of_rows = indices, self.step_sizes[rows], self.groups[rows], self.targets[..., rows]
+        return TableInputs(self.columns[samples], self.bin_means[samples], *of_rows, self.featurizer)
+
+    def representing(self, rows: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+        return representing(self.targets, self.step_sizes, rows)
 
 
 def with_texts(
@@ -176,12 +177,12 @@ def table_inputs(
     n_jobs: int | None = None,  # threads that count bins
 ) -> TableInputs:
     """What networks read of a table, with the featurizer; what is made from targets is out of fold."""
-    X, rows = table.X, (table.indices, table.step_sizes, table.groups)
+    X, rows = table.X, (table.indices, table.step_sizes, table.groups, y)
+    bin_means, values, encoding = None, np.zeros((X.shape[0], 0), np.float32), None
     if is_wide(X):
         scaler = SparseScaler(X.shape[1])
         scaler.fit(X.T, table.indices)
-        return TableInputs(scaler.transform(X.T).T, None, *rows, PlainFeaturizer(scaler))
-    bin_means = values = encoding = None
+        return TableInputs(scaler.transform(X.T).T, values, *rows, PlainFeaturizer(scaler))
     if not table.has_many_classes:
         counts = table.step_sizes, folds, counted, table.levels, rng, n_jobs
         bin_means, values = fit_bin_means(X, table.indices, y, *counts)

@@ -35,7 +35,6 @@ from gln.engine.tabular.training import (
     EXPANDED_RATE,
     Job,
     OutOfFold,
-    Trained,
     Training,
     cross_fitted,
     jobs_of,
@@ -75,13 +74,11 @@ class Counts(NamedTuple):
     """What the rows of half a table say of levels and cells; see `BinMeans.sums`."""
 
     encoding: TargetEncoding | None
-    cells: np.ndarray | None  # (cells, 1 + C)
+    cells: np.ndarray  # (cells, 1 + C)
 
     def merge(self, other: Counts) -> Counts:
-        encoding, cells = self
-        if encoding is not None and other.encoding is not None:
-            encoding = encoding.merge(other.encoding)
-        return Counts(encoding, None if cells is None else cells + other.cells)
+        encoding = self.encoding and other.encoding and self.encoding.merge(other.encoding)
+        return Counts(encoding, self.cells + other.cells)
 
 
 class Common(NamedTuple):
@@ -99,16 +96,16 @@ class Common(NamedTuple):
         """How often networks are averaged in a pass."""
         return math.ceil(ROUNDS / self.training.passes)
 
-    def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:  # (n,) -> (n, D), (n, E)
+    def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, D), (n, E)
         """Standardised columns and means of bins of some rows, as counted in the other half."""
         X, halves, of_halves = share.X[rows], halves_of(share.folds[rows]), []
         for half, featurizer in enumerate(self.featurizers):
             features = X[halves == half].T
-            bin_means = [] if featurizer.bin_means is None else [featurizer.bin_means.transform(features).T]
-            of_halves.append([featurizer.standardised(SampleBatch.of(features)).T, *bin_means])
+            columns = featurizer.standardised(SampleBatch.of(features))
+            of_halves.append((columns.T, featurizer.bin_means.transform(features).T))
         order = np.argsort(np.argsort(halves, kind="stable"))
-        columns, *bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_halves, strict=True))
-        return columns, bin_means[0] if bin_means else None
+        columns, bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_halves, strict=True))
+        return columns, bin_means
 
 
 class Cluster(NamedTuple):
@@ -154,19 +151,17 @@ def counted(model: TableModel, share: Share) -> list[Counts]:
 
 
 def _counts(model: TableModel, share: Share, rows: np.ndarray) -> Counts:  # (n,)
-    featurizer, X, weights = model.featurizer, share.X[rows], share.weights[rows]
-    encoding, bin_means = featurizer.encoding, getattr(featurizer, "bin_means", None)
-    targets, cells = share.targets.take(rows, axis=-1), None
+    featurizer: Any = model.featurizer
+    X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
+    encoding, bin_means = featurizer.encoding, featurizer.bin_means
     if encoding is not None:
         nothing = {feature: np.zeros_like(table) for feature, table in encoding.counts.items()}
         encoding = dataclasses.replace(encoding, totals=np.zeros_like(encoding.totals), counts=nothing)
         levels = model.targets.standardizer.transform(targets) if isinstance(model.targets, Labels) else targets
         for chunk in chunks(len(rows), AT_ONCE):
             encoding.learn(X[chunk].T, levels[..., chunk], weights[chunk])
-    if bin_means is not None:
-        heads = one_hot(targets, max(2, bin_means.values.shape[1])) if targets.ndim == 1 else targets
-        cells = bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights)
-    return Counts(encoding, cells)
+    heads = one_hot(targets, max(2, bin_means.values.shape[1])) if targets.ndim == 1 else targets
+    return Counts(encoding, bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights))
 
 
 def merged(parts: list[list[Counts]]) -> list[Counts]:
@@ -174,11 +169,8 @@ def merged(parts: list[list[Counts]]) -> list[Counts]:
 
 
 def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:
-    featurizer = model.featurizer
-    assert isinstance(featurizer, TableFeaturizer)
-    bin_means = featurizer.bin_means
-    if bin_means is not None and counts.cells is not None:
-        bin_means = bin_means.recounted(counts.cells, model.means.config.logits)
+    featurizer: Any = model.featurizer
+    bin_means = featurizer.bin_means.recounted(counts.cells, model.means.config.logits)
     return dataclasses.replace(featurizer, encoding=counts.encoding, bin_means=bin_means)
 
 
@@ -241,9 +233,9 @@ def combine_by(
     what they read and predict of these."""
     ensemble, everything = common.model.means, np.arange(len(rows.folds))
     arrays = common.arrays(rows, everything)
-    inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, common.model.featurizer)
-    jobs = jobs_of(ensemble, rows.targets, rows.folds, common.left_out, len(everything))
+    inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, rows.targets, common.model.featurizer)
+    jobs = jobs_of(ensemble, rows.folds, common.left_out, len(everything))
     outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
     found = out_of_fold(ensemble, jobs, outputs, inputs)
     ensemble.combination = found.combination
-    return jobs, inputs, found, cross_fitted(ensemble, Trained(jobs, common.rate, [outputs]), found, inputs)
+    return jobs, inputs, found, cross_fitted(ensemble, jobs, outputs, found, inputs)

@@ -38,7 +38,6 @@ from gln.engine.tabular.folds import (
     indices_by_role,
     left_out_folds,
     logits_of_rates,
-    representing,
 )
 from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs, with_texts
 from gln.engine.tabular.model import TableModel
@@ -75,7 +74,6 @@ class Job(NamedTuple):
 
     members: Sequence[Member]  # of one role
     seed: int  # of the orders in which they learn rows
-    targets: np.ndarray  # (..., V)
     rows: np.ndarray  # to learn, of all folds but one
     fold: int  # that the networks leave out
     left_out: np.ndarray  # rows of this fold to predict
@@ -125,12 +123,12 @@ def fit_table(
         start_at_rates(model.networks, y)
     place_halfspaces(model, inputs)
     most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
-    jobs = jobs_of(model.means, y, folds, table.left_out, most)
+    jobs = jobs_of(model.means, folds, table.left_out, most)
     trained, left_out = train_ensemble(model.means, jobs, inputs, training)
     if model.variances is not None:
-        fit_variances(model, left_out[-1], y, inputs, table.left_out, training)
+        fit_variances(model, left_out[-1], inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
-    estimates = cross_fitted(model.means, trained, left_out[-1], inputs)
+    estimates = cross_fitted(model.means, trained.jobs, trained.outputs[-1], left_out[-1], inputs)
     rows_left_out = None
     if not issparse(inputs.columns):
         rows_left_out = LeftOutRows.of_table(table.X, table.owners, inputs, model.means, trained.jobs)
@@ -177,18 +175,15 @@ def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
                 network.fit_hyperplanes(columns)
 
 
-def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
+def jobs_of(ensemble: Ensemble, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
     """The networks of an ensemble, which leave out so many folds, with at most so many rows of each to predict."""
-    targets = y[0] if y.ndim == 2 and len(y) == 1 else y
     together: dict[tuple[Role, int], list[Member]] = {}
     for member, fold in zip(ensemble.members, left_out_folds(ensemble, left_out), strict=True):
         together.setdefault((member.role, int(fold)), []).append(member)
     jobs = []
     for (_, fold), members in together.items():
-        rows = np.flatnonzero(folds == fold)
-        left_out_rows = rows[spread(len(rows), most)]
-        seed = members[0].network.seed or 0
-        jobs.append(Job(members, seed, targets, np.flatnonzero(folds != fold), fold, left_out_rows))
+        rows, seed = np.flatnonzero(folds == fold), members[0].network.seed or 0
+        jobs.append(Job(members, seed, np.flatnonzero(folds != fold), fold, rows[spread(len(rows), most)]))
     return jobs
 
 
@@ -203,7 +198,7 @@ def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None
     """Choose the halfspaces of a network by some of the rows that it will learn."""
     config = network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    halfspaces = choose_halfspaces(config, inputs.columns_of(rows), job.targets[..., rows], inputs.step_sizes[rows])
+    halfspaces = choose_halfspaces(config, inputs.columns_of(rows), inputs.targets[..., rows], inputs.step_sizes[rows])
     state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
     for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
         state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
@@ -342,7 +337,7 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen), targets_of_heads(networks[0], job.targets.take(chosen, axis=-1))
+        read, targets = inputs.read(chosen), targets_of_heads(networks[0], inputs.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
     return outputs_of(job.members, inputs, job.left_out)
@@ -355,17 +350,15 @@ def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n
     return np.broadcast_to(clipped, (network.num_heads, targets.shape[-1])).astype(np.float32)
 
 
-def fit_variances(
-    model: TableModel, left_out: OutOfFold, y: np.ndarray, inputs: TableInputs, folds: int, training: Training
-) -> None:
-    """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
-    out of fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
-    variances, rows, bound = model.variances, left_out.rows, model.means.networks[0].bound
+def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, folds: int, training: Training) -> None:
+    """Train the networks of variances on the deviations of standardised targets from their means, as predicted out of
+    fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
+    variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].bound
     assert variances is not None
-    deviations = (y[:, rows] - left_out.combined).clip(-bound, bound).astype(np.float32)
-    inputs, rng = inputs.take(rows), np.random.RandomState(variances.networks[0].seed)
+    deviations = (inputs.targets - left_out.combined).clip(-bound, bound).astype(np.float32)
+    inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].seed)
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
-    jobs = jobs_of(variances, deviations, chosen, folds, MOST_ROWS // FOLDS)
+    jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
     trained = train(variances, jobs, inputs, training, RATES[variances.config.loss].table[0])
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
@@ -398,23 +391,24 @@ def outputs_of(members: Sequence[Member], inputs: TableInputs, rows: np.ndarray)
 def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], inputs: TableInputs) -> OutOfFold:
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
-    targets = jobs[0].targets
-    combination = fit_combination(ensemble, by_role, targets, rows, targets, inputs)
-    combined, weights = combine_roles(ensemble, combination, by_role), representing(targets, inputs.step_sizes, rows)
-    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets[..., rows], weights))
+    combination = fit_combination(ensemble, by_role, rows, inputs.targets, inputs)
+    combined, weights = combine_roles(ensemble, combination, by_role), inputs.representing(rows)
+    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, inputs.targets[..., rows], weights))
 
 
-def cross_fitted(ensemble: Ensemble, trained: Trained, left_out: OutOfFold, inputs: TableInputs) -> np.ndarray:
+def cross_fitted(
+    ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], left_out: OutOfFold, inputs: TableInputs
+) -> np.ndarray:
     """`OutOfFold.combined` with, for the rows of each fold, a combination that was learned from other folds alone.
 
     So it is an estimate for new rows, (C, n). Of few rows, those that a combination was learned from are predicted too
     well.
     """
-    (rows, by_role), combined = left_out_by_role(trained.jobs, trained.outputs[-1]), left_out.combined.copy()
-    for job in {job.fold: job for job in trained.jobs}.values():
+    (rows, by_role), combined = left_out_by_role(jobs, outputs), left_out.combined.copy()
+    for job in {job.fold: job for job in jobs}.values():
         is_left_out = np.isin(rows, job.left_out)
         if not is_left_out.all():  # by a single network there are no other folds
-            others = by_role[..., ~is_left_out], job.targets, rows[~is_left_out], job.targets[..., job.rows]
+            others = by_role[..., ~is_left_out], rows[~is_left_out], inputs.targets[..., job.rows]
             combination = fit_combination(ensemble, *others, inputs)
             combined[:, is_left_out] = combine_roles(ensemble, combination, by_role[..., is_left_out])
     return combined
@@ -423,15 +417,14 @@ def cross_fitted(ensemble: Ensemble, trained: Trained, left_out: OutOfFold, inpu
 def fit_combination(
     ensemble: Ensemble,
     by_role: np.ndarray,  # (R, C, n)
-    targets: np.ndarray,  # (..., V)
     rows: np.ndarray,  # (n,)
     counted: np.ndarray,  # targets, of which the rates of classes are known
     inputs: TableInputs,
 ) -> StackingWeights:
     """The combination of networks that predicts these rows best."""
-    heads, weights = ensemble.heads, representing(targets, inputs.step_sizes, rows)
+    heads, targets, weights = ensemble.heads, inputs.targets[..., rows], inputs.representing(rows)
     rates = logits_of_rates(counted, max(2, heads))[-heads:] if ensemble.config.logits else None
-    return fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets[..., rows], weights, rates)
+    return fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights, rates)
 
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -466,7 +459,6 @@ class LeftOutRows(NamedTuple):
     X: np.ndarray  # (n, F), with codes for categories
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
     inputs: TableInputs  # what networks read of them
-    targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
     ensemble: Ensemble
     jobs: Sequence[Job]  # copies of its networks before they learn the rows; those left out as numbers below n
 
@@ -477,11 +469,9 @@ class LeftOutRows(NamedTuple):
         folds = {job.fold: job.left_out for job in jobs}
         rows = np.concatenate([of_fold[spread(len(of_fold), MOST_KEPT // len(folds))] for of_fold in folds.values()])
         places = {fold: np.flatnonzero(np.isin(rows, of_fold)) for fold, of_fold in folds.items()}
-        none = rows[:0]
-        kept = [Job(copy.deepcopy(job.members), job.seed, none, none, job.fold, places[job.fold]) for job in jobs]
-        targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, inputs.step_sizes, rows)
-        indices, inputs = inputs.indices[rows], inputs.only(rows)._replace(step_sizes=weights)
-        return cls(dense(X[indices]), owners, inputs, targets, ensemble, kept)
+        kept = [Job(copy.deepcopy(job.members), job.seed, rows[:0], job.fold, places[job.fold]) for job in jobs]
+        taken = inputs.take(rows)._replace(step_sizes=inputs.representing(rows))
+        return cls(dense(X[inputs.indices[rows]]), owners, taken, ensemble, kept)
 
     def importances(self, columns: int) -> np.ndarray:
         """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
@@ -500,7 +490,7 @@ class LeftOutRows(NamedTuple):
         outputs = [outputs_of(job.members, inputs, job.left_out) for job in self.jobs]
         rows, by_role = left_out_by_role(self.jobs, outputs)
         combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
-        return score(self.ensemble.config, combined, self.targets[..., rows], inputs.step_sizes[rows])
+        return score(self.ensemble.config, combined, inputs.targets[..., rows], inputs.step_sizes[rows])
 
     def _shuffled(self, chosen: np.ndarray, order: np.ndarray) -> TableInputs:
         """What networks read if rows have the values that some features have in other rows.
@@ -509,11 +499,9 @@ class LeftOutRows(NamedTuple):
         bins, of which one is of another feature, are looked up in the model.
         """
         inputs, featurizer = self.inputs, self.inputs.featurizer
-        columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, getattr(featurizer, "bin_means", None)
+        columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, featurizer.bin_means
         of_feature = np.isin(featurizer.feature_of_columns, chosen)
         columns[:, of_feature] = columns[order][:, of_feature]
-        if of_rows is None or of_model is None:
-            return inputs._replace(columns=columns)
         features, samples = of_model.features, self.X.T.copy()
         samples[chosen] = samples[chosen][:, order]
         is_read, is_alone = np.isin(features, chosen).any(axis=1), np.isin(features, chosen).all(axis=1)
