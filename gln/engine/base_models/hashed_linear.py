@@ -10,7 +10,6 @@ Shapes: B samples, F features, D columns made from them, C heads, M models, S sl
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.batches import SampleBatch, Words, dense, repeats_of
-from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.jit import compiled, plain
 from gln.engine.saving import Array, bad, saved
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
@@ -44,46 +43,40 @@ class Terms(NamedTuple):
     features: np.ndarray  # (T, 2), words after the features; -1 for the bias
 
 
-class HashTable(NamedTuple):
-    """`HashedLinear`, as compiled loops take it."""
+@saved(
+    **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
+    **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
+)
+class HashedLinear(NamedTuple):
+    """One model of single terms, or two, of which the second also has crosses; each has C heads."""
 
-    are_classes: bool
+    are_classes: bool  # the targets
     keys: np.ndarray  # (S,), 0 for a free slot
     scales: np.ndarray  # (S,), the largest value seen, by which values are divided
     leaders: np.ndarray  # (S, M, C), sums of gradients, from which weights follow
     squares: np.ndarray  # (S, M, C), sums of squared gradients
     used: np.ndarray  # (1,), the number of slots that are not free
     max_slots: int
-    limit: float  # of predictions
-
-
-@saved(
-    **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
-    **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
-)
-@dataclasses.dataclass
-class HashedLinear(WritableArrays):
-    """One model of single terms, or two, of which the second also has crosses; each has C heads."""
-
-    are_classes: bool  # the targets
-    keys: np.ndarray  # these four are as in `HashTable`
-    scales: np.ndarray
-    leaders: np.ndarray
-    squares: np.ndarray
+    limit: float  # the largest logit or value
 
     @classmethod
-    def start(cls, heads: int, are_classes: bool, models: int = 1) -> HashedLinear:
+    def start(cls, heads: int, are_classes: bool) -> HashedLinear:
         """Before the first sample."""
-        slots = np.zeros((2, FIRST_SLOTS, models, heads))
-        return cls(are_classes, np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS), *slots)
+        slots = np.zeros((2, FIRST_SLOTS, 1, heads))
+        return cls.of_saved(are_classes, np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS), *slots)
 
-    def __post_init__(self) -> None:
-        slots = len(self.keys)
-        if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= self.models <= len(RATES) or not self.heads:
-            raise bad("linear", "a power of two of slots, and one or two models", f"the shape {self.leaders.shape}")
-        self._used = np.array([np.count_nonzero(self.keys)])
-        if 2 * self._used[0] > slots:  # a search for a free slot would not end
-            raise bad("linear", "at least half of the slots to be free", f"{self._used[0]} of {slots}")
+    @classmethod
+    def of_saved(
+        cls, are_classes: bool, keys: np.ndarray, scales: np.ndarray, leaders: np.ndarray, squares: np.ndarray
+    ) -> HashedLinear:
+        slots, models, heads = leaders.shape
+        if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= models <= len(RATES) or not heads:
+            raise bad("linear", "a power of two of slots, and one or two models", f"the shape {leaders.shape}")
+        if 2 * (used := np.count_nonzero(keys)) > slots:  # a search for a free slot would not end
+            raise bad("linear", "at least half of the slots to be free", f"{used} of {slots}")
+        max_slots = max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (models * heads)).bit_length() - 1))
+        limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
+        return cls(are_classes, keys, scales, leaders, squares, np.array([used]), max_slots, limit)
 
     @property
     def models(self) -> int:
@@ -93,20 +86,6 @@ class HashedLinear(WritableArrays):
     def heads(self) -> int:
         return self.leaders.shape[2]
 
-    @property
-    def table(self) -> HashTable:
-        state = self.are_classes, self.keys, self.scales, self.leaders, self.squares
-        return HashTable(*state, self._used, self.max_slots, self.limit)
-
-    @property
-    def limit(self) -> float:
-        """The largest logit or value."""
-        return LARGEST_LOGIT if self.are_classes else LARGEST_VALUE
-
-    @property
-    def max_slots(self) -> int:
-        return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
-
     def terms(self, samples: SampleBatch, z: np.ndarray, columns: np.ndarray) -> Terms:
         """The terms of samples; arguments as for `terms_of`."""
         return compiled(terms_of)(plain(dense(samples.features)), samples.words, z, columns, self.models > 1)
@@ -115,33 +94,33 @@ class HashedLinear(WritableArrays):
         self,
         terms: Terms,
         targets: np.ndarray,  # (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn
-        step_sizes: np.ndarray | None = None,  # (B,), how long a step each sample makes; None is 1
+        step_sizes: np.ndarray,  # (B,), how long a step each sample makes
         begin: int = 0,
-    ) -> np.ndarray:  # (M C, B)
-        """Predict samples from `begin` on, and learn each before the next. Returns logits or values."""
-        count = targets.shape[1]
-        predictions = np.zeros((self.models * self.heads, count))
-        of_samples = plain(targets), np.ones(count) if step_sizes is None else plain(step_sizes)
-        while (begin := compiled(predict_linear)(terms, self.table, *of_samples, True, begin, predictions)) < count:
-            self.make_room()
-        return predictions
+    ) -> tuple[HashedLinear, np.ndarray]:  # (M C, B)
+        """Predict samples from `begin` on, and learn each before the next. Returns logits or values, and this or, if
+        their terms need more slots, a copy with these."""
+        model, predictions = self, np.zeros((self.models * self.heads, len(step_sizes)))
+        arguments = targets, step_sizes, True
+        while (begin := compiled(predict_linear)(terms, model, *arguments, begin, predictions)) < len(step_sizes):
+            model = model.with_room()
+        return model, predictions
 
-    def make_room(self) -> None:
-        """Move everything to twice as many slots, or from the largest table forget half of the terms."""
+    def with_room(self) -> HashedLinear:
+        """A copy with twice as many slots, or of the largest table without half of the terms."""
         used, size = np.flatnonzero(self.keys), len(self.keys)
         if size < self.max_slots:
             size *= 2
         else:
             order = self.squares[used].sum(axis=(1, 2)).argsort(kind="stable")
             used = np.sort(used[order[len(used) // 2 :]])
-        keys = np.zeros(size, np.int64)
-        places = compiled(slots_of)(self.keys[used], keys, True)
-        for name in ("scales", "leaders", "squares"):
-            old = getattr(self, name)
-            new = np.zeros((size, *old.shape[1:]))
+        keys, arrays = np.zeros(size, np.int64), (self.scales, self.leaders, self.squares)
+        places, moved = (
+            compiled(slots_of)(self.keys[used], keys, True),
+            [np.zeros((size, *a.shape[1:])) for a in arrays],
+        )
+        for old, new in zip(arrays, moved, strict=True):
             new[places] = old[used]
-            setattr(self, name, new)
-        self.keys, self._used = keys, np.array([len(used)])
+        return HashedLinear.of_saved(self.are_classes, keys, *moved)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -154,19 +133,19 @@ class HashedLinear(WritableArrays):
         leaders, squares = np.concatenate([leaders, new], axis=2), np.concatenate([squares, new], axis=2)
         bias = np.flatnonzero(self.keys == BIAS)
         leaders[bias, :, -1] = np.log(count + 1) * STEADY / np.array(RATES[: self.models])
-        return HashedLinear(self.are_classes, self.keys, self.scales, leaders, squares)
+        return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, leaders, squares)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> HashedLinear:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
         indices = np.array(kept, int)  # `take` keeps the order in memory, for which loops were compiled
         heads = [np.pad(sums.take(indices, 2), [(0, 0), (0, 0), (0, new)]) for sums in (self.leaders, self.squares)]
-        return HashedLinear(self.are_classes, self.keys, self.scales, *heads)
+        return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, *heads)
 
     def with_crosses(self) -> HashedLinear:
         """A copy with a second model, which knows what the first one knows."""
         leaders, squares = self.leaders.repeat(2, axis=1), self.squares.repeat(2, axis=1)
         leaders[:, 1] *= RATES[0] / RATES[1]  # the same weights
-        return HashedLinear(self.are_classes, self.keys, self.scales, leaders, squares)
+        return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, leaders, squares)
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
@@ -260,8 +239,8 @@ def terms_of(
 # ---- Loops: the hash table -------------------------------------------------------------------------------------------
 
 
-def is_short(table: HashTable, needed: int) -> bool:
-    """Whether so many more terms need more slots, and `make_room` finds some: at most half of the slots are used."""
+def is_short(table: HashedLinear, needed: int) -> bool:
+    """Whether so many more terms need more slots, and `with_room` finds some: at most half of the slots are used."""
     slots, used = len(table.keys), table.used[0]
     return 2 * (used + needed) > slots and (slots < table.max_slots or 4 * used > slots)
 
@@ -284,7 +263,7 @@ def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
     return slots
 
 
-def find_terms(terms: Terms, b: int, table: HashTable, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
+def find_terms(terms: Terms, b: int, table: HashedLinear, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
     """Fill `places` with the slots of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
     keys, scales, used = table.keys, table.scales, table.used
     for i in range(terms.starts[b], terms.starts[b + 1]):
@@ -309,7 +288,7 @@ def damping(rates: np.ndarray, scaled: np.ndarray, start: int, end: int) -> floa
 
 def predict_linear(
     terms: Terms,
-    table: HashTable,
+    table: HashedLinear,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
     learns: bool,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine.base_models.fading_bin_means import FadingBinMeans, predict_bin_means
-from gln.engine.base_models.hashed_linear import HashedLinear, HashTable, predict_linear, terms_of
+from gln.engine.base_models.hashed_linear import HashedLinear, predict_linear, terms_of
 from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.batches import SampleBatch, Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
@@ -61,7 +61,7 @@ class OnlineBaseModels(WritableArrays):
         inputs, done = compiled(predict_base_models)(*of_samples, targets, step_sizes, learns)
         if done < count:  # more slots are needed
             terms = self.linear.terms(samples, z, columns)
-            predictions = self.linear.learn(terms, targets, step_sizes, done)
+            self.linear, predictions = self.linear.learn(terms, targets, step_sizes, done)
             end = len(z) + self.linear_size
             inputs[end - len(predictions) : end, done:] = predictions[:, done:]
         return inputs
@@ -69,7 +69,7 @@ class OnlineBaseModels(WritableArrays):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """What `predict_base_models` takes of these."""
-        return self.linear.table, self.least_squares or NO_LEAST_SQUARES, self.bin_means
+        return self.linear, self.least_squares or NO_LEAST_SQUARES, self.bin_means
 
     @property
     def models(self) -> int:
@@ -139,7 +139,7 @@ class OnlineBaseModels(WritableArrays):
 def predict_base_models(
     z: np.ndarray,
     features: np.ndarray,
-    table: HashTable,
+    table: HashedLinear,
     least_squares: LeastSquares,
     bin_means: FadingBinMeans,
     words: Words,

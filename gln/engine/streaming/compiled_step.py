@@ -16,7 +16,7 @@ import numpy as np
 
 from gln.engine.base_models import online
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
-from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
+from gln.engine.base_models.hashed_linear import HashedLinear, is_short, most_terms
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words, repeats_of
 from gln.engine.ensemble import hedge
@@ -61,7 +61,7 @@ class State(NamedTuple):
     limit: float
     far: float
     numbers: np.ndarray  # (F,), the column of each feature, -1 for a category
-    linear: HashTable
+    linear: HashedLinear
     squares: LeastSquares
     bin_means: FadingBinMeans
     offset: float  # of logits

@@ -127,7 +127,7 @@ class CompiledStep(NamedTuple):
         options = len(self.ensembles), True, predicts, counts
         while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
             before.append((done, predicted[:, done].copy()))
-            featurizer.base_models.linear.make_room()
+            featurizer.base_models.linear = featurizer.base_models.linear.with_room()
             step = CompiledStep.of(featurizer, self.ensembles, self.counts)
         for row, of_row in before:
             predicted[:, row] = of_row
@@ -141,7 +141,7 @@ def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], cou
     """What must be the same from call to call."""
     base_models = featurizer.base_models
     found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
-    found += [base_models.linear.keys, base_models.least_squares, base_models.bin_means]
+    found += [base_models.linear, base_models.least_squares, base_models.bin_means]
     for ensemble in ensembles:
         found += [ensemble.shape, *vars(ensemble.combination).values()]
         found += [member.network.of_sample for member in ensemble.members]
