@@ -26,7 +26,7 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch, check_integer
-from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
+from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
 from gln.engine.interrupts import uninterrupted
@@ -224,7 +224,8 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         fast: bool = False,
         novelty: bool = False,
     ) -> None:
-        check_negatives(negatives)
+        if np.asarray(negatives).dtype != bool:
+            raise ValueError(f"negatives: expected True or False, got {negatives!r}")
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
         self.negatives = negatives

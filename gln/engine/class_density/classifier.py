@@ -198,11 +198,5 @@ class ClassDensityClassifier:
             density.check(self.size)
 
 
-def check_negatives(value: object) -> None:
-    """Raise ValueError if an argument `negatives` is no bool."""
-    if np.asarray(value).dtype != bool:
-        raise ValueError(f"negatives: expected True or False, got {value!r}")
-
-
 def _logit_of_two(scores: np.ndarray) -> np.ndarray:  # (C, ...)
     return scores[1:] - scores[:1] if len(scores) == 2 else scores

@@ -106,8 +106,11 @@ class ClassDensity(WritableArrays):
             codes = {feature: of_feature[chunk] for feature, of_feature in levels.items()}
             self._learn_chunk(numbers[:, chunk], codes, step_sizes[chunk], rate)
             start = chunk.stop
-            if self.samples == self.renewal:
-                self._renew()
+            if self.samples == self.renewal:  # whiten by the present moments
+                self.center, self.factor = self.mean.copy(), self._factor()
+                self.freedom = degrees_of_freedom(self.scores[0])
+                self.scores[:, [0, 2, 3]] *= SCORE_FADING
+                self.renewal += max(1, self.samples // 10)
 
     def _learn_chunk(self, numbers: np.ndarray, levels: Codes, step_sizes: np.ndarray, rate: Rate) -> None:
         z = self._whitened(numbers)
@@ -157,12 +160,6 @@ class ClassDensity(WritableArrays):
                 expected[b] += p @ np.log(p) ** 2 - (p @ np.log(p)) ** 2
                 counts[int(code)] += step_sizes[b]
                 self.levels[feature] = counts
-
-    def _renew(self) -> None:
-        """Whiten by the present moments. The next renewal is due after a tenth more samples."""
-        self.center, self.factor, self.freedom = self.mean.copy(), self._factor(), degrees_of_freedom(self.scores[0])
-        self.scores[:, [0, 2, 3]] *= SCORE_FADING
-        self.renewal = self.samples + max(1, self.samples // 10)
 
     def _factor(self) -> np.ndarray:  # -> (D, D)
         """The Cholesky factor of the covariance, shrunk to that of independent features; for `whitened`."""

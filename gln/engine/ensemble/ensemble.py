@@ -83,10 +83,6 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-def _expit(s: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-s))
-
-
 class Link(NamedTuple):
     """Maps a prediction to what networks mix, and back."""
 
@@ -94,7 +90,8 @@ class Link(NamedTuple):
     inverse: Callable[[np.ndarray], np.ndarray]
 
 
-LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(np.asarray, np.asarray)}
+LINKS = {"log": Link(np.log, np.exp), "itself": Link(np.asarray, np.asarray)}
+LINKS["logit"] = Link(_logit, lambda s: 1 / (1 + np.exp(-s)))
 
 
 @saved(

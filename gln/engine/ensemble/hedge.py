@@ -64,10 +64,6 @@ class Hedge(WritableArrays):
         spread = None if self.spread is None else np.append(self.spread[list(kept)], np.ones(new))
         return Hedge(losses, spread)
 
-    def with_models(self, new: int) -> Hedge:
-        """With new experts, which predict what the last one predicted so far."""
-        return Hedge(np.concatenate([self.losses, self.losses[-1:].repeat(new, axis=0)]), self.spread)
-
 
 @saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 @dataclasses.dataclass

@@ -74,10 +74,8 @@ def features_of(name: Hashable, days: np.ndarray) -> dict[Hashable, np.ndarray]:
 
 def is_date(column: pd.Series) -> bool:
     """Whether the type of a column, or of all its values, is one of dates."""
-    if column.dtype.kind == "M" or isinstance(column.dtype, pd.PeriodDtype):
-        return True
     kinds = ("date", "datetime", "datetime64", "period")
-    return column.dtype.kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in kinds
+    return column.dtype.kind == "M" or pd.api.types.infer_dtype(column, skipna=True) in kinds
 
 
 def format_of(texts: pd.Series) -> str | None:

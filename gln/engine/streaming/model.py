@@ -138,7 +138,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         networks = self.means.networks
         super().grow(featurizer)
         if new := featurizer.base_models.models - before.base_models.models:
-            self.means.combination = self.means.combination.with_models(new)
+            hedge = self.means.combination  # new experts predicted what the last one did so far
+            self.means.combination = Hedge(np.pad(hedge.losses, [(0, new), (0, 0)], mode="edge"), hedge.spread)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
 

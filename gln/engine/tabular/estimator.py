@@ -59,7 +59,6 @@ OF_COPIES = (
     "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
     "pass groups=np.arange(len(y)), else the group of each row"
 )
-WORDS = ["row", "column", "word"]  # columns of `explain_words`
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
@@ -152,24 +151,22 @@ class Estimator(Saveable, BaseEstimator):
         self.learner_.set_learning_rate(self.learning_rate)
         self.learner_.check()
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
-        shape, classes = vars(self).get("targets_shape_"), vars(self).get("classes_")
+        classes = vars(self).get("classes_", [])
+        of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         if (columns := self._columns) is not None:
             columns.check()
             if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
                 raise bad("columns", f"{features} columns with categories {[*self.categories_]}", columns.columns)
         made, levels = features if columns is None else len(columns.owners), {*self._levels_made}
-        of_labels = type(classes) is list  # 0 and 1 of each label
-        known = made, levels, 0 if classes is None or of_labels else len(classes)
+        known = made, levels, 0 if of_labels else len(classes)
         if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
-        all_classes: list[Any] = [] if classes is None else list(classes) if of_labels else [classes]
-        for each in all_classes:
+        for each in classes if of_labels else [classes]:
             if not np.array_equal(np.unique(each), each) or (of_labels and each.tolist() != [0, 1]):
                 raise bad("classes_", "different labels in ascending order", classes)
-        shape = (len(all_classes),) if of_labels else shape
-        heads = 1 if all_classes and not of_labels else self.learner_.means.heads
-        if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
+        shape = vars(self).get("targets_shape_", (len(classes),))
+        if of_labels and (math.prod(shape) != self.learner_.means.heads or {*map(type, shape)} - {int}):
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
 
     # ---- Checks of input ---------------------------------------------------------------------------------------------
@@ -360,13 +357,11 @@ class Estimator(Saveable, BaseEstimator):
         contributions, _ = self.learner_.explain(samples)
         columns = self._columns or Columns([])
         found = columns.words_of(table, samples.features.T, contributions)
-        names = vars(self).get("feature_names_in_", range(self.n_features_in_))
-        words = pd.DataFrame([(row, names[column], word) for row, column, word, _ in found], columns=WORDS)
-        count = len(contributions)
+        names, count = vars(self).get("feature_names_in_", range(self.n_features_in_)), len(contributions)
         classes = vars(self).get("classes_")
         outputs = ["contribution"] if count == 1 else classes if type(classes) is np.ndarray else range(count)
-        of_words = np.array([of_word for *_, of_word in found]).reshape(-1, count)
-        return words.join(pd.DataFrame(of_words, columns=[*outputs]))
+        rows = [(row, names[column], word, *of_word) for row, column, word, of_word in found]
+        return pd.DataFrame(rows, columns=["row", "column", "word", *outputs])
 
     def _summed(self, contributions):  # (..., D) -> (..., F)
         return contributions if self._columns is None else self._columns.summed(contributions)

@@ -121,10 +121,10 @@ def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Comm
     """Let a model's networks learn shares, which may be futures of the cluster. Returns what they have become, without
     new weights for how they are combined."""
     sent, model = cluster.scatter(start.model), copy.copy(start.model)
-    counts = [cluster.submit(counted, sent, share) for share in shares]
-    halves = cluster.gather(in_tree(cluster, merged, counts))
+    counts = [[cluster.submit(counted, sent, share, half) for share in shares] for half in (0, 1)]
+    halves = cluster.gather([in_tree(cluster, merged, of_half) for of_half in counts])
     featurizers = [with_counts(model, halves[1 - half]) for half in (0, 1)]
-    model.featurizer = with_counts(model, functools.reduce(Counts.merge, halves))
+    model.featurizer = with_counts(model, merged(halves))
     start = start._replace(model=model, featurizers=featurizers)
     common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(model.means)))
     for number in range(start.training.passes * start.rounds):
@@ -145,13 +145,10 @@ def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list
 # ---- Counting --------------------------------------------------------------------------------------------------------
 
 
-def counted(model: TableModel, share: Share) -> list[Counts]:
-    """What the rows of each half of a share say."""
-    return [_counts(model, share, np.flatnonzero(halves_of(share.folds) == half)) for half in (0, 1)]
-
-
-def _counts(model: TableModel, share: Share, rows: np.ndarray) -> Counts:  # (n,)
+def counted(model: TableModel, share: Share, half: int) -> Counts:
+    """What the rows of a half of a share say."""
     featurizer: Any = model.featurizer
+    rows = np.flatnonzero(halves_of(share.folds) == half)
     X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
     encoding, bin_means = featurizer.encoding, featurizer.bin_means
     if encoding is not None:
@@ -164,8 +161,8 @@ def _counts(model: TableModel, share: Share, rows: np.ndarray) -> Counts:  # (n,
     return Counts(encoding, bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights))
 
 
-def merged(parts: list[list[Counts]]) -> list[Counts]:
-    return [functools.reduce(Counts.merge, of_half) for of_half in zip(*parts, strict=True)]
+def merged(parts: list[Counts]) -> Counts:
+    return functools.reduce(Counts.merge, parts)
 
 
 def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:

@@ -31,14 +31,7 @@ from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.networks.tree_halfspaces import choose_halfspaces, max_samples
 from gln.engine.parallel import in_threads
 from gln.engine.preprocessing.texts import TextModel
-from gln.engine.tabular.folds import (
-    FOLDS,
-    counted_folds,
-    draw_folds,
-    indices_by_role,
-    left_out_folds,
-    logits_of_rates,
-)
+from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, left_out_folds, logits_of_rates
 from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs, with_texts
 from gln.engine.tabular.model import TableModel
 from gln.rates import LAST_RATE, RATES, linear_rate
@@ -119,8 +112,10 @@ def fit_table(
     table, texts = with_texts(table, y, folds, counted)
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
-    if table.has_many_classes:
-        start_at_rates(model.networks, y)
+    if table.has_many_classes:  # each head starts with the rate of its class
+        rates = logits_of_rates(y, table.outputs)
+        for network in model.networks:
+            set_initial_logits(network, rates - log_sampling_rate(len(rates)))
     place_halfspaces(model, inputs)
     most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
     jobs = jobs_of(model.means, folds, table.left_out, most)
@@ -129,9 +124,8 @@ def fit_table(
         fit_variances(model, left_out[-1], inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
     estimates = cross_fitted(model.means, trained.jobs, trained.outputs[-1], left_out[-1], inputs)
-    rows_left_out = None
-    if not issparse(inputs.columns):
-        rows_left_out = LeftOutRows.of_table(table.X, table.owners, inputs, model.means, trained.jobs)
+    read = table.X, table.owners, inputs, model.means, trained.jobs
+    rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)
     if model.variances is None:  # which are of deviations from the means as they are
         learn_left_out(model.means, trained, inputs, training)
     return FittedTable(
@@ -155,13 +149,6 @@ def with_standardised_targets(table: TrainingTable) -> tuple[TrainingTable, np.n
     targets.standardizer.fit(given)
     standardised = targets.standardizer.transform(given)
     return table._replace(targets=standardised), given if given.dtype == bool else standardised, targets
-
-
-def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
-    """Make each head predict the rate of its class."""
-    rates = logits_of_rates(classes, networks[0].num_classes)
-    for network in networks:
-        set_initial_logits(network, rates - log_sampling_rate(len(rates)))
 
 
 def place_halfspaces(model: TableModel, inputs: TableInputs) -> None:
@@ -236,10 +223,14 @@ def train_at_best(
 ) -> Trained:
     """Train an ensemble at the rate at which pilots, a network of each job, predict best what they left out.
 
-    The pilots of a large table are copies that learn some of its rows: then the whole ensemble is trained after them.
+    The pilots of a large table are copies that learn PILOT_ROWS: then the whole ensemble is trained after them.
     """
     is_large, best_score = len(jobs[0].rows) > MANY_ROWS, -np.inf
-    pilots = [pilot_of(job, is_large) for job in jobs]
+    pilots = [job._replace(members=job.members[:1]) for job in jobs]
+    if is_large:
+        drawn = [np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS] for job in jobs]
+        pairs = zip(pilots, drawn, strict=True)
+        pilots = [job._replace(members=copy.deepcopy(job.members), rows=rows) for job, rows in pairs]
     networks = [network for job in pilots for network in job.networks]
     before = [network.get_state() for network in networks]
     for rate in rates:
@@ -257,15 +248,6 @@ def train_at_best(
     rest = train(ensemble, others, inputs, training, best.rate)
     outputs = [first + second for first, second in zip(best.outputs, rest.outputs, strict=True)]
     return Trained(best.jobs + rest.jobs, best.rate, outputs)
-
-
-def pilot_of(job: Job, is_large: bool) -> Job:
-    """One network of a job, or of a large table's a copy that learns PILOT_ROWS of its rows."""
-    member = job.members[0]
-    if not is_large:
-        return job._replace(members=[member])
-    rows = np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS]
-    return job._replace(members=[member._replace(network=copy.deepcopy(member.network))], rows=rows)
 
 
 def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training: Training) -> Trained:
