@@ -43,12 +43,10 @@ class FadingBinMeans(NamedTuple):
 
     @classmethod
     def start(cls, columns: Sequence[int], heads: int) -> FadingBinMeans:
-        """Before the first sample, for these columns."""
         counts, sums = np.zeros((2, 0, heads))
         return cls(np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
     def check(self, columns: int, heads: int) -> None:
-        """Raise ValueError unless these are of so many columns and heads."""
         cells, least = _sizes(self.grids).sum(), min(self.grids[:, 0].min(initial=0), self.totals[0].min(initial=0))
         if self.counts.shape != (cells, heads) or least < 0 or self.grids.max(initial=NONE) >= columns:
             expected = f"grids of columns from 0 to {columns - 1}, and counts of shape {(cells, heads)}"
@@ -90,7 +88,6 @@ class FadingBinMeans(NamedTuple):
         return FadingBinMeans(self.grids, counts, sums, totals)._within_room()
 
     def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
-        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
         heads = np.array(kept, int)  # `take`, as indices would give another order in memory, compiled for 10 seconds
         arrays = [np.pad(array.take(heads, 1), [(0, 0), (0, new)]) for array in (self.counts, self.sums, self.totals)]
         return FadingBinMeans(self.grids, *arrays)._within_room()

@@ -61,7 +61,6 @@ class HashedLinear(NamedTuple):
 
     @classmethod
     def start(cls, heads: int, are_classes: bool) -> HashedLinear:
-        """Before the first sample."""
         slots = np.zeros((2, FIRST_SLOTS, 1, heads))
         return cls.of_saved(are_classes, np.zeros(FIRST_SLOTS, np.int64), np.zeros(FIRST_SLOTS), *slots)
 
@@ -136,7 +135,6 @@ class HashedLinear(NamedTuple):
         return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, leaders, squares)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> HashedLinear:
-        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
         indices = np.array(kept, int)  # `take` keeps the order in memory, for which loops were compiled
         heads = [np.pad(sums.take(indices, 2), [(0, 0), (0, 0), (0, new)]) for sums in (self.leaders, self.squares)]
         return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, *heads)

@@ -29,7 +29,6 @@ class LeastSquares(NamedTuple):
 
     @classmethod
     def start(cls, heads: int, columns: int) -> LeastSquares:
-        """Before the first sample."""
         size = _inputs(columns)
         return cls(np.zeros((heads, size)), np.tile(np.eye(size), (heads, 1, 1)))
 
@@ -40,7 +39,6 @@ class LeastSquares(NamedTuple):
         return grown
 
     def with_outputs(self, kept: Sequence[int], new: int) -> LeastSquares:
-        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
         grown = LeastSquares.start(len(kept) + new, (self.weights.shape[1] - 1) // 2)
         grown.weights[: len(kept)], grown.inverses[: len(kept)] = self.weights[list(kept)], self.inverses[list(kept)]
         return grown
@@ -57,7 +55,6 @@ class LeastSquares(NamedTuple):
         return found * factor[..., None], constant * factor
 
     def check(self, columns: int, heads: int) -> None:
-        """Raise ValueError unless this is of so many columns and heads."""
         if self.weights.shape != (heads, _inputs(columns)):
             raise bad("least_squares", f"weights of shape {(heads, _inputs(columns))}", self.weights.shape)
 

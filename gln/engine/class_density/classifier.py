@@ -51,7 +51,6 @@ class ClassDensityClassifier:
 
     @property
     def size(self) -> int:
-        """F, the number of features."""
         return self.networks[0].context_size
 
     @property

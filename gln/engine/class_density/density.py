@@ -80,7 +80,6 @@ class ClassDensity(WritableArrays):
 
     @classmethod
     def start(cls, networks: list[Network]) -> ClassDensity:
-        """Before the first sample."""
         arrays = _initial_arrays(networks[0].context_size)
         return cls(networks, **arrays, freedom=degrees_of_freedom(arrays["scores"][0]), levels={})
 
@@ -205,7 +204,6 @@ class ClassDensity(WritableArrays):
 
 
 def _initial_arrays(size: int) -> dict[str, Any]:
-    """The arrays of a class without samples."""
     vectors = {name: np.zeros(size) for name in ("known", "mean", "center")}
     matrices = {"ends": np.zeros((2, size)), "scatter": np.zeros((size, size)), "scores": np.zeros((2, 4))}
     return vectors | matrices | {"factor": np.diag(np.full(size, np.inf))}

@@ -208,5 +208,4 @@ class Ensemble:
         return LINKS[link].inverse((weights * LINKS[link].of(predicted)).sum(axis=0) + stacking.offsets[:, None])
 
     def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
-        """The combined predictions."""
         return self.combined(self.run(read).astype(np.float64))

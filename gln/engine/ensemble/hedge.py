@@ -59,7 +59,6 @@ class Hedge(WritableArrays):
         return StackingWeights(expert_weights(self.losses), np.array([offset])), link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Hedge:
-        """With the targets `kept`, in this order, followed by `new` new ones."""
         losses = np.pad(self.losses[:, list(kept)], [(0, 0), (0, new)]).copy()  # in the order that loops take
         spread = None if self.spread is None else np.append(self.spread[list(kept)], np.ones(new))
         return Hedge(losses, spread)

@@ -33,8 +33,6 @@ AS_CATEGORY = "give it the dtype 'category' to make it a category"
 @saved(kind=str, told_by=str, form=(str, None), zone=(str, None), parts=[str], of_characters=bool)
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What a column is."""
-
     kind: str = NUMBER
     told_by: str = "its type"
     form: str | None = None  # of dates that come as text
@@ -67,7 +65,6 @@ class Columns:
         return np.arange(len(made)).repeat([len(columns) for columns in made])
 
     def check(self) -> None:
-        """Raise ValueError unless the parts, of a file, fit together."""
         are_known = all(
             column.form in (None, *dates.FORMATS) and {*column.parts} <= {*dates.PARTS} for column in self.columns
         )
@@ -90,7 +87,6 @@ class Columns:
         return category_codes.with_columns(X, values)
 
     def words(self, X: Any) -> dict[int, Words]:
-        """The words of the texts of a table, by column."""
         kinds = {place: self.columns[place].of_characters for place in self.of_kind(TEXT)}
         return {place: Words(kind, counts_of(column_of(X, place), kind)) for place, kind in kinds.items()}
 

@@ -64,7 +64,6 @@ def named_dates(names: Collection[Hashable]) -> set[Hashable]:
 
 
 def features_of(name: Hashable, days: np.ndarray) -> dict[Hashable, np.ndarray]:  # (N,) -> (N,) each
-    """The features of dates, by name."""
     parts = [f"{cycle}_{wave}" for cycle in CYCLES for wave in ("sin", "cos")]
     return {name: days} | {part_name(name, part): part_of(part, days) for part in parts}
 

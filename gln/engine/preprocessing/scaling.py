@@ -39,7 +39,6 @@ ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
 def _of_saved(cls: Any, **state: np.ndarray) -> Any:
-    """A `Standardizer` or a `SparseScaler` with this state."""
     made = cls(len(state["squares"]))
     made.set_state(state)
     return made
@@ -104,7 +103,6 @@ class Standardizer(WritableArrays):
         return self.learn_checked(self._checked(samples))
 
     def learn_checked(self, samples: np.ndarray) -> np.ndarray:
-        """`learn` without checks."""
         return self._by_chunks(lambda chunk: self._learn(chunk, self.limit, 0.0, False), samples)
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -275,7 +273,6 @@ class SparseScaler(WritableArrays):
         return self.learn_checked(check_samples(samples, self.size))
 
     def learn_checked(self, samples: np.ndarray) -> csc_array:
-        """`learn` without checks."""
         columns = _columns(samples)
         for start, end in itertools.pairwise(columns.indptr):
             words, values = columns.indices[start:end], columns.data[start:end]

@@ -65,7 +65,6 @@ class TargetEncoding(WritableArrays):
         self._join_tables()
 
     def _check(self) -> None:
-        """Raise ValueError unless the fields fit together."""
         features, targets = {*self.features.tolist(), *self.counts}, len(self.totals) - 1
         if max(features, default=-1) >= self.size or min(features, default=0) < 0:
             raise bad("encoding", f"features below {self.size}", sorted(features))
@@ -135,7 +134,6 @@ class TargetEncoding(WritableArrays):
         return sorted(found)
 
     def with_class(self) -> TargetEncoding:
-        """A copy with one more class."""
         return self if len(self.totals) > MOST_CLASSES else self.with_targets(1)
 
     def with_targets(self, new: int) -> TargetEncoding:
@@ -188,7 +186,6 @@ class TargetEncoding(WritableArrays):
         return columns
 
     def _make_room(self, samples: np.ndarray) -> None:
-        """Let the counts have room for all levels in these samples."""
         most, has_grown = np.fmax.reduce(samples, axis=1, initial=-1), False
         for feature, table in self.counts.items():
             if (levels := 1 + int(most[feature])) > len(table):

@@ -168,7 +168,6 @@ def in_all_rows(
 
 
 def taken(values: Any, indices: np.ndarray) -> Any:
-    """The rows of a table or of targets with these indices."""
     if isinstance(values, (pd.DataFrame, pd.Series)):
         return values.iloc[indices]
     return (values.tocsr() if issparse(values) else values)[indices]

@@ -402,7 +402,6 @@ class Estimator(Saveable, BaseEstimator):
         return self._importances
 
     def _forget_left_out(self):
-        """Forget what samples that networks left out say about the model."""
         for name in vars(self).keys() & set(OF_LEFT_OUT):
             delattr(self, name)
 
@@ -414,11 +413,9 @@ class Estimator(Saveable, BaseEstimator):
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _seeds(self, count):
-        """So many seeds of networks."""
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=count).tolist()
 
     def _config(self, settings):
-        """What all networks have in common."""
         arguments = {name: settings.get(name) for name in ("layer_sizes", "context_map_size", "context_features")}
         arguments |= {"context_bias": self.context_bias, "learning_rate": self.learning_rate}
         return NetworkConfig(self.backend, arguments, self._seeds)

@@ -55,7 +55,6 @@ def left_out_folds(ensemble: Ensemble, left_out: int) -> np.ndarray:  # (M,)
 
 
 def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
-    """Indices of the networks of each role."""
     roles = np.array([member.role.name for member in ensemble.members])
     return [np.flatnonzero(roles == role) for role in dict.fromkeys(roles.tolist())]
 

@@ -94,8 +94,6 @@ class TableFeaturizer(Featurizer):
 
 
 class TrainingTable(NamedTuple):
-    """What there is to learn."""
-
     X: Matrix  # (N, F), dense or sparse, with codes for categories
     indices: np.ndarray  # (V,), the sample of each row
     targets: np.ndarray  # (V,) class numbers, or (T, V) numbers, or labels, which are bools until standardised
@@ -128,7 +126,6 @@ class TableInputs(NamedTuple):
         return self.columns[self.indices[rows]].T
 
     def read(self, rows: np.ndarray) -> NetworkInputs:  # (n,)
-        """What networks mix and see."""
         samples = self.indices[rows]
         return self.featurizer.from_columns(self.columns[samples], self.bin_means[samples])
 

@@ -51,8 +51,6 @@ Averaged = tuple[int, Weights]  # and the number of rows that they stand for
 
 
 class Share(NamedTuple):
-    """Rows of a table."""
-
     X: np.ndarray  # (n, F), with codes for categories
     targets: np.ndarray  # (n,) class numbers, or (T, n) standardised numbers or labels
     weights: np.ndarray  # (n,), how long a step each row makes, or how many
@@ -82,8 +80,6 @@ class Counts(NamedTuple):
 
 
 class Common(NamedTuple):
-    """What all copies have in common."""
-
     model: TableModel
     featurizers: list[TableFeaturizer]  # for the rows of each half, with counts of the other
     left_out: int  # how many folds networks leave out

@@ -52,8 +52,6 @@ MOST_SHUFFLES = 10
 
 
 class Training(NamedTuple):
-    """How to train networks."""
-
     passes: int
     batch_size: int
     shuffle: bool
@@ -81,8 +79,6 @@ class Job(NamedTuple):
 
 
 class FittedTable(NamedTuple):
-    """What `fit_table` learned."""
-
     model: TableModel
     texts: dict[int, TextModel]  # by the user's column
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
@@ -287,7 +283,6 @@ def set_states(networks: list[Network], states: list[dict[str, np.ndarray]]) -> 
 
 
 def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rate: float | None) -> Trained:
-    """Train networks pass after pass."""
     outputs: list[list[np.ndarray]] = []
     total = training.passes * len(inputs.indices)
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
