@@ -193,8 +193,7 @@ def fit_bin_means(
         targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
     of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
     of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
-    of_cells = cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits
-    binned = BinnedSamples(*of_cells)
+    binned = BinnedSamples(cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits)
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)

@@ -169,7 +169,8 @@ class ClassDensityClassifier:
         for chunk in self._chunks(samples):
             likelihood = self._likelihood(samples.take(chunk))
             logits = [density.logits(likelihood.numbers) for density in self.classes]
-            scores[:, chunk] = self.pooled.inverse_temperature * (likelihood.total + logits)
+            total = likelihood.of_distance + likelihood.constant + sum(likelihood.of_levels.values()) + logits
+            scores[:, chunk] = self.pooled.inverse_temperature * total
         return scores
 
     def _chunks(self, samples: SampleBatch) -> Iterator[slice]:

@@ -352,10 +352,6 @@ class LogLikelihood(NamedTuple):
     constant: np.ndarray  # (C, B), at the mean, with the frequency of the class
     of_levels: dict[int, np.ndarray]  # by feature, of the levels of categories, (C, B)
 
-    @property
-    def total(self) -> np.ndarray:
-        return self.of_distance + self.constant + sum(self.of_levels.values())
-
 
 class PooledDensities:
     """The densities of all classes, in common units, with covariances shrunk to the one that they share."""

@@ -13,14 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.batches import dense
-from gln.engine.ensemble.hedge import (
-    Hedge,
-    VarianceHedge,
-    add_linear_predictions,
-    combine_by_losses,
-    expert_losses,
-    expert_weights,
-)
+from gln.engine.ensemble import hedge
+from gln.engine.ensemble.hedge import Hedge, VarianceHedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
@@ -166,10 +160,10 @@ class Ensemble:
         if isinstance(self.combination, VarianceHedge):
             self.combination.learn_deviations(predicted, y, self.shape, step_sizes, batch_size)
         elif isinstance(self.combination, Hedge):
-            losses = self.combination.add(expert_losses(self.config, predicted, y), step_sizes, batch_size)
+            losses = self.combination.add(hedge.expert_losses(self.config, predicted, y), step_sizes, batch_size)
         if not combines:
             return None
-        return self.combined(predicted, None if losses is None else expert_weights(losses))
+        return self.combined(predicted, None if losses is None else hedge.expert_weights(losses))
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -189,7 +183,7 @@ class Ensemble:
         learned = targets, rates, batch_size, step_sizes
         predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)
         if linear_models:
-            compiled(add_linear_predictions)(predicted, read.linear, self.link == "logit")
+            compiled(hedge.add_linear_predictions)(predicted, read.linear, self.link == "logit")
         return predicted
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
@@ -202,7 +196,8 @@ class Ensemble:
             return predicted[0]  # fast, for single samples
         if weights is None and type(self.combination) is Hedge:
             predicted = np.asarray(predicted, np.float32)
-            return compiled(combine_by_losses)(predicted, self.combination.losses, self.offset, self.link == "logit")
+            arguments = predicted, self.combination.losses, self.offset, self.link == "logit"
+            return compiled(hedge.combine_by_losses)(*arguments)
         stacking, link = self.stacking_weights()
         weights = stacking.weights[:, :, None] if weights is None else weights
         return LINKS[link].inverse((weights * LINKS[link].of(predicted)).sum(axis=0) + stacking.offsets[:, None])

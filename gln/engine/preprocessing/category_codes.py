@@ -138,16 +138,11 @@ def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None,
         if key in codes:
             return codes[key]
     if (code := count + len(new or {})) >= most:
-        return shared_number(key, most)
+        return zlib.crc32(repr(key).encode()) % most  # the same in every process, unlike Python's hash
     if new is None:
         return np.nan
     new[key] = code
     return code
-
-
-def shared_number(name: Hashable, most: int) -> int:
-    """A number below `most` for a name, which others share: the same in every process, unlike Python's hash."""
-    return zlib.crc32(repr(name).encode()) % most
 
 
 def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:

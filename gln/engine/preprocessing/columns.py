@@ -20,12 +20,12 @@ import pandas as pd
 
 from gln.engine.preprocessing import category_codes, dates
 from gln.engine.preprocessing.category_codes import column_of
-from gln.engine.preprocessing.texts import TextModel, Words, counts_of, has_no_spaces
+from gln.engine.preprocessing.texts import TYPICAL, TextModel, Words, counts_of, has_no_spaces, texts_of
 from gln.engine.saving import bad, saved
 
 NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
 FEWEST_IDS = 50  # rows, or chance makes values differ
-FEWEST_WORDS, DISTINCT, TYPICAL = 3, 0.5, 1000  # of a text, of a column of them, and rows that tell
+FEWEST_WORDS, DISTINCT = 3, 0.5  # of a text, and of a column of them
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 
@@ -117,7 +117,7 @@ class Columns:
         found = []
         for place, model in self.texts.items():
             owned = self.owners == place
-            for row, text in enumerate(column_of(X, place).tolist()):
+            for row, text in enumerate(texts_of(column_of(X, place))):
                 words, changes, shares = model.words(text)
                 of_words = model.divided(contributions[:, row, owned], made[row, owned], changes, shares)
                 found += [(row, place, *pair) for pair in zip(words, of_words, strict=True)]
@@ -137,9 +137,7 @@ class Columns:
 
 
 def _hashes(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), below 1
-    texts = column.astype(object)
-    hashes = pd.util.hash_array(texts.map(str, na_action="ignore").fillna("").to_numpy(object)) / 2.0**64
-    return np.where(texts.isna(), np.nan, hashes)
+    return np.where(column.isna(), np.nan, pd.util.hash_array(texts_of(column)) / 2.0**64)
 
 
 # ---- Finding out -----------------------------------------------------------------------------------------------------
@@ -159,7 +157,7 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
     for place in range(X.shape[1]):
         column = column_of(X, place)
         if place in texts:
-            found = Column(TEXT, "text_features", of_characters=_is_of_characters(column))
+            found = Column(TEXT, "text_features", of_characters=has_no_spaces(column))
         elif named and place in categories:
             found = Column(CATEGORY, "categorical_features")
         else:
@@ -210,13 +208,9 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return None
     words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)
     if has_texts and share >= DISTINCT:
-        of_characters = _is_of_characters(some)
+        of_characters = has_no_spaces(some)
         if of_characters or np.median(words) >= FEWEST_WORDS:
             return Column(TEXT, "its values", of_characters=of_characters)
     if has_ids and share == 1 and max(words) == 1 and not all(map(category_codes.reads_as_number, some)):
         return Column(ID, "its values")
     return None
-
-
-def _is_of_characters(texts: pd.Series) -> bool:
-    return has_no_spaces(str(text) for text in texts.dropna()[:TYPICAL])

@@ -9,8 +9,7 @@ Shapes: N texts, S slots, n of them that occur, H heads (one for two classes, el
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ ALPHA = 0.7
 WORDS = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
 CHARACTERS = {"analyzer": "char_wb", "ngram_range": (1, 3)}  # of languages without spaces
 NEAR, TINY = 0.1, 1e-300  # standard deviations from the mean where slopes would be too steep
+TYPICAL = 1000  # texts, which tell of a column
 FEWEST_PER_SPACE = 12  # characters, on average, of a language without spaces
 
 
@@ -57,10 +57,10 @@ class TextModel(NamedTuple):
         values[np.diff(counts.indptr) == 0] = np.nan
         return values
 
-    def words(self, text: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+    def words(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The m words of a text that are known, by how much each changes what is predicted compared with the mean,
         (m, H), and the share of each of the text, (m,), which are 1 together."""
-        found = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text if _is_given(text) else ""))]
+        found = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text))]
         if not found or len(self.slots) == 0:
             return [], np.zeros((0, len(self.mean))), np.zeros(0)
         hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in found])
@@ -99,20 +99,19 @@ def vectorizer(of_characters: bool) -> HashingVectorizer:
     )
 
 
-def _is_given(text: Any) -> bool:
-    return text is not None and text is not pd.NA and text == text
+def texts_of(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), of str; empty ones where they are missing
+    return column.astype(object).map(str, na_action="ignore").fillna("").to_numpy(object)
 
 
-def has_no_spaces(texts: Iterable[str]) -> bool:
+def has_no_spaces(column: pd.Series) -> bool:
     """Whether texts are of a language that does not separate words by spaces, such as Chinese."""
-    text = " ".join(texts)
+    text = " ".join(texts_of(column.dropna()[:TYPICAL]))
     return not text.isascii() and len(text) > FEWEST_PER_SPACE * text.count(" ")
 
 
 def counts_of(column: pd.Series, of_characters: bool) -> csr_array:  # (N,) -> (N, S)
     """1 for the words of each text; nothing if it is missing."""
-    texts = [str(text) if _is_given(text) else "" for text in column.tolist()]
-    return csr_array(vectorizer(of_characters).transform(texts))
+    return csr_array(vectorizer(of_characters).transform(texts_of(column)))
 
 
 def unit_vectors(counts: csr_array, idf: np.ndarray) -> csr_array:  # (N, n), (n,) -> (N, n)

@@ -27,19 +27,8 @@ from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.sample_weights import check_stream_weights, indices_of_table
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.preprocessing.category_codes import (
-    Levels,
-    as_pandas,
-    as_table,
-    categorical_columns,
-    check_different_names,
-    check_no_dates,
-    codes_of,
-    column_of,
-    new_levels,
-    warn_of_numbers,
-    with_columns,
-)
+from gln.engine.preprocessing import category_codes
+from gln.engine.preprocessing.category_codes import Levels, as_table, codes_of, column_of, new_levels
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
@@ -93,9 +82,9 @@ def passes_over(rows: int, usual: int) -> int:
 class Whole(NamedTuple):
     """What is known of a table before `fit` learns it, or a sample of it."""
 
-    rows: int  # of the whole table
+    rows: int | None = None  # of the whole table
     folds: np.ndarray | None = None  # (N,), of the sample's rows
-    levels: Callable[[dict[int, Levels]], dict[int, Levels]] | None = None  # adds those of the whole table
+    levels: Callable[[dict[int, Levels]], dict[int, Levels]] = lambda known: known  # adds those of the whole table
 
 
 class Estimator(Saveable, BaseEstimator):
@@ -117,7 +106,7 @@ class Estimator(Saveable, BaseEstimator):
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
     _columns: Columns | None = None  # None if all columns are numbers and categories
-    _whole: Whole | None = None  # the table of which `fit` gets a sample; see `gln.dask`
+    _whole = Whole()  # the table of which `fit` gets a sample; see `gln.dask`
 
     @property
     def columns_(self) -> pd.DataFrame:
@@ -219,21 +208,21 @@ class Estimator(Saveable, BaseEstimator):
         """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
         X = as_table(X)
         if isinstance(X, pd.DataFrame):
-            check_different_names(X)
+            category_codes.check_different_names(X)
         if reset:
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
         if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
             X = self._columns.as_numbers(X)
-        check_no_dates(X)
+        category_codes.check_no_dates(X)
         if not self.categories_ or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
             return X  # with categories, `validate_data` rejects it
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
-            self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
-            if self._whole is not None and self._whole.levels is not None:
-                self.categories_ = self._whole.levels(self.categories_)
-        return with_columns(X, {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()})
+            categories = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
+            self.categories_ = self._whole.levels(categories)
+        codes = {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()}
+        return category_codes.with_columns(X, codes)
 
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
@@ -246,7 +235,7 @@ class Estimator(Saveable, BaseEstimator):
         if getattr(X, "ndim", 2) != 2:
             return []
         if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
-            return categorical_columns(X, self.categorical_features)
+            return category_codes.categorical_columns(X, self.categorical_features)
         columns = find_columns(X, self.categorical_features, self.text_features)
         if not columns.are_plain:
             self._columns = columns
@@ -274,7 +263,7 @@ class Estimator(Saveable, BaseEstimator):
         """The levels of a category, and the new ones in a column."""
         new = new_levels(levels, column)
         if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
-            warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
+            category_codes.warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
         return levels | new
 
     def _is_plain(self, X):
@@ -286,7 +275,7 @@ class Estimator(Saveable, BaseEstimator):
     def _samples(self, X):  # (N, F), for prediction
         if not hasattr(self, "learner_"):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
-        X = as_pandas(X)
+        X = category_codes.as_pandas(X)
         if not self._is_plain(X):
             X = self._made_from(self._numbers(X, reset=False), X)
         self._check_magnitude(X)
@@ -438,10 +427,10 @@ class Estimator(Saveable, BaseEstimator):
             groups = find_copies(X, targets)
             if copies := len(groups) - len(np.unique(groups)):
                 warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
-        rows, whole = len(indices), self._whole or Whole(len(indices))
-        defaults = of_table(whole.rows, classes, densities)
+        rows, folds, _ = self._whole
+        defaults = of_table(rows or len(indices), classes, densities)
         if is_wide(X):
-            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
+            defaults = OF_WIDE | {"n_epochs": passes_over(len(indices), 5)}
         settings = self._settings(defaults)
         training_table = TrainingTable(
             X,
@@ -454,7 +443,7 @@ class Estimator(Saveable, BaseEstimator):
             left_out=count_left_out(settings["n_networks"], densities),
             owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
             texts=words,
-            folds=None if whole.folds is None else whole.folds[indices],
+            folds=None if folds is None else folds[indices],
         )
         passes, networks, config = settings["n_epochs"], settings["n_networks"], self._config(settings)
         options = self.batch_size, self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)

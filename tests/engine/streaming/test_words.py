@@ -19,7 +19,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import feature_extraction
 
 from gln.bandits import GLNBandit
-from gln.engine.preprocessing.category_codes import shared_number
+from gln.engine.preprocessing.category_codes import code_of
 from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH, StreamSchema
 from gln.river import GLNClassifier, GLNRegressor
 
@@ -171,7 +171,8 @@ def test_models_that_forget_terms_are_the_same_however_samples_are_grouped(monke
 
 
 def test_shared_numbers_are_the_same_in_all_processes():
-    assert [shared_number(name, 1 << 17) for name in ("u17", ("context", "a"), 3)] == [52831, 91468, 36507]
+    names, full = ("u17", ("context", "a"), 3), 1 << 17
+    assert [code_of(name, {}, None, full, full) for name in names] == [52831, 91468, 36507]
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
