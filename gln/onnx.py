@@ -389,16 +389,13 @@ def _single(g: Graph, value: str) -> str:
 
 def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
     """The prediction of an ensemble: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
-    stacking, link = ensemble.stacking_weights()
-    outputs = []
+    stacking, outputs = ensemble.stacking_weights(), []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
         outputs.append(_mixed(g, network, read, context))
     mixed = g("Cast", g("Concat", *outputs, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
-    if ensemble.link != link:
-        mixed = g(INVERSE_LINKS[ensemble.link], mixed)
     sums = g("ReduceSum", g("Mul", mixed, stacking.weights.T[:, None]), [2], keepdims=0)
-    return g(INVERSE_LINKS[link], g("Add", sums, stacking.offsets[:, None]))
+    return g(INVERSE_LINKS[ensemble.link], g("Add", sums, stacking.offsets[:, None]))
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)

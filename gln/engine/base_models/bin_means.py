@@ -268,8 +268,6 @@ def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
     values = np.sort(values[~np.isnan(values)])
     distinct = np.unique(values)
     distinct = distinct[np.diff(distinct, prepend=-np.inf) > ROUNDING * np.abs(distinct)]
-    if len(distinct) == 0:
-        return Binning(np.zeros(0), np.array([1 << BITS]))
     last = np.arange(len(distinct))  # of the values in each wide bin
     if len(distinct) > 1 << WIDE_BITS:
         quantiles = values[spread(len(values), (1 << WIDE_BITS) + 1)[1:]]
@@ -279,8 +277,8 @@ def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
     if 2 * len(distinct) <= len(values):
         places = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
         cells += (places << (BITS - WIDE_BITS)) // counts.repeat(counts)
-    ends = distinct[:-1] + IN_GAP * np.diff(distinct)
-    return Binning(np.append(ends, np.inf), np.append(cells, 1 << BITS)).joined(BITS)
+    ends = distinct + IN_GAP * np.diff(distinct, append=np.inf)
+    return Binning(ends, np.append(cells, 1 << BITS)).joined(BITS)
 
 
 def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:

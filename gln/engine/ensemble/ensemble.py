@@ -123,10 +123,11 @@ class Ensemble:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
         return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0
 
-    def stacking_weights(self) -> tuple[StackingWeights, str]:
-        """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
-        combination = self.combination or equal_weights(len(self.members), self.offset)
-        return combination.stacking_weights(self.offset, self.link)
+    def stacking_weights(self) -> StackingWeights:
+        """The present weights of the models of means or classes."""
+        if isinstance(self.combination, Hedge):
+            return StackingWeights(hedge.expert_weights(self.combination.losses), np.array([self.offset]))
+        return self.combination or equal_weights(len(self.members), self.offset)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -194,13 +195,15 @@ class Ensemble:
         """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
         if self.combination is None and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
             return predicted[0]  # fast, for single samples
-        if weights is None and type(self.combination) is Hedge:
-            predicted = np.asarray(predicted, np.float32)
-            arguments = predicted, self.combination.losses, self.offset, self.link == "logit"
-            return compiled(hedge.combine_by_losses)(*arguments)
-        stacking, link = self.stacking_weights()
+        if weights is None and isinstance(self.combination, Hedge):
+            predicted, losses = np.asarray(predicted, np.float32), self.combination.losses
+            if isinstance(self.combination, VarianceHedge):
+                of_all = self.combination.scale, self.combination.recent
+                return compiled(hedge.combine_variances)(predicted, losses, *of_all)
+            return compiled(hedge.combine_by_losses)(predicted, losses, self.offset, self.link == "logit")
+        stacking = self.stacking_weights()
         weights = stacking.weights[:, :, None] if weights is None else weights
-        return LINKS[link].inverse((weights * LINKS[link].of(predicted)).sum(axis=0) + stacking.offsets[:, None])
+        return LINKS[self.link].inverse((weights * self.mixed(predicted)).sum(axis=0) + stacking.offsets[:, None])
 
     def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
         return self.combined(self.run(read).astype(np.float64))

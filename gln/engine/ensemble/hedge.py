@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from gln.engine.ensemble.johnson_su import JohnsonSU, follow_quartiles
-from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.saving import SAVED, Array, saved
 from gln_numpy import Config
@@ -54,10 +53,6 @@ class Hedge(WritableArrays):
         spread = np.zeros(0) if self.spread is None else self.spread
         return compiled(fading_sums)(plain(losses), self.losses, spread, as_steps(step_sizes), batch_size)
 
-    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
-        """The present weights of an ensemble's models with this offset and link, and the link of what is summed."""
-        return StackingWeights(expert_weights(self.losses), np.array([offset])), link
-
     def with_targets(self, kept: Sequence[int], new: int) -> Hedge:
         losses = np.pad(self.losses[:, list(kept)], [(0, 0), (0, new)]).copy()  # in the order that loops take
         spread = None if self.spread is None else np.append(self.spread[list(kept)], np.ones(new))
@@ -87,10 +82,6 @@ class VarianceHedge(Hedge):
         samples = np.asarray(predicted, np.float32), np.asarray(deviations, np.float32)
         changed = self.losses, self.scale, self.recent, (shape or JohnsonSU.normal(len(self.scale))).tails
         compiled(learn_variances)(*samples, *changed, as_steps(step_sizes), batch_size)
-
-    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
-        weights = expert_weights(self.losses) * self.scale
-        return StackingWeights(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
 
 
 def as_steps(step_sizes: Steps) -> np.ndarray:  # -> (n,), or (1,) for any number of samples

@@ -36,10 +36,6 @@ class StackingWeights(NamedTuple):
     def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
         return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 
-    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
-        """These, and the link of what is summed; as a `Hedge` has it for an ensemble with this offset and link."""
-        return self, link
-
 
 def equal_weights(networks: int, offset: float = 0.0) -> StackingWeights:
     return StackingWeights(np.full((networks, 1), 1 / networks), np.array([offset]))

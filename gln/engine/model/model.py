@@ -215,7 +215,7 @@ class NetworkModel(Generic[F]):
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
-        weights, _ = self.means.stacking_weights()
+        weights = self.means.stacking_weights()
 
         def predict(chunk: SampleBatch) -> np.ndarray:
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
@@ -232,7 +232,7 @@ class NetworkModel(Generic[F]):
         linear models are explained by themselves.
         """
         heads, size = self.means.heads, samples.features.shape[0]
-        read, (weights, _) = self.featurizer.transform(samples), self.means.stacking_weights()
+        read, weights = self.featurizer.transform(samples), self.means.stacking_weights()
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
         contributions = np.zeros((len(known), heads, len(samples)))
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]

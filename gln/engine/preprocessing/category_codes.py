@@ -104,12 +104,10 @@ def _is_text(column: pd.Series) -> bool:
 
 def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
     """A copy of a frame or array with numbers in some columns."""
-    if isinstance(X, pd.DataFrame):
-        X = X.copy(deep=False)
-    else:
-        X = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    is_frame = isinstance(X, pd.DataFrame)
+    X = X.copy(deep=False) if is_frame else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, numbers in values.items():
-        if isinstance(X, pd.DataFrame):
+        if is_frame:
             X.isetitem(column, numbers)
         else:
             X[:, column] = numbers

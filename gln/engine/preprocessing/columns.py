@@ -118,9 +118,8 @@ class Columns:
         for place, model in self.texts.items():
             owned = self.owners == place
             for row, text in enumerate(texts_of(column_of(X, place))):
-                words, changes, shares = model.words(text)
-                of_words = model.divided(contributions[:, row, owned], made[row, owned], changes, shares)
-                found += [(row, place, *pair) for pair in zip(words, of_words, strict=True)]
+                of_words = model.divided(text, made[row, owned], contributions[:, row, owned])
+                found += [(row, place, *pair) for pair in of_words]
         return found
 
     def shown(self, names: Sequence[Any], levels: Mapping[int, Mapping]) -> pd.DataFrame:

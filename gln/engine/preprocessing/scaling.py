@@ -49,7 +49,7 @@ class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
     A value x becomes (x - mean) / scale, where scale = std + floor * (max - min), all of the samples before it. Only
-    the first ten samples are counted before they are standardised. A feature that never varied becomes 0.
+    the first ten samples, before which nothing shows a scale, are counted first. A feature that never varied becomes 0.
 
     A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
     standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it
@@ -57,8 +57,8 @@ class Standardizer(WritableArrays):
     mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
     are only clipped.
 
-    Samples of a wrong shape or with infinity, and a state of another size or with an invalid number, are a ValueError,
-    and nothing has changed then.
+    Samples of a wrong shape or with infinity, and a state of another size, with other names or with an invalid number,
+    are a ValueError, and nothing has changed then.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
@@ -97,7 +97,6 @@ class Standardizer(WritableArrays):
     def learn(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples one after another by those before, and count each: (D, B) -> (D, B) float32.
 
-        The first ten are counted before they are standardised, since they have none before them that show a scale.
         Several calls give the same numbers as one.
         """
         return self.learn_checked(self._checked(samples))
@@ -216,11 +215,7 @@ class Standardizer(WritableArrays):
     to_save, of_saved = get_state, classmethod(_of_saved)
 
     def set_state(self, state: Mapping[str, object]) -> None:
-        """Continue from the state of another `Standardizer` of the same size.
-
-        Raises:
-            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
-        """
+        """Continue from the state of another `Standardizer` of the same size."""
         arrays = checked_state(state, STATE, self.size)
         if len(arrays["first"]) >= FEW_VALUES or (arrays["count"] % 1).any():
             raise bad("state", f"integer counts, and fewer than {FEW_VALUES} first samples", arrays["count"])
@@ -250,13 +245,7 @@ class SparseScaler(WritableArrays):
     """
 
     def __init__(self, size: int) -> None:
-        """
-        Args:
-            size: D, the number of features, at least 1.
-
-        Raises:
-            ValueError: `size` is less than 1 or not an integer.
-        """
+        """`size` is D, the number of features, an integer of at least 1."""
         check_integer("size", size, 1)
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|

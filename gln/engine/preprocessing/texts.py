@@ -57,12 +57,17 @@ class TextModel(NamedTuple):
         values[np.diff(counts.indptr) == 0] = np.nan
         return values
 
-    def words(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """The m words of a text that are known, by how much each changes what is predicted compared with the mean,
-        (m, H), and the share of each of the text, (m,), which are 1 together."""
+    def divided(
+        self, text: str, values: np.ndarray, contributions: np.ndarray
+    ) -> list[tuple[str, np.ndarray]]:  # (H,), (C, H) -> (C,) of each word
+        """Contributions of what is predicted for a text, divided among its words, of which those that are known count.
+
+        As far as a contribution grows with the distance from the mean, in proportion to by how much each word changes
+        what is predicted; the rest by the shares of words of the text, which are 1 together.
+        """
         found = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text))]
         if not found or len(self.slots) == 0:
-            return [], np.zeros((0, len(self.mean))), np.zeros(0)
+            return []
         hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in found])
         places = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
         known = np.flatnonzero(self.slots[places] == hashed.indices)
@@ -71,18 +76,10 @@ class TextModel(NamedTuple):
         vector, parts = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY), 1 / sharing[slot]
         shares = parts * vector[slot] ** 2
         changes = (parts * vector[slot])[:, None] * self.weights[:, places].T
-        return [found[place] for place in known], changes + shares[:, None] * (self.offset - self.mean), shares
-
-    def divided(
-        self, contributions: np.ndarray, values: np.ndarray, changes: np.ndarray, shares: np.ndarray
-    ) -> np.ndarray:  # (C, H), (H,), (m, H), (m,) -> (m, C)
-        """Contributions of what is predicted for a text, divided among its words, which `words` returned.
-
-        As far as a contribution grows with the distance from the mean, in proportion to changes; the rest by shares.
-        """
-        distance = values - self.mean
+        changes, distance = changes + shares[:, None] * (self.offset - self.mean), values - self.mean
         slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
-        return changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
+        of_words = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
+        return [(found[place], of_word) for place, of_word in zip(known, of_words, strict=True)]
 
 
 class Words(NamedTuple):

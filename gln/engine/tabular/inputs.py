@@ -192,12 +192,10 @@ def table_inputs(
     standardised = np.empty(columns.shape, np.float32)
     for chunk in chunks(len(standardised)):
         standardised[chunk] = standardizer.transform(columns[chunk].T).T
-    featurizer = TableFeaturizer(standardizer, encoding, bin_means=bin_means)
-    inputs = TableInputs(standardised, values, *rows, featurizer)
-    if table.has_many_classes:
-        return inputs
-    pieces = quantile_pieces(inputs.columns_of(placing_rows(inputs)))
-    return inputs._replace(featurizer=dataclasses.replace(featurizer, pieces=pieces))
+    inputs = TableInputs(standardised, values, *rows, TableFeaturizer(standardizer, encoding, bin_means=bin_means))
+    if not table.has_many_classes:
+        inputs.featurizer.pieces = quantile_pieces(inputs.columns_of(placing_rows(inputs)))
+    return inputs
 
 
 def encode_categories(

@@ -71,7 +71,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         is_stacked = combination is None or type(combination) is StackingWeights
         if ensemble.mixes_linear or not (is_stacked and super().fits(ensemble)):
             return False
-        (weights, offsets), _ = ensemble.stacking_weights()
+        weights, offsets = ensemble.stacking_weights()
         return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads
 
     def learn_segment(

@@ -231,4 +231,4 @@ def combine_by(
     outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
     found = out_of_fold(ensemble, jobs, outputs, inputs)
     ensemble.combination = found.combination
-    return jobs, inputs, found, cross_fitted(ensemble, jobs, outputs, found, inputs)
+    return jobs, inputs, found, cross_fitted(ensemble, jobs, found, inputs)

@@ -119,7 +119,7 @@ def fit_table(
     if model.variances is not None:
         fit_variances(model, left_out[-1], inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
-    estimates = cross_fitted(model.means, trained.jobs, trained.outputs[-1], left_out[-1], inputs)
+    estimates = cross_fitted(model.means, trained.jobs, left_out[-1], inputs)
     read = table.X, table.owners, inputs, model.means, trained.jobs
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)
     if model.variances is None:  # which are of deviations from the means as they are
@@ -352,6 +352,7 @@ class OutOfFold(NamedTuple):
     """Rows that networks of each role left out, and what these predict there together."""
 
     rows: np.ndarray  # (n,)
+    by_role: np.ndarray  # (R, C, n), see `left_out_by_role`
     combination: StackingWeights  # of the networks, learned from these rows
     combined: np.ndarray  # (C, n), logits, standardised values or log variances
     score: float
@@ -369,19 +370,18 @@ def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], 
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
     combination = fit_combination(ensemble, by_role, rows, inputs.targets, inputs)
-    combined, weights = combine_roles(ensemble, combination, by_role), inputs.representing(rows)
-    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, inputs.targets[..., rows], weights))
+    combined = combine_roles(ensemble, combination, by_role)
+    found = score(ensemble.config, combined, inputs.targets[..., rows], inputs.representing(rows))
+    return OutOfFold(rows, by_role, combination, combined, found)
 
 
-def cross_fitted(
-    ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], left_out: OutOfFold, inputs: TableInputs
-) -> np.ndarray:
+def cross_fitted(ensemble: Ensemble, jobs: list[Job], left_out: OutOfFold, inputs: TableInputs) -> np.ndarray:
     """`OutOfFold.combined` with, for the rows of each fold, a combination that was learned from other folds alone.
 
     So it is an estimate for new rows, (C, n). Of few rows, those that a combination was learned from are predicted too
     well.
     """
-    (rows, by_role), combined = left_out_by_role(jobs, outputs), left_out.combined.copy()
+    rows, by_role, combined = left_out.rows, left_out.by_role, left_out.combined.copy()
     for job in {job.fold: job for job in jobs}.values():
         is_left_out = np.isin(rows, job.left_out)
         if not is_left_out.all():  # by a single network there are no other folds

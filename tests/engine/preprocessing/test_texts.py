@@ -56,22 +56,18 @@ def test_targets_of_folds_that_are_not_counted_change_nothing():
     assert (values[folds == 1] == changed[folds == 1]).all()
 
 
-def test_changes_by_words_add_up():
+def test_contributions_of_words_add_up():
     texts, y = reviews(300)
     model, _ = fit_text(
         Words(False, counts_of(texts, False)), np.stack([y, -y]), np.ones(300), np.arange(300) % FOLDS, counted_folds(3)
     )
     for text in (texts[0], "great tea, unheard of !", "tea tea tea"):
-        words, changes, shares = model.words(text)
+        value, contributions = model.transform(pd.Series([text]))[0], np.array([[0.5, -0.2], [1.0, 0.3]])
+        words, divided = zip(*model.divided(text, value, contributions), strict=True)
         assert "unheard" not in words
         assert len(words) == len({*words})
-        np.testing.assert_allclose(shares.sum(), 1)
-        value = model.transform(pd.Series([text]))[0]
-        np.testing.assert_allclose(changes.sum(axis=0), value - model.mean, atol=1e-5)
-        contributions = np.array([[0.5, -0.2], [1.0, 0.3]])
-        divided = model.divided(contributions, value, changes, shares)
-        np.testing.assert_allclose(divided.sum(axis=0), contributions.sum(axis=1), atol=1e-5)
-    assert model.words("")[0] == []
+        np.testing.assert_allclose(np.sum(divided, axis=0), contributions.sum(axis=1), atol=1e-5)
+    assert model.divided("", model.mean, contributions) == []
 
 
 @pytest.mark.parametrize(
