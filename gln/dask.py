@@ -213,8 +213,8 @@ class OnDask(Estimator):
         passes = max(1, round(PASSES / math.sqrt(rows / count))) if self.n_epochs is None else self.n_epochs
         training = Training(passes, self.batch_size, self.shuffle, self.n_jobs, verbose=False, early_stopping=False)
         left_out = count_left_out(len(self.learner_.means.members), self.learner_.variances is not None)
-        rate = self.learning_rate_ if self.learning_rate is None else None
-        start = Common(self.learner_, [], left_out, rate, min(MOST_RATE, math.sqrt(count)), training)
+        rate = min(MOST_RATE, math.sqrt(count)) * self.learning_rate_ if self.learning_rate is None else None
+        start = Common(self.learner_, [], left_out, rate, training)
         self._learn_shares(cluster, shares, start, self._share(held, scale))
 
     def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
@@ -230,7 +230,7 @@ class OnDask(Estimator):
         self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
         owners = np.arange(held.X.shape[1]) if self._columns is None else self._columns.owners
         self._left_out = LeftOutRows.of_table(held.X, owners, inputs, model.means, jobs)
-        self.learning_rate_ = self.learning_rate if start.rate is None else start.rate * start.factor
+        self.learning_rate_ = self.learning_rate if start.rate is None else start.rate
 
     def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""

@@ -174,7 +174,7 @@ def find_places(
 def fit_bin_means(
     samples: np.ndarray,  # (N, F), perhaps sparse, with categories as codes
     indices: np.ndarray,  # (V,), of the samples to count
-    targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers, or labels, which are bools
+    targets: np.ndarray,  # (C, V) of the heads: bools of classes or labels, or standardised numbers
     weights: np.ndarray,  # (V,)
     folds: np.ndarray,  # (V,), the fold that each is in, the same for all rows of a sample
     counted: np.ndarray,  # (R, R) bools, whether the samples of a fold are counted (second) for those of a fold (first)
@@ -187,10 +187,7 @@ def fit_bin_means(
     What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
     binnings, cells = _binned(samples, indices, levels)
-    count, are_logits = samples.shape[0], targets.ndim == 1 or targets.dtype == bool
-    if targets.ndim == 1:
-        classes = np.arange(targets.max() + 1)
-        targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
+    count, are_logits = samples.shape[0], targets.dtype == bool
     of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
     of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
     binned = BinnedSamples(cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits)

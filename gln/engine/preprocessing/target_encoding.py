@@ -156,8 +156,7 @@ class TargetEncoding(WritableArrays):
 
         `targets` are class numbers (B,) or standardised numbers (K, B); `weights` are how much samples count, (B,).
         """
-        targets = targets[None] if targets.ndim == 1 else targets
-        return self._columns(samples, True, plain(targets), ONE if weights is None else plain(weights))
+        return self._columns(samples, True, plain(np.atleast_2d(targets)), ONE if weights is None else plain(weights))
 
     def merge(self, other: TargetEncoding) -> TargetEncoding:
         """The counts of the samples of both, which have the same columns."""

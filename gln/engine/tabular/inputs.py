@@ -146,8 +146,8 @@ def with_texts(
     if not table.texts:
         return table, {}
     X, count, models = np.array(table.X, np.float64), table.X.shape[0], {}
-    y = y if y.ndim == 2 else one_hot(y, table.outputs)
-    targets, of_samples = np.zeros((len(y), count)), np.zeros(count, int)
+    y, of_samples = by_head(y, table.outputs), np.zeros(count, int)
+    targets = np.zeros((len(y), count))
     targets[:, table.indices], of_samples[table.indices] = y, folds
     weights = np.bincount(table.indices, table.step_sizes, count)
     for column, words in table.texts.items():
@@ -156,8 +156,8 @@ def with_texts(
     return table._replace(X=X), models
 
 
-def one_hot(classes: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (C, V), or (1, V) for two classes
-    return (classes == np.arange(count)[(1 if count == 2 else 0) :, None]).astype(np.float64)
+def by_head(targets: np.ndarray, classes: int) -> np.ndarray:  # (V,) -> bools (C, V), (1, V) for two; (T, V) stays
+    return targets if targets.ndim == 2 else targets == np.arange(classes)[(1 if classes == 2 else 0) :, None]
 
 
 def is_wide(X: Matrix) -> bool:  # (N, F)
@@ -182,7 +182,7 @@ def table_inputs(
         return TableInputs(scaler.transform(X.T).T, values, *rows, PlainFeaturizer(scaler))
     if not table.has_many_classes:
         counts = table.step_sizes, folds, counted, table.levels, rng, n_jobs
-        bin_means, values = fit_bin_means(X, table.indices, y, *counts)
+        bin_means, values = fit_bin_means(X, table.indices, by_head(y, table.outputs), *counts)
     columns = X
     if table.levels:
         encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)

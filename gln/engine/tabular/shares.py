@@ -24,15 +24,14 @@ import numpy as np
 
 from gln.engine.base_models.bin_means import AT_ONCE, MAX_VALUE
 from gln.engine.batches import SampleBatch, chunks, steps_of
-from gln.engine.ensemble.ensemble import EXPANDED, Ensemble
+from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.targets import Labels
 from gln.engine.networks.protocol import mean_weights
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.tabular.folds import FOLDS, left_out_folds
-from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, one_hot
+from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, by_head
 from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
-    EXPANDED_RATE,
     Job,
     OutOfFold,
     Training,
@@ -40,9 +39,9 @@ from gln.engine.tabular.training import (
     jobs_of,
     out_of_fold,
     outputs_of,
+    rates_of,
     targets_of_heads,
 )
-from gln.rates import LAST_RATE, linear_rate
 
 ROUNDS = 4  # averages in all, or one for each pass
 AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
@@ -83,8 +82,7 @@ class Common(NamedTuple):
     model: TableModel
     featurizers: list[TableFeaturizer]  # for the rows of each half, with counts of the other
     left_out: int  # how many folds networks leave out
-    rate: Any  # the first one of means in the sample, a number; None if it was given
-    factor: float  # of the first rates
+    rate: Any  # the first one of means, a number; None if it was given
     training: Training
 
     @property
@@ -153,7 +151,7 @@ def counted(model: TableModel, share: Share, half: int) -> Counts:
         levels = model.targets.standardizer.transform(targets) if isinstance(model.targets, Labels) else targets
         for chunk in chunks(len(rows), AT_ONCE):
             encoding.learn(X[chunk].T, levels[..., chunk], weights[chunk])
-    heads = one_hot(targets, max(2, bin_means.values.shape[1])) if targets.ndim == 1 else targets
+    heads = by_head(targets, max(2, bin_means.values.shape[1]))
     return Counts(encoding, bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights))
 
 
@@ -184,19 +182,11 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
         rows, learned = order[place], (passed * count + place) / (common.training.passes * count)
         read = common.model.featurizer.from_columns(*common.arrays(share, rows))
         targets, steps = share.targets.take(rows, axis=-1), share.weights[rows].astype(np.float32)
-        rates = np.where(share.folds[rows] == left_out, 0, _rates(ensemble, common, learned)) * steps_of(steps)[1]
+        of_members = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
+        rates = np.where(share.folds[rows] == left_out, 0, of_members) * steps_of(steps)[1]
         of_heads = targets_of_heads(ensemble.networks[0], targets)
         ensemble.run(read, of_heads, rates.astype(np.float32), batch_size, None if (steps == 1).all() else steps)
     return end - first, weights_of(ensemble)
-
-
-def _rates(ensemble: Ensemble, common: Common, learned: np.ndarray) -> np.ndarray:  # (B,) -> (M, B)
-    """The rates of networks that have learned so much of all passes, from 0 to 1."""
-    if not ensemble.networks[0].has_default_rate or common.rate is None:
-        return np.stack([network.rates(len(learned)) for network in ensemble.networks])
-    factors = [EXPANDED_RATE if member.role == EXPANDED else 1 for member in ensemble.members]
-    first = common.factor * common.rate
-    return np.stack([linear_rate(learned, 1, first * factor, LAST_RATE) for factor in factors])
 
 
 def weights_of(ensemble: Ensemble) -> Weights:

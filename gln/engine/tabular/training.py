@@ -303,21 +303,24 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
 
     Returns their outputs for what they left out, (M, C, n).
     """
-    networks, rows, factor = job.networks, job.rows, EXPANDED_RATE if job.role == EXPANDED else 1
-    planned, first = training.passes * len(rows), None if rate is None else rate * factor
-    rng = np.random.default_rng([job.seed, int(networks[0].step)])
+    rows, network = job.rows, job.members[0].network
+    rng = np.random.default_rng([job.seed, int(network.step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows), training.batch_size):
-        chosen, learned = order[chunk], number * len(rows) + chunk.start
-        if first is None:
-            rates = networks[0].rates(len(chosen))
-        else:
-            rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
+        chosen, learned = order[chunk], number * len(rows) + np.arange(chunk.start, chunk.stop)
+        rates = rates_of(job.members[0], learned, training.passes * len(rows), rate).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen), targets_of_heads(networks[0], inputs.targets.take(chosen, axis=-1))
+        read, targets = inputs.read(chosen), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
     return outputs_of(job.members, inputs, job.left_out)
+
+
+def rates_of(member: Member, learned: np.ndarray, planned: int, rate: float | None) -> np.ndarray:  # (n,) -> (n,)
+    """The rates of a network that has learned so much of what is planned; its own ones if no first rate is given."""
+    if rate is None:
+        return member.network.rates(len(learned))
+    return linear_rate(learned, planned, rate * (EXPANDED_RATE if member.role == EXPANDED else 1), LAST_RATE)
 
 
 def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n,) or (T, n) -> (C, n) float32

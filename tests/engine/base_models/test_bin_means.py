@@ -37,7 +37,8 @@ NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 
 
 def fit_once(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
-    """`fit_bin_means` for samples that occur once each."""
+    """`fit_bin_means` for samples that occur once each, of two classes or numbers."""
+    targets = targets if targets.ndim == 2 else targets[None] == 1
     weights = np.ones(len(samples)) if weights is None else weights
     return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, OTHERS, levels, rng)
 
@@ -176,7 +177,7 @@ def test_a_fold_that_is_counted_for_none_tells_only_new_samples():
     whole: dict[str, Any] = {}
     for name, classes in {"before": CLASSES, "after": others}.items():
         rng = np.random.RandomState(0)
-        whole[name] = fit_bin_means(numbers, np.arange(400), classes, ones, FOLDS, counted, {}, rng)
+        whole[name] = fit_bin_means(numbers, np.arange(400), classes[None] == 1, ones, FOLDS, counted, {}, rng)
     (before, predictions), (after, other) = whole["before"], whole["after"]
     difference = predictions - other
     np.testing.assert_allclose(difference - difference.mean(axis=0), 0, atol=1e-5)  # but for the average of all
@@ -188,7 +189,7 @@ def test_weights_count_like_copies():
     of_weights, predictions = fitted(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
     ones, rng = np.ones(len(rows)), np.random.RandomState(0)
-    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], OTHERS, LEVELS, rng)
+    _, again = fit_bin_means(X, rows, CLASSES[None, rows] == 1, ones, FOLDS[rows], OTHERS, LEVELS, rng)
     columns = np.isin(of_weights.grids, [2, 3, NONE]).all(
         axis=1
     )  # the others have quantiles, which are those of sample indices

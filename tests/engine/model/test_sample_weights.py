@@ -191,6 +191,13 @@ def test_a_class_without_weight_is_known_and_its_samples_are_not_learned():
     assert "another" not in stream.categories_[2]
 
 
+@pytest.mark.parametrize("learned", [0, 1])
+def test_one_of_two_classes_may_have_no_weight(learned):
+    numbers, y = np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
+    model = GLNClassifier(n_networks=2, n_epochs=1, random_state=0, backend="numpy")
+    assert (model.fit(numbers, y, sample_weight=y == learned).predict(numbers) == learned).all()
+
+
 def test_without_any_weight_there_is_nothing_to_learn():
     frame, y, _ = with_rows_of_no_weight()
     for model in (GLNClassifier(backend="numpy"), GLNRegressor(backend="numpy")):
