@@ -202,7 +202,7 @@ def fit_bin_means(
     ]
     # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
     occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
-    predictions = np.empty((count, len(grids), binned.heads), np.float32)
+    predictions = np.empty((count, len(grids), len(binned.targets)), np.float32)
 
     def values_of(g: int) -> np.ndarray:
         features = features_in(grids[g])
@@ -211,7 +211,7 @@ def fit_bin_means(
         values, predictions[:, g] = _values_of(binned, features, depths[kind, features[0]], used)
         return values
 
-    values = [np.zeros((0, binned.heads)), *in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
+    values = [np.zeros((0, len(binned.targets))), *in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
     sizes = np.array([len(binning.cells) for binning in binnings])
     ends = np.concatenate([binning.ends for binning in binnings])
     cells = np.stack([np.concatenate([places for _, places in row]) for row in occurring])
@@ -295,10 +295,6 @@ class BinnedSamples(NamedTuple):
     targets: np.ndarray  # (C, N) float32, of the heads
     counted: np.ndarray  # (R, R)
     are_logits: bool  # whether what the means predict is logits
-
-    @property
-    def heads(self) -> int:
-        return len(self.targets)
 
     def take(self, samples: np.ndarray) -> BinnedSamples:  # (n,)
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
@@ -412,7 +408,7 @@ def _values_of(
         if not weights.take(-1, axis).any():
             np.moveaxis(means, axis, 0)[-1] = np.nan
     average = binned.weights @ predictions / binned.weights.sum()
-    values = _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned.are_logits)
+    values = _logits(means[np.ix_(*used)].reshape(-1, len(binned.targets)), binned.are_logits)
     return values - average, predictions - average
 
 
@@ -439,7 +435,7 @@ def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomStat
     tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
     scores[features] = tried.scores(varied, TRIED_BITS)
-    most = MOST_COLUMNS // binned.heads
+    most = MOST_COLUMNS // len(binned.targets)
     singles = _best(varied[counts[features] > 2], scores[features[counts[features] > 2]], most)
     most_pairs, pairs = min(MOST_GRIDS_OF_TWO, most - len(singles)), _pairs_to_try(features, rng)
     if most_pairs == 0 or len(pairs) == 0:

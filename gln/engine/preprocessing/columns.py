@@ -50,10 +50,6 @@ class Columns:
     heads: int = 0  # columns that each text becomes
     texts: dict[int, TextModel] = dataclasses.field(default_factory=dict)  # by column, once they are fitted
 
-    @property
-    def are_plain(self) -> bool:
-        return all(column.kind in (NUMBER, CATEGORY) for column in self.columns)
-
     def of_kind(self, kind: str) -> list[int]:
         return [place for place, column in enumerate(self.columns) if column.kind == kind]
 

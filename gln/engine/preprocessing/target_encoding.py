@@ -59,22 +59,18 @@ class TargetEncoding(WritableArrays):
         of_columns = np.array(filled, np.int64).reshape(-1, 3).T
         self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
         self._statistics = np.flatnonzero(self._targets >= 0)
-        self._check()
-        self._with_columns = np.zeros(self.size, np.int64)  # (F,): levels below this number have their columns
-        np.maximum.at(self._with_columns, self.features, self._levels + 1)
-        self._join_tables()
-
-    def _check(self) -> None:
         features, targets = {*self.features.tolist(), *self.counts}, len(self.totals) - 1
         if max(features, default=-1) >= self.size or min(features, default=0) < 0:
             raise bad("encoding", f"features below {self.size}", sorted(features))
-        numbers = [-1 if number is None else number for column in self.columns for number in column]
-        if {*map(type, numbers)} - {int} or min(numbers, default=0) < -1:
+        if {type(n) for column in filled for n in column} - {int} or min(map(min, filled), default=0) < -1:
             raise bad("encoding", "columns of features, levels and targets", self.columns)
         tables = [self.totals[None], *self.counts.values()]
         least = min(table[:, : None if self.are_classes else 1].min(initial=0) for table in tables)
         if self._targets.max(initial=-1) >= targets or targets < 1 or least < 0:
             raise bad("encoding", f"columns and counts of {targets} targets or classes", f"counts from {least}")
+        self._with_columns = np.zeros(self.size, np.int64)  # (F,): levels below this number have their columns
+        np.maximum.at(self._with_columns, self.features, self._levels + 1)
+        self._join_tables()
 
     def _join_tables(self) -> None:
         """Make the totals and the counts of all features views of one array, which compiled loops read and change."""

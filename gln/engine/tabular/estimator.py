@@ -237,7 +237,7 @@ class Estimator(Saveable, BaseEstimator):
         if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
             return category_codes.categorical_columns(X, self.categorical_features)
         columns = find_columns(X, self.categorical_features, self.text_features)
-        if not columns.are_plain:
+        if {column.kind for column in columns.columns} - {NUMBER, CATEGORY}:
             self._columns = columns
         return columns.of_kind(CATEGORY)
 

@@ -109,28 +109,34 @@ def fit_table(
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:  # each head starts with the rate of its class
-        rates = logits_of_rates(y, table.outputs)
+        logits = logits_of_rates(y, table.outputs) - log_sampling_rate(table.outputs)
         for network in model.networks:
-            set_initial_logits(network, rates - log_sampling_rate(len(rates)))
+            set_initial_logits(network, logits)
     place_halfspaces(model, inputs)
-    most = len(folds) if model.variances is not None else MOST_ROWS // FOLDS
-    jobs = jobs_of(model.means, folds, table.left_out, most)
-    trained, left_out = train_ensemble(model.means, jobs, inputs, training)
+    means, most = model.means, MOST_ROWS // FOLDS if model.variances is None else len(folds)
+    jobs = jobs_of(means, folds, table.left_out, most)
+    place_tree_halfspaces(jobs, inputs, training.n_jobs)
+    rates: Sequence[Any] = RATES[means.config.loss].table if means.networks[0].has_default_rate else [None]
+    trained = (train_at_best if len(rates) > 1 else train)(means, jobs, inputs, training, *rates)
+    if training.early_stopping:
+        trained = train_on(means, trained, inputs, training)
+    left_out = [out_of_fold(means, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
+    means.combination = left_out[-1].combination
     if model.variances is not None:
         fit_variances(model, left_out[-1], inputs, table.left_out, training)
     model.learn_novelty(table.X, table.indices, table.levels.keys())
-    estimates = cross_fitted(model.means, trained.jobs, left_out[-1], inputs)
-    read = table.X, table.owners, inputs, model.means, trained.jobs
+    estimates = cross_fitted(means, trained.jobs, left_out[-1], inputs)
+    read = table.X, table.owners, inputs, means, trained.jobs
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)
     if model.variances is None:  # which are of deviations from the means as they are
-        learn_left_out(model.means, trained, inputs, training)
+        learn_left_out(means, trained, inputs, training)
     return FittedTable(
         model,
         texts,
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.units.of(LINKS[model.means.link].inverse(estimates)),
+        predictions=targets.units.of(LINKS[means.link].inverse(estimates)),
         left_out=rows_left_out,
     )
 
@@ -194,24 +200,6 @@ class Trained(NamedTuple):
     jobs: list[Job]
     rate: float | None  # the first one; None if it was given
     outputs: list[list[np.ndarray]]  # after each pass, of each job's networks for what they left out, (M, C, n)
-
-
-def train_ensemble(
-    ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training
-) -> tuple[Trained, list[OutOfFold]]:
-    """Train the networks of an ensemble, and learn how to combine them; with predictions out of fold after each pass.
-
-    If its loss has several rates for tables, it learns at the one that `train_at_best` chooses.
-    """
-    place_tree_halfspaces(jobs, inputs, training.n_jobs)
-    rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
-    learn = train_at_best if len(rates) > 1 else train
-    trained = learn(ensemble, jobs, inputs, training, *rates)
-    if training.early_stopping:
-        trained = train_on(ensemble, trained, inputs, training)
-    left_out = [out_of_fold(ensemble, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
-    ensemble.combination = left_out[-1].combination
-    return trained, left_out
 
 
 def train_at_best(
