@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.utils import check_consistent_length, column_or_1d
 
 import gln.sklearn
-from gln.engine.ensemble.ensemble import LINKS
+from gln.engine.ensemble.ensemble import INVERSE_LINKS
 from gln.engine.model.sample_weights import FIT_WEIGHTS
 from gln.engine.preprocessing.category_codes import Levels, as_table, column_of, new_levels
 from gln.engine.saving import bad
@@ -226,7 +226,7 @@ class OnDask(Estimator):
         self._forget_left_out()
         self.learner_, self.n_iter_, self.validation_scores_ = model, start.training.passes, np.array([found.score])
         weights = representing(held.targets, held.weights, found.rows)
-        predicted = LINKS[model.means.link].inverse(estimates)
+        predicted = INVERSE_LINKS[model.means.link](estimates)
         self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
         owners = np.arange(held.X.shape[1]) if self._columns is None else self._columns.owners
         self._left_out = LeftOutRows.of_table(held.X, owners, inputs, model.means, jobs)

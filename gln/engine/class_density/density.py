@@ -200,7 +200,7 @@ class ClassDensity(WritableArrays):
 
     def _logits(self, z: np.ndarray, targets: np.ndarray | None = None, rates: np.ndarray | None = None) -> np.ndarray:
         [p] = predict_all(self.networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
-        return LINKS["logit"].of(p).mean(axis=0)
+        return LINKS["logit"](p).mean(axis=0)
 
 
 def _initial_arrays(size: int) -> dict[str, Any]:

@@ -77,15 +77,9 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
-class Link(NamedTuple):
-    """Maps a prediction to what networks mix, and back."""
-
-    of: Callable[[np.ndarray], np.ndarray]
-    inverse: Callable[[np.ndarray], np.ndarray]
-
-
-LINKS = {"log": Link(np.log, np.exp), "itself": Link(np.asarray, np.asarray)}
-LINKS["logit"] = Link(_logit, lambda s: 1 / (1 + np.exp(-s)))
+# From a prediction to what networks mix, and back.
+LINKS: dict[str, Callable[..., np.ndarray]] = {"logit": _logit, "log": np.log, "itself": np.asarray}
+INVERSE_LINKS = LINKS | {"logit": lambda s: 1 / (1 + np.exp(-s)), "log": np.exp}
 
 
 @saved(
@@ -189,7 +183,7 @@ class Ensemble:
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""
-        return LINKS[self.link].of(predicted)
+        return LINKS[self.link](predicted)
 
     def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
@@ -203,7 +197,7 @@ class Ensemble:
             return compiled(hedge.combine_by_losses)(predicted, losses, self.offset, self.link == "logit")
         stacking = self.stacking_weights()
         weights = stacking.weights[:, :, None] if weights is None else weights
-        return LINKS[self.link].inverse((weights * self.mixed(predicted)).sum(axis=0) + stacking.offsets[:, None])
+        return INVERSE_LINKS[self.link]((weights * self.mixed(predicted)).sum(axis=0) + stacking.offsets[:, None])
 
     def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
         return self.combined(self.run(read).astype(np.float64))

@@ -57,11 +57,9 @@ def fit_stacking(
     if config.logits:
         offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
         rates = np.zeros(values.shape[1]) if rates is None else rates - offset
-        if heads == "num_classes":
-            found = _class_weights(values, rates, targets, sample_weights, offset)[:, None]
-        else:
-            of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
-            found = np.stack([_class_weights(*label, sample_weights, offset) for label in of_labels], axis=1)
+        of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
+        apart = [(values, rates, targets)] if heads == "num_classes" else of_labels
+        found = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart], axis=1)
         return divide_among_networks(found, input_sets)._replace(offsets=offset + found[-1] * rates)
     pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
     found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)

@@ -130,9 +130,8 @@ class Standardizer(WritableArrays):
     def count_first(self, sample: np.ndarray) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
         first = np.concatenate([self.first, dense(sample).T])
-        self._count_table(first.T)
         self.first = first if len(first) < FEW_VALUES else first[:0]
-        self._rescale()
+        self._count_table(first.T)
 
     def _standardise(
         self, samples: np.ndarray, learns: bool, bound: float, missing: float, counts_first: bool = False
@@ -153,9 +152,8 @@ class Standardizer(WritableArrays):
             samples: (D, B), in any order.
             indices: (V,), of the samples to count, with repetitions. None counts each sample once.
         """
-        self._count_table(self._checked(samples), indices)
-        self.first = self.first[:0]
-        self._rescale()
+        checked, self.first = self._checked(samples), self.first[:0]
+        self._count_table(checked, indices)
 
     def _count_table(self, samples: np.ndarray, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
         rows = max(1, CHUNK // max(1, samples.shape[1]))
@@ -173,6 +171,7 @@ class Standardizer(WritableArrays):
             reach = wide_limit(self.limit, moments.known) * divisor(moments, self.floor)
             clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
             self._features[:5, chunk] = moments_of(clipped)
+        self._rescale()
 
     def transform(self, samples: ArrayLike) -> np.ndarray:
         """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32."""

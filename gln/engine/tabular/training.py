@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from gln.engine.batches import Matrix, chunks, dense, spread
-from gln.engine.ensemble.ensemble import EXPANDED, LINKS, Ensemble, Member, Role
+from gln.engine.ensemble.ensemble import EXPANDED, INVERSE_LINKS, Ensemble, Member, Role
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking, score
 from gln.engine.model.builders import Losses, NetworkConfig
@@ -136,7 +136,7 @@ def fit_table(
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.units.of(LINKS[means.link].inverse(estimates)),
+        predictions=targets.units.of(INVERSE_LINKS[means.link](estimates)),
         left_out=rows_left_out,
     )
 
