@@ -120,7 +120,8 @@ class BinMeans(WritableArrays):
         starts, sizes = self.starts, np.diff(self.starts, append=len(self.values))
         of_first = sums[: sizes[:1].sum()]  # if there is a grid
         average = of_first[:, 1:].sum(axis=0) / max(of_first[:, 0].sum(), TINY)
-        known = expit(self.values / LOGIT_FACTOR + logit(_inside(average))) if are_logits else self.values + average
+        inside = average.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        known = expit(self.values / LOGIT_FACTOR + logit(inside)) if are_logits else self.values + average
         means = _logits((sums[:, 1:] + STRENGTH * known) / (sums[:, :1] + STRENGTH), are_logits)
         of_grids = np.add.reduceat(sums[:, :1] * means, starts) / np.maximum(np.add.reduceat(sums[:, :1], starts), TINY)
         return dataclasses.replace(self, values=(means - of_grids.repeat(sizes, axis=0)).astype(np.float32))
@@ -416,12 +417,8 @@ def _logits(means: np.ndarray, are_logits: bool) -> np.ndarray:
     """Means of classes and labels as logits; those of numbers stay."""
     if not are_logits:
         return means
-    means = _inside(means)
+    means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return LOGIT_FACTOR * (np.log(means) - np.log1p(-means))
-
-
-def _inside(means: np.ndarray) -> np.ndarray:
-    return means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from gln.engine.ensemble import hedge
 from gln.engine.ensemble.hedge import Hedge, VarianceHedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
-from gln.engine.jit import compiled
+from gln.engine.jit import compiled, plain
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
 from gln.engine.saving import saved
@@ -152,10 +152,11 @@ class Ensemble:
     ) -> np.ndarray | None:
         """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
         predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
+        steps = hedge.ONE if step_sizes is None else plain(step_sizes)
         if isinstance(self.combination, VarianceHedge):
-            self.combination.learn_deviations(predicted, y, self.shape, step_sizes, batch_size)
+            self.combination.learn_deviations(predicted, y, self.shape, steps, batch_size)
         elif isinstance(self.combination, Hedge):
-            losses = self.combination.add(hedge.expert_losses(self.config, predicted, y), step_sizes, batch_size)
+            losses = self.combination.add(hedge.expert_losses(self.config, predicted, y), steps, batch_size)
         if not combines:
             return None
         return self.combined(predicted, None if losses is None else hedge.expert_weights(losses))

@@ -29,7 +29,7 @@ MIN_PROBABILITY, MAX_LOSS, MAX_DEVIATION = 0.001, 5.0, 5.0  # caps, so that no s
 SCALE_FADING, MAX_RATIO = 0.997, 100.0
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 TINY = 1e-12
-Steps = np.ndarray | None  # how long a step each sample makes, (n,); None is a whole one
+ONE = np.ones(1)  # how long a step each sample makes, of any number of them
 
 
 @saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0), None)})
@@ -47,11 +47,11 @@ class Hedge(WritableArrays):
             return VarianceHedge(np.zeros((experts + 1, targets)), None, np.ones(targets), np.ones(targets))
         return Hedge(np.zeros((experts, targets)), np.ones(targets) if link == "itself" else None)
 
-    def add(self, losses: np.ndarray, step_sizes: Steps = None, batch_size: int = 1) -> np.ndarray:
+    def add(self, losses: np.ndarray, step_sizes: np.ndarray = ONE, batch_size: int = 1) -> np.ndarray:
         """Add losses of samples to the sums, and return the sums before each sample, or before its batch: (M, T, n) ->
         (M, T, n). Losses of unknown targets are not finite, and are left out."""
         spread = np.zeros(0) if self.spread is None else self.spread
-        return compiled(fading_sums)(plain(losses), self.losses, spread, as_steps(step_sizes), batch_size)
+        return compiled(fading_sums)(plain(losses), self.losses, spread, step_sizes, batch_size)
 
     def with_targets(self, kept: Sequence[int], new: int) -> Hedge:
         losses = np.pad(self.losses[:, list(kept)], [(0, 0), (0, new)]).copy()  # in the order that loops take
@@ -76,16 +76,12 @@ class VarianceHedge(Hedge):
         predicted: np.ndarray,  # (M, T, n), variances
         deviations: np.ndarray,  # (T, n)
         shape: JohnsonSU | None,  # whose tails follow the deviations
-        step_sizes: Steps = None,
+        step_sizes: np.ndarray = ONE,  # (n,) or (1,)
         batch_size: int = 1,
     ) -> None:
         samples = np.asarray(predicted, np.float32), np.asarray(deviations, np.float32)
         changed = self.losses, self.scale, self.recent, (shape or JohnsonSU.normal(len(self.scale))).tails
-        compiled(learn_variances)(*samples, *changed, as_steps(step_sizes), batch_size)
-
-
-def as_steps(step_sizes: Steps) -> np.ndarray:  # -> (n,), or (1,) for any number of samples
-    return np.ones(1) if step_sizes is None else plain(step_sizes)
+        compiled(learn_variances)(*samples, *changed, step_sizes, batch_size)
 
 
 def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)

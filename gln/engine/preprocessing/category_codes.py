@@ -23,11 +23,10 @@ SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them 
 
 def as_pandas(X: Any) -> Any:
     """A polars frame converted to pandas; anything else unchanged."""
-    if not type(X).__module__.startswith("polars"):
-        return X
-    if hasattr(X, "collect"):
+    is_polars = type(X).__module__.startswith("polars")
+    if is_polars and hasattr(X, "collect"):
         raise ValueError("X: expected a frame or an array, got a LazyFrame; call its collect() first")
-    if not hasattr(X, "get_columns"):
+    if not (is_polars and hasattr(X, "get_columns")):
         return X
     columns: dict[str, Any] = {}
     for column in X.get_columns():

@@ -185,7 +185,8 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "bfc":
         return None
     if dates.is_date(column):
-        zone = dates.zone_of(column)
+        zone = getattr(column.infer_objects().dtype, "tz", None)
+        zone = None if zone is None else str(zone)
         return Column(DATE, zone=zone, parts=dates.varying_parts(dates.days_in(column, zone=zone)))
     if column.dtype.kind in "iu":
         name = category_codes.snake_case(column.name)

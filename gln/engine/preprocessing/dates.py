@@ -112,11 +112,6 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
     return _parsed(pd.Series(texts, dtype=object), form or ISO_8601)
 
 
-def zone_of(column: pd.Series) -> str | None:
-    zone = getattr(column.infer_objects().dtype, "tz", None)
-    return None if zone is None else str(zone)
-
-
 def part_of(part: str, days: np.ndarray) -> np.ndarray:  # (N,) -> (N,)
     """One of PARTS of dates, or a sine or a cosine of another cycle; NaN where they are."""
     match part.split("_"):

@@ -126,11 +126,8 @@ def fit_text(
     counted: np.ndarray,  # (R, R) bools, whether the rows of a fold (second) are learned for those of a fold (first)
 ) -> tuple[TextModel, np.ndarray]:
     """The model of all texts, and for each row what a model of the folds that are counted predicts, (N, H)."""
-    of_characters, counts = words
-    slots = np.unique(counts.indices)
-    counts = csr_array(
-        (counts.data, np.searchsorted(slots, counts.indices), counts.indptr), (counts.shape[0], len(slots))
-    )
+    slots = np.unique(words.counts.indices)
+    counts = words.counts[:, slots]
     known = (np.diff(counts.indptr) > 0) & (weights > 0)
     idf = 1 + np.log((1 + known.sum()) / (1 + np.bincount(counts.indices, minlength=len(slots)))).astype(np.float32)
     values = np.full((len(known), len(targets)), np.nan)
@@ -144,7 +141,8 @@ def fit_text(
             values[chosen] = unit_vectors(counts[chosen], idf * is_seen) @ coefficients.T + offset
     coefficients, offset = _ridge(unit_vectors(counts[known], idf), targets[:, known], weights[known], ALPHA)
     found = values[~np.isnan(values[:, 0])] if np.isfinite(values).any() else np.zeros((1, len(targets)))
-    return TextModel(of_characters, slots, idf, coefficients, offset, found.mean(axis=0), found.std(axis=0)), values
+    model = words.of_characters, slots, idf, coefficients, offset, found.mean(axis=0), found.std(axis=0)
+    return TextModel(*model), values
 
 
 def _ridge(vectors: csr_array, targets: np.ndarray, weights: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -445,10 +445,10 @@ class Estimator(Saveable, BaseEstimator):
             texts=words,
             folds=None if folds is None else folds[indices],
         )
-        passes, networks, config = settings["n_epochs"], settings["n_networks"], self._config(settings)
         options = self.batch_size, self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
+        training, config = Training(settings["n_epochs"], *options, self.random_state), self._config(settings)
         self._forget_left_out()
-        fitted = fit_table(training_table, config, networks, losses, Training(passes, *options), self.random_state)
+        fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
         self.learner_: Any = fitted.model
         if self._columns is not None:
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)

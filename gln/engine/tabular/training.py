@@ -58,6 +58,7 @@ class Training(NamedTuple):
     n_jobs: int | None
     verbose: bool
     early_stopping: bool  # whether to train on for as long as that helps
+    random_state: int | np.random.RandomState | None = None
 
 
 class Job(NamedTuple):
@@ -89,12 +90,7 @@ class FittedTable(NamedTuple):
 
 
 def fit_table(
-    table: TrainingTable,
-    config: NetworkConfig,
-    networks: int,
-    losses: Losses,
-    training: Training,
-    random_state: int | np.random.RandomState | None,
+    table: TrainingTable, config: NetworkConfig, networks: int, losses: Losses, training: Training
 ) -> FittedTable:
     """Learn a table with so many networks of means, and others if the losses ask for them.
 
@@ -102,7 +98,7 @@ def fit_table(
     the deviations that the networks of variances learn.
     """
     table, y, targets = with_standardised_targets(table)
-    rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
+    rng, encoding_rng = (check_random_state(training.random_state) for _ in range(2))
     folds = draw_folds(y, table.groups, rng) if table.folds is None else table.folds
     counted = counted_folds(table.left_out)
     table, texts = with_texts(table, y, folds, counted)

@@ -99,7 +99,7 @@ def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = np.random.default_rng(0).gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Hedge.equal(2, 1, "logit").add(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Hedge.equal(2, 1, "logit").add(losses, batch_size=size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
