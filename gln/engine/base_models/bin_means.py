@@ -206,7 +206,7 @@ def fit_bin_means(
     predictions = np.empty((count, len(grids), len(binned.targets)), np.float32)
 
     def values_of(g: int) -> np.ndarray:
-        features = features_in(grids[g])
+        features = grids[g][grids[g] != NONE]
         kind = len(features) - 1
         used = [occurring[kind][feature][0] for feature in features]
         values, predictions[:, g] = _values_of(binned, features, depths[kind, features[0]], used)
@@ -317,15 +317,12 @@ class BinnedSamples(NamedTuple):
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant."""
         scores, strengths = np.empty(len(grids)), np.array([STRENGTH])
-        for g, features in enumerate(map(features_in, grids)):
+        for g, grid in enumerate(grids):
+            features = grid[grid != NONE]
             wider = wider_cells(depth, len(features))
             _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), self.counted, wider, strengths)
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
-
-
-def features_in(grid: np.ndarray) -> np.ndarray:  # (2,) -> (1,) or (2,)
-    return grid[grid != NONE]
 
 
 def cells_at(depth: int) -> int:

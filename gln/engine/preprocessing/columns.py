@@ -77,7 +77,8 @@ class Columns:
             if column.kind == DATE:
                 values[place] = dates.days_in(column_of(X, place), column.form, column.zone)
             elif column.kind == TEXT:
-                values[place] = _hashes(column_of(X, place))
+                texts = column_of(X, place)
+                values[place] = np.where(texts.isna(), np.nan, pd.util.hash_array(texts_of(texts)) / 2.0**64)
             elif column.kind == ID:
                 values[place] = np.zeros(len(X))
         return category_codes.with_columns(X, values)
@@ -129,10 +130,6 @@ class Columns:
         kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
         index = pd.Index(names, name="column")
         return pd.DataFrame({"treated as": kinds, "becomes": becomes, "told by": told_by}, index=index)
-
-
-def _hashes(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), below 1
-    return np.where(column.isna(), np.nan, pd.util.hash_array(texts_of(column)) / 2.0**64)
 
 
 # ---- Finding out -----------------------------------------------------------------------------------------------------

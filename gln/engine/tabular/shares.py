@@ -63,10 +63,6 @@ def folds_of(keys: np.ndarray) -> np.ndarray:
     return (keys % FOLDS).astype(int)
 
 
-def halves_of(folds: np.ndarray) -> np.ndarray:
-    return folds * 2 // FOLDS
-
-
 class Counts(NamedTuple):
     """What the rows of half a table say of levels and cells; see `BinMeans.sums`."""
 
@@ -92,7 +88,7 @@ class Common(NamedTuple):
 
     def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, D), (n, E)
         """Standardised columns and means of bins of some rows, as counted in the other half."""
-        X, halves, of_halves = share.X[rows], halves_of(share.folds[rows]), []
+        X, halves, of_halves = share.X[rows], share.folds[rows] * 2 // FOLDS, []
         for half, featurizer in enumerate(self.featurizers):
             features = X[halves == half].T
             columns = featurizer.standardised(SampleBatch.of(features))
@@ -142,7 +138,7 @@ def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list
 def counted(model: TableModel, share: Share, half: int) -> Counts:
     """What the rows of a half of a share say."""
     featurizer: Any = model.featurizer
-    rows = np.flatnonzero(halves_of(share.folds) == half)
+    rows = np.flatnonzero(share.folds * 2 // FOLDS == half)
     X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
     encoding, bin_means = featurizer.encoding, featurizer.bin_means
     if encoding is not None:
