@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
 from scipy.special import ndtr, ndtri
 
 from gln.engine.ensemble.stacking import MAX_WEIGHT
@@ -106,7 +107,5 @@ def fit_density(
         return (losses + penalty) / max(1, sample_weights.sum())
 
     bounds = [(0, MAX_WEIGHT["logs"])] * count + [(-9, 9), (-MAX_SKEW, MAX_SKEW), (MIN_TAILS, MAX_TAILS)]
-    from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
-
-    found = minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
+    found = scipy.optimize.minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
     return found[:-2], found[-2], found[-1]

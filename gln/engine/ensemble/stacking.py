@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
 from scipy.special import expit, log_expit, logsumexp
 
 from gln.engine.networks.head_sampling import log_sampling_rate
@@ -106,10 +107,8 @@ def _class_weights(
         gradient = np.tensordot(logits, sample_weights * slopes, 2)
         return total / scale, (gradient + 2 * PENALTY["classes"] * difference) / scale
 
-    from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
-
     bounds, options = len(mean) * [(0, MAX_WEIGHT["classes"])], {"ftol": TOLERANCE}
-    return minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    return scipy.optimize.minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
@@ -120,9 +119,7 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.n
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     expected = np.concatenate([root * targets, penalty[:-1] / count, [0]])
     bounds = [0.0] * count + [-np.inf], [MAX_WEIGHT["values"]] * count + [np.inf]
-    from scipy.optimize import lsq_linear  # takes a quarter of a second, which streams need not wait for
-
-    return lsq_linear(rows.T, expected, bounds=bounds).x
+    return scipy.optimize.lsq_linear(rows.T, expected, bounds=bounds).x
 
 
 def _log_losses(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,10 +48,8 @@ def count_left_out(networks: int, densities: bool) -> int:
 
 def left_out_folds(ensemble: Ensemble, left_out: int) -> np.ndarray:  # (M,)
     """The fold that each network leaves out; those of each role share the folds 1, 2, ..."""
-    folds = np.empty(len(ensemble.members), int)
-    for indices in indices_by_role(ensemble):
-        folds[indices] = (1 + np.arange(len(indices)) % left_out) % FOLDS
-    return folds
+    roles = pd.Series([member.role.name for member in ensemble.members])
+    return (1 + roles.groupby(roles).cumcount().to_numpy() % left_out) % FOLDS
 
 
 def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:

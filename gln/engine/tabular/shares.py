@@ -214,7 +214,7 @@ def combine_by(
     arrays = common.arrays(rows, everything)
     inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, rows.targets, common.model.featurizer)
     jobs = jobs_of(ensemble, rows.folds, common.left_out, len(everything))
-    outputs = [outputs_of(job.members, inputs, job.left_out) for job in jobs]
+    outputs = [outputs_of(job, inputs) for job in jobs]
     found = out_of_fold(ensemble, jobs, outputs, inputs)
     ensemble.combination = found.combination
     return jobs, inputs, found, cross_fitted(ensemble, jobs, found, inputs)

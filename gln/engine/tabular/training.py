@@ -297,7 +297,7 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
         read, targets = inputs.read(chosen), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
-    return outputs_of(job.members, inputs, job.left_out)
+    return outputs_of(job, inputs)
 
 
 def rates_of(member: Member, learned: np.ndarray, planned: int, rate: float | None) -> np.ndarray:  # (n,) -> (n,)
@@ -345,11 +345,11 @@ class OutOfFold(NamedTuple):
     score: float
 
 
-def outputs_of(members: Sequence[Member], inputs: TableInputs, rows: np.ndarray) -> np.ndarray:  # (n,) -> (M, C, n)
-    """Logits, standardised values or log variances, of networks of one role."""
-    together = Ensemble(members)
-    predicted = [together.run(inputs.read(rows[chunk])) for chunk in chunks(len(rows))]
-    empty = np.empty((len(members), together.heads, 0), np.float32)
+def outputs_of(job: Job, inputs: TableInputs) -> np.ndarray:  # -> (M, C, n)
+    """Logits, standardised values or log variances, of the networks of a job for what they left out."""
+    together = Ensemble(job.members)
+    predicted = [together.run(inputs.read(job.left_out[chunk])) for chunk in chunks(len(job.left_out))]
+    empty = np.empty((len(job.members), together.heads, 0), np.float32)
     return together.mixed(np.concatenate([empty, *predicted], axis=2).astype(np.float64))
 
 
@@ -451,7 +451,7 @@ class LeftOutRows(NamedTuple):
         return best - np.array(shuffled)
 
     def _score(self, inputs: TableInputs) -> float:
-        outputs = [outputs_of(job.members, inputs, job.left_out) for job in self.jobs]
+        outputs = [outputs_of(job, inputs) for job in self.jobs]
         rows, by_role = left_out_by_role(self.jobs, outputs)
         combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
         return score(self.ensemble.config, combined, inputs.targets[..., rows], inputs.step_sizes[rows])
