@@ -68,6 +68,7 @@ class HashedLinear(NamedTuple):
     def of_saved(
         cls, are_classes: bool, keys: np.ndarray, scales: np.ndarray, leaders: np.ndarray, squares: np.ndarray
     ) -> HashedLinear:
+        """With what follows from these. Raises ValueError for what is no table."""
         slots, models, heads = leaders.shape
         if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= models <= len(RATES) or not heads:
             raise bad("linear", "a power of two of slots, and one or two models", f"the shape {leaders.shape}")
@@ -96,8 +97,8 @@ class HashedLinear(NamedTuple):
         step_sizes: np.ndarray,  # (B,), how long a step each sample makes
         begin: int = 0,
     ) -> tuple[HashedLinear, np.ndarray]:  # (M C, B)
-        """Predict samples from `begin` on, and learn each before the next. Returns logits or values, and this or, if
-        their terms need more slots, a copy with these."""
+        """Predict samples from `begin` on, and learn each before the next. Returns these models or, if terms need more
+        slots, a copy with room for them; and logits or values."""
         model, predictions = self, np.zeros((self.models * self.heads, len(step_sizes)))
         arguments = targets, step_sizes, True
         while (begin := compiled(predict_linear)(terms, model, *arguments, begin, predictions)) < len(step_sizes):
@@ -112,13 +113,11 @@ class HashedLinear(NamedTuple):
         else:
             order = self.squares[used].sum(axis=(1, 2)).argsort(kind="stable")
             used = np.sort(used[order[len(used) // 2 :]])
-        keys, arrays = np.zeros(size, np.int64), (self.scales, self.leaders, self.squares)
-        places, moved = (
-            compiled(slots_of)(self.keys[used], keys, True),
-            [np.zeros((size, *a.shape[1:])) for a in arrays],
-        )
-        for old, new in zip(arrays, moved, strict=True):
-            new[places] = old[used]
+        keys, moved = np.zeros(size, np.int64), []
+        places = compiled(slots_of)(self.keys[used], keys, True)
+        for old in (self.scales, self.leaders, self.squares):
+            moved.append(np.zeros((size, *old.shape[1:])))
+            moved[-1][places] = old[used]
         return HashedLinear.of_saved(self.are_classes, keys, *moved)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
