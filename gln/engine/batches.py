@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 CHUNK = 1000  # samples that are standardised at a time, to save memory
 MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
 Matrix: TypeAlias = Any  # np.ndarray or a sparse array of SciPy, (n, m)
+Steps: TypeAlias = np.ndarray | None  # how long a step each sample makes, (B,); None is a whole one
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 

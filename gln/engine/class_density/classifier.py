@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import fdtr, softmax
 
-from gln.engine.batches import SampleBatch, dense
+from gln.engine.batches import SampleBatch, Steps, dense
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
 from gln.engine.ensemble.ensemble import COLUMNS, Ensemble, Member
-from gln.engine.ensemble.hedge import Steps
 from gln.engine.model.builders import NetworkConfig
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import Classes

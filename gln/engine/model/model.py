@@ -13,9 +13,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, Matrix, SampleBatch, chunks, dense, steps_of
+from gln.engine.batches import CHUNK, Matrix, SampleBatch, Steps, chunks, dense, steps_of
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.ensemble.hedge import Steps
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units

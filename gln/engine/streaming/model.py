@@ -17,9 +17,9 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch
+from gln.engine.batches import SampleBatch, Steps
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
-from gln.engine.ensemble.hedge import Hedge, Steps
+from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
