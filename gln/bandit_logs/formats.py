@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from gln.bandits import LoggedDecision
 from gln.stream.formats.column_types import number_of, shown
 from gln.stream.formats.jsonl import flattened, object_of
-from gln.stream.formats.lines import BadLine, Lines, text_of
+from gln.stream.formats.lines import BadLine, Lines, Record, text_of
 from gln.stream.formats.vw import example_of
 
 DANGLING = "RewardValue", "DeferredAction"  # of the observation of an event whose decision is not in the log
@@ -48,17 +48,15 @@ def read_decisions(
     if form is None:
         form = _form_of(lines)
         say(f"reading {READ_AS[form]}\n    (--format reads another format)")
-    event = Event()
+    event: list[Record] = []
     for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
         try:
-            text = text_of(lines.number, line).strip()
-            if form == "cb_adf" and text:
-                event.add(text)
-            elif form == "cb_adf" and event.lines:
-                event, finished = Event(), event
-                if not finished.is_bad:
-                    yield Logged(lines.number, finished.decision())
-            elif text:
+            if form == "cb_adf" and line.strip():
+                event.append((lines.number, line))
+            elif event:
+                event, finished = [], event
+                yield Logged(lines.number, _of_event(finished))
+            elif text := text_of(lines.number, line).strip():
                 yield PARSERS[form](lines.number, text)
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
@@ -145,37 +143,29 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
 # ---- Text ------------------------------------------------------------------------------------------------------------
 
 
-class Event:
+def _of_event(event: list[Record]) -> LoggedDecision | None:
     """A decision of `shared |...` and a line for each arm: that of the chosen one has action:cost:propensity."""
-
-    def __init__(self) -> None:
-        self.lines, self.is_bad = 0, False
-        self._context: dict[str, Any] = {}
-        self._arms: list[dict[str, Any]] = []
-        self._chosen: tuple[int, float, float] | None = None
-
-    def add(self, line: str) -> None:
-        """Read one more line, unless one before was bad. Raises ValueError for a bad one."""
-        if self.is_bad:
-            return
-        self.lines, self.is_bad = self.lines + 1, True
-        start, bar, features = line.partition("|")
+    context: dict[str, Any] = {}
+    arms: list[dict[str, Any]] = []
+    chosen: tuple[int, float, float] | None = None
+    for number, text in event:
+        start, bar, features = text_of(number, text).strip().partition("|")
         labels = [word for word in start.split() if not word.startswith("'")]  # without the tag
-        if labels == ["shared"]:
-            self._context = _features(bar + features)
-        else:
-            if labels and self._chosen is not None:
+        try:
+            if labels == ["shared"]:
+                context = _features(bar + features)
+                continue
+            if labels and chosen is not None:
                 raise ValueError("expected one arm with action:cost:propensity before an empty line, got a second one")
             if labels:
-                self._chosen = (len(self._arms), *_cost_and_propensity(labels))
-            self._arms.append(_features(bar + features))
-        self.is_bad = False
-
-    def decision(self) -> LoggedDecision | None:
-        if self._chosen is None:
-            return None
-        place, cost, propensity = self._chosen
-        return LoggedDecision(self._context, place, -cost, propensity, self._arms)
+                chosen = (len(arms), *_cost_and_propensity(labels))
+            arms.append(_features(bar + features))
+        except ValueError as error:
+            raise BadLine(number, str(error)) from None
+    if chosen is None:
+        return None
+    place, cost, propensity = chosen
+    return LoggedDecision(context, place, -cost, propensity, arms)
 
 
 def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:

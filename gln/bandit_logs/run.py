@@ -20,7 +20,7 @@ from gln.stream.formats.lines import BadLine, Lines
 from gln.stream.formats.reader import opened
 from gln.stream.inputs import Inputs
 from gln.stream.output import Outputs, printed, say
-from gln.stream.signals import Interruptible
+from gln.stream.signals import Signals
 
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
 UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
@@ -34,14 +34,15 @@ def run(options: argparse.Namespace) -> int:
         return Run(options, source).all()
 
 
-class Run(Interruptible):
+class Run:
     """The decisions of one source, with a bandit that may exist already."""
 
     def __init__(self, options: argparse.Namespace, source: BinaryIO) -> None:
-        super().__init__()
-        self._options, self._source, self._inputs = options, source, Inputs([options.file], "")
+        self._options, self._source, self._signals = options, source, Signals()
+        self._inputs = Inputs([options.file], "")
+        self._input = self._inputs.current
         self._estimates, self._left_out = Estimates(), Counter[str]()
-        self._line, self._start, self._taken = 0, time.monotonic(), 0  # the last line; decisions of this process
+        self._start, self._taken = time.monotonic(), 0  # decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
         state: dict[str, Any] = {}
         if goes_on or options.load:
@@ -56,20 +57,22 @@ class Run(Interruptible):
                 raise ValueError(f"--resume: expected a file that gln-bandit saved, got {options.save}")
             self._inputs.resume(state["inputs"])
             self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
-            self._line = self._inputs.current.line
             say("gln-bandit", f"going on after {self._estimates.rows:,} decisions")
         self._outputs = Outputs(options, self._signals, state)
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
+
+    def all(self) -> int:
+        """Take all decisions; returns the exit status."""
+        return self._signals.take_all(self._parts(), self._take, self._end)
 
     def _parts(self) -> Iterator[list[Any]]:
         """New rows, up to as many as may be judged together, of those that can be read without waiting."""
         lines = Lines(self._source)
         rows = read_decisions(lines, self._options.format, functools.partial(say, "gln-bandit"))
-        new: Iterator[Any] = (row if row.line > self._line else None for row in rows)
+        new: Iterator[Any] = (row if row.line > self._input.line else None for row in rows)
         while part := lines.gathered(new, self._estimates.block_size):
             yield part
-        self._inputs.current.met = lines.number
-        self._inputs.current.check_length()
+        self._input.check_length(lines.number)
 
     def _take(self, rows: list[Any]) -> None:
         """Judge and learn rows, and save now and then."""
@@ -92,7 +95,7 @@ class Run(Interruptible):
             if not self._options.skip_bad:
                 raise bad from error
             self._left_out[BAD] += 1
-        self._line = rows[-1].line
+        self._input.line = rows[-1].line
 
     def _learn(self, rows: list[Any]) -> None:
         if isinstance(rows[0], BadLine):
@@ -106,7 +109,7 @@ class Run(Interruptible):
             self._left_out[UNKNOWN] += 1
             return
         judged = self._estimates.judge([row.decision for row in rows], self._bandit.propensities, self._model)
-        self._line = rows[-1].line  # before anything that may fail, as it was learned
+        self._input.line = rows[-1].line  # before anything that may fail, as it was learned
         for row, p in zip(rows, judged, strict=True):
             if p:
                 arm = max(p, key=p.__getitem__)
@@ -127,10 +130,8 @@ class Run(Interruptible):
         return max(time.monotonic() - self._start, 1e-9)
 
     def _save(self) -> None:
-        self._inputs.current.line = self._line
-        place = {"inputs": self._inputs.state()}
         figures = {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
-        self._bandit.save(self._options.save, {**self._outputs.state(), **place, **figures})
+        self._bandit.save(self._options.save, {**self._outputs.state(), "inputs": self._inputs.state(), **figures})
 
     def _end(self, why: str) -> None:
         """Save and print all that there is."""

@@ -25,11 +25,10 @@ class Input:
     key: str | None  # by which a run that goes on knows it; None for a pipe, whose lines are always new
     line: int = 0  # the last one that was counted
     size: int | None = None  # bytes, if it was learned to its end
-    met: int = 0  # the last line with a sample or a bad one, counted or not
 
-    def check_length(self) -> None:
-        """Raise ValueError if it has ended before the lines that were learned."""
-        if self.met < self.line:
+    def check_length(self, last: int) -> None:
+        """Raise ValueError if its last line is before those that were learned."""
+        if last < self.line:
             expected = f"a file of at least {self.line:,} {unit_of(self.form)}s, as the saved run learned from"
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self.name}")
 

@@ -25,7 +25,7 @@ from gln.stream.learning import are_labels, explained, loaded, made
 from gln.stream.metrics import Kind
 from gln.stream.output import say
 from gln.stream.report import Report, is_json
-from gln.stream.signals import CLOSED_PIPE, Interruptible
+from gln.stream.signals import CLOSED_PIPE, Signals
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
@@ -45,16 +45,14 @@ def run(options: argparse.Namespace, inputs: Inputs) -> int:
             return CLOSED_PIPE
 
 
-class Run(Interruptible):
+class Run:
     """Samples of some files or a pipe, with a model that may exist already."""
 
     _report: Report  # there is one as soon as there is a model
 
     def __init__(self, options: argparse.Namespace, inputs: Inputs) -> None:
-        super().__init__()
-        self._options, self._inputs = options, inputs
-        self._form = inputs.current.form
-        is_text = not is_json(options.predictions or "", self._form)
+        self._options, self._inputs, self._signals = options, inputs, Signals()
+        is_text = not is_json(options.predictions or "", inputs.current.form)
         if is_text and (options.explain or (options.probabilities and not options.predict_only)):
             option, why = (
                 ("explain", "") if options.explain else ("probabilities", ", as classes may appear while it learns")
@@ -83,7 +81,7 @@ class Run(Interruptible):
         options.ngrams = ngrams
         if given in model.known_names:
             raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
-        if not (given or options.predict_only or self._form in LABELLED):
+        if not (given or options.predict_only or self._inputs.current.form in LABELLED):
             self._target = saved
         self._begin(model, state if goes_on else {})
         if goes_on:
@@ -107,26 +105,29 @@ class Run(Interruptible):
 
     # ---- The run -----------------------------------------------------------------------------------------------------
 
+    def all(self) -> int:
+        """Take all chunks; returns the exit status."""
+        return self._signals.take_all(self._parts(), self._take, self._end, self._can_end)
+
     def _can_end(self, error: Exception) -> bool:
         # Others are of options, or of a file that does not go with those before it.
         return isinstance(error, (BadLine, OSError)) or (self._model is not None and self._report.progress.taken > 0)
 
-    def _parts(self) -> Iterator[tuple[Input, Chunk | None]]:
-        """All chunks, and None at the end of each file; those before the first target wait for it, as it tells whether
-        to learn classes or numbers."""
-        waiting: list[tuple[Input, Chunk | None]] = []
+    def _parts(self) -> Iterator[tuple[Input, Chunk]]:
+        """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
+        waiting: list[tuple[Input, Chunk]] = []
         for of in self._inputs:
             for chunk in self._chunks_of(of):
                 waiting.append((of, chunk))
-                if self._model is not None or (chunk is not None and self._decide(chunk)):
+                if self._model is not None or self._decide(chunk):
                     yield from waiting
                     waiting.clear()
-        if count := sum(len(chunk.lines) for _, chunk in waiting if chunk is not None):
+        if count := sum(len(chunk.lines) for _, chunk in waiting):
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
 
-    def _chunks_of(self, of: Input) -> Iterator[Chunk | None]:
-        """Those of a file, and None at its end."""
-        options = self._options
+    def _chunks_of(self, of: Input) -> Iterator[Chunk]:
+        """Those of a file, until it is known to be as long as what was learned of it."""
+        options, last = self._options, 0
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
@@ -136,9 +137,10 @@ class Run(Interruptible):
                     for note in chunk.notes:
                         self._say(note)
                     yield chunk
+                    last = max([last, *chunk.lines[-1:], *(bad.line for bad in chunk.bad)])
             except BadLine as bad:
                 raise self._advised(bad, of) from None
-        yield None
+        of.check_length(last)
         of.size = size
 
     def _wanted(self) -> Wanted:
@@ -151,14 +153,10 @@ class Run(Interruptible):
         lists = options.strings, options.numbers, options.words, options.ignore
         return Wanted(target, *lists, known=names, ngrams=options.ngrams or 1)
 
-    def _take(self, part: tuple[Input, Chunk | None]) -> None:
+    def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
         of, chunk = part
-        if chunk is None:
-            of.check_length()
-            return
         every, taken = self._options.save_every, self._report.progress.taken
-        of.met = max([of.met, *chunk.lines[-1:], *(bad.line for bad in chunk.bad)])
         for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
             since = of.line
             self._learn(of, few)

@@ -50,43 +50,31 @@ class Signals:
         finally:
             self._waits = False
 
+    def take_all(
+        self,
+        parts: Iterator[Any],
+        take: Callable[[Any], object],
+        end: Callable[[str], object],
+        can_end: Callable[[Exception], bool] = lambda error: True,
+    ) -> int:
+        """Take the parts of a run up to a signal, and end it whatever happens; returns the exit status.
 
-class Interruptible:
-    """A run over the parts of its input, which ends after one of them, whatever happens."""
-
-    def __init__(self) -> None:
-        self._signals = Signals()
-
-    def all(self) -> int:
-        """Take all parts up to a signal; returns the exit status."""
-        status, why, signals, parts = 0, "", self._signals, self._parts()
-        with signals.handled():
+        `end` is told why it ended early, or "". An error for which `can_end` is false is raised.
+        """
+        status, why = 0, ""
+        with self.handled():
             try:
-                while (part := signals.waiting(lambda: None if signals.received else next(parts, None))) is not None:
-                    self._take(part)
+                while (part := self.waiting(lambda: None if self.received else next(parts, None))) is not None:
+                    take(part)
             except Stopped:  # while something was written, or was read, which is lost and was not counted
                 pass
             except BrokenPipeError:
                 status = CLOSED_PIPE
             except (OSError, ValueError) as error:
-                if not self._can_end(error):
+                if not can_end(error):
                     raise
                 status, why = 2, str(error)
-            if number := signals.received:
-                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
-            self._end(why)
+            if self.received:
+                status, why = 128 + self.received, f"ended by {signal.Signals(self.received).name}"
+            end(why)
         return status
-
-    def _parts(self) -> Iterator[Any]:
-        raise NotImplementedError
-
-    def _take(self, part: Any) -> None:
-        raise NotImplementedError
-
-    def _can_end(self, error: Exception) -> bool:
-        """Whether something is to be saved and printed after an error."""
-        return True
-
-    def _end(self, why: str) -> None:
-        """Save and print all that there is."""
-        raise NotImplementedError

@@ -362,6 +362,8 @@ def test_lines_that_cannot_be_read(text, message):
     assert isinstance(bad, BadLine)
     assert message in str(bad)
     assert read(f"shared |a\n0:1 |b\n\n{TEXT}")[1].decision == OF_TEXT
+    of_bytes = read_decisions(io.BytesIO(b"shared |a\n0:1:0.5 |b\n\xff |c\n"))  # an arm less would be another decision
+    assert [type(row) for row in of_bytes] == [BadLine]
 
 
 # ---- The command -----------------------------------------------------------------------------------------------------
