@@ -201,7 +201,7 @@ class OnDask(Estimator):
         groups = np.arange(len(sample.positions)) if sample.groups is None else sample.groups
         super().fit(sample.X, sample.y, sample.weights if has_weights else None, groups)
         del self._whole
-        mean = self._weights_of(self._targets_of(sample.y), sample.weights).mean()
+        mean = self._weights_of(sample, self._targets_of(sample.y)).mean()
         scale = np.clip(mean, *FIT_WEIGHTS) / mean
         count = cluster.threads if self.n_jobs in (None, -1) else self.n_jobs
         shares, model = [], cluster.scatter(self)
@@ -235,7 +235,11 @@ class OnDask(Estimator):
     def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""
         X, targets, keys = self._samples(part.X).features.T, self._targets_of(part.y), part.keys
-        return Share(X, targets, self._weights_of(targets, part.weights) * scale, folds_of(keys), keys, number)
+        return Share(X, targets, self._weights_of(part, targets) * scale, folds_of(keys), keys, number)
+
+    def _weights_of(self, part: Part, targets: np.ndarray) -> Any:
+        classes: Any = getattr(self, "classes_", None)
+        return with_class_weights(getattr(self, "class_weight", None), targets, classes, part.weights)
 
     def _lazily(self, method: str, X: Any, dtype: Any, shape: tuple[int, ...]) -> da.Array:
         """What a method of the local estimator returns for each partition, (n, *shape) of a dtype."""
@@ -339,9 +343,6 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
             return as_labels(y).T.astype(bool)
         return class_numbers(column_or_1d(y), self.classes_)
 
-    def _weights_of(self, targets, weights):
-        return with_class_weights(self.class_weight, targets, self.classes_, weights)
-
 
 class GLNRegressor(OnDask, gln.sklearn.GLNRegressor):
     """`gln.sklearn.GLNRegressor` for tables that are spread over the workers of a Dask cluster.
@@ -363,6 +364,3 @@ class GLNRegressor(OnDask, gln.sklearn.GLNRegressor):
     def _targets_of(self, y):
         y = np.asarray(y, np.float64)
         return self.target_standardizer_.transform(y.reshape(len(y), -1).T)
-
-    def _weights_of(self, targets, weights):
-        return weights

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import itertools
 import math
@@ -53,6 +54,7 @@ SIDE = 150  # points along each side of a plane at which a model predicts
 # Inches: a phone shows text of 10 points in a picture of this width at about 9 pixels.
 WIDTH = 5.4
 COLUMNS = 5  # images per row
+NO_TICKS: dict[str, Any] = {"xticks": (), "yticks": ()}
 
 
 def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[str]) -> Figure:
@@ -81,7 +83,6 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
         above.imshow(images[:, b].reshape(side, side), cmap="gray_r")
         above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
-    _no_ticks(pairs)
     label = "contribution to the logit: red for, blue against"
     figure.colorbar(shown, ax=pairs.ravel().tolist(), location="bottom", aspect=40, label=label)
     return figure
@@ -110,7 +111,7 @@ def plot_halfspaces(
     if not isinstance(shown, (int, np.integer)) or not 1 <= shown <= images.shape[1]:
         raise ValueError(f"shown: expected an integer from 1 to {images.shape[1]}, got {shown!r}")
     figure = _Figure(figsize=(0.65 * (2 * shown + 1) + 0.3, 0.7 * len(planes) + 0.5), layout="constrained")
-    axes = figure.subplots(len(planes), 2 * shown + 1, squeeze=False)
+    axes = figure.subplots(len(planes), 2 * shown + 1, squeeze=False, subplot_kw=NO_TICKS)
     for row, plane, distance in zip(axes, planes, planes @ context - bias[:, None], strict=True):
         order = np.argsort(distance)
         far = [*order[:shown], None, *order[len(order) - shown :]]
@@ -127,7 +128,6 @@ def plot_halfspaces(
     axes[0, (shown - 1) // 2].set_title("bit 0", fontsize=11)
     axes[0, shown].set_title("hyperplane", fontsize=9)
     axes[0, shown + 1 + shown // 2].set_title("bit 1", fontsize=11)
-    _no_ticks(axes)
     return figure
 
 
@@ -150,13 +150,12 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
     columns = min(len(ends), 2)
     rows = math.ceil(len(ends) / columns)
     figure = _Figure(figsize=(2.7 * columns, 2.6 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, subplot_kw=NO_TICKS)
     for axis, (start, end) in zip(axes.flat[: len(ends)], itertools.pairwise([0, *ends]), strict=True):
         learner.predict_online(points[:, start:end], points[:, start:end], labels[start:end])
         p = sum_to_one(learner.predict_arrays(*learner.prepare(grid, grid)[:2]))
         _draw_regions(axis, grid, p, points[:, :end], labels[:end])
         axis.set_title(_samples(end), fontsize=11)
-    _no_ticks(axes)
     for axis in axes.flat[len(ends) :]:
         axis.remove()
     looks = {"loc": "outside lower center", "title": "true class", "markerscale": 2, "frameon": False}
@@ -256,7 +255,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     classes = np.asarray(getattr(last, "classes_", ())).tolist()
     if class_ is not None and class_ not in classes:
         raise ValueError(f"class_: expected None or one of the classes {classes}, got {class_!r}")
-    features, names = _features(model, X)
+    features, names = _features(model, last, X)
     values = pd.DataFrame(features.toarray() if issparse(features) else as_pandas(features))
     contributions, titles = _explained(last, features, y, class_)
     names = [f"feature {i}" for i in range(values.shape[1])] if names is None else names
@@ -267,12 +266,12 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     of_class = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
     under = f"contribution to {of_class if hasattr(last, 'classes_') else 'the prediction'}"
     # Titles are above the bars; the label below may also extend to the left of them.
-    beside = _inches([label for labels, _ in parts for label in labels]) + max(_inches(titles), 2) + 0.4
-    height = (0.27 * len(parts[0][0]) + 0.75) * len(parts) + 0.3
+    beside = _inches([label for part in parts for label, _ in part]) + max(_inches(titles), 2) + 0.4
+    height = (0.27 * len(parts[0]) + 0.75) * len(parts) + 0.3
     figure = _Figure(figsize=(max(WIDTH, beside, _inches([under]) + 0.2), height), layout="constrained")
     axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True)[:, 0]
     for axis, part, title in zip(axes, parts, titles, strict=True):
-        bars, lengths = part
+        bars, lengths = zip(*part, strict=True)
         axis.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
         axis.axvline(0, color="black", linewidth=0.8)
         axis.invert_yaxis()
@@ -306,11 +305,10 @@ class _Figure(Figure):
         return png.getvalue()
 
 
-def _features(model: Any, X: Any) -> tuple[Any, Any]:
+def _features(model: Any, last: Any, X: Any) -> tuple[Any, Any]:
     """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
-    last = model[-1] if isinstance(model, Pipeline) else model
     names = getattr(last, "feature_names_in_", None)
-    if not isinstance(model, Pipeline) or len(model) == 1:
+    if last is model or len(model) == 1:
         return X, names
     before = model[:-1]
     if names is None:
@@ -324,13 +322,11 @@ def _inches(texts: Iterable[str]) -> float:
     return max(TextPath((0, 0), line).get_extents().width for text in texts for line in text.split("\n")) / 72
 
 
-def _largest(contributions: np.ndarray, labels: list[str], most: int) -> tuple[list[str], list[float]]:
+def _largest(contributions: np.ndarray, labels: list[str], most: int) -> list[tuple[str, float]]:
     """Labels and lengths of bars: the largest contributions (D,), and the sum of the others."""
     order, others = np.abs(contributions).argsort()[::-1], len(labels) - most
-    told = [(labels[i], contributions[i]) for i in order[:most]]
     rest = [(f"{others} other features", contributions[order[most:]].sum())] if others > 0 else []
-    bars, lengths = zip(*told, *rest, strict=True)
-    return list(bars), list(lengths)
+    return [*((labels[i], contributions[i]) for i in order[:most]), *rest]
 
 
 def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, list[str]]:
@@ -375,14 +371,8 @@ def _pairs_of_axes(count: int, lines: int) -> tuple[Figure, np.ndarray]:
     size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
     figure = _Figure(figsize=size, layout="compressed")
     places = [1 + b // columns * 2 * columns + b % columns for b in range(count)]
-    pairs = [[figure.add_subplot(2 * rows, columns, place + to) for to in (0, columns)] for place in places]
-    return figure, np.array(pairs)
-
-
-def _no_ticks(axes: np.ndarray) -> None:
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
+    add = functools.partial(figure.add_subplot, 2 * rows, columns, **NO_TICKS)
+    return figure, np.array([[add(place), add(place + columns)] for place in places])
 
 
 def _ends(after: Iterable[int] | None, count: int) -> list[int]:

@@ -115,25 +115,18 @@ class TypedColumns:
 
     def chunks(self, most: int) -> Iterator[Chunk]:
         """All rows."""
-        slices, first = self._slices(most), 1
-        while True:
-            try:
-                if (batch := next(slices, None)) is None:
-                    return
-            except (pa.ArrowException, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:  # of the system
-                    raise
-                bad = BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")
-                yield NO_SAMPLES._replace(bad=[bad])
-                return
-            yield self._chunk(batch, first)
-            first += len(batch)
-
-    def _slices(self, most: int) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            batch.validate(full=True)
-            for start in range(0, len(batch), most):
-                yield batch.slice(start, most)
+        first = 1
+        try:
+            for batch in self._batches:
+                batch.validate(full=True)
+                for part in pa.Table.from_batches([batch]).to_batches(most):
+                    yield self._chunk(part, first)
+                    first += len(part)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the system
+                raise
+            bad = BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")
+            yield NO_SAMPLES._replace(bad=[bad])
 
     def _chunk(self, batch: pa.RecordBatch, first: int) -> Chunk:
         """Rows, of which the first one has the number `first`."""
