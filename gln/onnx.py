@@ -11,7 +11,7 @@ samples are rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,8 +94,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     if isinstance(model, (GLNClassifier, GLNRegressor)):
         check_is_fitted(model)
         _check_columns(model)
-        export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
-        export_estimator(graph, model, _inputs(graph, model))
+        for name, value, sizes, kind in _outputs(graph, model, _inputs(graph, model)):
+            graph.output(name, value, "B", *sizes, kind=kind)
         _check_rounding(model)
     elif is_network(model):
         _export_network(graph, model)
@@ -138,7 +138,7 @@ class Graph:
     def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
         if any(known.name == name for known in self.inputs):
             raise bad("model", f"no feature named {name!r}, which is an output of the file", "one")
-        self("Identity", value, outputs=[name])
+        self("Cast", value, outputs=[name], to=kind)
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def serialized(self) -> bytes:
@@ -281,56 +281,58 @@ def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
     return list(level_of)
 
 
-def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> None:
-    label, p, classes = _classified(g, classifier, inputs)
-    labels = [classifier.n_outputs_] if classifier.n_outputs_ > 1 else []
-    g.output("label", label, "B", *labels, kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
-    g.output("probabilities", p, "B", *(labels or [len(classes)]))
+class Output(NamedTuple):
+    """A value for each sample."""
+
+    name: str
+    value: str  # (B, *sizes)
+    sizes: tuple[int, ...] = ()
+    kind: int = TensorProto.FLOAT
 
 
-def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tuple[str, str, np.ndarray]:
-    """Labels (B,), probabilities (B, C), and the classes as labels are given; of several labels (B, L), (B, L)."""
+def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
+    """The outputs of an estimator, as described in `export`; each adds its nodes only when it is asked for."""
+    return (_of_classifier if isinstance(estimator, GLNClassifier) else _of_regressor)(g, estimator, inputs)
+
+
+def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
     if not getattr(classifier, "negatives", True):  # which older pickles lack
         raise bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
-    if classifier.n_outputs_ > 1:
-        p, classes = g("Transpose", p, perm=[1, 0]), classes[0].astype(np.int64)
-        return g("Gather", classes, g("Cast", g("Greater", p, 0.5), to=TensorProto.INT64)), _single(g, p), classes
+    if (labels := classifier.n_outputs_) > 1:
+        p = g("Transpose", p, perm=[1, 0])
+        yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
+        yield Output("probabilities", p, (labels,))
+        return
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
         raise bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
-    return label, _single(g, g("Transpose", p, perm=[1, 0])), classes
+    yield Output("label", label, kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
+    yield Output("probabilities", g("Transpose", p, perm=[1, 0]), (len(classes),))
 
 
-def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> None:
-    learner, samples = regressor.learner_, _samples(g, regressor, inputs)
-    scale = regressor.target_standardizer_.scale  # (T,)
+def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
+    learner, samples, shape = regressor.learner_, _samples(g, regressor, inputs), regressor.targets_shape_
+    mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
 
-    def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
-        value = value if regressor.targets_shape_ else g("Squeeze", value, [1])
-        g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
+    def rows(ensemble: Ensemble) -> str:  # -> (B, T)
+        return g("Transpose", _predicted(g, ensemble, *samples), perm=[1, 0])
 
-    means = _means(g, regressor, samples)
-    give("variable", means)
+    def like_targets(value: str) -> str:  # (B, T, ...) -> (B, ...)
+        return value if shape else g("Squeeze", value, [1])
+
+    means = g("Add", g("Mul", rows(learner.means), scale), mean)
+    yield Output("variable", like_targets(means), shape)
     if learner.variances is not None:
-        stds = g("Max", g("Mul", g("Sqrt", _rows(g, learner.variances, samples)), scale), LEAST_STD)
+        stds = g("Max", g("Mul", g("Sqrt", rows(learner.variances)), scale), LEAST_STD)
         if regressor.quantiles is not None:
             quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
             found = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
-            give("quantiles", found, quantiles.shape[1])
+            yield Output("quantiles", like_targets(found), (*shape, quantiles.shape[1]))
         if regressor.density:
-            give("std", stds)
-
-
-def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)
-    z = _rows(g, regressor.learner_.means, samples)
-    return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
-
-
-def _rows(g: Graph, ensemble: Ensemble, samples: tuple[str, str]) -> str:  # -> (B, C)
-    return g("Transpose", _predicted(g, ensemble, *samples), perm=[1, 0])
+            yield Output("std", like_targets(stds), shape)
 
 
 # ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------
@@ -352,18 +354,13 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add an estimator to the graph that skl2onnx makes of a pipeline."""
     g, model = Graph(scope.get_unique_variable_name("gln") + "_"), operator.raw_operator
     _check_columns(model)
-    kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
-    inputs, names = [], [output.onnx_name for output in operator.outputs]
+    inputs, kinds = [], {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
     for given in operator.inputs:
         width = given.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
         inputs.append(Input(given.onnx_name, kinds.get(type(given.type), TensorProto.FLOAT), width))
-    if isinstance(model, GLNClassifier):
-        label, p, classes = _classified(g, model, inputs)
-        kind = TensorProto.STRING if classes.dtype.kind == "O" else TensorProto.INT64
-        g("Cast", label, outputs=names[:1], to=kind)
-        g("Identity", p, outputs=names[1:])
-    else:
-        g("Identity", _single(g, _means(g, model, _samples(g, model, inputs))), outputs=names)
+    for wanted, output in zip(operator.outputs, _outputs(g, model, inputs), strict=False):
+        value = g("Reshape", output.value, [-1, *wanted.type.shape[1:]])
+        g("Cast", value, outputs=[wanted.onnx_name], to=kinds.get(type(wanted.type), TensorProto.FLOAT))
     for name, array in g.constants.items():
         container.initializers.append(numpy_helper.from_array(array, name))
     container.nodes.extend(g.nodes)
