@@ -43,9 +43,6 @@ __all__ = ["export"]
 OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
 FINE = 1000  # a standard deviation is at least this many times the distance of float32 numbers near the mean
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
-# Of a neuron, up to which products with all of them are faster than a copy of the one that each sample picks; a copy is
-# also fast if it is short.
-MOST_ROWS = 32
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 # Types of inputs: their names, and that of their keys in a table.
 KINDS: dict[int, tuple[str, str]] = {
@@ -189,10 +186,6 @@ def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.
     bits = g("Reshape", g("Cast", sides, to=TensorProto.DOUBLE), [-1, k])
     rows = g("Reshape", g("MatMul", bits, 2.0 ** np.arange(k)[:, None]), [-1, neurons])
     rows = g("Cast", rows, to=TensorProto.INT64)  # (B, n)
-    if 1 << k <= min(MOST_ROWS, weights.shape[3] / 4):
-        products = g("Reshape", g("MatMul", z, of_heads.swapaxes(1, 2)), [0, 0, neurons, 1 << k])
-        picked = g("Expand", g("Unsqueeze", rows, [0, 3]), [weights.shape[2], 1, 1, 1])  # (C, B, n, 1)
-        return g("Squeeze", g("GatherElements", products, picked, axis=3), [3])
     picked = g("Gather", of_heads, g("Add", rows, np.arange(neurons) << k), axis=1)  # (C, B, n, d)
     return g("Squeeze", g("MatMul", picked, g("Unsqueeze", z, [3])), [3])
 

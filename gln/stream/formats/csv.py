@@ -25,7 +25,7 @@ class CsvParser(Parser):
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = ColumnTypes(wanted)
-        self._width = 0  # fields of a row
+        self._names: list[str] = []
         self._names = self._header(wanted)
 
     def _header(self, wanted: Wanted) -> list[str]:
@@ -62,11 +62,11 @@ class CsvParser(Parser):
                 reader = self._reader()
                 yield BadLine(number, error.message if isinstance(error, BadLine) else _explained(error))
             else:
-                self._width = self._width or len(fields)
-                if not fields or (fields == [""] and self._width > 1):
+                width = len(self._names) or len(fields)
+                if not fields or (fields == [""] and width > 1):
                     yield None
-                elif len(fields) != self._width:
-                    yield BadLine(number, f"expected {self._width} fields, as in the header, got {len(fields)}")
+                elif len(fields) != width:
+                    yield BadLine(number, f"expected {width} fields, as in the header, got {len(fields)}")
                 else:
                     yield number, fields
 
