@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 
 import gln.sklearn
@@ -79,7 +80,8 @@ class Part(NamedTuple):
     def keys(self) -> np.ndarray:  # (n,)
         return pd.util.hash_array(self.order if self.groups is None else self.groups)
 
-    def take(self, rows: np.ndarray) -> Part:
+    def take(self, chosen: np.ndarray) -> Part:  # (n,) of bools
+        rows = np.flatnonzero(chosen)
         groups = None if self.groups is None else self.groups[rows]
         return Part(taken(self.X, rows), taken(self.y, rows), self.weights[rows], groups, self.positions[rows])
 
@@ -93,11 +95,10 @@ class Part(NamedTuple):
         return drawn & (self.weights > 0)
 
     def sampled(self, share: float, of_classes: bool) -> Part:
-        return self.take(np.flatnonzero(self.drawn(share, of_classes)))
+        return self.take(self.drawn(share, of_classes))
 
     def between(self, start: int, stop: int) -> Part:
-        """The rows at these positions, which are in ascending order."""
-        return self.take(np.arange(*np.searchsorted(self.positions, [start, stop])))
+        return self.take((self.positions >= start) & (self.positions < stop))
 
 
 def joined(parts: Sequence[Part]) -> Part:
@@ -129,15 +130,13 @@ def all_levels(cluster: Cluster, parts: list[Any], categories: Mapping[int, Leve
 def share_of(model: Any, parts: Sequence[Part], sample: np.ndarray, scale: float, number: int) -> Share:
     """What networks learn of parts: without rows of no weight, and without the sample's, which have been learned."""
     part = joined(parts)
-    learned = (part.weights > 0) & ~np.isin(part.positions, sample)
-    return model._share(part.take(np.flatnonzero(learned)), scale, number)
+    return model._share(part.take((part.weights > 0) & ~np.isin(part.positions, sample)), scale, number)
 
 
 class OnDask(Estimator):
     """`fit` and predictions of Dask's frames and arrays, for an estimator of `gln.sklearn`."""
 
     _local: type[Any]
-    _of_classes: bool
 
     @property
     def client_(self) -> distributed.Client:
@@ -188,11 +187,11 @@ class OnDask(Estimator):
     def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
-        drawn = [cluster.submit(Part.sampled, part, (SAMPLED + HELD_OUT) / rows, self._of_classes) for part in parts]
-        both = joined(cluster.gather(drawn))
-        is_sampled = both.drawn(SAMPLED / rows, self._of_classes)
-        is_held = both.drawn((SAMPLED + HELD_OUT) / rows, self._of_classes) & ~is_sampled
-        sample, held = (both.take(np.flatnonzero(chosen)) for chosen in (is_sampled, is_held))
+        share, of_classes = (SAMPLED + HELD_OUT) / rows, is_classifier(self)
+        both = joined(cluster.gather([cluster.submit(Part.sampled, part, share, of_classes) for part in parts]))
+        is_sampled = both.drawn(SAMPLED / rows, of_classes)
+        is_held = both.drawn(share, of_classes) & ~is_sampled
+        sample, held = both.take(is_sampled), both.take(is_held)
         if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
             raise ValueError(
                 f"groups: expected so many that all {FOLDS} folds have some, got {len(np.unique(both.keys))}"
@@ -325,7 +324,7 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
         Scores of the 40,000 rows after the last pass; see `gln.sklearn`.
     """
 
-    _local, _of_classes = gln.sklearn.GLNClassifier, True
+    _local = gln.sklearn.GLNClassifier
 
     def _predicted(self, X):
         several = type(self.classes_) is list
@@ -351,7 +350,7 @@ class GLNRegressor(OnDask, gln.sklearn.GLNRegressor):
     exceptions. Densities are learned from the 40,000 rows.
     """
 
-    _local, _of_classes = gln.sklearn.GLNRegressor, False
+    _local = gln.sklearn.GLNRegressor
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """As in `gln.sklearn`; of Dask's frames and arrays a Dask Array, which is computed when it is needed."""

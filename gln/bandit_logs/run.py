@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import gc
 import itertools
 import time
 from collections import Counter
@@ -28,8 +27,6 @@ UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command with checked options; returns the exit status."""
-    gc.collect()
-    gc.freeze()  # imported modules stay
     with opened(options.file) as source:
         return Run(options, source).all()
 

@@ -76,40 +76,35 @@ class Output:
             self._file.close()
 
 
-class Outputs:
-    """Those that the options `--predictions` and `--metrics` name."""
+class Outputs(dict[str, Output]):
+    """Those that the options `--predictions` and `--metrics` name, if any."""
 
     def __init__(self, options: argparse.Namespace, signals: Signals, saved: Mapping[str, Any]) -> None:
         """`saved` has the `state` of the run that goes on, otherwise it is empty. Raises errors as `Output`."""
+        super().__init__()
         self._signals = signals
-        self._all = {
-            name: Output(f"--{name}", file, saved.get(name), bool(saved))
-            for name in ("predictions", "metrics")
-            if (file := getattr(options, name)) is not None
-        }
-
-    @property
-    def predictions(self) -> Output | None:
-        return self._all.get("predictions")
+        for name in ("predictions", "metrics"):
+            if (file := getattr(options, name)) is not None:
+                self[name] = Output(f"--{name}", file, saved.get(name), bool(saved))
 
     def add(self, name: str, values: Mapping[str, Any]) -> None:
         """Add a line of JSON, if there is such an output."""
-        if name in self._all:
-            self._all[name].add(json.dumps(values) + "\n")
+        if name in self:
+            self[name].add(json.dumps(values) + "\n")
 
     def flush(self) -> None:
         """Write what was added, until a signal comes."""
-        for output in self._all.values():
+        for output in self.values():
             self._signals.waiting(output.flush)
 
     def state(self) -> dict[str, Any]:
         """What to save, so that a run can go on."""
-        return {"predictions": None, "metrics": None, **{name: each.state() for name, each in self._all.items()}}
+        return {"predictions": None, "metrics": None, **{name: each.state() for name, each in self.items()}}
 
     def close(self) -> None:
-        if "metrics" in self._all:
-            self._all["metrics"].flush()  # not predictions, which were flushed, or could not be
-        for output in self._all.values():
+        if "metrics" in self:
+            self["metrics"].flush()  # not predictions, which were flushed, or could not be
+        for output in self.values():
             output.close()
 
 

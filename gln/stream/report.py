@@ -45,7 +45,7 @@ class Report:
 
         `explained` has what `explain_one` said of each sample, or nothing.
         """
-        if (output := self._outputs.predictions) is not None:
+        if (output := self._outputs.get("predictions")) is not None:
             output.add(self._text_of(predicted, chunk, explained, output))
         for line in lines:
             self._add_metrics("progress", line.values)

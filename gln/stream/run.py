@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import gc
 import math
 import os
 import warnings
@@ -33,8 +32,6 @@ LEAST = 16  # samples in a part; fewer take nearly as long
 
 def run(options: argparse.Namespace, inputs: Inputs) -> int:
     """Run the command with checked options; returns the exit status."""
-    gc.collect()
-    gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: (
             None if options.quiet else say("gln-stream", f"warning: {message}")
@@ -60,9 +57,7 @@ class Run:
             expected = f"JSON lines (a .jsonl file, or - with --format jsonl){why}"
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._target: str | None = options.target
-        # Samples in a part of a chunk; each is explained by the model that predicts it.
-        self._least = 1 if options.explain and not options.predict_only else LEAST
-        self._most = self._least
+        self._most = LEAST  # samples in a part of a chunk
         self._model: Any = None
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
@@ -168,14 +163,14 @@ class Run:
 
     def _few(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
-        start = 0
+        start, options = 0, self._options
         while start < len(chunk.lines) and not self._signals.received:
-            part, before = chunk.part(slice(start, start + self._most)), monotonic()
-            start += self._most
+            size = self._most if options.predict_only or not options.explain else 1  # explained by what predicts it
+            part, before = chunk.part(slice(start, start + size)), monotonic()
+            start += size
             yield part
             took = max(monotonic() - before, 1e-3)
-            if self._least > 1:
-                self._most = max(self._least, int(len(part.lines) * PATIENCE / took))
+            self._most = max(LEAST, int(len(part.lines) * PATIENCE / took))
 
     def _learn(self, of: Input, part: Chunk) -> None:
         """Predict samples, and learn each one that has a target before the next is predicted. Write predictions.

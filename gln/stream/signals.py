@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,6 +62,8 @@ class Signals:
 
         `end` is told why it ended early, or "". An error for which `can_end` is false is raised.
         """
+        gc.collect()
+        gc.freeze()  # what exists stays: going through it again and again takes a sixth of the time
         status, why = 0, ""
         with self.handled():
             try:
