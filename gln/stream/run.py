@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import datetime
 import math
 import os
 import warnings
@@ -21,9 +22,9 @@ from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
 from gln.stream.learning import are_labels, explained, loaded, made
-from gln.stream.metrics import Kind
-from gln.stream.output import say
-from gln.stream.report import Report, is_json
+from gln.stream.metrics import Kind, Metrics
+from gln.stream.output import Outputs, printed, say
+from gln.stream.predictions import is_json, text_of
 from gln.stream.signals import CLOSED_PIPE, Signals
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace, inputs: Inputs) -> int:
 class Run:
     """Samples of some files or a pipe, with a model that may exist already."""
 
-    _report: Report  # there is one as soon as there is a model
+    _metrics: Metrics  # there are these as soon as there is a model
+    _outputs: Outputs
 
     def __init__(self, options: argparse.Namespace, inputs: Inputs) -> None:
         self._options, self._inputs, self._signals = options, inputs, Signals()
@@ -95,7 +97,10 @@ class Run:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
     def _begin(self, model: Any, state: dict[str, Any]) -> None:
-        self._report = Report(self._options, self._signals, Kind.of(model), state)
+        self._metrics = Metrics(Kind.of(model), self._options.every)
+        if state:
+            self._metrics.resume(state["figures"])
+        self._outputs = Outputs(self._options, self._signals, state)
         self._model = model
 
     # ---- The run -----------------------------------------------------------------------------------------------------
@@ -106,7 +111,7 @@ class Run:
 
     def _can_end(self, error: Exception) -> bool:
         # Others are of options, or of a file that does not go with those before it.
-        return isinstance(error, (BadLine, OSError)) or (self._model is not None and self._report.progress.taken > 0)
+        return isinstance(error, (BadLine, OSError)) or (self._model is not None and self._metrics.taken > 0)
 
     def _parts(self) -> Iterator[tuple[Input, Chunk]]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
@@ -151,14 +156,14 @@ class Run:
     def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
         of, chunk = part
-        every, taken = self._options.save_every, self._report.progress.taken
+        every, taken = self._options.save_every, self._metrics.taken
         for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
             since = of.line
             self._learn(of, few)
             self._leave_out(of, [bad for bad in chunk.bad if since < bad.line < of.line])
         if not self._signals.received:
             self._leave_out(of, [bad for bad in chunk.bad if bad.line > of.line])
-        if every and self._report.progress.taken // every > taken // every:
+        if every and self._metrics.taken // every > taken // every:
             self._save()
 
     def _few(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -193,9 +198,16 @@ class Run:
             for place in range(len(part.lines)):
                 self._learn(of, part.part(slice(place, place + 1)))
             return
-        lines = self._report.progress.advance(predicted, targets, part.weights)
+        lines = self._metrics.advance(predicted, targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
-        self._report.write(lines, predicted, part, explanations)
+        if (output := self._outputs.get("predictions")) is not None:
+            are_classes = self._metrics.kind.are_classes
+            output.add(text_of(output, predicted, part, explanations, are_classes, options.probabilities))
+        for line in lines:
+            self._add_metrics("progress", line.values)
+        self._outputs.flush()  # all that was added, since an error or a signal may end this
+        for line in lines:
+            self._print(line.text)
 
     def _decide(self, chunk: Chunk) -> bool:
         """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
@@ -219,9 +231,9 @@ class Run:
         for each in bad:
             if not self._options.skip_bad:
                 raise self._advised(each, of)
-            if not self._report.progress.skipped:
+            if not self._metrics.skipped:
                 self._say(f"leaving out {self._inputs.named(each, of)}")
-            self._report.progress.skipped += 1
+            self._metrics.skipped += 1
             of.line = max(of.line, each.line)
 
     def _advised(self, bad: BadLine, of: Input) -> BadLine:
@@ -231,8 +243,15 @@ class Run:
         return self._inputs.named(bad, of)
 
     def _say(self, text: str) -> None:
+        self._print(f"gln-stream: {text}")
+
+    def _print(self, text: str) -> None:
         if not self._options.quiet:
-            say("gln-stream", text)
+            printed(text)
+
+    def _add_metrics(self, event: str, values: dict[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        self._outputs.add("metrics", {"event": event, "time": now, **values})
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
@@ -242,15 +261,18 @@ class Run:
         if why and saved:
             why += f"; saved, and --resume continues from there: {self._options.save}"
         if self._model is not None:
-            self._report.end(why)
-        elif why:
+            self._print(self._metrics.summary())
+        if why:
             say("gln-stream", why)
+        if self._model is not None:
+            self._add_metrics("end", self._metrics.totals())
+            self._outputs.close()
 
     def _save(self) -> bool:
         """Save the model and how far the run is, in one file; returns False if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return False
         state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
-        state |= self._report.state()
-        self._model.save(self._options.save, state)
+        figures = {"figures": self._metrics.state()}
+        self._model.save(self._options.save, state | self._outputs.state() | figures)
         return True
