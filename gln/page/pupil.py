@@ -52,18 +52,6 @@ class Answer(NamedTuple):
     contributions: np.ndarray  # (784,), of each pixel to the logit of the most probable class
 
 
-class Digits(NamedTuple):
-    """MNIST's first training digits, some of which are rehearsed with each lesson."""
-
-    z: np.ndarray  # (784, AMONG), standardised
-    labels: np.ndarray  # (AMONG,)
-    contexts: np.ndarray  # (AMONG, N), the weight row that each digit picks in each of N neurons
-
-    def like(self, contexts: np.ndarray) -> np.ndarray:  # (1, N) -> (REHEARSED,)
-        """Indices of the digits that share most rows with a drawing: the ones that a lesson might make it forget."""
-        return np.argsort(-(self.contexts == contexts).sum(axis=1), kind="stable")[:REHEARSED]
-
-
 class Pupil:
     """A network and its lessons. Several threads and processes may query and teach it at the same time.
 
@@ -106,11 +94,14 @@ class Pupil:
                 self._networks.append(copy.deepcopy(self._new_classes))
             self._classes.append(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
-        number, again = self._classes.index(lesson.label), self._digits.like(self._start.contexts(z[:, :1]))
-        samples = np.hstack([z, self._digits.z[:, again]])
+        number, (digits, labels, contexts) = self._classes.index(lesson.label), self._digits
+        # The digits that share most rows of weights with a drawing: the ones that a lesson might make it forget.
+        shared = (contexts == self._start.contexts(z[:, :1])).sum(axis=1)
+        again = np.argsort(-shared, kind="stable")[:REHEARSED]
+        samples = np.hstack([z, digits[:, again]])
         rates = np.repeat(np.array([1, REHEARSAL], np.float32) * LESSON_RATE, [z.shape[1], REHEARSED])
         heads = np.arange(sum(network.num_heads for network in self._networks))
-        targets = np.append(np.full(z.shape[1], number), self._digits.labels[again]) == heads[:, None]
+        targets = np.append(np.full(z.shape[1], number), labels[again]) == heads[:, None]
         targets = np.where(heads[:, None] < len(self._classes), targets, np.inf).astype(np.float32)  # of all heads
         targets_of_networks = np.split(targets, heads[len(self._names) :: BLOCK])
         for _ in range(MOST_STEPS):
@@ -123,7 +114,7 @@ class Pupil:
     @functools.cached_property
     def _new_classes(self) -> Any:
         """A network of `BLOCK` heads, each of which has learned that digits are of other classes."""
-        z = self._digits.z[:, :OTHERS]
+        z = self._digits[0][:, :OTHERS]
         state = add_class(self._start, z, z).get_state(copy=False)
         weights = {name: array[:, :, -1:] for name, array in state.items() if name.startswith("weights")}
         heads = {name: np.repeat(array, BLOCK, axis=2) for name, array in weights.items()}
@@ -142,10 +133,11 @@ class Pupil:
         return images[:AMONG].copy(), labels[:AMONG], test_images, test_labels
 
     @functools.cached_property
-    def _digits(self) -> Digits:
+    def _digits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (784, AMONG), (AMONG,), (AMONG, N)
+        """MNIST's first training digits, their labels, and the weight row that each picks in each of N neurons."""
         images, labels, _, _ = self._mnist
         z = self._seen(images)
-        return Digits(z, labels, self._start.contexts(z))
+        return z, labels, self._start.contexts(z)
 
     @functools.cached_property
     def _held_out(self) -> tuple[np.ndarray, np.ndarray]:  # (784, 10000), (10000,)

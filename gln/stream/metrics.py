@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,29 +27,6 @@ TITLES = {  # of figures, in tables
 STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
 NO_STD = 1e-30  # standard deviations are below it until two targets have differed
 NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
-
-
-class Kind(NamedTuple):
-    """What a model predicts."""
-
-    are_classes: bool
-    levels: tuple[float, ...] = ()  # of quantiles, in ascending order
-    density: bool = False
-
-    @classmethod
-    def of(cls, model: GLNClassifier | GLNRegressor) -> Kind:
-        if isinstance(model, GLNClassifier):
-            return cls(True)
-        return cls(False, tuple(sorted(model.quantiles or ())), model.density)
-
-    @property
-    def names(self) -> list[str]:
-        """The figures, but those in bins."""
-        if self.are_classes:
-            return ["accuracy", "log_loss"]
-        of_levels = ["pinball_loss", "in_interval"][: len(self.levels)]
-        of_densities = ["negative_log_likelihood", "in_90_percent"] if self.density else []
-        return ["absolute_error", "squared_error", *of_levels, *of_densities]
 
 
 class Line(NamedTuple):
@@ -71,11 +49,17 @@ class Metrics:
 
     kept = "samples", "skipped", "unknown", "sums", "last_line", "last", "total", "classes"
 
-    def __init__(self, kind: Kind, every: int | None = None) -> None:
-        """`every` is the number of samples between two lines."""
-        self.kind, self.names, self.every = kind, kind.names, every
+    def __init__(
+        self, are_classes: bool, levels: Sequence[float] = (), density: bool = False, every: int | None = None
+    ) -> None:
+        """`levels` are of quantiles, in ascending order; `every` is the number of samples between two lines."""
+        self.are_classes, self.levels, self.density, self.every = are_classes, levels, density, every
+        of_levels = ["pinball_loss", "in_interval"][: len(levels)]
+        of_densities = ["negative_log_likelihood", "in_90_percent"] if density else []
+        of_numbers = ["absolute_error", "squared_error", *of_levels, *of_densities]
+        self.names = ["accuracy", "log_loss"] if are_classes else of_numbers  # of the figures, but those in bins
         self.samples, self.skipped, self.unknown = 0, 0, 0  # bad lines; samples of a class that was not known before
-        of_simple = 1 if kind.are_classes else 4  # figures of simple predictors
+        of_simple = 1 if are_classes else 4  # figures of simple predictors
         self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
         self.last_line = list(self.sums)  # as they were in the line printed last
         self.labels: dict[Any, float] = {}  # the weight of each class
@@ -85,6 +69,13 @@ class Metrics:
         # Weights by class, the first two and others, and log-odds.
         self.ranks = np.zeros((3, 2 * LARGEST_LOGIT * STEPS))
         self.taken, self._start = 0, time.monotonic()  # samples of this process
+
+    @classmethod
+    def of(cls, model: GLNClassifier | GLNRegressor, every: int | None = None) -> Metrics:
+        """For what a model predicts."""
+        if isinstance(model, GLNClassifier):
+            return cls(True, every=every)
+        return cls(False, sorted(model.quantiles or ()), model.density, every)
 
     def state(self) -> dict[str, Any]:
         """All counts, to be saved in a file."""
@@ -123,7 +114,7 @@ class Metrics:
         """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
         known = np.array([target is not None for target in targets], bool)
         counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
-        columns = (self._of_classes if self.kind.are_classes else self._of_numbers)(predicted, targets, known, counted)
+        columns = (self._of_classes if self.are_classes else self._of_numbers)(predicted, targets, known, counted)
         summands = np.concatenate([counted[None], counted * columns])
         sums = np.add.accumulate(np.column_stack([self.sums, summands]), axis=1)
         self.samples, self.sums = self.samples + len(targets), sums[:, -1].tolist()
@@ -179,13 +170,13 @@ class Metrics:
         self.total, self.last = totals[:, -1].tolist(), float(last[-1])
         means = totals[1, :-1] / np.maximum(totals[0, :-1], LEAST)
         errors, simple = y - p[:, 0], [y - means, y - last[:-1]]
-        rows, levels = [np.abs(errors), np.square(errors)], self.kind.levels
+        rows, levels = [np.abs(errors), np.square(errors)], self.levels
         if levels:
             q = p[:, 1 : 1 + len(levels)]
             below = y[:, None] - q
             rows.append(np.maximum(below * levels, below * np.subtract(levels, 1)).mean(axis=1))
             rows += [(q[:, 0] <= y) & (y <= q[:, -1])] if len(levels) > 1 else []
-        if self.kind.density:
+        if self.density:
             std = np.maximum(p[:, -1], NO_STD)
             varied = (totals[0, :-1] > 0) & (std > NO_STD)
             squares = np.minimum(np.square(errors / std), -2 * math.log(LEAST))
@@ -197,7 +188,7 @@ class Metrics:
 
     def values(self) -> dict[str, float | None]:
         """The figures; None before the first sample, and where AUC is not defined."""
-        return self.means(self.sums) | ({"auc": self.auc()} if self.kind.are_classes else {})
+        return self.means(self.sums) | ({"auc": self.auc()} if self.are_classes else {})
 
     def auc(self) -> float | None:
         """None unless the model knows two classes, and there are samples of both and of no other."""
@@ -216,7 +207,7 @@ class Metrics:
         if not self.sums[0]:
             return {}
         simple = _means(self.sums)[len(self.names) :]
-        if not self.kind.are_classes:
+        if not self.are_classes:
             names = "mean so far", "last target"
             return {name: dict(zip(self.names, simple[i::2], strict=False)) for i, name in enumerate(names)}
         return dict([self._best_constant(), ("last label", {"accuracy": simple[0]})])

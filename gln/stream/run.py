@@ -22,7 +22,7 @@ from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
 from gln.stream.learning import are_labels, explained, loaded, made
-from gln.stream.metrics import Kind, Metrics
+from gln.stream.metrics import Metrics
 from gln.stream.output import Outputs, printed, say
 from gln.stream.predictions import is_json, text_of
 from gln.stream.signals import CLOSED_PIPE, Signals
@@ -97,7 +97,7 @@ class Run:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
     def _begin(self, model: Any, state: dict[str, Any]) -> None:
-        self._metrics = Metrics(Kind.of(model), self._options.every)
+        self._metrics = Metrics.of(model, self._options.every)
         if state:
             self._metrics.resume(state["figures"])
         self._outputs = Outputs(self._options, self._signals, state)
@@ -201,7 +201,7 @@ class Run:
         lines = self._metrics.advance(predicted, targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
         if (output := self._outputs.get("predictions")) is not None:
-            are_classes = self._metrics.kind.are_classes
+            are_classes = self._metrics.are_classes
             output.add(text_of(output, predicted, part, explanations, are_classes, options.probabilities))
         for line in lines:
             self._add_metrics("progress", line.values)

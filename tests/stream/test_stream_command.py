@@ -32,7 +32,7 @@ import gln
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.metrics import Kind, Metrics
+from gln.stream.metrics import Metrics
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
 
@@ -81,7 +81,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def figures_in(file: Path) -> Metrics:
     """What a saved model says of the run so far."""
     model: Any = (GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor).load(file)
-    figures = Metrics(Kind.of(model))
+    figures = Metrics.of(model)
     figures.resume(model.extra["figures"])
     return figures
 
@@ -316,7 +316,7 @@ def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
 
 
 def test_the_best_constant_of_one_class_has_no_negative_zero():
-    figures = Metrics(Kind(True))
+    figures = Metrics(True)
     figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], None)
     assert "-0" not in figures.table()
 

@@ -22,7 +22,7 @@ from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, s
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
-from gln.stream.metrics import Kind, Metrics
+from gln.stream.metrics import Metrics
 
 pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
 
@@ -45,7 +45,7 @@ def test_auc():
     p = rng.beta(0.3, 0.5, 5000)
     p[:10] = [0, 1] * 5
     y, weights = rng.random(5000) < 0.5 + 0.7 * (p - 0.5), rng.choice([1.0, 0.25, 3.0], 5000)
-    figures = Metrics(Kind(True))
+    figures = Metrics(True)
     frame = pd.DataFrame({"no": 1 - p, "yes": p})
     figures.count(frame, np.where(y, "yes", "no").tolist(), weights.tolist())
     values: dict[str, Any] = figures.values()
@@ -54,7 +54,7 @@ def test_auc():
 
 
 def test_auc_is_of_two_classes():
-    figures = Metrics(Kind(True))
+    figures = Metrics(True)
     figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
     assert figures.values()["auc"] is None  # no sample of the second class
     figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)
@@ -67,7 +67,7 @@ def test_auc_is_of_two_classes():
 def test_figures_do_not_depend_on_chunks(are_classes):
     rng = np.random.default_rng(0)
     names = ["no", "yes"] if are_classes else ["mean", 0.1, 0.9, "std"]
-    kind = Kind(True) if are_classes else Kind(False, (0.1, 0.9), density=True)
+    kind: Any = (True,) if are_classes else (False, (0.1, 0.9), True)
     predicted = np.sort(rng.dirichlet(np.ones(len(names)), 700), axis=1)
     targets: list[Any] = (rng.choice(["no", "yes"], 700) if are_classes else rng.normal(size=700)).tolist()
     for place in rng.choice(700, 50, replace=False).tolist():
@@ -75,11 +75,11 @@ def test_figures_do_not_depend_on_chunks(are_classes):
     weights = rng.choice([1.0, 0.3, 0.0], 700).tolist()
     states = []
     for size in (1, 3, 64, 700):
-        figures = Metrics(kind)
+        figures = Metrics(*kind)
         for start in range(0, 700, size):
             rows = slice(start, start + size)
             figures.advance(pd.DataFrame(predicted[rows], columns=names), targets[rows], weights[rows])
-            again = Metrics(kind)
+            again = Metrics(*kind)
             again.resume(json.loads(json.dumps(figures.state())))
             figures = again
         states.append(figures.state())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from gln.engine.streaming.values import NamedRows, named_rows
-from gln.stream.formats.lines import BadLine, Lines, Record
+from gln.stream.formats.lines import BadLine
 
 TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
 
@@ -55,18 +55,3 @@ class Wanted(NamedTuple):
             yield "target", self.target
         for option in ("strings", "numbers", "words", "ignore"):
             yield from ((option, name) for name in getattr(self, option))
-
-
-class Parser:
-    """A format of lines."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-
-    def records(self) -> Iterator[Record | BadLine | None]:
-        """What stands in the next lines, each with its number; None for a blank one."""
-        return self._lines.texts()
-
-    def chunk(self, records: Sequence[Record]) -> Chunk:
-        """The samples of these records."""
-        raise NotImplementedError

@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.values import NamedRows
-from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Parser, Wanted
+from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of
 from gln.stream.formats.lines import BadLine, Lines, Record, text_of
 
 
-class CsvParser(Parser):
+class CsvParser:
     """Rows of a table, whose first line names the columns."""
 
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
-        super().__init__(lines)
-        self._separator = separator
+        self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = ColumnTypes(wanted)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from gln.stream.formats.chunks import Chunk, Parser, Wanted
+from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
@@ -15,7 +15,7 @@ from gln.stream.formats.namespaces import Namespaces, Sample
 SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
-class JsonParser(Parser):
+class JsonParser:
     """Objects, in which `{"a": {"b": 1}}` is a feature "a.b".
 
     A list of names is a category if no sample has several, and otherwise its names are counted, as in scikit-learn's
@@ -24,7 +24,7 @@ class JsonParser(Parser):
     """
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        super().__init__(lines)
+        self.records = lines.texts
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
 

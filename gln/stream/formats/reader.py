@@ -8,14 +8,17 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
-from gln.stream.formats.chunks import TYPED, Chunk, Parser, Wanted
+from gln.stream.formats.chunks import TYPED, Chunk, Wanted
 from gln.stream.formats.csv import CsvParser
 from gln.stream.formats.jsonl import JsonParser
 from gln.stream.formats.lines import BadLine, Lines, text_of
 from gln.stream.formats.vw import VwParser
 
+# `records` gives what stands in the next lines, with their numbers, `BadLine`s, and None for blank ones; `chunk` makes
+# samples of records.
+Parser: TypeAlias = CsvParser | JsonParser | VwParser
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "csv": lambda lines, wanted: CsvParser(lines, wanted, ","),
     "tsv": lambda lines, wanted: CsvParser(lines, wanted, "\t"),

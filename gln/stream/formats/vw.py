@@ -8,17 +8,17 @@ from collections.abc import Collection, Sequence
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.values import MOST
-from gln.stream.formats.chunks import Chunk, Parser, Wanted
+from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import label_of, number_of, shown
 from gln.stream.formats.lines import Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
 
-class VwParser(Parser):
+class VwParser:
     """Lines of Vowpal Wabbit's text, with labels that are one number."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        super().__init__(lines)
+        self.records = lines.texts
         self._ignore, self._namespaces = wanted.ignore, Namespaces(wanted, "^")
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
