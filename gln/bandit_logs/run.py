@@ -59,7 +59,6 @@ class Run:
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
 
     def all(self) -> int:
-        """Take all decisions; returns the exit status."""
         return self._signals.take_all(self._parts(), self._take, self._end)
 
     def _parts(self) -> Iterator[list[Any]]:
@@ -131,7 +130,6 @@ class Run:
         self._bandit.save(self._options.save, {**self._outputs.state(), "inputs": self._inputs.state(), **figures})
 
     def _end(self, why: str) -> None:
-        """Save and print all that there is."""
         if self._options.save:
             self._save()
             why += why and f"; saved, and --resume continues from there: {self._options.save}"

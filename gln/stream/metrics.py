@@ -72,7 +72,6 @@ class Metrics:
 
     @classmethod
     def of(cls, model: GLNClassifier | GLNRegressor, every: int | None = None) -> Metrics:
-        """For what a model predicts."""
         if isinstance(model, GLNClassifier):
             return cls(True, every=every)
         return cls(False, sorted(model.quantiles or ()), model.density, every)
@@ -85,7 +84,6 @@ class Metrics:
         return {name: getattr(self, name) for name in self.kept} | {"labels": labels, "ranks": counted}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`."""
         for name in self.kept:
             setattr(self, name, state[name])
         self.labels = dict(state["labels"])
@@ -228,7 +226,6 @@ class Metrics:
         return Line(header + text, {"samples": samples, **values, "samples_per_second": self._rate()})
 
     def _header(self) -> str:
-        """What stands above the lines."""
         names = "".join(f"{TITLES[name]:>13}" for name in self.names)
         width = len(names)
         return f"{'':12}{'since the start':>{width}}{'since the last line':>{max(width, 21)}}\n" + (

@@ -98,7 +98,6 @@ class Outputs(dict[str, Output]):
             self._signals.waiting(output.flush)
 
     def state(self) -> dict[str, Any]:
-        """What to save, so that a run can go on."""
         return {"predictions": None, "metrics": None, **{name: each.state() for name, each in self.items()}}
 
     def close(self) -> None:
@@ -114,7 +113,6 @@ def say(program: str, text: str) -> None:
 
 
 def printed(text: str) -> None:
-    """Print on standard error."""
     try:
         print(escaped(text), file=sys.stderr, flush=True)
     except BrokenPipeError:

@@ -106,7 +106,6 @@ class Run:
     # ---- The run -----------------------------------------------------------------------------------------------------
 
     def all(self) -> int:
-        """Take all chunks; returns the exit status."""
         return self._signals.take_all(self._parts(), self._take, self._end, self._can_end)
 
     def _can_end(self, error: Exception) -> bool:
@@ -256,7 +255,6 @@ class Run:
     # ---- The end -----------------------------------------------------------------------------------------------------
 
     def _end(self, why: str) -> None:
-        """Save and print all that there is."""
         saved = self._save()
         if why and saved:
             why += f"; saved, and --resume continues from there: {self._options.save}"

@@ -114,7 +114,6 @@ class TypedColumns:
     # ---- Rows --------------------------------------------------------------------------------------------------------
 
     def chunks(self, most: int) -> Iterator[Chunk]:
-        """All rows."""
         first = 1
         try:
             for batch in self._batches:

@@ -114,7 +114,6 @@ def escaped(text: str) -> str:
 
 
 def text_of(number: int, line: bytes) -> str:
-    """A line as text."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:
