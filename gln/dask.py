@@ -193,9 +193,7 @@ class OnDask(Estimator):
         is_held = both.drawn(share, of_classes) & ~is_sampled
         sample, held = both.take(is_sampled), both.take(is_held)
         if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
-            raise ValueError(
-                f"groups: expected so many that all {FOLDS} folds have some, got {len(np.unique(both.keys))}"
-            )
+            raise bad("groups", f"so many that all {FOLDS} folds have some", len(np.unique(both.keys)))
         self._whole = Whole(rows, folds_of(sample.keys), functools.partial(all_levels, cluster, parts))
         groups = np.arange(len(sample.positions)) if sample.groups is None else sample.groups
         super().fit(sample.X, sample.y, sample.weights if has_weights else None, groups)

@@ -69,10 +69,8 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     images, weights, inputs = np.asarray(images), np.asarray(weights), np.asarray(inputs)
     side, count = _side(images), images.shape[1]
     if not images.shape == weights.shape == inputs.shape:
-        raise ValueError(
-            f"images, weights, inputs: expected (D, B) three times, got {images.shape}, {weights.shape} "
-            f"and {inputs.shape}"
-        )
+        came = f"{images.shape}, {weights.shape} and {inputs.shape}"
+        raise ValueError(f"images, weights, inputs: expected (D, B) three times, got {came}")
     if isinstance(titles, str) or len(titles) != count:
         raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
     contributions = weights * inputs

@@ -390,9 +390,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 expected = f"as many columns as in the first call, {self.n_outputs_}"
                 raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
             if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
-                raise ValueError(
-                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
-                )
+                what = "is not the same as on last call to partial_fit"
+                raise ValueError(f"`classes={classes!r}` {what}, was: {known!r}")
             X, y, weights, _ = with_weight(X, y, sample_weight, self.class_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []

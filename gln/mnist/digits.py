@@ -42,8 +42,7 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
 
 def _checked(part: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if images.dtype != np.uint8 or images.ndim not in (2, 3) or images.shape[1:] not in ((SIDE, SIDE), (PIXELS,)):
-        came = f"dtype {images.dtype} and shape {images.shape}"
-        raise ValueError(f"x_{part} of {came}, not uint8 (N, {SIDE}, {SIDE})")
+        raise ValueError(f"x_{part} of dtype {images.dtype} and shape {images.shape}, not uint8 (N, {SIDE}, {SIDE})")
     if len(images) == 0:
         raise ValueError(f"an empty x_{part}")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels > 9).any() or (labels < 0).any():
