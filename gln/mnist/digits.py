@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["PIXELS", "SIDE", "Digits", "deskew", "load_mnist"]
-
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -17,8 +17,6 @@ from gln.engine.batches import check_integer
 from gln.mnist.digits import PIXELS, Digits, load_mnist
 from gln.mnist.orientations import orientation_features
 
-__all__ = ["check", "load_digits", "make_network", "parse", "text_of_one", "text_of_ten"]
-
 # The features of images, (N, 784) -> (N, F), by the names that `--features` takes.
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
 # Defaults, which differ for all ten digits and for one.

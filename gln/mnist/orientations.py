@@ -9,8 +9,6 @@ import numpy as np
 
 from gln.engine.batches import MAX_FLOAT, check_integer
 
-__all__ = ["orientation_features"]
-
 
 def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
     """Directions of the edges in images, and where they are: histograms of oriented gradients over overlapping cells.

@@ -14,8 +14,6 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from gln import plots
 from gln.mnist.digits import PIXELS, Digits
 
-__all__ = ["draw"]
-
 
 def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
     """Draw pictures of a pass over standardised digits as PNG, of pixels also halfspaces and explanations.

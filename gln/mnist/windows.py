@@ -10,8 +10,6 @@ from gln.engine.batches import check_integer
 from gln.engine.saving import bad
 from gln.mnist.digits import PIXELS, SIDE
 
-__all__ = ["fit_windows"]
-
 TRIES = 10  # pairs of digits drawn for a halfspace, at most
 
 

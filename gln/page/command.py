@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
-
 PROJECT = "gated-linear-networks"
 NEEDED = ("platformdirs", "starlette", "uvicorn")
 

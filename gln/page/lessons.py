@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from gln.page.strokes import Drawing, checked
 
-__all__ = ["ConflictError", "Lesson", "Lessons"]
-
 # A number is never used again, so that a deleted lesson is not confused with a later one.
 TABLE = """CREATE TABLE IF NOT EXISTS lessons
     (id INTEGER PRIMARY KEY AUTOINCREMENT, drawing TEXT NOT NULL, label TEXT NOT NULL, time TEXT NOT NULL)"""

@@ -19,8 +19,6 @@ from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
 from gln.page.strokes import Drawing, image, variants
 
-__all__ = ["Answer", "FullError", "Pupil", "State"]
-
 LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
 KNOWN = 0.9  # a lesson ends when its head predicts at least this for all five, and the others at most 1 minus this,
 MOST_STEPS = 10  # or after this many steps

@@ -19,8 +19,6 @@ from gln.page.lessons import ConflictError, checked_label
 from gln.page.pupil import FullError, Pupil
 from gln.page.strokes import checked
 
-__all__ = ["application"]
-
 # Of answers to requests that raise these; an `OSError` comes from the file of lessons.
 STATUSES = {ValueError: 400, ClientDisconnect: 400, ConflictError: 409, OSError: 503, FullError: 507}
 # Loads nothing from other sites, and may be framed only by pages that this machine serves, such as notebooks.

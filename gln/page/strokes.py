@@ -9,8 +9,6 @@ import numpy as np
 
 from gln.mnist import SIDE
 
-__all__ = ["Drawing", "checked", "image", "variants"]
-
 Drawing = list[np.ndarray]  # the points of each stroke, (P, 2): x to the right and y downward, in any unit
 
 MOST_POINTS = 2000
