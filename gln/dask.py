@@ -89,13 +89,9 @@ class Part(NamedTuple):
         """Which rows are in a random share of the table, below 1, or among the first of a class."""
         drawn = self.order < int(share * 2**64)
         if of_classes and np.size(self.y) == len(drawn):  # not several labels
-            classes, _ = pd.factorize(column_or_1d(self.y))
-            order = np.lexsort([self.order, classes])
-            drawn[order[pd.Series(classes[order]).groupby(classes[order]).cumcount() < RARE]] = True
+            places = pd.Series(self.order).groupby(column_or_1d(self.y)).rank("first")
+            drawn |= (places <= RARE).to_numpy()
         return drawn & (self.weights > 0)
-
-    def sampled(self, share: float, of_classes: bool) -> Part:
-        return self.take(self.drawn(share, of_classes))
 
     def between(self, start: int, stop: int) -> Part:
         return self.take((self.positions >= start) & (self.positions < stop))
@@ -188,7 +184,8 @@ class OnDask(Estimator):
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
         share, of_classes = (SAMPLED + HELD_OUT) / rows, is_classifier(self)
-        both = joined(cluster.gather([cluster.submit(Part.sampled, part, share, of_classes) for part in parts]))
+        drawn = [cluster.submit(lambda part: part.take(part.drawn(share, of_classes)), part) for part in parts]
+        both = joined(cluster.gather(drawn))
         is_sampled = both.drawn(SAMPLED / rows, of_classes)
         is_held = both.drawn(share, of_classes) & ~is_sampled
         sample, held = both.take(is_sampled), both.take(is_held)

@@ -39,8 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gln-mnist",
-        description="Train a GLN on the MNIST digits, in one pass, and score it on the test set.",
+        prog="gln-mnist", description="Train a GLN on the MNIST digits, in one pass, and score it on the test set."
     )
     parser.add_argument(
         "--digit", type=int, choices=range(10), help="tell this digit from the others (default: all ten)"
@@ -96,14 +95,8 @@ def load_digits(options: argparse.Namespace) -> Digits:
 def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
     """A new `GLN` of the backend. It needs no digits, so errors in options are raised before these are loaded."""
     size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
-    return backend.GLN(
-        options.layer_sizes,
-        size,
-        size,
-        num_classes=10 if options.digit is None else 2,
-        context_map_size=options.halfspaces,
-        seed=options.seed,
-    )
+    sizes, classes = (options.layer_sizes, size, size), 10 if options.digit is None else 2
+    return backend.GLN(*sizes, num_classes=classes, context_map_size=options.halfspaces, seed=options.seed)
 
 
 def text_of_one(accuracy: float, conf_mat: pd.DataFrame, prfs: pd.DataFrame) -> str:

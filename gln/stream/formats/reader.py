@@ -60,13 +60,7 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
 
 
-def read(
-    source: BinaryIO,
-    form: str,
-    wanted: Wanted,
-    skip_bad: bool = False,
-    chunk: int = 1000,
-) -> Iterator[Chunk]:
+def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = 1000) -> Iterator[Chunk]:
     """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.
 
     `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. Without `skip_bad`, the first bad line is
