@@ -360,13 +360,8 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     container.node_domain_version_pair_sets |= {("", OPSET), (FOR_ML, OPSET_FOR_ML)}
 
 
-update_registered_converter(
-    GLNClassifier,
-    "GLNClassifier",
-    _check_outputs,
-    _convert,
-    options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
-)
+OF_CLASSIFIERS = {"zipmap": [True, False, "columns"], "nocl": [True, False]}  # skl2onnx's options for these
+update_registered_converter(GLNClassifier, "GLNClassifier", _check_outputs, _convert, options=OF_CLASSIFIERS)
 update_registered_converter(GLNRegressor, "GLNRegressor", _check_outputs, _convert)
 
 
