@@ -85,11 +85,11 @@ def _of_object(line: int, text: str) -> Logged:
     context, arm, reward, propensity = (found[name] for name in NEEDED)
     arms = found.get("arms")
     if isinstance(arms, dict):
-        arms = {name: _flat_if_object(features) for name, features in arms.items()}
+        arms = {name: _flat(features) for name, features in arms.items()}
     elif isinstance(arms, list):
-        arms = [*map(_flat_if_object, arms)]
+        arms = [*map(_flat, arms)]
     weight = found.get("weight", 1.0)
-    return Logged(line, LoggedDecision(_flat_if_object(context), arm, reward, propensity, arms, weight))
+    return Logged(line, LoggedDecision(_flat(context), arm, reward, propensity, arms, weight))
 
 
 def _of_dsjson(line: int, text: str) -> Logged:
@@ -130,13 +130,11 @@ def _joined(name: str, value: Any) -> Any:
     return joined
 
 
-def _flat_if_object(value: Any) -> Any:
-    return _flat(value) if isinstance(value, dict) else value
-
-
-def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """Features as `gln-stream` reads them, and of a list of strings each as a feature: `{"a": ["b"]}` has "a=b"."""
-    values, names, *_ = flattened(found)
+def _flat(value: Any) -> Any:
+    """Features of an object as `gln-stream` reads them, `{"a": ["b"]}` as "a=b"; what is no object stays as it is."""
+    if not isinstance(value, dict):
+        return value
+    values, names, *_ = flattened(value)
     return values | {f"{name}={word}": 1.0 for name, words in names.items() for word in words}
 
 

@@ -271,6 +271,6 @@ class Run:
         if self._options.save is None or self._model is None:
             return False
         state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
-        figures = {"figures": self._metrics.state()}
-        self._model.save(self._options.save, state | self._outputs.state() | figures)
+        state |= self._outputs.state() | {"figures": self._metrics.state()}
+        self._model.save(self._options.save, state)
         return True
