@@ -34,10 +34,9 @@ from gln.engine.streaming.values import MOST, check_arm, check_key
 __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 
 # Ways to explore and their default strengths: the factor of the gap for each arm, so that a hundred arms are explored
-# no more than five; that of the bonus; and the share of random decisions. Gaps alone rarely find rewards that are rare:
-# a policy that seldom explores gets rewards that are much alike, and in units of their standard deviation all gaps are
-# wide. Two networks, slow and fast, are no better than one and take twice the time.
-STRENGTHS = {"inverse-gap": 10.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
+# no more than five; that of the bonus; and the share of random decisions. Two networks, slow and fast, are no better
+# than one and take twice the time.
+STRENGTHS = {"inverse-gap": 30.0, "counts": 0.3, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
 MOST_PAIRS = 1 << 15  # of contexts and arms, whose values are computed together
@@ -75,15 +74,15 @@ class GLNBandit(Saveable):
     arms
         Arms known from the start; any hashable values. `decide` adds those that it is offered.
     explore
-        "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
-        with the rest: t is the number of rewards learned, gap the distance to the best value. A share of all decisions,
-        1 / (2 + sqrt(A) m), goes to the arm with the largest value + sqrt(ln t / (1 + n)), where n counts its rewards
-        in the same region, a mean over neurons, and its decisions whose reward has not been learned yet, and m is the
-        lowest n. "counts" always chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)). Gaps and
-        values are in standard deviations of the rewards. "epsilon" draws a random arm with probability strength.
-        "greedy" never explores. Of several best arms, those with the lowest n are equally probable.
+        "counts" chooses the arm that is the most promising, with the largest value + strength * sqrt(ln t / (1 + n)): t
+        is the number of rewards learned, n counts those of the arm in the same region, a mean over neurons, and its
+        decisions whose reward has not been learned yet. "inverse-gap" does so with a strength of 0.3 most of the time,
+        but draws each other arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), where gap is how
+        much less promising it is. Gaps and values are in standard deviations of the rewards. "epsilon" draws a random
+        arm with probability strength. "greedy" never explores. Of several best arms, those with the lowest n are
+        equally probable.
     strength
-        How much to explore, and for "inverse-gap" how little. None is 10 A for "inverse-gap", 1 for "counts" and 0.05
+        How much to explore, and for "inverse-gap" how little. None is 30 A for "inverse-gap", 0.3 for "counts" and 0.05
         for "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
@@ -443,27 +442,26 @@ class GLNBandit(Saveable):
             strength = STRENGTHS[self.explore] * (arms if self.explore == "inverse-gap" else 1)
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(model.rewards.scale[0]) or 1.0  # 1 while all are equal
-        optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
+        optimism = {"inverse-gap": STRENGTHS["counts"], "counts": strength}.get(self.explore, 0.0)
         bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
-        share, fading, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0, 0.0
-        if self.explore == "inverse-gap":
-            share, fading, precision = 0.5, math.sqrt(arms) / 2, strength * math.sqrt(lessons) / unit
-        return compiled(_choose)(values, counts, pending, np.array(numbers), bonus, share, fading, precision)
+        share = {"inverse-gap": 1.0, "epsilon": strength}.get(self.explore, 0.0)
+        precision = strength * math.sqrt(lessons) / unit if self.explore == "inverse-gap" else 0.0
+        return compiled(_choose)(values, counts, pending, np.array(numbers), bonus, share, precision)
 
 
 def _propensities(
     values: np.ndarray,  # (A,)
     counts: np.ndarray,  # (A,)
     bonus: float,  # of an arm without counts
-    share: float,  # of the most promising arm, while an arm has no counts
-    fading: float,  # how fast that share falls with the lowest count
+    share: float,  # of decisions that are drawn
     precision: float,  # factor of the gaps
 ) -> np.ndarray:  # -> (A,)
-    """The most promising arm gets a share; the rest is divided by the gaps to the best value."""
-    share /= 1 + fading * counts.min()
-    best, promising = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
-    p = (1 - share) / (len(values) + precision * (values[best.argmax()] - values))
-    return p + (1 - share - p.sum()) * best + share * promising
+    """A share is divided by the gaps to the most promising arm, which gets the rest."""
+    promise = values + bonus / np.sqrt(1 + counts)
+    are_largest = promise == promise.max()
+    are_largest &= counts == counts[are_largest].min()
+    p = share / (len(values) + precision * (promise.max() - promise))
+    return p + (1 - p.sum()) * are_largest / are_largest.sum()
 
 
 def _choose(
@@ -471,27 +469,19 @@ def _choose(
     counts: np.ndarray,  # (B, A)
     pending: np.ndarray,  # (A,), decisions that wait for their rewards, to which each choice is added
     numbers: np.ndarray,  # (B,), random, from 0 to 1
-    bonus: float,  # these four as for `_propensities`
+    bonus: float,  # these three as for `_propensities`
     share: float,
-    fading: float,
     precision: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Propensities, (B, A); the places of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
     p, places, chosen = np.empty(values.shape), np.zeros(len(values), np.int64), np.empty((2, len(values)))
     for b in range(len(values)):
-        p[b] = _propensities(values[b], counts[b] + pending, bonus, share, fading, precision)
+        p[b] = _propensities(values[b], counts[b] + pending, bonus, share, precision)
         sums = p[b].cumsum()
         place = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
         pending[place] += 1
         places[b], chosen[0, b], chosen[1, b] = place, p[b, place], values[b, place]
     return p, places, chosen
-
-
-def _largest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
-    """1 for the largest value; of several, those of the lowest count have equal shares."""
-    are_largest = values == values.max()
-    are_largest &= counts == counts[are_largest].min()
-    return are_largest / are_largest.sum()
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:

@@ -356,20 +356,13 @@ def test_errors_name_a_few_of_many_arms():
     assert len(str(raised.value)) < 200
 
 
-def mixed(values: list[float], counts: list[float], t: int, strength: float) -> list[float]:
+def by_gaps(values: list[float], counts: list[float], t: int, strength: float) -> list[float]:
     """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
-
-    def largest(scores: list[float]) -> list[bool]:
-        best = max((score, -n) for score, n in zip(scores, counts, strict=True))
-        return [(score, -n) == best for score, n in zip(scores, counts, strict=True)]
-
-    p = [1 / (len(values) + strength * math.sqrt(t) * (max(values) - value)) for value in values]
-    best, rest = largest(values), 1 - sum(p)
-    p = [each + rest * is_best / sum(best) for each, is_best in zip(p, best, strict=True)]
-    scores = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
-    promising = largest(scores)
-    share = 1 / (2 + math.sqrt(len(counts)) * min(counts))
-    return [(1 - share) * each + share * has / sum(promising) for each, has in zip(p, promising, strict=True)]
+    promise = [value + 0.3 * math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
+    p = [1 / (len(values) + strength * math.sqrt(t) * (max(promise) - each)) for each in promise]
+    best = max((each, -n) for each, n in zip(promise, counts, strict=True))
+    are_best = [(each, -n) == best for each, n in zip(promise, counts, strict=True)]
+    return [each + (1 - sum(p)) * is_best / sum(are_best) for each, is_best in zip(p, are_best, strict=True)]
 
 
 @pytest.mark.parametrize("lessons", [2, 80])
@@ -382,7 +375,7 @@ def test_propensities_are_as_documented(lessons):
         values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
         bandit.strength = None if i % 2 else 1000.0
         [found], *_ = bandit._choices(bandit._model, unit * values[None], counts[None], np.zeros(4, int), [0.5])
-        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 10 * len(values))
+        expected = by_gaps(values.tolist(), counts.tolist(), lessons, bandit.strength or 30 * len(values))
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

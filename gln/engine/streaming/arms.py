@@ -28,8 +28,6 @@ from gln.engine.streaming.model import StreamModel, build_stream
 from gln.engine.streaming.schema import AT_ONCE, CONSTANT, StreamSchema
 from gln.engine.streaming.values import Sample, is_missing
 
-# Loss with which linear models that take steps start: they count little until they predict well, as from words.
-HANDICAP = 5.0
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
 # A network that reads bin means, and a shallow one that also reads linear models. A third one, fast as in streams, is
@@ -113,7 +111,7 @@ class ArmHeads(Arms):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
-        return _with_handicap(learner, 0)
+        return learner
 
     @staticmethod
     def _sample_of(context: Features) -> Features:
@@ -171,8 +169,7 @@ class ArmHeads(Arms):
         """Have so many heads, of which the first are those of these arms. Others become as new."""
         places = {head: place for place, head in enumerate(sorted(self.heads[arm] for arm in arms))}
         if self.learner is not None:
-            learner = self.learner.with_outputs([*places], room - len(places))
-            self._stream.learner = _with_handicap(learner, len(places))
+            self._stream.learner = self.learner.with_outputs([*places], room - len(places))
         self.heads = {arm: places[self.heads[arm]] for arm in arms}
 
     def add(self, offered: Offered) -> None:
@@ -200,12 +197,6 @@ class ArmHeads(Arms):
         heads, room = sorted(self.heads.values()), self.room if counts else 0
         if heads != [*range(len(heads))] or len(heads) > room or (counts and counts[0].shape[2] != room):
             raise bad("arms", f"one of {room} heads for each arm, and counts of each", heads)
-
-
-def _with_handicap(learner: StreamModel, first: int) -> StreamModel:
-    """Let linear models that take steps count little for the heads from `first` on, which are new."""
-    learner.means.combination.losses[-learner.featurizer.base_models.linear.models :, first:] = HANDICAP
-    return learner
 
 
 # ---- Arms with features ----------------------------------------------------------------------------------------------
