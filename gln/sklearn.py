@@ -27,18 +27,7 @@ from gln.engine.model.sample_weights import indices_of_table
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
-from gln.engine.tabular.checks import (
-    as_labels,
-    check_labels,
-    check_targets,
-    checked_classes,
-    class_numbers,
-    in_all_rows,
-    numbered_groups,
-    undone_after,
-    with_class_weights,
-    with_weight,
-)
+from gln.engine.tabular import checks
 from gln.engine.tabular.estimator import OF_WIDE, Estimator
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
@@ -234,22 +223,22 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             sample; a warning says how many. `np.arange(N)` says that all rows are independent. With `negatives=False`
             no rows are left out.
         """
-        with undone_after(BaseException, self):
+        with checks.undone_after(BaseException, self):
             several = self._several(y)
             labels = y = y if several is None else several
-            table, y, weights, learned = with_weight(X, y, sample_weight, self.class_weight)
+            table, y, weights, learned = checks.with_weight(X, y, sample_weight, self.class_weight)
             X, y = self._checked(table, y, reset=True, of_table=self.negatives, multi_output=several is not None)
             if several is None:
                 labels = column_or_1d(labels)
-                check_labels(labels)
+                checks.check_labels(labels)
                 self.classes_ = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
                 targets = np.searchsorted(self.classes_, y)
             else:
                 self.classes_, targets = _of_labels(several), y.T.astype(bool)
             losses = _losses(self.classes_)
-            weighted = with_class_weights(self.class_weight, targets, self.classes_, weights)
+            weighted = checks.with_class_weights(self.class_weight, targets, self.classes_, weights)
             if not self.negatives:
-                numbered_groups(groups, learned, len(y))  # raises an error if they are none
+                checks.numbered_groups(groups, learned, len(y))  # raises an error if they are none
                 indices, step_sizes = indices_of_table(X, targets, weighted, self.shuffle)
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
@@ -258,7 +247,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 return self
             samples, predicted = self._learn_table(losses, table, X, targets, weighted, groups, learned)
             p, weights = _shares(predicted, self.classes_), np.ones(len(y)) if weights is None else weights
-            self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
+            self.oob_decision_function_ = checks.in_all_rows(p, samples, learned, X.shape[0])
             weights = representing(targets, weights, samples)
             self.oob_score_ = self._score_left_out(targets[..., samples], predicted, weights)
         return self
@@ -355,7 +344,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     def _several(self, y: Any) -> np.ndarray | None:
         """Several labels, (N, L), or None for classes. Raises ValueError for parameters that are only for these."""
-        if (several := as_labels(y)) is not None:
+        if (several := checks.as_labels(y)) is not None:
             for name, only in (("class_weight", None), ("negatives", True)):
                 if getattr(self, name) != only:
                     came = f"{getattr(self, name)!r}, which sklearn.multioutput.MultiOutputClassifier can give each"
@@ -378,28 +367,28 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     @uninterrupted
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
-        with undone_after(Exception, self):
+        with checks.undone_after(Exception, self):
             first, several = not hasattr(self, "learner_"), self._several(y)
             if several is not None:
                 y, classes, known = several, None, _of_labels(several) if first else self.classes_
             elif first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             else:
-                known = checked_classes(classes) if first else self.classes_
+                known = checks.checked_classes(classes) if first else self.classes_
             if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
                 expected = f"as many columns as in the first call, {self.n_outputs_}"
                 raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
-            if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
+            if not (first or classes is None or np.array_equal(known, checks.checked_classes(classes))):
                 what = "is not the same as on last call to partial_fit"
                 raise ValueError(f"`classes={classes!r}` {what}, was: {known!r}")
-            X, y, weights, _ = with_weight(X, y, sample_weight, self.class_weight, least=0)
+            X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first, multi_output=several is not None)
-            targets = class_numbers(y, known) if several is None else y.T.astype(np.float64)
+            targets = checks.class_numbers(y, known) if several is None else y.T.astype(np.float64)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-            weights = with_class_weights(self.class_weight, targets, known, weights)
+            weights = checks.with_class_weights(self.class_weight, targets, known, weights)
             self.classes_ = known
             learner = self._stream_learner(_losses(known), X) if first else self.learner_
             return self._learn(learner, X, targets, weights, predicts)
@@ -490,12 +479,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         sample_weight, groups : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
-        with undone_after(BaseException, self):
-            table, y, weights, learned = with_weight(X, y, sample_weight)
+        with checks.undone_after(BaseException, self):
+            table, y, weights, learned = checks.with_weight(X, y, sample_weight)
             X, targets, self.targets_shape_ = self._numbers_of(table, y, reset=True, of_table=True)
             losses = self._losses(len(targets))
             samples, predicted = self._learn_table(losses, table, X, targets, weights, groups, learned)
-            self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
+            self.oob_prediction_ = checks.in_all_rows(self._means(predicted), samples, learned, X.shape[0])
             weights = None if weights is None else weights[samples]
             self.oob_score_ = self._score_left_out(targets[:, samples], predicted, weights)
         return self
@@ -554,7 +543,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        check_targets(y)
+        checks.check_targets(y)
         if y.shape != (mean.shape[1], *self.targets_shape_):
             raise ValueError(f"y: expected shape {(mean.shape[1], *self.targets_shape_)}, got {y.shape}")
         deviations = (y.reshape(len(y), -1).T - mean) / std
@@ -597,9 +586,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     @uninterrupted
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
-        with undone_after(Exception, self):
+        with checks.undone_after(Exception, self):
             first = not hasattr(self, "learner_")
-            X, y, weights, _ = with_weight(X, y, sample_weight, least=0)
+            X, y, weights, _ = checks.with_weight(X, y, sample_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, targets, shape = self._numbers_of(X, y, reset=first)
@@ -629,7 +618,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             y = np.asarray(y, np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: expected numbers, got {type(y).__name__} ({error})") from error
-        check_targets(y)
+        checks.check_targets(y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
     def _losses(self, targets):

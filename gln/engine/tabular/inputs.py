@@ -23,13 +23,8 @@ from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.preprocessing.basis_expansion import (
-    NO_PIECES,
-    Pieces,
-    piecewise_linear,
-    quantile_pieces,
-    with_expansions,
-)
+from gln.engine.preprocessing import basis_expansion
+from gln.engine.preprocessing.basis_expansion import Pieces, with_expansions
 from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.preprocessing.texts import TextModel, Words, fit_text
@@ -62,7 +57,7 @@ class PlainFeaturizer(Featurizer):
 class TableFeaturizer(Featurizer):
     """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
 
-    pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
+    pieces: Pieces = basis_expansion.NO_PIECES  # of piecewise-linear expansions
     bin_means: Any = None  # `BinMeans` of the features; None gives those without grids
 
     def __post_init__(self) -> None:
@@ -85,7 +80,7 @@ class TableFeaturizer(Featurizer):
 
     def _more_specs(self) -> dict[str, InputSpec]:
         features = self.feature_of_columns[self.pieces.features]
-        at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
+        at_mean = basis_expansion.piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
         bin_means = [("bin mean", i) for i in range(self.bin_means.columns)]
         return {
             "expansions": InputSpec.of([("expansion", i) for i in range(len(features))], features, at_mean),
@@ -194,7 +189,7 @@ def table_inputs(
         standardised[chunk] = standardizer.transform(columns[chunk].T).T
     inputs = TableInputs(standardised, values, *rows, TableFeaturizer(standardizer, encoding, bin_means=bin_means))
     if not table.has_many_classes:
-        inputs.featurizer.pieces = quantile_pieces(inputs.columns_of(placing_rows(inputs)))
+        inputs.featurizer.pieces = basis_expansion.quantile_pieces(inputs.columns_of(placing_rows(inputs)))
     return inputs
 
 
