@@ -267,12 +267,8 @@ def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: A
     of_parts = zip(found["X"], found["y"], *(found.get(name, count * [None]) for name in optional), strict=True)
     parts = client.compute([dask.delayed(Part.of)(*values) for values in of_parts])
     ends = np.cumsum(client.gather([client.submit(lambda part: len(part.positions), part) for part in parts]))
-
-    def placed(part: Part, start: int) -> Part:
-        return part._replace(positions=part.positions + start)
-
-    starts = [0, *ends[:-1].tolist()]
-    return [client.submit(placed, *pair) for pair in zip(parts, starts, strict=True)], ends
+    pairs = zip(parts, [0, *ends[:-1].tolist()], strict=True)
+    return [client.submit(lambda part, by: part._replace(positions=part.positions + by), *pair) for pair in pairs], ends
 
 
 def cluster_of(client: distributed.Client) -> Cluster:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import io
 import itertools
 import math
@@ -74,15 +73,18 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     if isinstance(titles, str) or len(titles) != count:
         raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
     contributions = weights * inputs
-    figure, pairs = _pairs_of_axes(count, max(title.count("\n") + 1 for title in titles))
-    norm = _around_zero(contributions)
+    rows, lines = math.ceil(count / COLUMNS), max(title.count("\n") + 1 for title in titles)
+    columns = math.ceil(count / rows)  # rows of nearly the same length
+    size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
+    figure, norm = _Figure(figsize=size, layout="compressed"), _around_zero(contributions)
     for b, title in enumerate(titles):
-        above, below = pairs[b]
+        place = 1 + b // columns * 2 * columns + b % columns
+        above, below = (figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (place, place + columns))
         above.imshow(images[:, b].reshape(side, side), cmap="gray_r")
         above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
     label = "contribution to the logit: red for, blue against"
-    figure.colorbar(shown, ax=pairs.ravel().tolist(), location="bottom", aspect=40, label=label)
+    figure.colorbar(shown, ax=figure.axes, location="bottom", aspect=40, label=label)
     return figure
 
 
@@ -187,7 +189,11 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     axes = figure.subplots(len(ends), 1, squeeze=False, sharex=True, sharey=True)
     for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
         learner.partial_fit(rows[start:end], targets[start:end])
-        _draw_interval(axis, learner, places, line[:, 0], x[:end, 0], targets[:end])
+        size, plain = float(np.clip(150 / math.sqrt(end), 3, 12)), {"alpha": 0.5, "linewidth": 0}
+        axis.fill_between(line[:, 0], *_band(learner, places), color=OF_BAND, label="interval", **plain)
+        axis.scatter(x[:end, 0], targets[:end], s=size, color=OF_SAMPLES, label="samples learned", **plain)
+        axis.plot(line[:, 0], learner.predict(places), color=OF_MEAN, linewidth=2, label="predicted mean")
+        axis.spines[["top", "right"]].set_visible(False)
         first = end if end < len(x) else 0  # the first sample that is counted
         low, high = _band(learner, rows[first:])
         share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
@@ -362,17 +368,6 @@ def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
     return TwoSlopeNorm(0, -most, most)
 
 
-def _pairs_of_axes(count: int, lines: int) -> tuple[Figure, np.ndarray]:
-    """Axes (count, 2), in pairs below titles of `lines` lines, `COLUMNS` per row."""
-    rows = math.ceil(count / COLUMNS)
-    columns = math.ceil(count / rows)  # rows of nearly the same length
-    size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
-    figure = _Figure(figsize=size, layout="compressed")
-    places = [1 + b // columns * 2 * columns + b % columns for b in range(count)]
-    add = functools.partial(figure.add_subplot, 2 * rows, columns, **NO_TICKS)
-    return figure, np.array([[add(place), add(place + columns)] for place in places])
-
-
 def _ends(after: Iterable[int] | None, count: int) -> list[int]:
     if after is None:
         after = [*(end for end in (10, 30, 100, 1000) if end < count), count]
@@ -395,16 +390,6 @@ def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest predicted quantile: (B, 1) -> (B,), (B,)."""
     quantiles = np.asarray(model.predict_quantiles(rows))  # (B, Q)
     return quantiles.min(axis=1), quantiles.max(axis=1)
-
-
-def _draw_interval(axes: Axes, model: Any, places: Any, line: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Shapes: (PLACES, 1) as the model takes them, (PLACES,), (B,), (B,)."""
-    size = float(np.clip(150 / math.sqrt(len(x)), 3, 12))
-    plain = {"alpha": 0.5, "linewidth": 0}
-    axes.fill_between(line, *_band(model, places), color=OF_BAND, label="interval", **plain)
-    axes.scatter(x, y, s=size, color=OF_SAMPLES, label="samples learned", **plain)
-    axes.plot(line, model.predict(places), color=OF_MEAN, linewidth=2, label="predicted mean")
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarray, labels: np.ndarray) -> None:

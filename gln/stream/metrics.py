@@ -208,18 +208,17 @@ class Metrics:
         if not self.are_classes:
             names = "mean so far", "last target"
             return {name: dict(zip(self.names, simple[i::2], strict=False)) for i, name in enumerate(names)}
-        return dict([self._best_constant(), ("last label", {"accuracy": simple[0]})])
-
-    def _best_constant(self) -> tuple[str, dict[str, float | None]]:
-        """The most frequent class, and the frequencies as probabilities."""
+        # The most frequent class, and the frequencies as probabilities.
         total = sum(self.labels.values())
         label, most = max(self.labels.items(), key=lambda item: item[1])
         entropy = sum(weight / total * math.log(total / weight) for weight in self.labels.values() if weight)
-        return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
+        constant: dict[str, float | None] = {"accuracy": most / total, "log_loss": entropy}
+        return {f"best constant, {str(label)[:20]}": constant, "last label": {"accuracy": simple[0]}}
 
     def _line(self, samples: int, sums: list[float]) -> Line:
         of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
-        texts = ["".join(f"{_shown(value):>13}" for value in means.values()).rjust(21) for means in of_both]
+        shown = [["-" if value is None else f"{value:.5g}" for value in means.values()] for means in of_both]
+        texts = ["".join(f"{text:>13}" for text in row).rjust(21) for row in shown]
         text = f"{samples:>12,}{''.join(texts)}{self._rate():>13,.0f}"
         values = dict(zip(("since_start", "since_last_line"), of_both, strict=True))
         header = "" if self.last_line[0] else self._header() + "\n"
@@ -273,7 +272,3 @@ def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarra
 
 def _means(sums: list[float]) -> list[float | None]:
     return [total / sums[0] if sums[0] else None for total in sums[1:]]
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"

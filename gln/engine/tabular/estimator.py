@@ -112,10 +112,9 @@ class Estimator(Saveable, BaseEstimator):
     def columns_(self) -> pd.DataFrame:
         """What the columns of the table are treated as, what they become, and what told it: a row for each column."""
         check_is_fitted(self)
-        columns, count = self._columns, self.n_features_in_
-        if columns is None:
-            columns = Columns([Column(CATEGORY if place in self.categories_ else NUMBER) for place in range(count)])
-        return columns.shown(vars(self).get("feature_names_in_", range(count)), self.categories_)
+        places = range(self.n_features_in_)
+        plain = Columns([Column(CATEGORY if place in self.categories_ else NUMBER) for place in places])
+        return (self._columns or plain).shown(vars(self).get("feature_names_in_", places), self.categories_)
 
     @property
     def _levels_made(self):
@@ -229,9 +228,8 @@ class Estimator(Saveable, BaseEstimator):
         self.__dict__.pop("_columns", None)
         names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
         if names_texts and (issparse(X) or not of_table):
-            raise ValueError(
-                "text_features: expected 'auto' or None in partial_fit, with negatives=False and for sparse X"
-            )
+            expected = "'auto' or None in partial_fit, with negatives=False and for sparse X"
+            raise ValueError(f"text_features: expected {expected}")
         if getattr(X, "ndim", 2) != 2:
             return []
         if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
