@@ -144,16 +144,9 @@ class OnDask(Estimator):
 
         After an error or an interruption, the estimator is as it was before.
 
-        Parameters
-        ----------
-        X : Dask DataFrame or Array of shape (N, F)
-            As in `gln.sklearn`. The rows should be in random order, or in one that tells little of their targets.
-        y : Dask Series, DataFrame or Array of shape (N,), (N, L) or (N, T)
-            Targets, in partitions of the same lengths.
-        sample_weight : Dask Series or Array of shape (N,), default=None
-            At least 0, as in `gln.sklearn`.
-        groups : Dask Series or Array of shape (N,), default=None
-            The group of each row. Rows of a group are left out together. None: each row is a group.
+        All are Dask's Series, DataFrames or Arrays, in partitions of the same lengths, and as in `gln.sklearn`: X
+        (N, F), y (N,), (N, L) or (N, T), `sample_weight` and `groups` (N,). The rows should be in random order, or in
+        one that tells little of their targets. Rows of a group are left out together; with None, each row is a group.
         """
         self._check_supported()
         with undone_after(BaseException, self):

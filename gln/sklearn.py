@@ -320,14 +320,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         minus their sum at the feature's mean, or for cells what they say on average; that of a pair's cell is divided
         equally between its two features. `gln.plots.plot_contributions` draws contributions.
 
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        contributions : ndarray of shape (N, F) or (N, C, F); (N, L, F) for several labels
-        constant : ndarray of shape (N,) or (N, C); (N, L) for several labels
+        Shapes: X (N, F) -> contributions (N, F) or (N, C, F), constant (N,) or (N, C); with L in place of C for several
+        labels.
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)
@@ -492,11 +486,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does; errors are undone in the same way.
 
-        Parameters
-        ----------
-        X, y : as in `fit`
-        sample_weight : array-like of shape (N,), default=None
-            From 0 to 10^6, as in `GLNClassifier.partial_fit`.
+        X and y are as in `fit`, and `sample_weight`, (N,), as in `GLNClassifier.partial_fit`, from 0 to 10^6.
         """
         self._learn_stream(X, y, sample_weight)
         return self
@@ -508,11 +498,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the targets for X (N, F): (N,) or (N, T), like y.
 
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-        return_std : bool, default=False
-            Whether to return the targets' standard deviations too, in the same shape.
+        With `return_std`, also the targets' standard deviations, in the same shape.
         """
         samples = self._samples(X)
         if not return_std:
@@ -521,13 +507,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         return self._means(mean), self._means(std)
 
     def predict_quantiles(self, X: Any, levels: Any = None) -> np.ndarray:
-        """Quantiles of the targets in ascending order, (N, Q) or (N, T, Q).
+        """Quantiles of the targets for X (N, F), in ascending order: (N, Q) or (N, T, Q).
 
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-        levels : sequence of float or None, default=None
-            Levels in (0, 1). None is the levels of `quantiles`; without these, 0.05 and 0.95.
+        `levels` are Q numbers in (0, 1). None is the levels of `quantiles`; without these, 0.05 and 0.95.
         """
         samples = self._samples(X)
         mean, std = self._moments(samples, "levels")
@@ -550,17 +532,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         return self._means(self.learner_.shape.log_density(deviations) - np.log(std))
 
     def sample(self, X: Any, n: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw targets from their predicted densities, (N, n) or (N, T, n).
+        """Draw n targets for each sample of X (N, F) from their predicted densities: (N, n) or (N, T, n).
 
-        Several targets are drawn independently of each other.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-        n : int, default=1
-            Number of draws for each sample of X.
-        random_state : int, RandomState instance or None, default=None
-            Pass an int for reproducible draws.
+        Several targets are drawn independently of each other. Pass an int as `random_state` for reproducible draws.
         """
         mean, std = self._moments(self._samples(X), "sample")
         check_integer("n", n, 1)

@@ -39,22 +39,13 @@ class Saveable(Part):
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Value] | None = None) -> None:
         """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
 
-        Parameters
-        ----------
-        path : str or path-like
-            The file, replaced by a complete one if it exists. Callables and random states are not saved: pass a
-            callable again when loading; a random state becomes None.
-        extra : mapping, default=None
-            What belongs to the model, such as the date of the last sample: numbers, text, arrays, and lists and
-            mappings of these. `load` returns it as the attribute `extra`.
+        A file at `path` is replaced by a complete one. Callables and random states are not saved: pass a callable again
+        when loading; a random state becomes None. `extra` is what belongs to the model, such as the date of the last
+        sample: numbers, text, arrays, and lists and mappings of these. `load` returns it as the attribute `extra`.
 
-        Raises
-        ------
-        OSError
-            The file cannot be written; an existing file at `path` is kept.
-        ValueError
-            A class, a feature's name, a parameter or a value of `extra` is neither a number nor text, nor a sequence
-            or mapping of these, or `extra` is no mapping.
+        Raises OSError if the file cannot be written, and an existing one is kept; ValueError if a class, a feature's
+        name, a parameter or a value of `extra` is neither a number nor text, nor a sequence or mapping of these, or
+        `extra` is no mapping.
         """
         if extra is not None and not isinstance(extra, Mapping):
             raise bad("extra", "a mapping", repr(extra))
@@ -74,25 +65,11 @@ class Saveable(Part):
     def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
         """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
-        Networks keep their backend, or get the fastest installed one if it is missing.
+        Networks keep their backend, or get the fastest installed one if it is missing. `parameters` replace saved ones,
+        for example `backend`; those that determine the networks raise an error.
 
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-        **parameters
-            Replace saved ones, for example `backend`. Those that determine the networks raise an error.
-
-        Returns
-        -------
-        estimator : of this class
-
-        Raises
-        ------
-        OSError
-            The file does not exist or cannot be read.
-        ValueError
-            The file is not a saved estimator of this class or was changed, or a parameter is missing or not allowed.
+        Raises OSError if the file does not exist or cannot be read; ValueError if it is not a saved estimator of this
+        class or was changed, or a parameter is missing or not allowed.
         """
         config, arrays = read(path)
         if config.get("estimator") != _kind(cls):

@@ -57,8 +57,8 @@ class Standardizer(WritableArrays):
     mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
     are only clipped.
 
-    Samples of a wrong shape or with infinity, and a state of another size, with other names or with an invalid number,
-    are a ValueError, and nothing has changed then.
+    Arguments out of range, samples of a wrong shape or with infinity, and a state of another size, with other names or
+    with an invalid number, are a ValueError, and nothing has changed then.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
@@ -68,9 +68,6 @@ class Standardizer(WritableArrays):
             floor: at least 0. Keeps rarely varying features small, such as pixels at the edge of an image.
             limit: above 0. Standardised values lie within [-limit, limit].
             far_is_missing: whether values further than 4 * limit scales from the mean become 0.
-
-        Raises:
-            ValueError: an argument is outside its range.
         """
         check_integer("size", size, 1)
         if not (np.asarray(floor).dtype.kind in "biuf" and 0 <= floor < np.inf):
@@ -146,12 +143,8 @@ class Standardizer(WritableArrays):
         return self._features, self.floor, self.limit, far
 
     def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
-        """Count a table, replacing earlier counts.
-
-        Args:
-            samples: (D, B), in any order.
-            indices: (V,), of the samples to count, with repetitions. None counts each sample once.
-        """
+        """Count a table, (D, B), in any order, replacing earlier counts; or of it the samples with these indices, (V,),
+        which may repeat."""
         checked, self.first = self._checked(samples), self.first[:0]
         self._count_table(checked, indices)
 

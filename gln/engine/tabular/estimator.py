@@ -282,44 +282,22 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def novelty(self, X: Any) -> np.ndarray:
-        """Novelty of samples, from 0 to 1: the share of the training samples that were less novel.
+        """Novelty of samples X (N, F), from 0 to 1, (N,): the share of the training samples that were less novel.
 
         So .99 is one in a hundred. Values far from all others are novel, the more so the farther, and so are missing
         values where none were, unknown levels, and values that others in the row do not let expect. It is learned from
         at most 4,000 rows of `fit` and from all of `partial_fit` afterwards. With `negatives=False` it is the fraction
         of the most similar class that is expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
 
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        novelty : ndarray of shape (N,)
-
-        Raises
-        ------
-        ValueError
-            The model was not trained by `fit`, or by an earlier version.
+        Raises ValueError for a model that was not trained by `fit`, or by an earlier version.
         """
         samples = self._samples_with_new_levels(X)  # raises an error before the first fit
         return self.learner_.novelty(samples)
 
     def explain_novelty(self, X: Any) -> np.ndarray:
-        """How much each feature contributes to the novelty of samples; the contributions to each add up to 1.
+        """How much each feature contributes to the novelty of samples X (N, F): (N, F), the sum of each row is 1.
 
-        Parameters
-        ----------
-        X : array-like of shape (N, F)
-
-        Returns
-        -------
-        contributions : ndarray of shape (N, F)
-
-        Raises
-        ------
-        ValueError
-            As for `novelty`, and for sparse arrays of more than 1,000 features, and `negatives=False`.
+        Raises ValueError as `novelty` does, for sparse arrays of more than 1,000 features, and with `negatives=False`.
         """
         samples = self._samples_with_new_levels(X)
         if is_wide(samples.features.T) or not hasattr(self.learner_, "explain_novelty"):
@@ -328,17 +306,10 @@ class Estimator(Saveable, BaseEstimator):
         return self._summed(self.learner_.explain_novelty(samples).T)
 
     def explain_words(self, X: Any) -> pd.DataFrame:
-        """Contributions of words and pairs of words; those of a text add up to its contribution in `explain`.
+        """Contributions of words and pairs of words in X (N, F); those of a text add up to its one in `explain`.
 
-        Parameters
-        ----------
-        X : array-like of shape (N, F)
-
-        Returns
-        -------
-        words : DataFrame
-            A row for each word that was learned of each text, with the columns "row" (a number), "column" (a name or
-            number), "word", and "contribution", or one for each class or target.
+        There is a row for each word that was learned of each text, with the columns "row" (a number), "column" (a name
+        or number), "word", and "contribution", or one for each class or target.
         """
         samples, table = self._samples(X), as_table(X)
         contributions, _ = self.learner_.explain(samples)
@@ -372,11 +343,8 @@ class Estimator(Saveable, BaseEstimator):
         that some networks left out, predicted by these. It is computed when it is first read. A file holds no samples,
         so `save` keeps it only if it has been read before.
 
-        Raises
-        ------
-        AttributeError
-            There are no left-out samples: `partial_fit` learned last, the table was wide and sparse, the model comes
-            from a file, or negatives=False.
+        Raises AttributeError without left-out samples: if `partial_fit` learned last, the table was wide and sparse,
+        the model comes from a file, or `negatives=False`.
         """
         if "_importances" not in vars(self):
             left_out = vars(self).get("_left_out")
