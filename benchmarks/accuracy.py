@@ -1,8 +1,9 @@
 """Accuracy of a GLN on MNIST in one exact online pass, and the contribution of each part of its recipe.
 
 `python -m benchmarks.accuracy` prints its tables as Markdown, `--plot FILE` draws the learning curves, `--quick` runs
-on a few digits only, to check that everything works. Figures are for the test set, means over several seeds, which
-determine the halfspaces and the order of the digits. The fastest installed backend is used, or that of `--backend`.
+on a few digits, with at most 16 neurons per layer, to check that everything works. Figures are for the test set, means
+over several seeds, which determine the halfspaces and the order of the digits. The fastest installed backend is used,
+or that of `--backend`.
 `--paper` compares readings of the paper's recipe on the last sixth of the training digits, and then tests the best.
 """
 
@@ -93,8 +94,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 class Trials:
     """Passes over the digits with changed recipes; the digits of each kind are loaded once."""
 
-    def __init__(self, samples: int | None) -> None:
-        self.samples = samples
+    def __init__(self, samples: int | None, widest: int | None = None) -> None:
+        self.samples, self.widest = samples, widest
 
     @functools.cache  # noqa: B019 - the only instance lives as long as the program
     def digits(self, upright: bool = True, features: bool = False) -> Digits:
@@ -108,6 +109,8 @@ class Trials:
     def one(self, seed: int, **changes: Any) -> TenDigits:
         kind = {"deskew": True, "features": False, "scale": None, "held_out": False}
         setting = {**kind, "standardize": True, "batch_size": 1, **RECIPE, **changes}
+        if self.widest is not None:
+            setting["layer_sizes"] = [min(neurons, self.widest) for neurons in setting["layer_sizes"]]
         upright, features, scale, held_out = (setting.pop(name) for name in kind)
         x, y, x_test, y_test = self.digits(upright, features)
         if held_out:
@@ -196,7 +199,7 @@ def main() -> None:
     parser.add_argument("--paper", action="store_true", help="readings of the paper's recipe alone")
     parser.add_argument("--plot", metavar="FILE", help="draw the learning curves; needs Matplotlib")
     options = parser.parse_args()
-    trials = Trials(300 if options.quick else None)
+    trials = Trials(*((300, 16) if options.quick else ()))
     print(machine())
 
     def table(title: str, settings: dict[str, tuple[int, dict[str, Any]]]) -> pd.DataFrame:

@@ -10,8 +10,8 @@
 
 The last table is from a browser, headless Chromium, in which the thirty digits are drawn by mouse and then taught: the
 time from the last move of the pen to the updated bars, and from a click to the updated bars. It is left out if Chromium
-is not installed. `--picture FILE` saves a screenshot of the page. `--quick` runs a few drawings of each kind, without
-`penbased`.
+is not installed. `--picture FILE` saves a screenshot of the page. `--quick` trains on few digits, and runs a few
+drawings of each kind, without `penbased`.
 
 Source of the table: see `benchmarks.classifier`.
 """
@@ -33,9 +33,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+import test_mnist
 from benchmarks.classifier import of_keel
 from benchmarks.handwriting import DIGITS, STAR, THINGS, Stroke, browser, draw, shaken
 from benchmarks.report import command_line, machine, show
+from gln.mnist import load_mnist
 from gln.page.pupil import Pupil
 from gln.page.strokes import checked
 
@@ -66,6 +68,16 @@ def served(folder: Path) -> Iterator[tuple[str, float]]:
             yield url, time.perf_counter() - start
         finally:
             process.terminate()
+
+
+def train_on_few(model: Path) -> None:
+    """What the page would do at its first start, on 1,000 digits."""
+    x_train, y_train, x_test, y_test = load_mnist(deskew=False)
+    few = model.with_name("few.npz")
+    few.parent.mkdir()
+    x, x_new = (np.uint8(255 * images[:1000]) for images in (x_train, x_test))
+    np.savez(few, x_train=x, y_train=y_train[:1000], x_test=x_new, y_test=y_test[:1000])
+    assert test_mnist.main(["--quiet", "--data", str(few), "--save", str(model)]) == 0
 
 
 def taken_for(pupil: Pupil, drawing: list[Stroke]) -> str:
@@ -177,9 +189,11 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        model = folder / "gated-linear-networks" / "digits.gln"
+        if quick:
+            train_on_few(model)
         with served(folder) as (_, first):
             pass
-        model = folder / "gated-linear-networks" / "digits.gln"
         pupil = Pupil(model, folder / "lessons")
         drawn = by_script(pupil, 1 if quick else 10)
         show("Digits drawn by script, percent", drawn, file=options.csv, columns="measure")
@@ -196,7 +210,7 @@ def main() -> None:
         with served(folder) as (url, starts["later"]):
             seconds = pd.DataFrame({"seconds": starts})
             show("Seconds from the command to the page", seconds, file=options.csv, columns="measure")
-            drawings = [(str(digit), one) for digit, three in DIGITS.items() for one in (three[:1] if quick else three)]
+            drawings = [(str(digit), one) for digit, three in DIGITS.items() for one in three][: 2 if quick else None]
             try:
                 show("In a browser", in_a_browser(url, drawings, options.picture), file=options.csv, columns="measure")
             except (ImportError, OSError) as error:

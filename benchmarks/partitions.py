@@ -27,12 +27,12 @@ import gln.sklearn
 from benchmarks.report import command_line, machine, show
 from benchmarks.shares import CLUSTERS, rows
 
-PARTITION, NEW = 100_000, 2  # rows, and partitions to predict
+PARTITION, QUICK, NEW = 100_000, 2000, 2  # rows of a partition, with --quick, and partitions to predict
 MODELS = ("gln.dask", "LightGBM's Dask", "gln.sklearn")
 
 
-def partition(seed: int, kind: str) -> pd.DataFrame:
-    features, classes = rows(kind, seed, PARTITION)
+def partition(seed: int, kind: str, size: int) -> pd.DataFrame:
+    features, classes = rows(kind, seed, size)
     return pd.DataFrame(features, columns=[f"x{i}" for i in range(20)]).assign(y=classes)
 
 
@@ -41,9 +41,11 @@ def most_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def over_dask(name: str, kind: str, count: int) -> dict[str, float]:
+def over_dask(name: str, kind: str, count: int, size: int) -> dict[str, float]:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two, Client(two) as client:
-        table, new = (dd.from_map(partition, range(*ends), kind=kind) for ends in ((count,), (count, count + NEW)))
+        table, new = (
+            dd.from_map(partition, range(*ends), kind=kind, size=size) for ends in ((count,), (count, count + NEW))
+        )
         if name == "gln.dask":
             model: Any = gln.dask.GLNClassifier(random_state=0)
             warm = gln.dask.GLNClassifier(random_state=0)
@@ -62,15 +64,15 @@ def over_dask(name: str, kind: str, count: int) -> dict[str, float]:
         return {"log-loss": log_loss(new["y"].compute(), p), "seconds": seconds, "GiB": memory}
 
 
-def local(kind: str, count: int) -> dict[str, float]:
+def local(kind: str, count: int, size: int) -> dict[str, float]:
     """In a process of its own, with threads on two cores."""
-    parts = [rows(kind, seed, PARTITION) for seed in range(count)]
+    parts = [rows(kind, seed, size) for seed in range(count)]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     del parts
-    gln.sklearn.GLNClassifier(random_state=0).fit(x[:PARTITION], y[:PARTITION])  # compiles
+    gln.sklearn.GLNClassifier(random_state=0).fit(x[:size], y[:size])  # compiles
     start = time.perf_counter()
     model = gln.sklearn.GLNClassifier(random_state=0, n_jobs=2).fit(x, y)
-    seconds, new = time.perf_counter() - start, [rows(kind, seed, PARTITION) for seed in range(count, count + NEW)]
+    seconds, new = time.perf_counter() - start, [rows(kind, seed, size) for seed in range(count, count + NEW)]
     loss = float(np.mean([log_loss(classes, model.predict_proba(features)) for features, classes in new]))
     return {"log-loss": loss, "seconds": seconds, "GiB": most_memory()}
 
@@ -83,7 +85,8 @@ def main() -> None:
         "--tables", nargs="*", choices=CLUSTERS, default=[*CLUSTERS], metavar="NAME", help="some tables"
     )
     options = parser.parse_args()
-    count, tables = (3, options.tables[:1]) if options.quick else (options.rows // PARTITION, options.tables)
+    size, tables = (QUICK, options.tables[:1]) if options.quick else (PARTITION, options.tables)
+    count = 3 if options.quick else options.rows // size
     warnings.filterwarnings("ignore")
     print(machine())
     for kind in tables:
@@ -91,10 +94,10 @@ def main() -> None:
         for name in options.models:
             if name == "gln.sklearn":
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    found[name] = pool.submit(local, kind, count).result()
+                    found[name] = pool.submit(local, kind, count, size).result()
             else:
-                found[name] = over_dask(name, kind, count)
-        show(f"{count * PARTITION:,} rows: {kind}", pd.DataFrame(found).T, 4, file=options.csv, columns="measure")
+                found[name] = over_dask(name, kind, count, size)
+        show(f"{count * size:,} rows: {kind}", pd.DataFrame(found).T, 4, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def main() -> None:
     if options.plot:
         draw(passes, options.plot)
     few = slice(0, max(40, samples // 4))
-    settings = dict(list(GROWTH.items())[: 2 if options.quick else None])
+    settings = dict(list(GROWTH.items())[1:2] if options.quick else GROWTH)
     growth = table_of_growth(settings, modules, images[:, few], digits[few], repeats)
     show("Microseconds per sample as one setting grows", growth, 0, file=options.csv)
     latencies = table_of_latencies(modules, images[:, few], digits[few])
