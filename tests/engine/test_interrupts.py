@@ -29,6 +29,14 @@ SIZES: dict[str, Any] = {"layer_sizes": (4,), "context_map_size": 2, "seed": 0}
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """Interrupts are ignored where a script runs these tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Lines:
     """Counts the lines of the package that a call runs, and interrupts before one of them."""
 
