@@ -39,7 +39,11 @@ class Segment(NamedTuple):
     change: SchemaChange | None  # None if they are only predicted
 
 
-@saved(schema=StreamSchema, learner=object, novelty=(PairHistograms, None))
+def is_model(value: object) -> bool:
+    return value is None or hasattr(value, "progressive")
+
+
+@saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None))
 class StreamEstimator(Part):
     """Learns a stream of named features and words."""
 

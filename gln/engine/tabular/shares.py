@@ -57,6 +57,10 @@ class Share(NamedTuple):
     groups: np.ndarray  # (n,)
     number: int = 0  # among the shares
 
+    @property
+    def halves(self) -> np.ndarray:  # (n,), the half of the table that each row is in
+        return self.folds * 2 // FOLDS
+
 
 def folds_of(keys: np.ndarray) -> np.ndarray:
     """The fold of each row, by a hash of it, or of its group."""
@@ -88,7 +92,7 @@ class Common(NamedTuple):
 
     def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, D), (n, E)
         """Standardised columns and means of bins of some rows, as counted in the other half."""
-        X, halves, of_halves = share.X[rows], share.folds[rows] * 2 // FOLDS, []
+        X, halves, of_halves = share.X[rows], share.halves[rows], []
         for half, featurizer in enumerate(self.featurizers):
             features = X[halves == half].T
             columns = featurizer.standardised(SampleBatch.of(features))
@@ -138,7 +142,7 @@ def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list
 def counted(model: TableModel, share: Share, half: int) -> Counts:
     """What the rows of a half of a share say."""
     featurizer: Any = model.featurizer
-    rows = np.flatnonzero(share.folds * 2 // FOLDS == half)
+    rows = np.flatnonzero(share.halves == half)
     X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
     encoding, bin_means = featurizer.encoding, featurizer.bin_means
     if encoding is not None:
