@@ -267,7 +267,8 @@ def learn_samples(layer, network, above):
                         c, row = heads[h], contexts[j, b]
                         r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
                         step = scales[c * own, b] * r
-                        for i in range(weights.shape[3]):
+                        # Heads that only predict, as most of many classes, have nothing to learn.
+                        for i in range(weights.shape[3] if step else 0):
                             w = weights[j, row, c, i] - step * z[c * own, b, i]
                             weights[j, row, c, i] = min(max(w, -clipping), clipping)
             for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch

@@ -150,16 +150,15 @@ class Ensemble:
         batch_size: int,
         combines: bool,
     ) -> np.ndarray | None:
-        """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
+        """Learn samples, and return the combined predictions before each, if this `combines`: (C, B), or (2 T, B) of
+        the variances of a stream with the tails of its densities."""
         predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
         steps = hedge.ONE if step_sizes is None else plain(step_sizes)
         if isinstance(self.combination, VarianceHedge):
-            self.combination.learn_deviations(predicted, y, self.shape, steps, batch_size)
-        elif isinstance(self.combination, Hedge):
+            return self.combination.learn_deviations(predicted, y, self.shape, steps, batch_size)
+        if isinstance(self.combination, Hedge):
             losses = self.combination.add(hedge.expert_losses(self.config, predicted, y), steps, batch_size)
-        if not combines:
-            return None
-        return self.combined(predicted, None if losses is None else hedge.expert_weights(losses))
+        return self.combined(predicted, losses) if combines else None
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -186,19 +185,20 @@ class Ensemble:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""
         return LINKS[self.link](predicted)
 
-    def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
+    def combined(self, predicted: np.ndarray, losses: np.ndarray | None = None) -> np.ndarray:
+        """The predictions of the ensemble, from those of its models, and of a `Hedge` perhaps with the sums of losses
+        before each sample: (M, C, B), (M, T, B) -> (C, B)."""
         if self.combination is None and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
             return predicted[0]  # fast, for single samples
-        if weights is None and isinstance(self.combination, Hedge):
-            predicted, losses = np.asarray(predicted, np.float32), self.combination.losses
-            if isinstance(self.combination, VarianceHedge):
-                of_all = self.combination.scale, self.combination.recent
-                return compiled(hedge.combine_variances)(predicted, losses, *of_all)
-            return compiled(hedge.combine_by_losses)(predicted, losses, self.offset, self.link == "logit")
-        stacking = self.stacking_weights()
-        weights = stacking.weights[:, :, None] if weights is None else weights
-        return INVERSE_LINKS[self.link]((weights * self.mixed(predicted)).sum(axis=0) + stacking.offsets[:, None])
+        if isinstance(self.combination, VarianceHedge):
+            of_all = self.combination.losses, self.combination.scale, self.combination.recent
+            return compiled(hedge.combine_variances)(np.asarray(predicted, np.float32), *of_all)
+        if isinstance(self.combination, Hedge):
+            losses = self.combination.losses[:, :, None] if losses is None else losses
+            of_all = losses, self.offset, self.link == "logit"
+            return compiled(hedge.combine_by_losses)(np.asarray(predicted, np.float32), *of_all)
+        weights, offsets = self.stacking_weights()
+        return INVERSE_LINKS[self.link]((weights[:, :, None] * self.mixed(predicted)).sum(axis=0) + offsets[:, None])
 
     def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
         return self.combined(self.run(read).astype(np.float64))

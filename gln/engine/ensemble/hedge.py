@@ -78,10 +78,11 @@ class VarianceHedge(Hedge):
         shape: JohnsonSU | None,  # whose tails follow the deviations
         step_sizes: np.ndarray = ONE,  # (n,) or (1,)
         batch_size: int = 1,
-    ) -> None:
+    ) -> np.ndarray:
+        """Returns the combined variances before each sample, or before its batch, and the tails: (2 T, n)."""
         samples = np.asarray(predicted, np.float32), np.asarray(deviations, np.float32)
         changed = self.losses, self.scale, self.recent, (shape or JohnsonSU.normal(len(self.scale))).tails
-        compiled(learn_variances)(*samples, *changed, step_sizes, batch_size)
+        return np.concatenate(compiled(learn_variances)(*samples, *changed, step_sizes, batch_size))
 
 
 def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
@@ -132,16 +133,24 @@ def combine_variances(
     predicted: np.ndarray, losses: np.ndarray, scale: np.ndarray, recent: np.ndarray
 ) -> np.ndarray:  # (M, T, n), (M + 1, T), (T,), (T,) -> (T, n)
     """The combined predictions of variances, of which the last expert predicts `recent`."""
-    models, targets, count = predicted.shape
-    combined = np.empty((targets, count))
-    for t in range(targets):
-        weights = np.exp(SHARPNESS * (losses[:, t].min() - losses[:, t]))
-        weights *= scale[t] / weights.sum()
-        for b in range(count):
-            combined[t, b] = weights[models] * recent[t]
-            for m in range(models):
-                combined[t, b] += weights[m] * predicted[m, t, b]
+    combined = np.empty(predicted.shape[1:])
+    for t in range(len(combined)):
+        weights = variance_weights(losses[:, t])
+        for b in range(combined.shape[1]):
+            combined[t, b] = scale[t] * mean_variance(predicted[:, t, b], recent[t], weights)
     return combined
+
+
+def variance_weights(losses: np.ndarray) -> np.ndarray:  # (M + 1,) -> (M + 1,)
+    weights = np.exp(SHARPNESS * (losses.min() - losses))
+    return weights / weights.sum()
+
+
+def mean_variance(predicted: np.ndarray, recent: float, weights: np.ndarray) -> float:  # (M,), (), (M + 1,) -> ()
+    mean = weights[-1] * recent
+    for m in range(len(predicted)):
+        mean += weights[m] * predicted[m]
+    return mean
 
 
 def learn_variances(
@@ -153,31 +162,33 @@ def learn_variances(
     tails: np.ndarray,  # (T,), of a density without a skew
     step_sizes: np.ndarray,  # (n,) or (1,)
     batch_size: int,
-) -> None:
-    """Learn deviations: the experts' losses, -log p of the deviation, capped, and the other fields."""
+) -> np.ndarray:
+    """Learn deviations: the experts' losses, -log p of the deviation, capped, and the other fields.
+
+    Returns the combined variances and the tails before each sample, or before its batch: (2, T, n).
+    """
     models, targets, count = predicted.shape
-    variances, weights = np.empty(models + 1), np.empty(models + 1)
+    before = np.empty((2, targets, count))
     for t in range(targets):
-        before = recent[t]
+        last, factor, tail, weights = recent[t], scale[t], tails[t], variance_weights(losses[:, t])
         for b in range(count):
             if b % batch_size == 0:
-                before = recent[t]
-                weights[:] = np.exp(SHARPNESS * (losses[:, t].min() - losses[:, t]))
+                last, factor, tail, weights = recent[t], scale[t], tails[t], variance_weights(losses[:, t])
+            combined = mean_variance(predicted[:, t, b], last, weights)
+            before[0, t, b], before[1, t, b] = factor * combined, tail
             if not np.isfinite(deviations[t, b]):
                 continue
             square, size = np.float64(deviations[t, b]) ** 2, step_sizes[b % len(step_sizes)]
-            for m in range(models):
-                variances[m] = predicted[m, t, b]
-            variances[models] = before
-            combined = (weights * variances).sum() / weights.sum()
             ratio = min(square / combined, MAX_RATIO)
             follow_quartiles(tails, t, ratio / max(scale[t], TINY), size)
             scale[t] += share_of(1 - SCALE_FADING, size) * (ratio - scale[t])
             recent[t] += share_of(1 - RECENT_FADING, size) * (square - recent[t])
             size = size if size <= 1 else (1 - FADING**size) / (1 - FADING)  # as much as so many samples in a row
             for m in range(models + 1):
-                loss = (math.log(variances[m]) + min(square / variances[m], MAX_DEVIATION**2)) / 2
+                variance = predicted[m, t, b] if m < models else last
+                loss = (math.log(variance) + min(square / variance, MAX_DEVIATION**2)) / 2
                 losses[m, t] += size * (loss - (1 - FADING) * losses[m, t])
+    return before
 
 
 def share_of(step: float, size: float) -> float:
@@ -197,18 +208,22 @@ def add_linear_predictions(predicted: np.ndarray, linear: np.ndarray, are_logits
 
 
 def combine_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, are_logits: bool) -> np.ndarray:
-    """The mean of predictions, or of their logits, weighted as `expert_weights`: (M, C, n), (M, T) -> (C, n)."""
+    """The mean of predictions, or of their logits, weighted as `expert_weights`: (M, C, n), (M, T, n or 1) -> (C, n).
+
+    Sums of losses are those of all samples or, as `fading_sums` returns them, those before each.
+    """
     models, heads, n = predicted.shape
-    combined, weights = np.zeros((heads, n)), np.zeros(models)
+    combined, weights, total = np.zeros((heads, n)), np.zeros(models), 0.0
     for c in range(heads):
-        t, total = min(c, losses.shape[1] - 1), 0.0
-        least = losses[0, t]
-        for m in range(models):  # NumPy's functions take seconds to compile
-            least = min(least, losses[m, t])
-        for m in range(models):
-            weights[m] = math.exp(SHARPNESS * (least - losses[m, t]))
-            total += weights[m]
+        t = min(c, losses.shape[1] - 1)
         for b in range(n):
+            if b < losses.shape[2]:
+                least, total = losses[0, t, b], 0.0
+                for m in range(models):  # NumPy's functions take seconds to compile
+                    least = min(least, losses[m, t, b])
+                for m in range(models):
+                    weights[m] = math.exp(SHARPNESS * (least - losses[m, t, b]))
+                    total += weights[m]
             s = offset
             for m in range(models):
                 p = float(predicted[m, c, b])

@@ -123,24 +123,26 @@ class NetworkModel(Generic[F]):
         for segment in chunks(count, batch_size):
             steps = None if step_sizes is None else step_sizes[segment]
             batch, units = self.target_batch(targets[..., segment], steps, predicts)
-            means = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
-            if means is not None and predicts:
-                predicted.append(units.of(means))
+            found = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
+            if found is not None and predicts:
+                predicted.append(units.of(found[: self.means.heads]))
         return predicted
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (C, B)
-        """Learn samples of which none brings anything new. Returns the standardised means before each, if needed."""
+    ) -> np.ndarray | None:  # -> (K, B)
+        """Learn samples of which none brings anything new. Returns what `predicted` does before each, if needed."""
         read = self.featurizer.learn(samples, batch)
         y, steps, combines = batch.targets, (batch.step_sizes, batch_size), predicts or self.variances is not None
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), y)
         means = self.means.learn(read, y, batch.rates[0], *steps, combines)
-        if self.variances is not None:
-            assert means is not None
-            self.variances.learn(read, self.variances.deviations(y, means), batch.rates[1], *steps, combines=False)
-        return means
+        if self.variances is None:
+            return means
+        assert means is not None
+        deviations = self.variances.deviations(y, means)
+        of_variances = self.variances.learn(read, deviations, batch.rates[1], *steps, predicts)
+        return np.concatenate([means, of_variances]) if of_variances is not None else means
 
     def contexts(self, columns: Matrix) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""

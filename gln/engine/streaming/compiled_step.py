@@ -89,33 +89,20 @@ def run(
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless this learns
     most: int,  # so many of the ensembles, the first ones, predict
     learns: bool,
-    predicts: bool,  # whether what is predicted before each lesson counts
     counts: bool,  # whether the standardizer is still to count them
-    begin: int,
     state: State,
-) -> int:
-    """Predict samples together; or if this `learns`, predict and learn them one after another.
+) -> bool:
+    """Predict samples or, if this `learns`, a single one, which is then learned.
 
-    Heads with a target of infinity are left out, but for predictions before lessons, which are of all heads. Returns
-    the number of samples that were processed: it stops at one for which linear models need more slots, and predicts it.
+    Heads with a target of infinity are left out. Returns False, and learns nothing, if linear models need more slots.
     """
     count = batch.features.shape[1]
-    # These heads see no lesson: a pass of its own predicts all of them.
-    has_heads_left_out = learns and predicts and bool(np.isinf(batch.targets).any())
-    size = 1 if learns else CACHED
-    for b in range(begin, count, size):
-        block, short = batch, False
-        if learns:
-            has_crosses = state.linear.leaders.shape[1] > 1
-            short = is_short(state.linear, most_terms(batch.words, b, state.numbers, has_crosses))
-        if count > size:
-            block = samples_from(batch, b, min(b + size, count))
-        separately = has_heads_left_out or short
-        for is_lesson in range(0 if separately or not learns else 1, 2 if learns and not short else 1):
-            step(block, b, predicted, counted, most, is_lesson, separately, counts, state)
-        if short:
-            return b
-    return count
+    if learns and is_short(state.linear, most_terms(batch.words, 0, state.numbers, state.linear.leaders.shape[1] > 1)):
+        return False
+    for b in range(0, count, CACHED):
+        block = batch if count <= CACHED else samples_from(batch, b, min(b + CACHED, count))
+        step(block, b, predicted, counted, most, learns, counts, state)
+    return True
 
 
 @inlined
@@ -135,14 +122,12 @@ def step(
     predicted: np.ndarray,
     counted: np.ndarray,
     most: int,
-    is_lesson: int,
-    separately: bool,
+    learns: bool,
     counts: bool,
     state: State,
 ) -> None:
     """Predict samples, or predict and learn a single one."""
     # Long, because each function that calls the others would take seconds to compile.
-    learns = is_lesson > 0
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes
     z, _ = standardise(
         batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
@@ -150,7 +135,7 @@ def step(
     size, samples = z.shape
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
     for c, b in np.ndindex(targets.shape):
-        targets[c, b] = y[c, b] = np.nan if separately and not learns else batch.targets[c, b]
+        targets[c, b] = y[c, b] = batch.targets[c, b]
     models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
@@ -179,20 +164,20 @@ def step(
                     of_members[m, c, b] = p[c, b]
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
-            elif not separately:
+            else:
                 add_counts(state.counts[first + m], contexts, targets, counted, begin)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, are_classes)
-        if not (learns and separately):
-            if of_variances:
-                combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
-            else:
-                combined = combine_by_losses(of_members, ensemble.losses, state.offset, are_classes)
-            for c in range(heads):
-                for b in range(samples):
-                    predicted[row + c, begin + b] = combined[c, b]
-                    if of_variances:
-                        predicted[row + heads + c, begin + b] = ensemble.tails[c]
+        if of_variances:
+            combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
+        else:
+            sums = np.expand_dims(ensemble.losses, 2)
+            combined = combine_by_losses(of_members, sums, state.offset, are_classes)
+        for c in range(heads):
+            for b in range(samples):
+                predicted[row + c, begin + b] = combined[c, b]
+                if of_variances:
+                    predicted[row + heads + c, begin + b] = ensemble.tails[c]
         if learns:
             if of_variances:
                 state_of_variances = ensemble.losses, ensemble.scale, ensemble.recent, ensemble.tails

@@ -17,7 +17,7 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import SampleBatch, Steps
+from gln.engine.batches import CHUNK, SampleBatch, Steps
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
@@ -82,9 +82,9 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (C, B)
+    ) -> np.ndarray | None:  # -> (K, B)
         if len(samples) == 1 and not predicts and is_possible(self.means, samples):
-            self.step().learn(samples, batch, predicts=False)
+            self.step().learn(samples, batch)
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
@@ -97,17 +97,17 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         values as classes are added; nothing unless this `predicts`.
         """
         predicted: list[np.ndarray] = []
-        is_compiled = len(samples) > 1 and is_possible(self.means, samples)
         for part in self.parts(samples, targets):
             first = part.start
             while first < part.stop:
                 # The first sample of a part brings something new, to which the model adapts when it comes alone.
-                is_new = not is_compiled or first == part.start or self.featurizer.standardizer.is_warming_up
-                rows = slice(first, first + 1 if is_new and predicts else part.stop)
+                is_new = first == part.start or self.featurizer.standardizer.is_warming_up
+                rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
                 learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
                 if predicts and not is_new:
-                    batch, units = self.target_batch(*learned[1:])
-                    predicted.append(self._outputs(self.step().learn(learned[0], batch), units))
+                    batch, units = self.target_batch(*learned[1:], predicts=True)
+                    found = super().learn_segment(learned[0], batch, 1, predicts=True)
+                    predicted.append(self._outputs(cast(np.ndarray, found), units))
                 else:
                     predicted += [self.outputs(learned[0])] if predicts else []
                     self.learn(*learned, categorical=categorical, predicts=False)

@@ -44,7 +44,7 @@ class CompiledStep(NamedTuple):
     made_from: list[object]
     values: list[int]  # how many none of the ensembles predicts, the first one, the first two, ...
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
-    run: Callable[..., int]  # `compiled_step.run`, compiled for these types, which it does not check
+    run: Callable[..., bool]  # `compiled_step.run`, compiled for these types, which it does not check
     state: Any  # `compiled_step.State`
 
     @classmethod
@@ -73,7 +73,7 @@ class CompiledStep(NamedTuple):
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
         batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-        arguments = batch, one, one, 0, True, True, True, 0, state
+        arguments = batch, one, one, 0, True, True, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
         made_from = replaceable(featurizer, ensembles, counted)
@@ -101,16 +101,13 @@ class CompiledStep(NamedTuple):
         targets = nothing if targets is None else targets
         batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
         predicted, counted = np.empty((self.values[most], count)), np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, most, False, True, False, 0, self.state)
+        self.run(batch, predicted, counted, most, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
 
-    def learn(self, samples: SampleBatch, target_batch: TargetBatch, predicts: bool = True) -> np.ndarray:  # -> (K, B)
-        """Predict and learn samples one after another.
-
-        Returns what `predict` does of all ensembles, before each sample, if this `predicts`.
-        """
-        featurizer, features, count = self.featurizer, samples.features, len(samples)
-        columns, step_sizes = features, ONE if count == 1 else np.ones(count)
+    def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> None:
+        """Learn a single sample."""
+        featurizer, features = self.featurizer, samples.features
+        columns, step_sizes = features, ONE
         if target_batch.step_sizes is not None:
             step_sizes = plain(target_batch.step_sizes)
         if featurizer.encoding is not None:
@@ -122,19 +119,13 @@ class CompiledStep(NamedTuple):
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
-        step, done, predicted = self, 0, np.empty((self.values[-1], count))
-        before = []  # predictions of samples before room is made for them, which may change them
-        options = len(self.ensembles), True, predicts, counts
-        while (done := step.run(batch, predicted, predicted, *options, done, step.state)) < count:
-            before.append((done, predicted[:, done].copy()))
+        step, predicted = self, np.empty((self.values[-1], 1))
+        while not step.run(batch, predicted, predicted, len(self.ensembles), True, counts, step.state):
             featurizer.base_models.linear = featurizer.base_models.linear.with_room()
             step = CompiledStep.of(featurizer, self.ensembles, self.counts)
-        for row, of_row in before:
-            predicted[:, row] = of_row
         for ensemble in self.ensembles:
             for network in ensemble.networks:
-                network.step += count
-        return predicted
+                network.step += 1
 
 
 def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> list[object]:

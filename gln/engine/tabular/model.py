@@ -76,7 +76,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (C, B)
+    ) -> np.ndarray | None:  # -> (K, B)
         """Learn samples that follow the table.
 
         From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
