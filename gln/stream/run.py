@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import Chunk, Wanted, unit_of
+from gln.stream.formats.chunks import CHUNK, Chunk, Wanted, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
@@ -127,10 +127,11 @@ class Run:
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
         options, last = self._options, 0
+        most = min(CHUNK, options.save_every or CHUNK)  # as it saves after whole chunks
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in read(source, of.form, self._wanted(), options.skip_bad):
+                for chunk in read(source, of.form, self._wanted(), options.skip_bad, most):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:

@@ -128,20 +128,20 @@ UNKNOWN_FIRST = {  # formats of (a, y); without y, the first 1,200 samples
 @pytest.mark.parametrize("form", UNKNOWN_FIRST)
 def test_the_first_target_decides_what_is_learned(form, tmp_path, capsys):
     header, line = UNKNOWN_FIRST[form]
-    a = np.random.default_rng(0).normal(size=1300).round(3).tolist()
-    targets: list[Any] = [None if row < 1200 else row + 0.5 for row in range(1300)]
+    a = np.random.default_rng(0).normal(size=4300).round(3).tolist()
+    targets: list[Any] = [None if row < 4200 else row + 0.5 for row in range(4300)]
     file = tmp_path / f"s.{form}"
     file.write_text(header + "".join(map(line, a, targets)))
     options = [str(file), *([] if form == "vw" else ["--target", "y"]), "--predictions", str(tmp_path / "p.csv")]
     assert main([*options, "--save", str(tmp_path / "m")]) == 0
-    said = f"learning numbers, since {'the target' if form == 'vw' else 'y'} begins with 1200.5"
+    said = f"learning numbers, since {'the target' if form == 'vw' else 'y'} begins with 4200.5"
     assert said in capsys.readouterr().err
     model = GLNRegressor(seed=0)
-    for x, y in zip(a[1200:], targets[1200:], strict=True):
+    for x, y in zip(a[4200:], targets[4200:], strict=True):
         model.learn_one({"a": x}, y)
     assert_same_arrays(read(tmp_path / "m")[1], _saved(model, tmp_path))
-    assert [float(row["prediction"]) for row in rows_of(tmp_path / "p.csv")][:1201] == [0.0] * 1201
-    assert figures_in(tmp_path / "m").samples == 1300
+    assert [float(row["prediction"]) for row in rows_of(tmp_path / "p.csv")][:4201] == [0.0] * 4201
+    assert figures_in(tmp_path / "m").samples == 4300
     file.write_text(header + "".join(map(line, a[:3], targets[:3])))
     assert main(options) == 2
     assert "expected a target in at least one sample, got 3 samples without" in capsys.readouterr().err

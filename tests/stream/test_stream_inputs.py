@@ -107,7 +107,7 @@ def learned(file: str, folder: Path, *options: str, target: str = "kind") -> Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "parquet", "feather", "arrow"])
 def test_all_formats_give_the_same_model(ending, tmp_path):
-    X = table(1200)
+    X = table(4200)
     expected = learned(written(tmp_path / "s.csv", X), tmp_path, "--predictions", str(tmp_path / "expected.csv"))
     found = learned(written(tmp_path / f"s.{ending}", X), tmp_path, "--predictions", str(tmp_path / "p.csv"))
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
@@ -360,7 +360,7 @@ def test_memory_is_bounded(tmp_path):
     with opened(str(tmp_path / "s.parquet")) as source:
         chunks = read(source, "parquet", Wanted())
         sizes = [(len(next(chunks).lines), pa.total_allocated_bytes() - before) for _ in range(200)]
-    assert {rows for rows, _ in sizes} == {1000}
+    assert {rows for rows, _ in sizes} == {4000}
     assert max(allocated for _, allocated in sizes) < 6e6
 
 
@@ -406,15 +406,15 @@ def zst(path: Path, X: pd.DataFrame) -> str:
 @pytest.mark.parametrize("name", ["s.csv", "s.parquet", "s.feather", "s.csv.zst"])
 def test_a_stopped_run_goes_on_also_if_the_file_has_grown(name, tmp_path, monkeypatch):
     write = zst if name.endswith("zst") else written
-    whole = learned(write(tmp_path / name, table(1300)), tmp_path, "--predictions", str(tmp_path / "whole.csv"))
+    whole = learned(write(tmp_path / name, table(4300)), tmp_path, "--predictions", str(tmp_path / "whole.csv"))
     options = ["--target", "kind", "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv"), "--resume"]
     (tmp_path / "day").mkdir()
-    file = write(tmp_path / "day" / name, table(1300).iloc[:1200])
+    file = write(tmp_path / "day" / name, table(4300).iloc[:4200])
     with monkeypatch.context() as patch:
         stop_after(100, patch)
         assert main([file, *options]) == 128 + signal.SIGTERM
-    assert 100 <= figures_in(tmp_path / "m").samples < 1200
-    assert main([write(tmp_path / "day" / name, table(1300)), *options]) == 0
+    assert 100 <= figures_in(tmp_path / "m").samples < 4200
+    assert main([write(tmp_path / "day" / name, table(4300)), *options]) == 0
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert_same_arrays(read_file(tmp_path / "m")[1], read_file(whole)[1])
 
@@ -464,18 +464,18 @@ def test_texts_become_times_in_utc(tmp_path):
 def test_a_column_with_anything_else_stays_text(value, tmp_path):
     found = all_of(csv_of(tmp_path, ["2024-05-01", value]), target=None, ignore={"kind"})
     assert found == [{"time": "2024-05-01"}, {"time": value}]
-    file = csv_of(tmp_path, ["2024-05-01"] * 1000 + [value])
+    file = csv_of(tmp_path, ["2024-05-01"] * 4000 + [value])
     with pytest.raises(BadLine) as error:
         all_of(file)
     advice = "(--strings time reads the column as text)"
-    assert str(error.value) == f"line 1002: time: expected an ISO 8601 date or time, got {value!r} {advice}"
-    assert len(all_of(file, strings={"time"})) == 1001
+    assert str(error.value) == f"line 4002: time: expected an ISO 8601 date or time, got {value!r} {advice}"
+    assert len(all_of(file, strings={"time"})) == 4001
 
 
 def test_bad_times_in_json_and_parquet(tmp_path):
     pa = pytest.importorskip("pyarrow")
     rows = [
-        {"time": time, "kind": i % 2} for i, time in enumerate(["2024-05-01"] * 1000 + ["May 2nd", None, "2024-05-03"])
+        {"time": time, "kind": i % 2} for i, time in enumerate(["2024-05-01"] * 4000 + ["May 2nd", None, "2024-05-03"])
     ]
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     file = written(tmp_path / "s.parquet", pa.Table.from_pylist(rows))
@@ -483,13 +483,13 @@ def test_bad_times_in_json_and_parquet(tmp_path):
         bad: list[BadLine] = []
         found = all_of(name, skip_bad=bad.append)
         message = "time: expected an ISO 8601 date or time, got 'May 2nd' (--strings time reads the column as text)"
-        assert [*map(str, bad)] == [f"{unit} 1001: {message}"]
-        assert [row["time"] for row in found[999:]] == [DAY, None, DAY + datetime.timedelta(2)]
+        assert [*map(str, bad)] == [f"{unit} 4001: {message}"]
+        assert [row["time"] for row in found[3999:]] == [DAY, None, DAY + datetime.timedelta(2)]
 
 
 def test_a_line_says_what_became_of_times(tmp_path, capsys):
     for name in ("s.csv", "s.jsonl"):
-        learned(written(tmp_path / name, table(1500)), tmp_path)
+        learned(written(tmp_path / name, table(4500)), tmp_path)
         said = capsys.readouterr().err
         text = "gln-stream: time: a time, read as days since 1970, and as cycles of hour, weekday, year\n"
         assert said.count(f"{text}    (--strings time reads it as text)\n") == 1

@@ -195,8 +195,8 @@ class Ensemble:
             return compiled(hedge.combine_variances)(np.asarray(predicted, np.float32), *of_all)
         if isinstance(self.combination, Hedge):
             losses = self.combination.losses[:, :, None] if losses is None else losses
-            of_all = losses, self.offset, self.link == "logit"
-            return compiled(hedge.combine_by_losses)(np.asarray(predicted, np.float32), *of_all)
+            options = self.offset, self.link == "logit"
+            return compiled(hedge.combine_by_losses)(np.asarray(predicted, np.float32), losses, *options)
         weights, offsets = self.stacking_weights()
         return INVERSE_LINKS[self.link]((weights[:, :, None] * self.mixed(predicted)).sum(axis=0) + offsets[:, None])
 

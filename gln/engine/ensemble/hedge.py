@@ -133,10 +133,11 @@ def combine_variances(
     predicted: np.ndarray, losses: np.ndarray, scale: np.ndarray, recent: np.ndarray
 ) -> np.ndarray:  # (M, T, n), (M + 1, T), (T,), (T,) -> (T, n)
     """The combined predictions of variances, of which the last expert predicts `recent`."""
-    combined = np.empty(predicted.shape[1:])
-    for t in range(len(combined)):
+    _, targets, count = predicted.shape
+    combined = np.empty((targets, count))
+    for t in range(targets):
         weights = variance_weights(losses[:, t])
-        for b in range(combined.shape[1]):
+        for b in range(count):
             combined[t, b] = scale[t] * mean_variance(predicted[:, t, b], recent[t], weights)
     return combined
 

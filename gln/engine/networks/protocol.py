@@ -38,13 +38,19 @@ def predict_all(
     predicted = []
     if weights is not None and weights.max(initial=1) > 1:  # each batch is learned as often as needed
         repeats, _ = steps_of(weights)
+        if batch_size == 1 and hasattr(networks[0], "of_sample"):  # whose loops take any number of samples
+            steps = np.repeat(np.arange(len(repeats)), repeats)
+            found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
+            for network in networks:  # which count samples, not steps
+                network.step -= len(steps) - len(repeats)
+            return found[..., np.cumsum(repeats) - repeats]
         for start in range(0, len(repeats), batch_size):
             rows = slice(start, start + batch_size)
             samples = base[:, rows], context[:, rows], targets[:, rows]
             predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
             for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
                 predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
-                for network in networks:  # which count samples, not steps
+                for network in networks:
                     if hasattr(network.step, "assign_sub"):  # TensorFlow's
                         network.step.assign_sub(len(repeats[rows]))
                     else:

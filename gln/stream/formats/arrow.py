@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.values import MOST, NamedRows, is_missing
-from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.stream.formats.chunks import CHUNK, NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.namespaces import Namespaces, Sample
@@ -39,7 +39,7 @@ def _opened(source: Any, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]
     try:
         if form == "parquet":
             table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
-            return table.schema_arrow, table.iter_batches(1000)
+            return table.schema_arrow, table.iter_batches(CHUNK)
         if source.seekable() and source.peek(6).startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)
             return file.schema, map(file.get_batch, range(file.num_record_batches))

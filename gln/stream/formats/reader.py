@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from gln.stream.formats.chunks import TYPED, Chunk, Wanted
+from gln.stream.formats.chunks import CHUNK, TYPED, Chunk, Wanted
 from gln.stream.formats.csv import CsvParser
 from gln.stream.formats.jsonl import JsonParser
 from gln.stream.formats.lines import BadLine, Lines, text_of
@@ -60,7 +60,7 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
 
 
-def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = 1000) -> Iterator[Chunk]:
+def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = CHUNK) -> Iterator[Chunk]:
     """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.
 
     `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. Without `skip_bad`, the first bad line is
