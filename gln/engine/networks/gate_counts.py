@@ -48,7 +48,7 @@ class GateCounts(WritableArrays):
         sums = np.zeros((self.rows[0].shape[2], len(contexts[0])))
         targets = np.zeros(sums.shape, np.float32)
         for rows, picked in zip(self.rows, contexts, strict=True):
-            compiled(add_counts)(rows, np.ascontiguousarray(picked.T, np.int64), targets, sums, 0)
+            compiled(add_counts)(rows, np.ascontiguousarray(picked.T, np.int64), targets, sums)
         return sums / self.neurons
 
     def with_outputs(self, kept: Sequence[int], new: int) -> GateCounts:
@@ -71,16 +71,16 @@ def count_rows(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> Non
                     rows[neuron, picked[neuron, b], head] += 1
 
 
-def add_counts(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray, sums: np.ndarray, begin: int) -> None:
+def add_counts(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray, sums: np.ndarray) -> None:
     """Add the counts of the rows that samples pick to the sums over neurons, but for heads whose target is infinite.
 
-    Shapes: (N, 2^k, C or 1), (N, B), (C, B), (C or 1, n), of which the samples are those from `begin` on.
+    Shapes: (N, 2^k, C or 1), (N, B), (C, B), (C or 1, B).
     """
     for head in range(rows.shape[2]):
         for b in range(picked.shape[1]):
             if not math.isinf(targets[head, b]):
                 for neuron in range(len(rows)):
-                    sums[head, begin + b] += rows[neuron, picked[neuron, b], head]
+                    sums[head, b] += rows[neuron, picked[neuron, b], head]
 
 
 def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:

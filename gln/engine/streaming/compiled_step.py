@@ -7,11 +7,9 @@ Shapes: B samples, F features, D columns made from them, C heads of the means, K
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from gln.engine.base_models import online
@@ -37,10 +35,6 @@ learn_variances = compiled(hedge.learn_variances)
 repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
-# Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
-njit: Any = numba.njit
-inlined = functools.partial(njit, inline="always")
-CACHED = 128  # samples that are predicted together: of 1,000 each would take half as long again
 
 
 class EnsembleState(NamedTuple):
@@ -96,46 +90,15 @@ def run(
 
     Heads with a target of infinity are left out. Returns False, and learns nothing, if linear models need more slots.
     """
-    count = batch.features.shape[1]
     if learns and is_short(state.linear, most_terms(batch.words, 0, state.numbers, state.linear.leaders.shape[1] > 1)):
         return False
-    for b in range(0, count, CACHED):
-        block = batch if count <= CACHED else samples_from(batch, b, min(b + CACHED, count))
-        step(block, b, predicted, counted, most, learns, counts, state)
-    return True
-
-
-@inlined
-def samples_from(batch: Batch, b: int, end: int) -> Batch:
-    words, first, last = batch.words, batch.words.starts[b], batch.words.starts[end]
-    of_words = words.numbers[first:last], words.codes[first:last], words.values[first:last]
-    columns, features = batch.columns[:, b:end].copy(), batch.features[:, b:end].copy()
-    targets, rates = batch.targets[:, b:end].copy(), batch.rates[:, b:end].copy()
-    words = Words(words.starts[b : end + 1] - first, *of_words)
-    return Batch(columns, features, words, targets, rates, batch.step_sizes[b:end])
-
-
-@inlined
-def step(
-    batch: Batch,
-    begin: int,  # the first sample's place in `predicted`
-    predicted: np.ndarray,
-    counted: np.ndarray,
-    most: int,
-    learns: bool,
-    counts: bool,
-    state: State,
-) -> None:
-    """Predict samples, or predict and learn a single one."""
     # Long, because each function that calls the others would take seconds to compile.
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes
     z, _ = standardise(
         batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
     )
     size, samples = z.shape
-    targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
-    for c, b in np.ndindex(targets.shape):
-        targets[c, b] = y[c, b] = batch.targets[c, b]
+    targets, y = batch.targets, batch.targets.astype(np.float64)
     models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     rows, first, row = np.ascontiguousarray(z.T), 0, 0
@@ -148,7 +111,7 @@ def step(
             of_heads = np.empty((heads, samples), np.float32)
             bound = state.networks[first].bound
             for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
-                deviation = min(max(abs(y[c, b] - predicted[c, begin + b]), math.exp(-bound / 2)), bound)
+                deviation = min(max(abs(y[c, b] - predicted[c, b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         for m in range(ensemble.networks):
             network, planes = state.networks[first + m], state.planes[first + m]
@@ -165,7 +128,7 @@ def step(
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
             else:
-                add_counts(state.counts[first + m], contexts, targets, counted, begin)
+                add_counts(state.counts[first + m], contexts, targets, counted)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, are_classes)
         if of_variances:
@@ -175,9 +138,9 @@ def step(
             combined = combine_by_losses(of_members, sums, state.offset, are_classes)
         for c in range(heads):
             for b in range(samples):
-                predicted[row + c, begin + b] = combined[c, b]
+                predicted[row + c, b] = combined[c, b]
                 if of_variances:
-                    predicted[row + heads + c, begin + b] = ensemble.tails[c]
+                    predicted[row + heads + c, b] = ensemble.tails[c]
         if learns:
             if of_variances:
                 state_of_variances = ensemble.losses, ensemble.scale, ensemble.recent, ensemble.tails
@@ -186,3 +149,4 @@ def step(
                 losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], are_classes)
                 fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)
+    return True
