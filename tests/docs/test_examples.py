@@ -31,7 +31,7 @@ FEWER = {
     "6_change_it": {
         "seed in range(3)": "seed in range(1)",
         '    run("benchmarks.streams", *options, "--csv", file)\n': "",
-        "x[:1000], \"x_test\": x_test[:1000]": "x[:200], \"x_test\": x_test[:100]",
+        'x[:1000], "x_test": x_test[:1000]': 'x[:200], "x_test": x_test[:100]',
         "y_train=y[:1000], y_test=y_test[:1000]": "y_train=y[:200], y_test=y_test[:100]",
     },
     "7_table": {"n_iter=20": "n_iter=1"},

@@ -64,7 +64,7 @@ class JsonParser:
 def object_of(line: str) -> dict[Any, Any]:
     """The object in a line. Raises ValueError for anything else."""
     try:
-        found = json.loads(line, object_pairs_hook=_object, parse_constant=_constant)
+        found = DECODER.decode(line)
         if "\\u" in line:
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
@@ -113,3 +113,6 @@ def _constant(name: str) -> None:
     """NaN, which Python's `json.dumps` writes, as a missing value."""
     if name != "NaN":
         raise ValueError(f"expected a finite number, got {name}")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)  # `json.loads` would make one each time

@@ -99,6 +99,8 @@ class Namespaces:
         return (f"{text}\n    (fewer are numbers; --ignore leaves names out)",) if found else ()
 
     def _with_names(self, sample: Sample) -> Sample:
+        if not (sample.names or self._zeros):
+            return sample  # fast, for JSON without lists
         features = {**self._zeros, **sample.values} if self._zeros else sample.values
         for namespace, names in sample.names.items():
             if names and self._are_categories.get(namespace):
