@@ -110,6 +110,28 @@ def test_several_networks_predict_and_learn_as_each_does(backend, networks, coun
     assert int(together[0].step) == 2 * count
 
 
+@pytest.mark.compiles
+def test_a_weight_is_so_many_steps_of_a_sample(backend):
+    """With Numba in calls of about a thousand steps, so that memory is bounded."""
+    most = 150.0 if backend.__name__ == "gln_numba" else 3.0
+    weights = np.tile([most, 0.5, most, 2.5], 6)
+    networks = [small(backend, num_classes=3, seed=i) for i in range(2)]
+    alone = [small(backend, num_classes=3, seed=i) for i in range(2)]
+    base, context, targets = (np.tile(array, 3) for array in arrays(5, 4, 3))
+    rates = np.random.default_rng(0).random((2, 24), np.float32)
+    output = predict_all(networks, base, context, targets, rates, weights=weights)
+    for b, steps in enumerate(np.tile([min(most, 100), 1, min(most, 100), 3], 6).astype(int).tolist()):
+        row = slice(b, b + 1)
+        for one, rate, found in zip(alone, rates, output, strict=True):
+            learned = base[:, row], context[:, row], targets[:, row], rate[row]
+            expected, *_ = [one.predict_arrays(*learned) for _ in range(steps)]
+            np.testing.assert_array_equal(found[:, row], expected)
+    for one, other in zip(networks, alone, strict=True):
+        assert int(one.step) == 24
+        other.step = one.step
+        assert_same_state(one, other)
+
+
 def test_several_networks_refuse_arrays_of_another_shape(backend):
     base, context, targets = (array[:, :1] for array in arrays(5, 4, 3))
     pair = [small(backend, num_classes=3, seed=i) for i in range(2)]

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from gln.engine.batches import steps_of
+from gln.engine.batches import CHUNK, steps_of
 from gln_numpy import GLN
 
 Rate = float | Callable[[int], float]
@@ -38,12 +38,15 @@ def predict_all(
     predicted = []
     if weights is not None and weights.max(initial=1) > 1:  # each batch is learned as often as needed
         repeats, _ = steps_of(weights)
-        if batch_size == 1 and hasattr(networks[0], "of_sample"):  # whose loops take any number of samples
-            steps = np.repeat(np.arange(len(repeats)), repeats)
-            found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
-            for network in networks:  # which count samples, not steps
-                network.step -= len(steps) - len(repeats)
-            return found[..., np.cumsum(repeats) - repeats]
+        if batch_size == 1 and hasattr(type(networks[0]), "of_sample"):  # whose loops take any number of samples
+            parts = np.flatnonzero(np.diff(np.cumsum(repeats) // CHUNK)) + 1  # to save memory
+            for some in np.split(np.arange(len(repeats)), parts):
+                steps = np.repeat(some, repeats[some])
+                found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
+                predicted.append(found[..., np.cumsum(repeats[some]) - repeats[some]])
+                for network in networks:  # which count samples, not steps
+                    network.step -= len(steps) - len(some)
+            return np.concatenate(predicted, axis=2)
         for start in range(0, len(repeats), batch_size):
             rows = slice(start, start + batch_size)
             samples = base[:, rows], context[:, rows], targets[:, rows]

@@ -1,4 +1,5 @@
-"""Samples of a stream in one compiled call, because a call takes as long as what it computes.
+"""A sample of a stream is learned in one compiled call, and any number are predicted, because a call takes as long as
+what it computes for one sample.
 
 It is for networks of `gln_numba`, and does what `StreamModel` does without it by `StreamFeaturizer`, `Ensemble` and
 `Hedge`, which are its reference: one ensemble of classes, or those of means and variances.
