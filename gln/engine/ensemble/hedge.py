@@ -87,8 +87,7 @@ class VarianceHedge(Hedge):
 
 def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
     """The experts' weights, which sum to one, from their sums of losses."""
-    weights = np.exp(SHARPNESS * (np.minimum.reduce(losses) - losses))
-    return weights / np.add.reduce(weights)
+    return np.apply_along_axis(weights_of, 0, losses)
 
 
 def expert_losses(config: Config, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -136,13 +135,14 @@ def combine_variances(
     _, targets, count = predicted.shape
     combined = np.empty((targets, count))
     for t in range(targets):
-        weights = variance_weights(losses[:, t])
+        weights = weights_of(losses[:, t])
         for b in range(count):
             combined[t, b] = scale[t] * mean_variance(predicted[:, t, b], recent[t], weights)
     return combined
 
 
-def variance_weights(losses: np.ndarray) -> np.ndarray:  # (M + 1,) -> (M + 1,)
+def weights_of(losses: np.ndarray) -> np.ndarray:  # (M,) -> (M,)
+    """`expert_weights` of one target and sample, also for compiled code."""
     weights = np.exp(SHARPNESS * (losses.min() - losses))
     return weights / weights.sum()
 
@@ -171,10 +171,9 @@ def learn_variances(
     models, targets, count = predicted.shape
     before = np.empty((2, targets, count))
     for t in range(targets):
-        last, factor, tail, weights = recent[t], scale[t], tails[t], variance_weights(losses[:, t])
         for b in range(count):
             if b % batch_size == 0:
-                last, factor, tail, weights = recent[t], scale[t], tails[t], variance_weights(losses[:, t])
+                last, factor, tail, weights = recent[t], scale[t], tails[t], weights_of(losses[:, t])
             combined = mean_variance(predicted[:, t, b], last, weights)
             before[0, t, b], before[1, t, b] = factor * combined, tail
             if not np.isfinite(deviations[t, b]):

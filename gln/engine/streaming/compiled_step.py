@@ -110,7 +110,7 @@ def run(
         if of_variances:
             of_heads = np.empty((heads, samples), np.float32)
             bound = state.networks[first].bound
-            for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.targets_of`
+            for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.deviations`
                 deviation = min(max(abs(y[c, b] - predicted[c, b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
         for m in range(ensemble.networks):
