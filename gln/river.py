@@ -253,9 +253,10 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         """
         X, labels, weights, learns = self._rows(X, y, w)
         known, counts = set(self._stream.schema.classes), []  # of the classes before each row
-        for row, label in enumerate(labels):
+        for label, is_learned in zip(labels, learns.tolist(), strict=True):
             counts.append(len(known))
-            known.update([label] if learns[row] else [])
+            if is_learned:
+                known.add(label)
         predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
         classes = [*self._stream.schema.classes]
         p = np.zeros((len(X), len(classes)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 
 Result = TypeVar("Result")
 
@@ -15,13 +16,13 @@ Result = TypeVar("Result")
 def thread_count() -> int:
     """How many threads scikit-learn's compiled estimators would take, but at most NUMBA_NUM_THREADS.
 
-    It is the number of cores, or less: OMP_NUM_THREADS, which joblib sets in its processes, threadpoolctl's limit, or a
-    container's share.
+    It is the number of cores, or less: OMP_NUM_THREADS, which joblib sets in its processes, a container's share, or
+    threadpoolctl's limit, if scikit-learn is imported.
     """
-    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads  # takes a while to import
-
-    threads = _openmp_effective_n_threads()
-    return min(threads, int(os.environ.get("NUMBA_NUM_THREADS", threads)))
+    openmp: Any = sys.modules.get("sklearn.utils._openmp_helpers")  # to import it takes half a second
+    threads = cpu_count() if openmp is None else openmp._openmp_effective_n_threads()
+    limits = (os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"))
+    return min([threads, *(int(limit.split(",")[0]) for limit in limits if limit)])
 
 
 def in_threads(

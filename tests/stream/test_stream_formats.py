@@ -19,7 +19,9 @@ import pytest
 
 from gln.engine.saving import read as read_file
 from gln.stream.command import main
+from gln.stream.formats import namespaces
 from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.csv import CsvParser
 from gln.stream.formats.reader import FORMS, BadLine, form_of, opened, read
 from gln.stream.formats.vw import example_of
 
@@ -107,6 +109,49 @@ def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
     assert {str(name): dtype.kind for name, dtype in chunks[0].rows.frame.dtypes.items()} == dict(
         zip(["a", "b", "text", "c"], "ffOO", strict=True)
     )
+
+
+@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_lines_that_are_split_are_read_as_others(form, delimiter, monkeypatch):
+    rng, split, plain = np.random.default_rng(0), list[bool](), CsvParser.plain
+    rows = [delimiter.join(rng.choice(["1", "-2.5", "", "NA", "c ", "x y", "3_0", "ü"], 3)) for _ in range(400)]
+    odd = ["", "1", delimiter.join("abc"), '"1"\t2\t3', " 1,\r2,3", "1, 2, 3", "4\t5\t6\t7", "\t\t", "a\rb,1,2"]
+    lines = [*odd, *rows, *rng.choice([*odd, *rows[:100]], 400)]
+    ends = [*(["\n"] * 200), *rng.choice(["\n", "\r\n"], 609)]
+    text = f"a{delimiter}b{delimiter}c\n" + "".join(line + end for line, end in zip(lines, ends, strict=True))
+
+    def found() -> list[Any]:
+        bad: list[Any] = []
+        chunks = chunks_of(text, form, bad.append, 5, target="c", strings={"a"}, numbers={"b"})
+        return [[*samples_of(chunk), *chunk.notes] for chunk in chunks] + [*map(str, bad)]
+
+    def noted(self: CsvParser, most: int) -> Chunk | None:
+        chunk = plain(self, most)
+        split.append(chunk is not None)
+        return chunk
+
+    monkeypatch.setattr(CsvParser, "plain", noted)
+    quick = found()
+    monkeypatch.setattr(CsvParser, "plain", lambda *_: None)
+    assert sum(map(len, quick)) > 800
+    assert quick == found()
+    assert split.count(True) > 50
+    assert split.count(False) > 10
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"b": 2.5, "c": "x"}, {"b": True, "tags": ["new"]}, {"time": "2026-01-02"}, {"b": None}, {"d": {}}]
+)
+def test_samples_with_the_same_names_are_read_as_others(more, monkeypatch):
+    rng, found = np.random.default_rng(0), []
+    lines = [{"a": int(rng.integers(3)), "b": 1.5, "y": 0} | (more if i % 7 else {}) for i in range(60)]
+    for few in (1, 1000):
+        monkeypatch.setattr(namespaces, "FEW", few)
+        for same in (lines, [line for i, line in enumerate(lines) if i % 7]):
+            chunks = [*chunks_of("\n".join(map(json.dumps, same)), "jsonl", target="y")]
+            found.append([[*samples_of(chunk), *chunk.notes] for chunk in chunks])
+            assert sum(map(len, found[-1])) >= len(same)
+    assert found[:2] == found[2:]
 
 
 def test_files_are_opened_by_their_names(tmp_path):

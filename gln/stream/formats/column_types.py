@@ -105,9 +105,11 @@ class ColumnTypes:
                 return times
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
-        numbers = texts if MISSING.isdisjoint(texts) else ["nan" if text in MISSING else text for text in texts]
         with contextlib.suppress(ValueError):
-            values = np.array([*map(float, numbers)])
+            try:
+                values = np.array([*map(float, texts)])
+            except ValueError:
+                values = np.array([float("nan" if text in MISSING else text) for text in texts])
             if not ((np.abs(values) > MOST).any() or "_" in "".join(texts)):
                 return values, {}
         values, wrong = np.full(len(texts), np.nan), {}  # one by one, to find the bad ones

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -79,23 +80,43 @@ class CsvParser:
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
+    def plain(self, most: int) -> Chunk | None:
+        """The samples that can be had without waiting, at most so many, if there are some and each line can be split at
+        its separators: what `chunk` makes of `records`, in half the time."""
+        first, lines, separator, names = self._lines.number + 1, self._lines.at_hand(most), self._separator, self._names
+        block, sign, width = b"\n%b\n" % b"\n".join(lines), separator.encode(), len(names)
+        block = block.replace(b"\r\n", b"\n")
+        # A blank line, the header once more, quotes, and what is no part of a field
+        others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" "
+        if {line.count(sign) for line in lines} == {width - 1} and not any(each in block for each in others):
+            with contextlib.suppress(UnicodeDecodeError):
+                texts = block[1:-1].decode().replace("\n", separator).split(separator)
+                return self._samples(range(first, first + len(lines)), [texts[place::width] for place in range(width)])
+        self._lines.again(lines)
+        return None
+
     def chunk(self, records: Sequence[Record]) -> Chunk:
         if headers := [number for number, fields in records if fields == self._names]:  # as where files were joined
             records = [record for record in records if record[1] != self._names]
             self._kinds.note("header", f"line {headers[0]}: the header once more, which is left out")
         if not records:
             return NO_SAMPLES
+        lines, rows = zip(*records, strict=True)
+        return self._samples(lines, [*zip(*rows, strict=True)])
+
+    def _samples(self, lines: Sequence[int], texts: Sequence[Sequence[str]]) -> Chunk:
+        """Samples with these texts in each column."""
         columns: dict[str, Any] = {}
         wrong: dict[int, str] = {}
-        for name, texts in zip(self._names, zip(*[fields for _, fields in records], strict=True), strict=True):
+        for name, of_column in zip(self._names, texts, strict=True):
             if name not in self._ignore:
-                columns[name], of_column = self._kinds.column(name, texts)
-                wrong = of_column | wrong  # the first message of a row stays
+                columns[name], bad = self._kinds.column(name, of_column)
+                wrong = bad | wrong  # the first message of a row stays
         if wrong:
-            good = [record for place, record in enumerate(records) if place not in wrong]
-            return self.chunk(good)._replace(bad=[BadLine(records[i][0], wrong[i]) for i in sorted(wrong)])
-        self._note_missing(records, columns)
-        lines = [number for number, _ in records]
+            good = [place for place in range(len(lines)) if place not in wrong]
+            chunk = self._samples([lines[i] for i in good], [[column[i] for i in good] for column in texts])
+            return chunk._replace(bad=[BadLine(lines[i], wrong[i]) for i in sorted(wrong)])
+        self._note_missing(lines, texts, columns)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
@@ -103,16 +124,16 @@ class CsvParser:
             if isinstance(values, list):  # without its dtype, pandas would look at each text
                 columns[name] = pd.Series(values, dtype=object)
         frame = pd.DataFrame(columns, index=range(len(lines)))
-        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=self._kinds.notes())
+        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, [*lines], notes=self._kinds.notes())
 
-    def _note_missing(self, rows: Sequence[Record], columns: dict[str, Any]) -> None:
+    def _note_missing(self, lines: Sequence[int], texts: Sequence[Sequence[str]], columns: dict[str, Any]) -> None:
         """Tell the user of the first word for a missing value that may be a class."""
         if self._target is None or self._kinds.is_number(self._target):
             return
-        place = self._names.index(self._target)
-        for (number, fields), target in zip(rows, columns[self._target], strict=True):
-            if (target is None or target != target) and fields[place]:
-                missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
+        rows = zip(lines, texts[self._names.index(self._target)], columns[self._target], strict=True)
+        for number, text, target in rows:
+            if text and (target is None or target != target):
+                missing = f"line {number}: {self._target}: {text!r} is read as a missing value"
                 advice = f"(--strings {self._target} reads it as a class)"
                 self._kinds.note("missing", f"{missing}, so the sample is only predicted\n    {advice}")
                 return

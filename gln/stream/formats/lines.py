@@ -58,6 +58,13 @@ class Lines:
                 break
         return found
 
+    def at_hand(self, most: int) -> list[bytes]:
+        """The next lines, after the first one, that can be had without waiting, at most so many."""
+        self._fill(most)
+        found = [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
+        self.number += len(found)
+        return found
+
     def texts(self) -> Iterator[Record | BadLine | None]:
         """Lines as text, with their numbers; None for a blank one."""
         while True:
@@ -78,9 +85,13 @@ class Lines:
 
     def must_wait(self) -> bool:
         """Whether the next line has not arrived yet, or there is none."""
-        while not self._lines and not self._ended and self._is_ready():
-            self._read()
+        self._fill(1)
         return not self._lines
+
+    def _fill(self, least: int) -> None:
+        """Read without waiting, until there are so many lines."""
+        while len(self._lines) < least and not self._ended and self._is_ready():
+            self._read()
 
     def _is_ready(self) -> bool:
         """Whether a read returns at once."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.lines import BadLine, Record, parsed
+
+FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
 
 
 class Sample(NamedTuple):
@@ -60,7 +65,9 @@ class Namespaces:
         """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
         found, refused, notes = self.features(records)
         lines, samples = [number for number, _ in found], [sample for _, sample in found]
-        rows = NamedRows(NO_COLUMNS, [sample.values for sample in samples], is_zero, self.decided)
+        values: Any = [sample.values for sample in samples]
+        frame = frame_of(values) if len(values) >= FEW else None
+        rows = NamedRows(NO_COLUMNS if frame is None else frame, values if frame is None else (), is_zero, self.decided)
         targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
         return Chunk(rows, targets, weights, tags, lines, notes=notes, bad=refused)
 
@@ -117,6 +124,19 @@ class Namespaces:
                 for name, count in Counter(names).items():
                     features[prefix + name] = features.get(prefix + name, 0.0) + count
         return sample._replace(values=features)
+
+
+def frame_of(samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame | None:
+    """Samples that have the same names, with numbers or text, as a frame, which takes less time; None for others."""
+    if any(x.keys() != samples[0].keys() for x in samples):
+        return None
+    columns: dict[str, Any] = {name: [x[name] for x in samples] for name in samples[0]}
+    for name, values in columns.items():
+        kinds = {*map(type, values)} - {type(None)}
+        if not (kinds <= {float, int, bool} or kinds == {str}):
+            return None
+        columns[name] = pd.Series(values, dtype=object if kinds == {str} else np.float64)
+    return pd.DataFrame(columns, index=range(len(samples)))
 
 
 def ngrams(words: Sequence[str], most: int) -> list[str]:

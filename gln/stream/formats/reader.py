@@ -98,7 +98,13 @@ def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, ch
 
 
 def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[Chunk]:
-    while batch := lines.gathered(parser.records(), most):
+    while True:
+        if isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:
+            yield plain
+            continue
+        batch = lines.gathered(parser.records(), most)
+        if not batch:
+            return
         chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
         bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
         yield chunk._replace(bad=sorted(bad, key=lambda each: each.line))

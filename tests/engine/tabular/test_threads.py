@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import _openmp_helpers
 
+from gln.engine import parallel
 from gln.engine.parallel import in_threads, thread_count
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -54,6 +56,7 @@ def test_threads_are_as_many_as_other_estimators_take(monkeypatch):
         return number
 
     calls = [(number,) for number in range(6)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "9,2")  # the second one is of threads in threads
     for cores, environment in [(1, "3"), (3, "2"), (3, "8")]:
         monkeypatch.setenv("NUMBA_NUM_THREADS", environment)
         monkeypatch.setattr(_openmp_helpers, "_openmp_effective_n_threads", functools.partial(min, 9, cores))
@@ -63,6 +66,10 @@ def test_threads_are_as_many_as_other_estimators_take(monkeypatch):
         ran.clear()
         assert [*in_threads(note, calls, n_jobs=1)] == [*range(6)]
         assert len(ran) == 1
+    monkeypatch.delitem(sys.modules, _openmp_helpers.__name__)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 12)
+    monkeypatch.delenv("NUMBA_NUM_THREADS")
+    assert thread_count() == 9
 
 
 def test_an_error_in_a_thread_is_raised_and_leaves_no_model():
