@@ -50,9 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file", nargs="?", default="-", help="log, which may be a .gz or .zst; - is standard input (default)"
-    )
+    log = "log, which may be a .gz or .zst; - is standard input (default)"
+    parser.add_argument("file", nargs="?", default="-", help=log)
     parser.add_argument("--format", choices=FORMS, help="format of the log, if its first lines do not show it")
     parser.add_argument("--explore", help="how the bandit explores, as in GLNBandit")
     parser.add_argument("--probabilities", action="store_true", help="rewards are from 0 to 1")

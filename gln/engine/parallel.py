@@ -21,8 +21,8 @@ def thread_count() -> int:
     """
     openmp: Any = sys.modules.get("sklearn.utils._openmp_helpers")  # to import it takes half a second
     threads = cpu_count() if openmp is None else openmp._openmp_effective_n_threads()
-    limits = (os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"))
-    return min([threads, *(int(limit.split(",")[0]) for limit in limits if limit)])
+    limits = (os.environ.get(name, "").split(",")[0] for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"))
+    return max(1, min([threads, *(int(limit) for limit in limits if limit.isdecimal())]))
 
 
 def in_threads(

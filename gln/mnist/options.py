@@ -44,18 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--digit", type=int, choices=range(10), help="tell this digit from the others (default: all ten)"
     )
-    parser.add_argument(
-        "--features",
-        choices=list(FEATURES),
-        default="pixels",
-        help="inputs of the network: pixels, or histograms of gradient orientations (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backend",
-        default="auto",
-        help=f"implementation: {', '.join(BACKENDS)}, the FILE.py of another, or auto: the fastest of numba, jax and "
-        "numpy that is installed (default: %(default)s)",
-    )
+    features = "inputs of the network: pixels, or histograms of gradient orientations (default: %(default)s)"
+    parser.add_argument("--features", choices=list(FEATURES), default="pixels", help=features)
+    fastest = "the fastest of numba, jax and numpy that is installed (default: %(default)s)"
+    backend = f"implementation: {', '.join(BACKENDS)}, the FILE.py of another, or auto: {fastest}"
+    parser.add_argument("--backend", default="auto", help=backend)
     for name, metavar, nargs, text in (
         ("layer_sizes", "N", "+", "neurons in each layer"),
         ("halfspaces", "K", None, "halfspaces per neuron"),

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import zscore
-from sklearn.datasets import make_moons
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from gln import plots
@@ -18,16 +16,10 @@ from gln.mnist.digits import PIXELS, Digits
 def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
     """Draw pictures of a pass over standardised digits as PNG, of pixels also halfspaces and explanations.
 
-    `ten` is the result of `test_mnist.get_ten_digits_metrics`. MNIST cannot be drawn in a plane, so two moons show how
-    decision regions form, in a network of the same backend.
+    `ten` is the result of `test_mnist.get_ten_digits_metrics`.
     """
-    moons, labels = make_moons(1000, noise=0.2, random_state=0)
-    of_two = type(model)([64, 32], input_size=2, context_size=2, context_bias=1.0, seed=0)
     counts = ConfusionMatrixDisplay(ten.conf_mat.to_numpy(), display_labels=ten.conf_mat.columns)
-    figures = {
-        "two_moons": plots.plot_learning(of_two, zscore(moons).T, labels),
-        "confusion": counts.plot(ax=Figure().subplots(), colorbar=False).figure_,
-    }
+    figures = {"confusion": counts.plot(ax=Figure().subplots(), colorbar=False).figure_}
     x_test, y_test = digits[2][:1000], digits[3][:1000]
     if x_test.shape[1] == PIXELS:
         z = ten.standardizer.transform(x_test.T)

@@ -38,15 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         "can open the page.",
     )
     parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help="network saved by gln-mnist --save or by --export; its lessons are kept in FILE.lessons",
-    )
-    parser.add_argument(
-        "--export", type=Path, metavar="FILE", help="save the network with everything it was taught, and exit"
-    )
+    saved = "network saved by gln-mnist --save or by --export; its lessons are kept in FILE.lessons"
+    parser.add_argument("--model", type=Path, metavar="FILE", help=saved)
+    taught = "save the network with everything it was taught, and exit"
+    parser.add_argument("--export", type=Path, metavar="FILE", help=taught)
     return parser
 
 

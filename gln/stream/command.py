@@ -48,14 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        default=["-"],
-        metavar="file",
-        help="files, which may be .gz or .zst, or folders or patterns in quotes, whose files are learned in order of "
-        "their names; - is standard input (default)",
+    files = (
+        "files, perhaps .gz or .zst, or folders or patterns in quotes, whose files are learned in order of their names"
     )
+    parser.add_argument("files", nargs="*", default=["-"], metavar="file", help=f"{files}; default: -, standard input")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add, flag = _group(parser, "input")
     add("--target", metavar="NAME", help="column or key to predict; not for VW's text")
@@ -73,10 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     flag("--skip-bad", help="leave out bad lines and count them")
     add, flag = _group(parser, "what is learned")
     classes = "targets that begin with text, true, false, or whole numbers from -1 to 9 are classes"
-    flag(
-        "--regression",
-        help=f"learn numbers. Without it, {classes}; --strings with the target's name makes classes of all",
-    )
+    numbers = f"learn numbers. Without it, {classes}; --strings with the target's name makes classes of all"
+    flag("--regression", help=numbers)
     add("--quantiles", type=levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95")
     flag("--density", help="predict the standard deviation of numbers, too")
     alone = "let each class learn from its own samples alone; for classes that come one after another"
@@ -91,12 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     rates = "learning rate of the networks (default: rates that fall)"
     add("--learning-rate", type=float, metavar="RATE", help=rates)
     add, flag = _group(parser, "output")
-    add(
-        "--predictions",
-        metavar="FILE",
-        help="write a prediction for each sample: as JSON lines to a .jsonl file, or to - (standard output) if JSON "
-        "lines come in; otherwise as CSV. The default with --predict-only is -",
-    )
+    written = "as JSON lines to a .jsonl file, or to - (standard output) if JSON lines come in; otherwise as CSV"
+    predictions = f"write a prediction for each sample: {written}. The default with --predict-only is -"
+    add("--predictions", metavar="FILE", help=predictions)
     probabilities = "write those of all classes, too; as classes may appear while it learns, not as CSV then"
     flag("--probabilities", help=probabilities)
     flag("--explain", help="write what each feature contributes to a prediction, to JSON lines")
@@ -106,11 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     saved = "save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
     add("--save", metavar="FILE", help=saved)
     add("--save-every", type=int, metavar="N", help="also save it about every N samples")
-    flag(
-        "--resume",
-        help="continue from --save if it exists: after the samples of each file already learned, or with the next line "
-        "of a pipe",
-    )
+    learned = "after the samples of each file already learned, or with the next line of a pipe"
+    flag("--resume", help=f"continue from --save if it exists: {learned}")
     return parser
 
 
@@ -139,10 +127,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     counts = {"save-every": options.save_every, "every": options.every, "ngrams": options.ngrams}
     for is_wrong, message in (
         (options.predict_only and options.load is None, "--predict-only needs --load"),
-        (
-            options.resume and (options.save is None or options.load is not None),
-            "--resume needs --save, and not --load",
-        ),
+        (options.resume and (options.load or not options.save), "--resume needs --save, and not --load"),
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
         *((number is not None and number < 1, f"--{name}: expected at least 1") for name, number in counts.items()),
         (options.probabilities and options.predictions is None, "--probabilities needs --predictions"),

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from helpers import ROOT, assert_same_state
 from scipy import ndimage
-from sklearn.datasets import make_moons
 
 import test_mnist
 from gln.features import Standardizer
@@ -469,15 +468,13 @@ def pictures_or_skip() -> None:
 @pytest.mark.parametrize("halfspaces", [6, 0])
 def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys, halfspaces):
     pictures_or_skip()
-    monkeypatch.setattr("gln.mnist.pictures.make_moons", lambda _, **moons: make_moons(40, **moons))  # faster to draw
-    monkeypatch.setattr("gln.plots.SIDE", 20)
     file, pictures = tmp_path / "model.gln", tmp_path / "new" / "pictures"
     options = [*ten_options, "--seed", "6", "--halfspaces", str(halfspaces)]
     assert test_mnist.main([*options, "--save", str(file), "--plot", str(pictures)]) == 0
     assert capsys.readouterr()[0].startswith("\nAccuracy: ")
     loaded = GLN.load(file, learning_rate=1)
     assert (loaded.seed, loaded.step, loaded.layer_sizes, loaded.context_map_size) == (6, 5, (3,), halfspaces)
-    drawn = ["confusion.png", "explanations.png", "halfspaces.png", "two_moons.png"]
+    drawn = ["confusion.png", "explanations.png", "halfspaces.png"]
     assert sorted(os.listdir(pictures)) == [name for name in drawn if halfspaces or name != "halfspaces.png"]
 
 

@@ -12,14 +12,8 @@ from gln.engine.saving import CLASSES, SAVED, Json, bad
 SINCE_1_1 = {"_occurrences", "_of_features", "roles", "classes"}  # files of 1.0 have none of these names
 REMOVED = ("max_seconds", "memory")  # parameters
 OF_SCALERS = {"standardizer": "Standardizer", "sparse_scaler": "SparseScaler"}
-OF_SCHEMA = {
-    "_places": "places",
-    "_levels": "levels",
-    "_words": "words",
-    "_numbers": "word_count",
-    "_occurrences": "occurrences",
-    "_count": "sample_count",
-}
+OF_SCHEMA = {f"_{name}": name for name in ("places", "levels", "words", "occurrences")}
+OF_SCHEMA |= {"_numbers": "word_count", "_count": "sample_count"}
 
 
 def converted(config: dict[str, Json]) -> dict[str, Json]:
