@@ -130,7 +130,8 @@ def of_names() -> Iterator[tuple[str, str]]:
     yield "docs/benchmarks/streams.md", f"`vw` is {ratios.min():.0f} to {ratios.max():.0f} times as fast"
     fast = (rates["gln-stream --fast"] / rates["gln-stream"]).filter(like="csv")
     yield "docs/benchmarks/streams.md", f"from CSV, `--fast` is {fast.min():.1f} to {fast.max():.1f} times as fast"
-    assert 1.4 < fast.median() < 1.6  # "half as fast again" in docs/stream.md and in `--help`
+    assert 1.5 < fast.median() < 1.7
+    yield "docs/stream.md", "small networks without a slow one, 1.6 times as fast"  # and in `--help`
 
 
 def of_digits() -> Iterator[tuple[str, str]]:
