@@ -27,7 +27,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,16 +119,6 @@ def seconds(command: list[str]) -> tuple[float, str]:
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, said
 
 
-def rate_of_vw(make: Any, path: Path) -> tuple[float, str]:
-    """Lines per second without the start, and what was printed; `make` makes the command of a file."""
-    lines = path.read_text().splitlines(keepends=True)
-    short = path.with_name(f"short{path.suffix}")
-    short.write_text("".join(lines[:SHORT]))
-    start, _ = min(seconds(make(short)) for _ in range(TIMES))
-    whole, said = min(seconds(make(path)) for _ in range(TIMES))
-    return (len(lines) - SHORT) / max(whole - start, 1e-9), said
-
-
 def gln(path: Path, *options: str) -> list[str]:
     return [*GLN, str(path), *([] if path.suffix == ".vw" else ["--target", "y"]), *options]
 
@@ -143,9 +132,12 @@ def figures_of_gln(path: Path, *options: str) -> dict[str, float]:
 
 
 def figures_of_vw(path: Path, *options: str) -> dict[str, float]:
-    found, said = rate_of_vw(lambda file: [*VW, "-d", str(file), *options], path)
+    lines, short = path.read_text().splitlines(keepends=True), path.with_name("short.vw")
+    short.write_text("".join(lines[:SHORT]))
+    commands = [[*VW, "-d", str(file), *options] for file in (short, path)]
+    (start, _), (whole, said) = (min(seconds(command) for _ in range(TIMES)) for command in commands)
     line = next(line for line in said.splitlines() if line.startswith("average loss"))
-    return {"log-loss": float(line.split("=")[1]), "lines a second": found}
+    return {"log-loss": float(line.split("=")[1]), "lines a second": (len(lines) - SHORT) / max(whole - start, 1e-9)}
 
 
 def frozen(rows: pd.DataFrame, later: pd.DataFrame, folder: Path) -> dict[str, list[float]]:

@@ -115,9 +115,10 @@ def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
 def test_lines_that_are_split_are_read_as_others(form, delimiter, monkeypatch):
     rng, split, plain = np.random.default_rng(0), list[bool](), CsvParser.plain
     rows = [delimiter.join(rng.choice(["1", "-2.5", "", "NA", "c ", "x y", "3_0", "ü"], 3)) for _ in range(400)]
-    odd = ["", "1", delimiter.join("abc"), '"1"\t2\t3', " 1,\r2,3", "1, 2, 3", "4\t5\t6\t7", "\t\t", "a\rb,1,2"]
+    odd = [f"1{delimiter}2{delimiter}\0", f"1{delimiter}2{delimiter}{140_000 * 'x'}", "", "1", delimiter.join("abc")]
+    odd += ['"1"\t2\t3', " 1,\r2,3", "1, 2, 3", "4\t5\t6\t7", "\t\t", "a\rb,1,2"]
     lines = [*odd, *rows, *rng.choice([*odd, *rows[:100]], 400)]
-    ends = [*(["\n"] * 200), *rng.choice(["\n", "\r\n"], 609)]
+    ends = [*(["\n"] * 200), *rng.choice(["\n", "\r\n"], 611)]
     text = f"a{delimiter}b{delimiter}c\n" + "".join(line + end for line, end in zip(lines, ends, strict=True))
 
     def found() -> list[Any]:

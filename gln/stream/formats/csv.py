@@ -84,11 +84,12 @@ class CsvParser:
         """The samples that can be had without waiting, at most so many, if there are some and each line can be split at
         its separators: what `chunk` makes of `records`, in half the time."""
         first, lines, separator, names = self._lines.number + 1, self._lines.at_hand(most), self._separator, self._names
-        block, sign, width = b"\n%b\n" % b"\n".join(lines), separator.encode(), len(names)
-        block = block.replace(b"\r\n", b"\n")
-        # A blank line, the header once more, quotes, and what is no part of a field
-        others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" "
-        if {line.count(sign) for line in lines} == {width - 1} and not any(each in block for each in others):
+        block, sign, width = (b"\n%b\n" % b"\n".join(lines)).replace(b"\r\n", b"\n"), separator.encode(), len(names)
+        # A blank line, the header once more, quotes, and what is no part of a field, or an error of `csv`
+        others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" ", b"\0"
+        are_short = max(map(len, lines), default=0) <= csv.field_size_limit()
+        are_even = {line.count(sign) for line in lines} == {width - 1}
+        if are_short and are_even and not any(each in block for each in others):
             with contextlib.suppress(UnicodeDecodeError):
                 texts = block[1:-1].decode().replace("\n", separator).split(separator)
                 return self._samples(range(first, first + len(lines)), [texts[place::width] for place in range(width)])

@@ -102,8 +102,7 @@ def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[Chunk]:
         if isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:
             yield plain
             continue
-        batch = lines.gathered(parser.records(), most)
-        if not batch:
+        if not (batch := lines.gathered(parser.records(), most)):
             return
         chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
         bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
