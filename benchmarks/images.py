@@ -320,7 +320,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="squares at a time")
     parser.add_argument("--plot", type=Path, metavar="DIRECTORY", help="also draw digits, into this folder")
     options = parser.parse_args()
-    train, test = load_bits(*(600, 100) if options.quick else (60_000, 10_000))
+    train, test = load_bits(*(200, 50) if options.quick else (60_000, 10_000))
     keep = options.plot is not None
     parts = Parallel(n_jobs=options.jobs)(delayed(learn_square)(pixels, train, test, keep) for pixels in squares())
     sums = [np.sum([part[i] for part in parts], axis=0) for i in range(4)]

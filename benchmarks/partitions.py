@@ -49,7 +49,8 @@ def over_dask(name: str, kind: str, count: int, size: int) -> dict[str, float]:
         if name == "gln.dask":
             model: Any = gln.dask.GLNClassifier(random_state=0)
             warm = gln.dask.GLNClassifier(random_state=0)
-            warm.fit(*(table.partitions[:3][columns] for columns in (new.columns[:-1].tolist(), "y")))  # compiles
+            if size > QUICK:  # compiles
+                warm.fit(*(table.partitions[:3][columns] for columns in (new.columns[:-1].tolist(), "y")))
         else:
             from lightgbm import DaskLGBMClassifier
 
@@ -69,7 +70,8 @@ def local(kind: str, count: int, size: int) -> dict[str, float]:
     parts = [rows(kind, seed, size) for seed in range(count)]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     del parts
-    gln.sklearn.GLNClassifier(random_state=0).fit(x[:size], y[:size])  # compiles
+    if size > QUICK:  # compiles
+        gln.sklearn.GLNClassifier(random_state=0).fit(x[:size], y[:size])
     start = time.perf_counter()
     model = gln.sklearn.GLNClassifier(random_state=0, n_jobs=2).fit(x, y)
     seconds, new = time.perf_counter() - start, [rows(kind, seed, size) for seed in range(count, count + NEW)]

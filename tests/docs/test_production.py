@@ -218,7 +218,7 @@ def as_lines(path: Path, count: int) -> None:
 @pytest.mark.slow
 @posix
 def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
-    as_lines(tmp_path / "events.jsonl", 2000)
+    as_lines(tmp_path / "events.jsonl", 1000)
     code = block("# consumer.py").replace("1000", "50")
     rng, kills = np.random.default_rng(0), 0
     for folder in ("whole", "killed"):

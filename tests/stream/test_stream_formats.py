@@ -205,6 +205,7 @@ def test_types_of_columns_come_from_the_first_rows_that_have_values():
         ("", {}, "line 1: expected a header with the names of the columns, got nothing"),
         ("\n\n", {}, "line 1: expected a header with the names of the columns, got nothing"),
         ("a,b,a\n1,2,3\n", {}, "line 1: expected a name of its own for each column, got 'a' twice"),
+        ("a;b\n1,5;2\n", {"target": "b"}, "line 1: expected ',' between the names of columns, got ';'"),
         ("a,b\n1,2\n", {"target": "y"}, "line 1: target: expected one of the columns 'a', 'b', got 'y'"),
         ("\na,b\n1,2\n", {"ignore": {"c"}}, "line 2: ignore: expected one of the columns 'a', 'b', got 'c'"),
         ("a,b\n1,2\n", {"numbers": {"c"}}, "line 1: numbers: expected one of the columns 'a', 'b', got 'c'"),

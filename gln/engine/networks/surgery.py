@@ -27,7 +27,7 @@ def untrained(network: N, **changes: Any) -> N:
 def copied(network: N, state: Mapping[str, np.ndarray], **changes: Any) -> N:
     """A network with the same arguments, but for `changes`, and with this state; what is missing in it is initial."""
     copy = untrained(network, **changes)
-    copy.set_state({**copy.get_state(), **state})
+    copy.set_state({**copy.get_state(copy=False), **state})
     return copy
 
 
@@ -74,16 +74,18 @@ def with_inputs(network: N, places: Sequence[int], context_size: int) -> N:
     changes predictions a little.
     """
     grown = untrained(network, input_size=len(places), context_size=context_size)
-    state, old_places = grown.get_state(), np.array(places)
-    is_replaced = _replaced_halfspaces(state, network) if network.context_features is not None else {}
+    drawn, state, old_places = grown.get_state(copy=False), {}, np.array(places)
+    is_replaced = _replaced_halfspaces(drawn, network) if network.context_features is not None else {}
     for name, old in network.get_state(copy=False).items():
         if name == "weights.1":
-            state[name][..., : len(places)] = np.where(old_places >= 0, old[..., old_places], 0)
-            state[name][..., len(places) :] = old[..., network.input_size :]  # the bias
+            kept = old.take(old_places, axis=-1)  # a quarter of the time of indexing
+            kept[..., old_places < 0] = 0
+            state[name] = np.concatenate([kept, old[..., network.input_size :]], axis=-1)  # the bias
         elif name in is_replaced:
             kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.context_size)][: old.ndim])
-            state[name][~is_replaced[name]] = kept[~is_replaced[name]]
+            state[name] = np.where(np.expand_dims(is_replaced[name], (*range(2, old.ndim),)), drawn[name], kept)
         else:
+            state[name] = np.array(drawn[name])
             state[name][tuple(map(slice, old.shape))] = old
     grown.set_state(state)
     return grown
@@ -91,13 +93,9 @@ def with_inputs(network: N, places: Sequence[int], context_size: int) -> N:
 
 def with_outputs(network: N, kept: Sequence[int], new: int) -> N:
     """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
-    changed = untrained(network, num_outputs=len(kept) + new)
-    state = changed.get_state()
-    for name, old in network.get_state(copy=False).items():
-        if name.startswith("weights"):
-            state[name][:, :, : len(kept)] = old[:, :, list(kept)]
-        else:
-            state[name] = old
+    changed, state = untrained(network, num_outputs=len(kept) + new), {**network.get_state(copy=False)}
+    for name, drawn in _arrays(changed, "weights").items():
+        state[name] = np.concatenate([state[name][:, :, list(kept)], drawn[:, :, len(kept) :]], axis=2)
     changed.set_state(state)
     return changed
 

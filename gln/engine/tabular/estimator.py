@@ -210,6 +210,8 @@ class Estimator(Saveable, BaseEstimator):
             category_codes.check_different_names(X)
         if reset:
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
+        elif self._columns is not None and isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
         if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
             X = self._columns.as_numbers(X)
         category_codes.check_no_dates(X)

@@ -39,6 +39,8 @@ class CsvParser:
         if len(known := set(names)) < len(names):
             repeated = Counter(names).most_common(1)[0][0]
             raise BadLine(number, f"expected a name of its own for each column, got {repeated!r} twice")
+        if len(names) == 1 and (others := [sign for sign in ";,\t|" if sign in names[0]]):
+            raise BadLine(number, f"expected {self._separator!r} between the names of columns, got {others[0]!r}")
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in wanted.named():
             if name not in known:

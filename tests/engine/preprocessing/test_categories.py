@@ -177,6 +177,9 @@ def test_errors_of_a_frame():
     ):
         with pytest.raises(ValueError, match=message):
             model.predict_proba(bad)
+    dated = frame.assign(day=pd.date_range("2020", periods=len(frame)))  # converted by its place
+    with pytest.raises(ValueError, match="yet now missing:\n- colour"):
+        GLNClassifier(**SMALL).fit(dated, y).predict(dated.drop(columns="colour"))
 
 
 def test_frames_of_polars():
