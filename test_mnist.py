@@ -221,13 +221,9 @@ def _run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     scores = _score(model, options, digits)
     text = text_of_ten(scores) if options.digit is None else text_of_one(*scores)
-    print(f"\n{text}", flush=True)  # before the pictures, which may fail
+    print(f"\n{text}")
     if options.digit is None:  # on stderr, because the output is reproducible without it
         print(f"Seconds, with {backend.__name__}: {time.perf_counter() - start:.1f}", file=sys.stderr)
-    if options.plot is not None:
-        from gln.mnist import pictures  # Matplotlib is needed only for pictures
-
-        pictures.draw(Path(options.plot), model, scores, digits)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +27,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options; `digit` is None for all ten. Errors and `--help` end the program."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in ("save", "plot"):
-        if options.digit is not None and getattr(options, name) is not None:
-            parser.error(f"--{name} needs all ten digits")
+    if options.digit is not None and options.save is not None:
+        parser.error("--save needs all ten digits")
     for name, value in (TEN_DIGITS if options.digit is None else ONE_DIGIT).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -62,7 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="use the digits as they are")
     parser.add_argument("--data", metavar="FILE", help=".npz file of digits to use instead of the embedded MNIST")
     parser.add_argument("--save", metavar="FILE", help="file to save the model of ten digits to after the pass")
-    parser.add_argument("--plot", metavar="FOLDER", help="folder to write pictures of ten digits to")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
@@ -74,9 +71,6 @@ def check(options: argparse.Namespace) -> None:
         file = Path(options.save)
         if file.is_dir() or not file.parent.is_dir():
             raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
-    if options.plot is not None:
-        importlib.import_module("gln.plots")  # raises ImportError without Matplotlib
-        Path(options.plot).mkdir(parents=True, exist_ok=True)
 
 
 def load_digits(options: argparse.Namespace) -> Digits:

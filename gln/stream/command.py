@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("strings", "that are text, such as numbers that are names"),
         ("numbers", "that are numbers"),
-        ("words", "whose names are words, even if each sample has one: VW's namespaces and lists in JSON"),
+        ("words", "of texts, which are split into words; also VW's namespaces and lists in JSON of one name each"),
         ("ignore", "that are left out"),
     ):
         listed = f"columns or keys {what}, separated by commas"

@@ -99,6 +99,8 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
         for package in ("matplotlib", "river", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
+    if page == "gallery":
+        assert test_mnist.main(["--save", "digits.gln", "--quiet"]) == 0
     page = f"docs/{page}.md"
     assert compared(page, "python") == comparisons
     saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))

@@ -367,6 +367,18 @@ def test_numbers_that_are_text_are_warned_of_at_the_tenth_level(how):
         learned([({**x, "a": x["a"][-1]}, y) for x, y in samples if x["a"][-1] != "9"], GLNClassifier(**SMALL))
 
 
+def test_sentences_are_warned_of_at_the_tenth_level():
+    rows = [{"text": f"it came {i} days late and was cold", "town": f"Stow on the {i}"} for i in range(12)]
+    model = GLNClassifier(**SMALL)
+    for x in rows[:9]:
+        model.learn_one(x, "bad")
+    with pytest.warns(UserWarning, match=r"^x\['text'\] is text and .*, but its levels are sentences; split them"):
+        model.learn_one(rows[9], "bad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.learn_one(rows[10], "bad")
+
+
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_frames_and_targets_of_other_lengths_are_refused(kind):
     frame, y = pd.DataFrame(rows(10)), pd.Series([0, 1] * 5)

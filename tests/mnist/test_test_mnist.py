@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import struct
 import subprocess
@@ -459,36 +458,13 @@ def ten_options(tmp_path) -> list[str]:
     return ["--data", str(tmp_path / "empty.npz"), *options]
 
 
-def pictures_or_skip() -> None:
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("matplotlib")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("halfspaces", [6, 0])
-def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys, halfspaces):
-    pictures_or_skip()
-    file, pictures = tmp_path / "model.gln", tmp_path / "new" / "pictures"
-    options = [*ten_options, "--seed", "6", "--halfspaces", str(halfspaces)]
-    assert test_mnist.main([*options, "--save", str(file), "--plot", str(pictures)]) == 0
+def test_command_line_saves(tmp_path, ten_options, capsys, halfspaces):
+    file, options = tmp_path / "model.gln", [*ten_options, "--seed", "6", "--halfspaces", str(halfspaces)]
+    assert test_mnist.main([*options, "--save", str(file)]) == 0
     assert capsys.readouterr()[0].startswith("\nAccuracy: ")
     loaded = GLN.load(file, learning_rate=1)
     assert (loaded.seed, loaded.step, loaded.layer_sizes, loaded.context_map_size) == (6, 5, (3,), halfspaces)
-    drawn = ["confusion.png", "explanations.png", "halfspaces.png"]
-    assert sorted(os.listdir(pictures)) == [name for name in drawn if halfspaces or name != "halfspaces.png"]
-
-
-def test_results_are_printed_before_pictures_fail(tmp_path, ten_options, monkeypatch, capsys):
-    pictures_or_skip()
-
-    def fail(*_: Any) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("gln.mnist.pictures.draw", fail)
-    assert test_mnist.main([*ten_options, "--plot", str(tmp_path / "p")]) == 2
-    shown, said = capsys.readouterr()
-    assert shown.startswith("\nAccuracy: ")
-    assert said.endswith("gln-mnist: no space left\n")
 
 
 @pytest.fixture
@@ -511,37 +487,22 @@ WRONG = {
     ),
     "saved in no folder": ("--save none/m", "--save: expected a file in a folder that exists, got 'none/m'"),
     "saved as a folder": ("--save .", r"--save: expected a file in a folder that exists, got '\.'"),
-    "pictures in a file": ("--plot file", ".*File exists: 'file'"),
-    "pictures below a file": ("--plot file/p", ".*Not a directory: 'file/p'"),
 }
 
 
 @pytest.mark.usefixtures("_no_digits")
 @pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG.keys())
 def test_errors_are_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys, options, message):
-    if "--plot" in options:
-        pictures_or_skip()
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     assert test_mnist.main(["--backend", "numpy", *options.split()]) == 2
     assert re.fullmatch(f"gln-mnist: {message}\n", capsys.readouterr()[1])
 
 
-@pytest.mark.usefixtures("_no_digits")
-def test_missing_matplotlib_is_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "gln.plots", raising=False)
-    for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, module, None)
-    assert test_mnist.main(["--plot", str(tmp_path / "p")]) == 2
-    assert capsys.readouterr()[1].startswith("gln-mnist: gln.plots needs Matplotlib")
-    assert not (tmp_path / "p").exists()
-
-
-@pytest.mark.parametrize("option", ["--save", "--plot"])
-def test_options_that_do_not_go_together(option, capsys):
+def test_options_that_do_not_go_together(capsys):
     with pytest.raises(SystemExit, match="2"):
-        test_mnist.main(["--digit", "3", option, "x"])
-    assert capsys.readouterr()[1].endswith(f"gln-mnist: error: {option} needs all ten digits\n")
+        test_mnist.main(["--digit", "3", "--save", "x"])
+    assert capsys.readouterr()[1].endswith("gln-mnist: error: --save needs all ten digits\n")
 
 
 def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib.util
 import io
 import json
 import math
@@ -226,7 +227,7 @@ def test_options_are_checked():
         ("csv", {"target": "a", "ignore": {"a"}}, "ignore: expected other names than the target's, got 'a'"),
         ("vw", {"target": "a"}, "target: expected none, as vw has labels and marks numbers, got 'a'"),
         ("vw", {"numbers": {"a"}}, "numbers: expected none, as vw has labels and marks numbers, got 'a'"),
-        ("csv", {"words": {"a"}}, "words: expected none, as csv has no words, got 'a'"),
+        ("csv", {"target": "a", "words": {"a"}}, "words: expected other names than the target's, got 'a'"),
         ("jsonl", {"words": {"a"}, "strings": {"a"}}, "strings, words: expected different names, got 'a' in both"),
     ]
     for form, options, message in cases:
@@ -398,8 +399,24 @@ def test_words_that_follow_one_another_are_words_together():
     vowpalwabbit = pytest.importorskip("vowpalwabbit")
     theirs = vowpalwabbit.Workspace("--quiet --noconstant --ngram 3").parse("1 |text a b a b")
     assert theirs.num_features_in("t") == sum(grams.values())
-    with pytest.raises(ValueError, match="ngrams: expected 1, as csv has no words, got 2"):
-        all_of("a,b\n1,2\n", "csv", ngrams=2)
+
+
+def test_texts_are_split_into_words_in_every_format(tmp_path):
+    rows = [{"n": 1.0, "text": "Don't STOP, don't!"}, {"n": 2.0, "text": None}, {"n": 3.0, "text": "été 2024"}]
+    first = {"don": 2.0, "'": 2.0, "t": 2.0, "stop": 1.0, ",": 1.0, "!": 1.0}
+    expected = [{"n": 1.0} | {f"text={word}": count for word, count in first.items()}, {"n": 2.0}]
+    expected += [{"n": 3.0, "text=été": 1.0, "text=2024": 1.0}]
+    frame, of_json = pd.DataFrame(rows), "\n".join(map(json.dumps, rows))
+    data = {"csv": frame.to_csv(index=False).encode(), "jsonl": of_json.encode()}
+    if importlib.util.find_spec("pyarrow"):
+        data["parquet"] = frame.to_parquet()
+    for form, text in data.items():
+        for options in ({"words": {"text"}}, {"known": {"n": False, "text=word": False}}):
+            assert [x for _, x, _ in all_of(text, form, **options)] == expected
+        ignored = all_of(text, form, words={"text"}, ignore={"text=été"}) if form != "csv" else []
+        assert [x for _, x, _ in ignored][2:] == [{"n": 3.0, "text=2024": 1.0}][: len(ignored)]
+        [(_, x, _), *_] = all_of(text, form, words={"text"}, ngrams=2)
+        assert x["text=don '"] == 2.0
 
 
 def test_a_model_knows_its_ngrams(tmp_path, capsys):

@@ -19,6 +19,7 @@ Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
+SPACES = 5  # of a sentence; names of categories have fewer
 
 
 def as_pandas(X: Any) -> Any:
@@ -150,13 +151,15 @@ def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
         raise ValueError(f"X: expected text or numbers as levels of column {column.name!r}, got {error}") from error
 
 
-def warn_of_numbers(place: str, known: Levels, new: Levels, advice: str) -> None:
-    """Warn of a category whose levels read as numbers, once: when the new ones make its levels SEVERAL."""
+def warn_of_levels(place: str, known: Levels, new: Levels, advice: str, of_sentences: str = "") -> None:
+    """Warn of a category whose levels read as numbers or, if there is advice on these, are sentences; once: when the
+    new ones make its levels SEVERAL."""
     if len(known) < SEVERAL <= len(known) + len(new):
-        numbers = [level for level in (*known, *new) if reads_as_number(level)]
-        if len(numbers) >= NEARLY_ALL * (len(known) + len(new)):
-            warning = f"{place} is text and becomes a category, but its levels read as numbers, such as {numbers[0]!r}"
-            warnings.warn(f"{warning}; {advice}", UserWarning, stacklevel=2)
+        levels, warning = [*known, *new], f"{place} is text and becomes a category, but its levels"
+        if len(numbers := [*filter(reads_as_number, levels)]) >= NEARLY_ALL * len(levels):
+            warnings.warn(f"{warning} read as numbers, such as {numbers[0]!r}; {advice}", UserWarning, stacklevel=2)
+        elif of_sentences and np.median([str(level).count(" ") for level in levels]) >= SPACES:
+            warnings.warn(f"{warning} are sentences; {of_sentences}", UserWarning, stacklevel=2)
 
 
 def reads_as_number(value: Any) -> bool:

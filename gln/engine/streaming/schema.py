@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_numbers
+from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_levels
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
 from gln.engine.streaming.values import (
@@ -54,6 +54,7 @@ Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 VALUE = "a finite number, a bool or a string"
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
+OF_SENTENCES = "split them into words, as River's BagOfWords does, or gln-stream with --words and the name"
 
 
 class SchemaChange(NamedTuple):
@@ -436,7 +437,7 @@ class StreamSchema(Part):
     ) -> SchemaChange:
         levels, words = new
         for name in levels.keys() - texts:
-            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
+            warn_of_levels(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE, OF_SENTENCES)
         categorical = self._categorical(places, levels)
         if labels is None:
             return SchemaChange(batch, places, categorical, levels, words)

@@ -263,7 +263,7 @@ class Estimator(Saveable, BaseEstimator):
         """The levels of a category, and the new ones in a column."""
         new = new_levels(levels, column)
         if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
-            category_codes.warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
+            category_codes.warn_of_levels(f"X: column {column.name!r}", levels, new, ADVICE)
         return levels | new
 
     def _is_plain(self, X):

@@ -20,7 +20,7 @@ from gln.engine.streaming.values import MOST, NamedRows, is_missing
 from gln.stream.formats.chunks import CHUNK, NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
-from gln.stream.formats.namespaces import Namespaces, Sample
+from gln.stream.formats.namespaces import Namespaces
 
 try:
     import pyarrow as pa
@@ -137,7 +137,8 @@ class TypedColumns:
         of_batch += [(name, pa.array([text] * len(batch))) for name, text in self._of_folders.items()]
         for field, column in of_batch:
             for name, values in self._leaves(field, column):
-                if _what(values.type) == "lists of text":
+                what = _what(values.type)
+                if what == "lists of text" or (what == "text" and name in self._namespaces.texts):
                     lists[name] = values.to_pylist()
                     continue
                 converted, of_column = self._column(name, values)
@@ -148,7 +149,7 @@ class TypedColumns:
                 else:
                     columns[name] = converted
         frame = pd.DataFrame(columns, index=range(len(batch)))
-        names, notes = self._names(lists, len(batch), wrong)
+        names, notes = self._namespaces.of_columns(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
         frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
         rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
@@ -174,25 +175,6 @@ class TypedColumns:
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
         return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
-
-    def _names(
-        self, lists: dict[str, list[Any]], count: int, wrong: dict[int, str]
-    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """The categories and words of lists, with what to tell the user. Adds to `wrong`."""
-        if not lists:
-            return [], ()
-        samples = []
-        for place in range(count):
-            names = {name: rows[place] for name, rows in lists.items() if rows[place] is not None}
-            for name, words in names.items():
-                if None in words:
-                    wrong.setdefault(place, f"{name}: expected a list of strings, got {shown(words)}")
-                names[name] = [word for word in words if f"{name}={word}" not in self._wanted.ignore]
-            if place not in wrong:
-                samples.append((place, Sample({}, names)))
-        found, refused, notes = self._namespaces.features(samples)
-        wrong.update({bad.line: bad.message for bad in refused})
-        return [sample.values for _, sample in found], notes
 
 
 # ---- Types -----------------------------------------------------------------------------------------------------------

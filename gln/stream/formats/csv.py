@@ -15,6 +15,7 @@ from gln.engine.streaming.values import NamedRows
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of
 from gln.stream.formats.lines import BadLine, Lines, Record, text_of
+from gln.stream.formats.namespaces import Namespaces
 
 
 class CsvParser:
@@ -24,7 +25,7 @@ class CsvParser:
         self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
-        self._kinds = ColumnTypes(wanted)
+        self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
         self._names: list[str] = []
         self._names = self._header(wanted)
 
@@ -110,9 +111,12 @@ class CsvParser:
     def _samples(self, lines: Sequence[int], texts: Sequence[Sequence[str]]) -> Chunk:
         """Samples with these texts in each column."""
         columns: dict[str, Any] = {}
+        of_words: dict[str, Sequence[str]] = {}
         wrong: dict[int, str] = {}
         for name, of_column in zip(self._names, texts, strict=True):
-            if name not in self._ignore:
+            if name in self._namespaces.texts:
+                of_words[name] = of_column
+            elif name not in self._ignore:
                 columns[name], bad = self._kinds.column(name, of_column)
                 wrong = bad | wrong  # the first message of a row stays
         if wrong:
@@ -127,7 +131,9 @@ class CsvParser:
             if isinstance(values, list):  # without its dtype, pandas would look at each text
                 columns[name] = pd.Series(values, dtype=object)
         frame = pd.DataFrame(columns, index=range(len(lines)))
-        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, [*lines], notes=self._kinds.notes())
+        words, _ = self._namespaces.of_columns(of_words, len(lines), {})
+        rows = NamedRows(frame, words, self._namespaces.is_word, self._strings)
+        return Chunk(rows, targets, None, None, [*lines], notes=self._kinds.notes())
 
     def _note_missing(self, lines: Sequence[int], texts: Sequence[Sequence[str]], columns: dict[str, Any]) -> None:
         """Tell the user of the first word for a missing value that may be a class."""

@@ -56,6 +56,10 @@ class JsonParser:
         if isinstance(found.get(self._target), (dict, list)):
             raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
         sample = flattened(found, self._ignore)
+        for name in self._namespaces.texts & sample.values.keys():
+            if isinstance(text := sample.values[name], str):
+                sample.names[name] = self._namespaces.words_of(name, text)
+                del sample.values[name]
         values = self._kinds.values(sample.values)
         target = None if self._target is None else values.pop(self._target, None)
         return sample._replace(values=values, target=target)

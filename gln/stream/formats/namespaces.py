@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ import pandas as pd
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.column_types import shown
 from gln.stream.formats.lines import BadLine, Record, parsed
 
 FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
+WORD = re.compile(r"\w+|[^\w\s]")  # of a text in lower case, as in the texts of tables
 
 
 class Sample(NamedTuple):
@@ -45,6 +48,8 @@ class Namespaces:
         of_words = {namespace for namespace, found, _ in names if found}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
         self._are_categories |= dict.fromkeys(wanted.words, False) | dict.fromkeys(wanted.strings, True)
+        self.texts = wanted.words | (of_words - wanted.strings)  # names whose values, if they are text, hold words
+        self._ignore = wanted.ignore
         self._zeros: dict[str, float] = {}  # of all numbers
         counts = Counter(namespace for namespace, _, _ in names)
         self._of_text = {namespace: False for namespace, count in counts.items() if count > MOST_FEATURES}
@@ -70,6 +75,28 @@ class Namespaces:
         rows = NamedRows(NO_COLUMNS if frame is None else frame, values if frame is None else (), is_zero, self.decided)
         targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
         return Chunk(rows, targets, weights, tags, lines, notes=notes, bad=refused)
+
+    def words_of(self, name: str, value: str | list[Any]) -> list[Any]:
+        """The words of a text, in lower case, or those in a list, but not those to ignore."""
+        words = WORD.findall(value.lower()) if isinstance(value, str) else value
+        return [word for word in words if f"{name}={word}" not in self._ignore]
+
+    def of_columns(
+        self, columns: Mapping[str, Sequence[Any]], count: int, wrong: dict[int, str]
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """The categories and words of columns of texts or of lists, with what to tell the user. Adds to `wrong`."""
+        records: list[Record] = []
+        for place in range(count) if columns else ():
+            given = {name: rows[place] for name, rows in columns.items() if rows[place] is not None}
+            names = {name: self.words_of(name, value) for name, value in given.items()}
+            for name, words in names.items():
+                if None in words:
+                    wrong.setdefault(place, f"{name}: expected a list of strings, got {shown(words)}")
+            if place not in wrong:
+                records.append((place, Sample({}, names)))
+        found, refused, notes = self.features(records)
+        wrong.update({bad.line: bad.message for bad in refused})
+        return [sample.values for _, sample in found], notes
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""

@@ -27,8 +27,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
 }
 LABELLED = ("vw",)  # those that mark the target themselves
 # The options that name nothing in a format, and what it has in their place.
-NAMELESS = {form: {"words": "no words"} for form in ("csv", "tsv")}
-NAMELESS |= {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers")}
+NAMELESS = {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers")}
 LISTED = ", ".join([*FORMS, *TYPED])
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl"}
 ENDINGS |= {"pq": "parquet", "feather": "arrow", "ipc": "arrow", "arrows": "arrow"}
@@ -71,16 +70,15 @@ def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, ch
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
         if both := getattr(wanted, first) & getattr(wanted, second):
             raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
-    if wanted.target in wanted.ignore:
-        raise ValueError(f"ignore: expected other names than the target's, got {wanted.target!r}")
+    for option in ("words", "ignore"):
+        if wanted.target in getattr(wanted, option):
+            raise ValueError(f"{option}: expected other names than the target's, got {wanted.target!r}")
     lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
     nameless = NAMELESS.get(form, {})
     for option, name in wanted.named():
         if option in nameless:
             raise ValueError(f"{option}: expected none, as {form} has {nameless[option]}, got {name!r}")
-    if wanted.ngrams > 1 and "words" in nameless:
-        raise ValueError(f"ngrams: expected 1, as {form} has no words, got {wanted.ngrams}")
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
 
