@@ -242,7 +242,8 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
 
     @staticmethod
     def _values(targets: Sequence[Any]) -> list[Any]:
-        return [*map(label_of, targets)]
+        are_plain = {*map(type, targets)} <= {str, int, bool, type(None)}  # most are
+        return [*targets] if are_plain else [*map(label_of, targets)]
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
@@ -252,16 +253,13 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
         X, labels, weights, learns = self._rows(X, y, w)
-        known, counts = set(self._stream.schema.classes), []  # of the classes before each row
-        for label, is_learned in zip(labels, learns.tolist(), strict=True):
-            counts.append(len(known))
-            if is_learned:
-                known.add(label)
+        known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
+        new = sorted(row for label, row in firsts.items() if label not in known)
+        known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
         predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
         classes = [*self._stream.schema.classes]
         p = np.zeros((len(X), len(classes)))
         p[:, : predicted.shape[1]] = predicted[:, : p.shape[1]]
-        known_before = np.array(counts)[:, None]
         nothing = (known_before < 2) | ~p.any(axis=1, keepdims=True)  # to distinguish yet
         p = np.where(nothing, (np.arange(len(classes)) < known_before) / np.maximum(known_before, 1), p)
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)

@@ -104,7 +104,7 @@ class ColumnTypes:
             if (times := self.times(name, texts)) is not None:
                 return times
             missing = {""} if name in self._strings else MISSING
-            return [None if text in missing else text for text in texts], {}
+            return [*texts] if missing.isdisjoint(texts) else [None if text in missing else text for text in texts], {}
         with contextlib.suppress(ValueError):
             try:
                 values = np.array([*map(float, texts)])
