@@ -37,10 +37,6 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 
 
-def test_there_are_seven():
-    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook(file, tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ ADVICE = (
     "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
     "categorical_features"
 )
+OF_SENTENCES = "`fit` learns their words, `partial_fit` does not; in a stream, `gln.river` learns words"
 OF_COPIES = (
     "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
     "pass groups=np.arange(len(y)), else the group of each row"
@@ -220,7 +221,8 @@ class Estimator(Saveable, BaseEstimator):
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
-            categories = {i: self._with_new(levels, column_of(X, i)) for i, levels in self.categories_.items()}
+            advice = ADVICE, "" if of_table else OF_SENTENCES
+            categories = {i: self._with_new(levels, column_of(X, i), *advice) for i, levels in self.categories_.items()}
             self.categories_ = self._whole.levels(categories)
         codes = {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()}
         return category_codes.with_columns(X, codes)
@@ -259,11 +261,11 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError("X: expected a column to learn from, got ids and other columns that are left out")
         return self._made_from(numbers, X), columns.words(as_table(X)) if heads else {}
 
-    def _with_new(self, levels, column):
+    def _with_new(self, levels, column, *advice):
         """The levels of a category, and the new ones in a column."""
         new = new_levels(levels, column)
         if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
-            category_codes.warn_of_levels(f"X: column {column.name!r}", levels, new, ADVICE)
+            category_codes.warn_of_levels(f"X: column {column.name!r}", levels, new, *advice)
         return levels | new
 
     def _is_plain(self, X):

@@ -274,6 +274,16 @@ def test_numbers_that_are_text_are_warned_of_once(how, kind):
     assert "pandas.to_numeric" in messages[0]
 
 
+def test_sentences_are_warned_of_where_their_words_are_not_learned():
+    frame, y = table()
+    answers = [f"i come here {i % 12} times a week or more" for i in range(300)]
+    with pytest.warns(UserWarning, match=r"X: column 'zip' is text .* but its levels are sentences; `fit` learns"):
+        GLNClassifier(**SMALL).partial_fit(frame.assign(zip=answers), y, [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GLNClassifier(**SMALL).fit(frame.assign(zip=answers), y)  # as few as a category has
+
+
 def test_other_categories_are_not_warned_of():
     frame, y = table()
     codes = (10000 + np.arange(300) % 40).astype(str)
