@@ -20,6 +20,7 @@ DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timed
 CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 SPACES = 5  # of a sentence; names of categories have fewer
+PRINTED = re.compile(r"\s*[-+]?[$€£]?(\d{1,3}(,\d{3})+|\d+)([.,]\d+)?\s?[%€$£]?\s*")  # numbers: 1,234.50, 12,5, $3, 7 %
 
 
 def as_pandas(X: Any) -> Any:
@@ -156,7 +157,7 @@ def warn_of_levels(place: str, known: Levels, new: Levels, advice: str, of_sente
     new ones make its levels SEVERAL."""
     if len(known) < SEVERAL <= len(known) + len(new):
         levels, warning = [*known, *new], f"{place} is text and becomes a category, but its levels"
-        if len(numbers := [*filter(reads_as_number, levels)]) >= NEARLY_ALL * len(levels):
+        if len(numbers := [*filter(looks_like_number, levels)]) >= NEARLY_ALL * len(levels):
             warnings.warn(f"{warning} read as numbers, such as {numbers[0]!r}; {advice}", UserWarning, stacklevel=2)
         elif of_sentences and np.median([str(level).count(" ") for level in levels]) >= SPACES:
             warnings.warn(f"{warning} are sentences; {of_sentences}", UserWarning, stacklevel=2)
@@ -168,6 +169,11 @@ def reads_as_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def looks_like_number(value: Any) -> bool:
+    """Whether it reads as a number, perhaps after a sign, a unit or a comma is replaced."""
+    return reads_as_number(value) or PRINTED.fullmatch(str(value)) is not None
 
 
 def snake_case(name: Hashable) -> str:

@@ -204,6 +204,6 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         of_characters = has_no_spaces(some)
         if of_characters or np.median(words) >= FEWEST_WORDS:
             return Column(TEXT, "its values", of_characters=of_characters)
-    if has_ids and share == 1 and max(words) == 1 and not all(map(category_codes.reads_as_number, some)):
+    if has_ids and share == 1 and max(words) == 1 and not all(map(category_codes.looks_like_number, some)):
         return Column(ID, "its values")
     return None

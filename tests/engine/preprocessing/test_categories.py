@@ -256,10 +256,11 @@ def test_dates_are_refused_by_name_where_they_were_numbers_and_in_streams(days):
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
-@pytest.mark.parametrize("kind", ["text", "object", "polars"])
+@pytest.mark.parametrize("kind", ["text", "object", "polars", "printed"])
 def test_numbers_that_are_text_are_warned_of_once(how, kind):
     frame, y = table()
     frame["late"] = frame["x"].round(3).astype(str).where(np.arange(300) != 150, " ")
+    frame["late"] = frame["late"].str.replace(".", ",") + " %" if kind == "printed" else frame["late"]
     frame = frame.astype({"late": object if kind == "object" else "str"})
     given = pytest.importorskip("polars").DataFrame(frame[["x", "late"]].to_dict("list")) if kind == "polars" else frame
     model = GLNClassifier(**SMALL)
