@@ -44,8 +44,8 @@ def test_conventions_of_scikit_learn(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNRegressor(), GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
-def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, check):
+@parametrize_with_checks([GLNRegressor(), GLNRegressor((4, 2), n_networks=2, quantiles=(0.9, 0.1))])
+def test_conventions_of_scikit_learn_at_the_defaults_and_with_quantiles(estimator, check):
     check(estimator)
 
 

@@ -72,8 +72,8 @@ def test_conventions_of_scikit_learn(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNClassifier(), GLNClassifier((4, 2), n_networks=2, backend="numpy")])
-def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, check):
+@parametrize_with_checks([GLNClassifier()])
+def test_conventions_of_scikit_learn_at_the_defaults(estimator, check):
     check(estimator)
 
 
