@@ -176,8 +176,8 @@ def taken(values: Any, indices: np.ndarray) -> Any:
 def check_targets(y: Any) -> None:
     """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
     numbers = np.asarray(y)
-    if numbers.dtype.kind in "VmM":
-        raise ValueError(f"y: expected numbers or labels, got the dtype {numbers.dtype}")
+    if numbers.dtype.kind == "V":
+        raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
     too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
     kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
     for kind, wrong in kinds.items():
