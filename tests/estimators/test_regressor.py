@@ -275,7 +275,7 @@ def test_bad_parameters(arguments, error):
         pytest.param(DIABETES[0], DIABETES[1] * 1e37, "Input y .* too large", id="beyond float32"),
         pytest.param(DIABETES[0], DIABETES[1][:9], "inconsistent numbers", id="too few targets"),
         pytest.param(DIABETES[0], np.array(["a"] * 442), "^y: expected numbers, got ndarray", id="text"),
-        pytest.param(DIABETES[0], np.zeros(442, "M8[s]"), "^y: expected numbers, got ndarray .dates or times", id="dates"),
+        pytest.param(DIABETES[0], np.zeros(442, "M8[s]"), "^y: expected numbers, got .*dates or", id="dates"),
     ],
 )
 def test_bad_input_changes_nothing(X, y, message):
