@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from gln.engine.parallel import in_threads
+
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -73,8 +75,8 @@ def deskew(images: np.ndarray) -> np.ndarray:
 
 def _deskewed(images: np.ndarray, block: int = 2000) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    upright = np.empty_like(images)
-    for start in range(0, len(images), block):  # in blocks: coordinates need far more memory than the images
+
+    def sheared(start: int) -> np.ndarray:
         image = images[start : start + block].reshape(-1, SIDE, SIDE)
         mass = image.sum(axis=(1, 2), keepdims=True)
         mass[mass == 0] = 1
@@ -87,5 +89,8 @@ def _deskewed(images: np.ndarray, block: int = 2000) -> np.ndarray:
         down, right = rows - SIDE / 2, columns - SIDE / 2
         which = np.broadcast_to(np.arange(len(image)).reshape(-1, 1, 1), image.shape)
         source = [which, row + down, column + right + shear * down]
-        upright[start : start + block] = ndimage.map_coordinates(image, source, order=1).reshape(-1, PIXELS)
-    return upright
+        return ndimage.map_coordinates(image, source, order=1).reshape(-1, PIXELS)
+
+    # In blocks, because coordinates need far more memory than the images
+    blocks = in_threads(sheared, [(start,) for start in range(0, len(images), block)])
+    return np.concatenate([images[:0], *blocks])
