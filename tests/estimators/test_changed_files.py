@@ -42,7 +42,7 @@ def outcomes(folder: Path, first: int, last: int, seconds: float, *names: str) -
 
 @pytest.mark.parametrize(
     ("last", "names"),
-    [(80, ["levels", "river", "bandit of features"]), pytest.param(1500, [*KINDS], marks=pytest.mark.slow)],
+    [(40, ["levels", "river", "bandit of features"]), pytest.param(1500, [*KINDS], marks=pytest.mark.slow)],
     ids=["few", "many"],
 )
 def test_changed_files_are_refused_or_used(last, names, tmp_path):

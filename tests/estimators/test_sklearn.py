@@ -66,6 +66,7 @@ def of_cancer() -> GLNClassifier:
     return GLNClassifier(random_state=0).fit(X[:400], y[:400])
 
 
+@pytest.mark.slow
 @parametrize_with_checks([GLNClassifier((4, 2), n_networks=2)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
@@ -645,6 +646,7 @@ def test_explanations_add_up_to_the_logits(of_cancer, of_iris):
         assert (contributions[1, ..., 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_in_pipelines_and_searches_of_scikit_learn():
     # NumPy's, because each process might have to compile the others.
     network = GLNClassifier([8, 4], backend="numpy", random_state=0, n_epochs=2)
