@@ -114,9 +114,11 @@ class CsvParser:
         of_words: dict[str, Sequence[str]] = {}
         wrong: dict[int, str] = {}
         for name, of_column in zip(self._names, texts, strict=True):
+            if name in self._ignore:
+                continue
             if name in self._namespaces.texts:
                 of_words[name] = of_column
-            elif name not in self._ignore:
+            else:
                 columns[name], bad = self._kinds.column(name, of_column)
                 wrong = bad | wrong  # the first message of a row stays
         if wrong:
