@@ -254,7 +254,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         """
         X, labels, weights, learns = self._rows(X, y, w)
         known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
-        new = sorted(row for label, row in firsts.items() if label not in known)
+        new = sorted(row for label, row in firsts.items() if label not in known)  # rows that bring a class
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
         predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
         classes = [*self._stream.schema.classes]

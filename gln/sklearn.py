@@ -589,8 +589,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """Validated X (N, F) and targets (T, N), and the shape of a sample's targets."""
         X, y = self._checked(X, y, reset, of_table, multi_output=True)
         try:
-            if (kind := np.asarray(y).dtype).kind in "mM":
-                raise TypeError(f"dates or times of dtype {kind}")
+            if y.dtype.kind in "mM":
+                raise TypeError(f"dates or times of dtype {y.dtype}")
             y = np.asarray(y, np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y: expected numbers, got {type(y).__name__} ({error})") from error

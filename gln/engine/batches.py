@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from scipy.sparse import issparse
 
+WORD = r"\w+|[^\w\s]"  # pattern of the words and signs of a text in lower case
 CHUNK = 1000  # samples that are standardised at a time, to save memory
 MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
 Matrix: TypeAlias = Any  # np.ndarray or a sparse array of SciPy, (n, m)

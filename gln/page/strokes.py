@@ -29,10 +29,13 @@ def checked(strokes: Any) -> Drawing:
     if not 0 < len(points) <= MOST_POINTS:
         raise _bad(f"1 to {MOST_POINTS} points", len(points))
     for point in points:
-        pair = point if isinstance(point, list) and len(point) == 2 else [math.inf]
-        if not all(type(number) in (int, float) and abs(number) <= FARTHEST for number in pair):  # no NaN, and no bool
+        if not isinstance(point, list) or len(point) != 2 or not all(_is_place(number) for number in point):
             raise _bad(f"points [x, y] of numbers within {FARTHEST:g}", repr(point)[:50])
     return [np.array(stroke, float) for stroke in strokes if stroke]
+
+
+def _is_place(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= FARTHEST  # no NaN
 
 
 def _bad(expected: str, came: object) -> ValueError:

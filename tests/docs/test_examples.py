@@ -10,6 +10,7 @@ import pytest
 from helpers import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     frameworks = "torch", "tensorflow", "jax", "numba"

@@ -66,8 +66,7 @@ print({each.__name__: sum(each.stats.cache_misses.values()) for each in function
 @pytest.mark.slow
 def test_a_new_process_compiles_nothing(tmp_path, monkeypatch):
     pytest.importorskip("numba")
-    # In a folder of its own, because processes that compile at once lose one another's entries; but a new one that is
-    # set, as in `.ci/run`, keeps what this compiles.
+    # Processes that compile at once lose one another's entries. A new folder, as in `.ci/run`, keeps what is compiled.
     folder = Path(os.environ.get("NUMBA_CACHE_DIR", ROOT))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path if folder.exists() else folder))
     said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()

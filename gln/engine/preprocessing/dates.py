@@ -74,7 +74,7 @@ def features_of(name: Hashable, days: np.ndarray) -> dict[Hashable, np.ndarray]:
 def is_date(column: pd.Series) -> bool:
     """Whether the type of a column, or of all its values, is one of dates."""
     kinds = ("date", "datetime", "datetime64", "period")
-    if len(column) and type(column.iat[0]) is str:  # soon, as most columns of objects are text
+    if len(column) and type(column.iat[0]) is str:  # most columns of objects are text: no need to look at all values
         return False
     return column.dtype.kind == "M" or pd.api.types.infer_dtype(column, skipna=True) in kinds
 

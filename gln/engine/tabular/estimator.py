@@ -44,7 +44,7 @@ ADVICE = (
     "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
     "categorical_features"
 )
-OF_SENTENCES = "`fit` learns their words, `partial_fit` does not; in a stream, `gln.river` learns words"
+OF_SENTENCES = "`fit` learns their words, except with negatives=False; `gln.river` learns what River's BagOfWords makes"
 OF_COPIES = (
     "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
     "pass groups=np.arange(len(y)), else the group of each row"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gln.engine.batches import WORD
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.stream.formats.chunks import Chunk, Wanted
@@ -17,7 +18,6 @@ from gln.stream.formats.column_types import shown
 from gln.stream.formats.lines import BadLine, Record, parsed
 
 FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
-WORD = re.compile(r"\w+|[^\w\s]")  # of a text in lower case, as in the texts of tables
 
 
 class Sample(NamedTuple):
@@ -78,7 +78,7 @@ class Namespaces:
 
     def words_of(self, name: str, value: str | list[Any]) -> list[Any]:
         """The words of a text, in lower case, or those in a list, but not those to ignore."""
-        words = WORD.findall(value.lower()) if isinstance(value, str) else value
+        words = re.findall(WORD, value.lower()) if isinstance(value, str) else value
         return [word for word in words if f"{name}={word}" not in self._ignore]
 
     def of_columns(
