@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, log_expit, logsumexp, softmax
 
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.saving import Array, saved
@@ -22,6 +22,10 @@ from gln_numpy import Config
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little. On 19 tables of KEEL, factors of 4 to 32 for classes are about as good.
 PENALTY, OFFSET_PENALTY = {"classes": 4.0, "values": 0.5}, 100.0
+# Of networks that left out few rows, these say little: as many rows as RATE_ROWS are added to them, whose classes are as
+# frequent as in the table, and before all of them networks and rates are weighted like rows and TRUST_ROWS. From 16 rows
+# of 23 tables, the mean log-loss is .70 (.72 without), from 64 .49 (.50); from 6 to 16 of noise .77 (1.2).
+RATE_ROWS, TRUST_ROWS = 6.0, 8.0
 MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 TOLERANCE = 1e-6  # of the loss of classes, relative: some left-out rows say no more
@@ -77,7 +81,8 @@ def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weig
         return math.nan
     if config.logits:
         apart = combined[:, None] if targets.ndim == 2 else [combined]  # the heads of each label, or of all classes
-        losses = np.mean([_log_losses(*pair)[0] for pair in zip(apart, np.atleast_2d(targets), strict=True)], axis=0)
+        pairs = zip(apart, np.atleast_2d(targets), strict=True)
+        losses = np.mean([_log_losses(logits, _shares(y, len(logits)))[0] for logits, y in pairs], axis=0)
         return -float(np.average(losses, weights=sample_weights))
     targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
     errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
@@ -97,18 +102,24 @@ def _class_weights(
     logits: np.ndarray, rates: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float
 ) -> np.ndarray:
     """Weights with the lowest log-loss, the last of the rates: (G, C, n), (C,), (n,), (n,), () -> (G + 1,)."""
-    mean, scale = np.append(np.full(len(logits), 1 / len(logits)), 0), max(1, sample_weights.sum())
+    heads, count = logits.shape[1], max(1, sample_weights.sum())
+    trust = count / (count + TRUST_ROWS)
+    start = np.append(np.full(len(logits), trust / len(logits)), 1 - trust)
+    added = (RATE_ROWS / count) ** 2
+    of_table = expit(rates + offset) if heads == 1 else softmax(log_expit(rates + offset))
+    shares = (_shares(classes, heads) + added * of_table[:, None]) / (1 + added)
+    row_weights = (1 + added) * sample_weights
     logits = np.concatenate([logits, np.broadcast_to(rates[:, None], logits[:1].shape)])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
-        combined, difference = np.tensordot(weights, logits, 1) + offset, weights - mean
-        losses, slopes = _log_losses(combined, classes)
-        total = sample_weights @ losses + PENALTY["classes"] * np.square(difference).sum()
-        gradient = np.tensordot(logits, sample_weights * slopes, 2)
-        return total / scale, (gradient + 2 * PENALTY["classes"] * difference) / scale
+        combined, difference = np.tensordot(weights, logits, 1) + offset, weights - start
+        losses, slopes = _log_losses(combined, shares)
+        total = row_weights @ losses + PENALTY["classes"] * np.square(difference).sum()
+        gradient = np.tensordot(logits, row_weights * slopes, 2)
+        return total / count, (gradient + 2 * PENALTY["classes"] * difference) / count
 
-    bounds, options = len(mean) * [(0, MAX_WEIGHT["classes"])], {"ftol": TOLERANCE}
-    return scipy.optimize.minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    bounds, options = len(start) * [(0, MAX_WEIGHT["classes"])], {"ftol": TOLERANCE}
+    return scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
@@ -122,15 +133,20 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.n
     return scipy.optimize.lsq_linear(rows.T, expected, bounds=bounds).x
 
 
-def _log_losses(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shares(classes: np.ndarray, heads: int) -> np.ndarray:  # (n,) -> (C, n)
+    """1 for the class of a sample, else 0; with one head, that of the second class."""
+    numbers = np.arange(heads) if heads > 1 else np.array([1])
+    return (classes == numbers[:, None]).astype(np.float64)
+
+
+def _log_losses(logits: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-losses of the heads' probabilities, normalised to sum to one, and their derivatives by the logits.
 
-    Shapes: (C, n), (n,) -> (n,), (C, n).
+    Shapes: (C, n), (C, n) how much of a sample is of each class -> (n,), (C, n).
     """
     if len(logits) == 1:
-        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0])), expit(logits) - (classes == 1)
-    log_p, rows = log_expit(logits), np.arange(len(classes))
+        return np.logaddexp(0, logits[0]) - shares[0] * logits[0], expit(logits) - shares
+    log_p = log_expit(logits)
     log_sums = logsumexp(log_p, axis=0)
-    slopes = np.exp(log_p - log_sums)
-    slopes[classes, rows] -= 1
-    return log_sums - log_p[classes, rows], slopes * -np.expm1(log_p)
+    slopes = np.exp(log_p - log_sums) - shares
+    return log_sums - (shares * log_p).sum(axis=0), slopes * -np.expm1(log_p)

@@ -410,7 +410,7 @@ class Estimator(Saveable, BaseEstimator):
             groups=groups[indices],
             levels={column: len(codes) for column, codes in self._levels_made.items()},
             outputs=classes or len(targets),
-            left_out=count_left_out(settings["n_networks"], densities),
+            left_out=count_left_out(settings["n_networks"], densities, rows or len(indices)),
             owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
             texts=words,
             folds=None if folds is None else folds[indices],

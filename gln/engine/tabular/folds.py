@@ -19,6 +19,7 @@ FOLDS = 8  # of a table; each network leaves out one
 # Folds that are left out by some network. More would give more rows an out-of-fold prediction, but by fewer networks,
 # and from bin means of fewer rows: see `counted_folds`.
 LEFT_OUT = 3
+FEW_ROWS = 200  # of a table of which all folds are left out that can be, as three eighths of it would say too little
 # The order in which the groups of a class are dealt to folds: of two in a row one is in a fold that no network leaves
 # out, and of three one is in a fold that some do.
 DEALT = np.array([0, 1, 4, 2, 5, 6, 3, 7])
@@ -40,10 +41,11 @@ def counted_folds(left_out: int) -> np.ndarray:  # -> (FOLDS, FOLDS) of bools
     return (fold != other) & (~is_left_out[None] | (is_left_out[:, None] & counts_other))
 
 
-def count_left_out(networks: int, densities: bool) -> int:
+def count_left_out(networks: int, densities: bool, rows: int) -> int:
     """How many folds networks leave out. Those of variances learn from what those of means left out, so these leave out
     all that they can."""
-    return min(FOLDS if densities else LEFT_OUT, -(-networks // 2))
+    most = FOLDS if densities or rows <= FEW_ROWS else LEFT_OUT
+    return min(most, -(-networks // 2))
 
 
 def left_out_folds(ensemble: Ensemble, left_out: int) -> np.ndarray:  # (M,)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
 from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import EXPANDED
-from gln.engine.ensemble.stacking import equal_weights, fit_stacking
+from gln.engine.ensemble.stacking import PENALTY, RATE_ROWS, TRUST_ROWS, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
@@ -107,15 +108,33 @@ def test_a_wrong_target_does_not_change_the_weights_of_values(rng):
 
 
 @pytest.mark.parametrize("count", [0, 5])
-@pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}])
-def test_few_samples_change_little(kind, count):
+@pytest.mark.parametrize(("kind", "weight"), [({}, 0.5 / (1 + TRUST_ROWS)), ({"loss": "squared_error"}, 0.5)])
+def test_few_samples_change_little(kind, weight, count):
     outputs, y = np.ones((2, 1, count)), np.ones(count, int)
     stacking = fit_stacking(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
     if count == 0:
-        np.testing.assert_allclose(stacking.weights, 0.5)
+        np.testing.assert_allclose(stacking.weights, weight)
         np.testing.assert_array_equal(stacking.offsets, 0)
-    assert np.abs(stacking.weights - 0.5).max() < 0.7
+    assert np.abs(stacking.weights - weight).max() < 0.7
     assert np.abs(stacking.offsets).max() < 0.1
+
+
+def test_rows_of_the_table_are_added_to_what_was_left_out(rng):
+    logits, classes, weights = rng.normal(size=(2, 3, 40)), rng.integers(0, 3, 40), rng.choice([1.0, 2.0], 40)
+    rates = np.log([0.6, 0.3, 0.1]) - np.log([0.4, 0.7, 0.9])
+    kinds = [np.array([0]), np.array([1])]
+
+    def loss(parameters: np.ndarray) -> float:
+        q = sum_to_one(expit(np.tensordot(parameters, [*logits, np.outer(rates, np.ones(40))], 1)))
+        of_rates = RATE_ROWS * (weights / weights.sum()) @ -(np.array([0.6, 0.3, 0.1]) @ np.log(q))
+        trust = weights.sum() / (weights.sum() + TRUST_ROWS)
+        penalty = PENALTY["classes"] * np.square(parameters - [trust / 2, trust / 2, 1 - trust]).sum()
+        return weights @ -np.log(q[classes, np.arange(40)]) + of_rates + penalty
+
+    stacking = fit_stacking(config(num_classes=3), kinds, logits, classes, weights, rates)
+    expected = minimize(loss, [0.4, 0.4, 0.2], bounds=3 * [(0, 3)]).x
+    np.testing.assert_allclose(stacking.weights, expected[:2, None], atol=2e-3)
+    np.testing.assert_allclose(stacking.offsets, expected[2] * rates, atol=2e-3)
 
 
 # ---- In the estimators -----------------------------------------------------------------------------------------------
@@ -165,3 +184,14 @@ def test_weights_of_several_targets_are_their_own(rng):
     weights = model.learner_.means.combination.weights
     assert weights.shape == (12, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean
+
+
+@pytest.mark.parametrize("count", [6, 8, 16])
+def test_noise_of_few_rows_is_predicted_by_rates(count):
+    losses = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, y = rng.normal(size=(count, 1)), rng.permutation(np.arange(count) % 2)
+        p = GLNClassifier(random_state=seed).fit(X, y).predict_proba(rng.normal(size=(200, 1)))
+        losses.append(-np.log(p).mean())  # of classes that are as frequent
+    assert np.mean(losses) < 0.85  # log(2) is .69, and logistic regression has .74
