@@ -289,7 +289,7 @@ def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
 
 
 def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
-    if not getattr(classifier, "negatives", True):  # which older pickles lack
+    if not classifier.negatives:
         raise bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
     if (labels := classifier.n_outputs_) > 1:

@@ -75,7 +75,6 @@ def load(
     if "estimator" in config:
         raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which that class's `load` takes")
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
-    config = {"context_features": None, **config}  # missing in older files
     if config.keys() != names:
         raise bad(str(path), f"a configuration of {sorted(names)}", sorted(config))
     if base_predictor is not None and config["base_predictor"] is None:

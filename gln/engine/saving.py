@@ -35,7 +35,7 @@ Json: TypeAlias = Any  # of JSON types
 Kind: TypeAlias = Any  # see above
 Value: TypeAlias = Any  # which is to be checked, or was
 Backend: TypeAlias = Any  # the class of its networks
-FORMATS = ("1", "2", "3")  # that can be read
+FORMAT = "2"
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, zlib.error)
 LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
@@ -281,11 +281,11 @@ def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
 # ---- Files: safetensors with a checksum ------------------------------------------------------------------------------
 
 
-def write(path: str | os.PathLike[str], config: Json, arrays: dict[str, np.ndarray], format: str = "2") -> None:
+def write(path: str | os.PathLike[str], config: Json, arrays: dict[str, np.ndarray]) -> None:
     text = json.dumps(config)
     if len(text) > LONGEST_HEADER:
         arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
-    metadata = {"format": format, "config": text, "checksum": checksum(text, arrays)}
+    metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
     with replacing(path) as unfinished:
         save_file(arrays, unfinished, metadata)
 
@@ -306,8 +306,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Json], dict[str, np.nd
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") not in FORMATS:
-        raise bad(str(path), f"a GLN saved in format {', '.join(FORMATS)}", f"format {metadata.get('format')}")
+    if "checksum" not in metadata or metadata.get("format") != FORMAT:
+        raise bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
     text = metadata.get("config", "")
     if checksum(text, arrays) != metadata["checksum"]:
         raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")

@@ -219,85 +219,12 @@ def resaved(file: Path, to: Path, **changes: str | None) -> Path:
     return to
 
 
-def older(file: Path, to: Path) -> Path:
-    """The file of a network as format 1 had it, without later arguments."""
-    config, arrays = json.loads(metadata_of(file)["config"]), load_file(file)
-    del config["context_features"]
-    for name in [name.removesuffix(".rows") for name in arrays if name.endswith(".rows")]:  # format 1 has all rows
-        arrays[name] = arrays[name][arrays.pop(f"{name}.rows")]
-    saving.write(to, config, arrays, "1")
-    return to
-
-
-def test_networks_of_format_1(saved, tmp_path):
-    file, model = saved
-    loaded, x = GLN.load(older(file, tmp_path / "older")), np.random.default_rng(0).normal(size=(5, 9))
-    assert loaded.context_features is None
-    assert_same_state(loaded, model)
-    np.testing.assert_array_equal(loaded.predict(x, x[:4]), model.predict(x, x[:4]))
-
-
-OLD = sorted((ROOT / "tests" / "data" / "files_of_1.1").glob("*.gln"))
-assert OLD, "no files of version 1.1"
-
-
-@pytest.mark.parametrize("name", ["table", "stream", "stream saved by 1.1"])
-def test_files_of_1_0_are_refused(name):
-    pytest.importorskip("river")
-    config, _ = saving.read(file := ROOT / "tests" / "data" / "files_of_1.0" / f"{name}.gln")
-    module, _, kind = config["estimator"].rpartition(".")
-    with pytest.raises(ValueError, match=r"got one of version 1\.0: load a model of a table with version 1\.1"):
-        getattr(importlib.import_module(module), kind).load(file)
-
-
-@pytest.mark.parametrize("file", OLD, ids=lambda file: file.stem)
-def test_files_of_1_1(file):
-    """Files that version 1.1 wrote, and the first ten numbers that they predicted."""
-    pytest.importorskip("river")
-    config, _ = saving.read(file)
-    module, _, name = config["estimator"].rpartition(".")
-    model = getattr(importlib.import_module(module), name).load(file)
-    expected = json.loads((file.parent / "expected.json").read_text())[file.stem]
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(60, 3)).round(2)
-    frame = pd.DataFrame(X[:, :2], columns=["a", "b"]).assign(kind=np.array(["x", "y", "z"])[rng.integers(0, 3, 60)])
-    rows = frame[:10].to_dict("records")
-    with_words = [row | ({} if i % 3 else {f"word {i % 5}": 1.0}) for i, row in enumerate(rows)]
-    table = frame[:10] if vars(model).get("categories_") else X[:10]
-    answers = {
-        "predict_proba": lambda: model.predict_proba(table),
-        "predict_quantiles": lambda: model.predict_quantiles(table),
-        "predict_proba_one": lambda: [[*model.predict_proba_one(row).values()] for row in with_words],
-        "score_one": lambda: [model.score_one(row) for row in rows],
-        "predict_one": lambda: [model.predict_one(row) for row in with_words],
-        "decide": lambda: [[*model.predict({"a": row["a"]}).values()] for row in rows],
-    }
-    found = next(answer for method, answer in answers.items() if hasattr(model, method))()
-    np.testing.assert_allclose(np.ravel(found)[:10], expected, rtol=1e-5, atol=1e-8)
-    if file.stem == "stream of numbers":  # with networks of quantiles and no density, of which the means stay
-        assert model.quantiles is None
-        with pytest.raises(ValueError, match="quantiles: expected levels, got None"):
-            model.predict_quantiles_one(rows[0])
-        for row in rows:
-            model.learn_one(row, row["a"])
-        assert model.predict_one(rows[0]) != expected[0]
-
-
-def test_a_file_of_1_1_with_a_network_for_the_label_before_is_refused(tmp_path):
-    river = pytest.importorskip("gln.river")
-    config, arrays = saving.read(ROOT / "tests" / "data" / "files_of_1.1" / "stream of classes.gln")
-    config["parameters"]["memory"] = True
-    saving.write(tmp_path / "m", config, arrays)
-    with pytest.raises(ValueError, match=r"expected a model without a network .* got memory=True"):
-        river.GLNClassifier.load(tmp_path / "m")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "4"}, "expected a GLN saved in format 1, 2, 3, got format 4"),
-        ({"format": None}, "expected a GLN saved in format 1, 2, 3, got format None"),
-        ({"checksum": None}, "expected a GLN saved in format 1, 2, 3"),
+        ({"format": "1"}, "expected a GLN saved in format 2, got format 1"),
+        ({"format": None}, "expected a GLN saved in format 2, got format None"),
+        ({"checksum": None}, "expected a GLN saved in format 2"),
         ({"config": "{}"}, "checksum differs"),
         ({"checksum": "0"}, "checksum differs"),
     ],

@@ -18,11 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gln.backends import BACKENDS, load_backend
-from gln.engine.model.old_files import converted
 from gln.engine.networks.files import CALLABLE
 from gln.engine.saving import Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
-FORMAT = "3"  # of estimators: 2 had other names
 MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
 
 
@@ -54,12 +52,11 @@ class Saveable(Part):
         learned = self._learned() | ({"extra": dict(extra)} if extra else {})
         config = {
             "estimator": _kind(type(self)),
-            "format": FORMAT,
             "parameters": {name: _parameter(name, value, arrays) for name, value in parameters.items()},
             "learned": {name: encoded(name, value, arrays) for name, value in learned.items()},
         }
         # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
-        write(path, config, arrays or {"none": np.zeros(1)}, FORMAT)
+        write(path, config, arrays or {"none": np.zeros(1)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
@@ -78,10 +75,6 @@ class Saveable(Part):
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):
-            if "format" not in config:
-                config = converted(config)
-            elif config["format"] != FORMAT:
-                raise bad(str(path), f"an estimator in format {FORMAT}", repr(config["format"])[:100])
             saved = {name: decoded(name, value, {}, None) for name, value in config["parameters"].items()}
             backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
             if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:

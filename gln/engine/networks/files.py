@@ -73,7 +73,7 @@ def check_sizes(config: Json, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def unpacked(model: Network, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state of a network of the same shape as `model` from the result of `packed`; format 1 stores the state."""
+    """The state of a network of the same shape as `model` from the result of `packed`."""
     state = dict(arrays)
     for name, array in model.get_state(copy=False).items():
         if (indices := state.pop(f"{name}.rows", None)) is not None:

@@ -105,7 +105,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
 
     def _compared_with(self) -> PairHistograms:
         if self.histograms is None:
-            raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit` or an older version")
+            raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit`")
         return self.histograms
 
 
