@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.networks.files import CALLABLE, check_sizes, configuration, packed, unpacked
+from gln.engine.networks.files import CALLABLE, configuration, pack, unpacked
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import bad, read, usable, write
+from gln.engine.saving import Arrays, bad, read, usable, write
 from gln_numpy import Config
 
 __all__ = ["load", "save"]
@@ -42,7 +42,7 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
         raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {changed[0]}")
     if not isinstance(extra, Mapping):
         raise bad("extra", "a mapping of names to arrays", repr(extra))
-    arrays = packed(model)
+    pack(model, arrays := Arrays())
     for name, value in extra.items():
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
@@ -85,8 +85,10 @@ def load(
         config[name] = config[name] if given is None else given
     extra = {name: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
     with usable(path):
-        check_sizes(config, arrays)
+        state = unpacked(config, arrays)
+        if arrays:
+            raise bad("arrays", "those of the configuration", sorted(arrays))
         model = cls(**config)
-        model.set_state(unpacked(model, arrays))
+        model.set_state(state)
     model.extra = {name.removeprefix("extra."): array for name, array in extra.items()}
     return model

@@ -16,7 +16,7 @@ import numpy as np
 import gln_numpy
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.protocol import is_network
-from gln.engine.saving import SAVED, decoded, encoded, read
+from gln.engine.saving import SAVED, Arrays, decoded, encoded, read
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -53,7 +53,7 @@ def fields_of(dataclass: Any) -> dict[str, Any]:
 
 def as_in_a_file(place: str, made: Any, **changed: Any) -> Any:
     """The object that is read from a file of this one with changed fields."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays = Arrays()
     saved = encoded(place, made, arrays)
     saved["fields"] |= {name: encoded(f"changed {name}", value, arrays) for name, value in changed.items()}
     return decoded(place, saved, arrays, None)

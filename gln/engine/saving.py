@@ -35,16 +35,18 @@ Json: TypeAlias = Any  # of JSON types
 Kind: TypeAlias = Any  # see above
 Value: TypeAlias = Any  # which is to be checked, or was
 Backend: TypeAlias = Any  # the class of its networks
-FORMAT = "2"
+FORMAT = "gln-2"
 UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, zlib.error)
-LONGEST_HEADER = 1 << 24  # characters of JSON in the header, of which safetensors reads 100 MB; more are an array
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
 # Arrays are compressed if that saves a quarter of their first bytes, as of tables with free rows; others take too long.
-# A small file must not take all memory.
-FIRST_BYTES, MOST_COMPRESSED = 1 << 16, 100
+FIRST_BYTES = 1 << 16
+FREE, MOST_TIMES = 1 << 25, 100  # bytes that any file may make, and how many for each of its own
+NUMBERS, TEXTS = {np.dtype(kind).str for kind in "?bhiqBHIQefd"}, {"U", "O"}  # dtypes of arrays
+MOST_DIMENSIONS = 32
+LARGEST_INTEGER, LONGEST_INTEGER = 16, 40  # bytes, and characters
+MOST_ALIKE, COMMON_INTEGER = 32, 18  # different keys of one hash, and the characters of integers of which no more have
 LARGEST = float(np.finfo(np.float64).max)
 LONGEST_MESSAGE = 1000  # characters
-WIDE_TEXT, PER_CHARACTER = 1 << 24, 400  # bytes of an array of texts, all of which take as many as the longest one
 ENTRIES = "entries"  # the size of the mapping that a number is in
 
 
@@ -105,6 +107,48 @@ class Part:
                 getattr(self, name)._restore(vars(value))
             else:
                 setattr(self, name, value)
+
+
+class Arrays(dict[str, np.ndarray]):
+    """The arrays of a file, and how much may still be made of it.
+
+    That is limited in all, and in proportion to its size: a small file must not take all memory, nor much time.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray] = types.MappingProxyType({})) -> None:
+        super().__init__(arrays)
+        self.left = FREE  # bytes
+        self._alike: dict[int, set[str]] = {}  # keys by hash
+
+    def has_room(self, made: int, stored: int = 0) -> bool:
+        """Whether so many bytes may be made, for which a file that is written gets so many; if so, they count."""
+        more = max(0, made - MOST_TIMES * stored)
+        if more > self.left:
+            return False
+        self.left -= more
+        return True
+
+    def make_room(self, name: str, itemsize: int, shape: Sequence[int]) -> None:
+        """Raise ValueError unless an array may be made; one without numbers counts, because loops go over its sizes."""
+        if len(shape) > MOST_DIMENSIONS or not all(type(size) is int and size >= 0 for size in shape):
+            raise bad(name, "an array", f"shape {shape}")
+        if not self.has_room(itemsize * math.prod(max(1, size) for size in shape)):
+            raise bad(name, f"at most {self.left} bytes, because the file is small", f"shape {shape}")
+
+    def count_hash(self, key: object) -> None:
+        """Raise ValueError if many keys have the hash of this one: a mapping would take as long as for their square."""
+        alike = self._alike.setdefault(hash(key), set())
+        alike.add(repr(key))
+        if len(alike) > MOST_ALIKE:
+            raise bad("keys", f"at most {MOST_ALIKE} of one hash", f"another: {key!r}")
+
+    def integer(self, text: str) -> int:
+        """An integer of a file."""
+        if len(text) > LONGEST_INTEGER:
+            raise bad("integer", f"at most {LONGEST_INTEGER} characters", len(text))
+        if len(text) > COMMON_INTEGER:
+            self.count_hash(int(text))
+        return int(text)
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------
@@ -194,7 +238,7 @@ def _most(kind: Array | Number, sizes: Mapping[str, int]) -> float:
 # ---- Objects as JSON and arrays --------------------------------------------------------------------------------------
 
 
-def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
+def encoded(place: str, value: Value, arrays: Arrays) -> Json:
     """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
     if (kinds := SAVED.get(type(value))) is not None:
         fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
@@ -215,108 +259,122 @@ def encoded(place: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
             return {"tuple": encoded(place, [*value], arrays)}
         case np.generic():
             return encoded(place, value.item(), arrays)
+        case int() if value.bit_length() > 8 * LARGEST_INTEGER:
+            raise bad(place, f"integers of at most {LARGEST_INTEGER} bytes", f"one of {value.bit_length()} bits")
         case None | bool() | int() | float() | str():
             return value
     raise bad(place, "numbers, text or sequences of them", repr(value))
 
 
-def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray]) -> Json:
-    if array.dtype.kind not in "biufUO" or (array.dtype == object and {*map(type, array.ravel())} - {str}):
-        raise bad(place, "numbers or text", f"dtype {array.dtype}, {array.tolist()}")
-    form = {"dtype": array.dtype.str, "shape": list(array.shape)}
-    if array.size <= LARGE or array.dtype.kind not in "biuf":
+def _encoded_array(place: str, array: np.ndarray, arrays: Arrays) -> Json:
+    array = np.asarray(array, array.dtype.newbyteorder("="))
+    dtype = array.dtype.str if array.dtype.kind in "biuf" else array.dtype.kind
+    if dtype == "U" and not arrays.has_room(array.nbytes, np.char.str_len(array).sum() + array.size):
+        dtype = "O"  # all would be as wide as the longest
+    if dtype not in NUMBERS and (dtype not in TEXTS or {*map(type, array.ravel().tolist())} - {str}):
+        raise bad(place, "numbers or text, of at most 8 bytes per number", f"dtype {array.dtype}, {array.tolist()}")
+    form = {"dtype": dtype, "shape": list(array.shape)}
+    if array.size <= LARGE or dtype in TEXTS:
         return {"array": array.ravel().tolist(), **form}
     arrays[place] = np.ascontiguousarray(array)
     data = arrays[place].reshape(-1).view(np.uint8).data
     if 4 * len(zlib.compress(data[:FIRST_BYTES], 1)) < 3 * min(len(data), FIRST_BYTES):
         compressed = np.frombuffer(zlib.compress(data, 1), np.uint8)
-        if len(data) <= MOST_COMPRESSED * len(compressed):
+        if arrays.has_room(len(data), len(compressed)):
             arrays[place] = compressed
             return {"compressed": place, **form}
     return {"tensor": place}
 
 
-def decoded(place: str, value: Json, arrays: Mapping[str, np.ndarray], backend: Backend) -> Value:
-    """Undo `encoded`; networks are of this backend."""
+def decoded(name: str, value: Json, arrays: Arrays, backend: Backend) -> Value:
+    """Undo `encoded`; networks are of this backend, and `name` is for messages. Each array is taken out of `arrays`."""
     if type(value) is list:
-        return [decoded(f"{place}.{i}", item, arrays, backend) for i, item in enumerate(value)]
+        return [decoded(name, item, arrays, backend) for item in value]
     if type(value) is not dict:
         return value
     [(tag, content), *_] = value.items()
     match tag:
         case "object":
             cls, items = CLASSES[content], value["fields"].items()
-            fields = {name: decoded(f"{place}.{name}", field, arrays, backend) for name, field in items}
-            return getattr(cls, "of_saved", cls)(**checked(place, SAVED[cls], fields))
+            fields = {field: decoded(field, item, arrays, backend) for field, item in items}
+            return getattr(cls, "of_saved", cls)(**checked(name, SAVED[cls], fields))
         case "array":
-            return _decoded_array(content, np.dtype(value["dtype"]), value["shape"])
+            return _decoded_array(name, content, value["dtype"], value["shape"], arrays)
         case "tensor":
-            return arrays[content]
+            return arrays.pop(content)
         case "compressed":
-            data, dtype, shape = arrays[content], np.dtype(value["dtype"]), value["shape"]
-            if not 0 < (size := dtype.itemsize * math.prod(shape)) <= MOST_COMPRESSED * data.nbytes:
-                raise bad("array", f"at most {MOST_COMPRESSED} bytes for each one in the file", f"shape {shape}")
-            return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, size)), dtype).reshape(shape)
+            return _decompressed(name, arrays.pop(content), value["dtype"], value["shape"], arrays)
         case "tuple":
-            return tuple(decoded(place, content, arrays, backend))
+            made = tuple(decoded(name, content, arrays, backend))
+            with contextlib.suppress(TypeError):  # it need not be hashable
+                arrays.count_hash(made)
+            return made
         case "pairs":
-            pairs = enumerate(content)
-            return dict([decoded(f"{place}.{i}", item, arrays, backend) for item in pair] for i, pair in pairs)
+            return dict([decoded(name, item, arrays, backend) for item in pair] for pair in content)
     return DECODERS[tag](value, arrays, backend)
 
 
-def _decoded_array(content: Json, dtype: np.dtype, shape: Json) -> np.ndarray:
-    if dtype.kind not in "biufUO" or type(content) is not list:
-        raise bad("array", "numbers or texts", f"dtype {dtype}")
-    if dtype.kind in "UO":
-        characters = sum(map(len, content)) if {str}.issuperset(map(type, content)) else -1
-        if not 0 <= dtype.itemsize * len(content) <= max(WIDE_TEXT, PER_CHARACTER * characters) or characters < 0:
-            raise bad("array", "texts that are about as long as its dtype", f"{len(content)} of dtype {dtype}")
-    array = np.array(content, dtype)
-    if math.prod(shape) != array.size:
-        raise bad("array", f"{array.size} entries", f"shape {shape}")
-    return array.reshape(shape)
+def _decompressed(name: str, data: np.ndarray, dtype: str, shape: Json, arrays: Arrays) -> np.ndarray:
+    if dtype not in NUMBERS:
+        raise bad(name, "an array of numbers", f"dtype {dtype}")
+    arrays.make_room(name, np.dtype(dtype).itemsize, shape)
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    # The limit of 0 bytes would be none.
+    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, max(1, size))), dtype).reshape(shape)
+
+
+def _decoded_array(name: str, content: Json, dtype: str, shape: Json, arrays: Arrays) -> np.ndarray:
+    if dtype not in NUMBERS | TEXTS or type(content) is not list:
+        raise bad(name, "an array of numbers or texts", f"dtype {dtype}")
+    if dtype in TEXTS and {*map(type, content)} - {str}:
+        raise bad(name, "an array of texts", content)
+    # All texts of an array take as much as the longest one.
+    itemsize = 4 * max(map(len, content), default=1) if dtype == "U" else np.dtype(dtype).itemsize
+    arrays.make_room(name, itemsize, shape)
+    if math.prod(shape) != len(content):
+        raise bad(name, f"{len(content)} entries", f"shape {shape}")
+    return np.array(content, dtype).reshape(shape)
 
 
 # ---- Files: safetensors with a checksum ------------------------------------------------------------------------------
 
 
-def write(path: str | os.PathLike[str], config: Json, arrays: dict[str, np.ndarray]) -> None:
-    text = json.dumps(config)
-    if len(text) > LONGEST_HEADER:
-        arrays, text = arrays | {"config": np.frombuffer(text.encode(), np.uint8)}, ""
-    metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
+def write(path: str | os.PathLike[str], config: Json, arrays: Mapping[str, np.ndarray]) -> None:
+    arrays = {**arrays, "config": np.frombuffer(json.dumps(config).encode(), np.uint8)}
     with replacing(path) as unfinished:
-        save_file(arrays, unfinished, metadata)
+        save_file(arrays, unfinished, {FORMAT: checksum(arrays)})  # in a random order if there were several
 
 
-def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(config.encode())
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).data)  # `tobytes` would copy
     return digest.hexdigest()
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Json], dict[str, np.ndarray]]:
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Json], Arrays]:
     """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+            if FORMAT not in metadata:
+                raise bad("format", FORMAT, [*metadata])
+            arrays = Arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") != FORMAT:
-        raise bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
-    text = metadata.get("config", "")
-    if checksum(text, arrays) != metadata["checksum"]:
+    if checksum(arrays) != metadata[FORMAT]:
         raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
+    text = arrays.pop("config", np.empty(0)).tobytes()
+    arrays.left += MOST_TIMES * (len(text) + sum(array.nbytes for array in arrays.values()))
     try:
-        config = json.loads(text or arrays.pop("config", np.empty(0)).tobytes())
+        for array in arrays.values():
+            arrays.make_room("shape", 1, [] if array.size else array.shape)  # it takes no bytes, but loops go over it
+        config = json.loads(text, parse_int=arrays.integer)
     except (ValueError, RecursionError) as error:
         raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
     if type(config) is not dict:
-        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text[:100]}")
+        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {config!r:.100}")
     return config, arrays
 
 

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import pickle
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -207,35 +206,32 @@ def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path,
     assert refused > 180
 
 
-def metadata_of(file: Path) -> dict[str, str]:
-    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
-    return json.loads(file.read_bytes()[8 : 8 + size])["__metadata__"]
-
-
-def resaved(file: Path, to: Path, **changes: str | None) -> Path:
-    """The file with changed metadata; None removes an entry."""
-    metadata = {name: value for name, value in {**metadata_of(file), **changes}.items() if value is not None}
-    save_file(load_file(file), to, metadata)
+def resaved(file: Path, to: Path, **changes: Any) -> Path:
+    """The file with changed arrays and a valid checksum; None removes an array."""
+    arrays = {name: array for name, array in {**load_file(file), **changes}.items() if array is not None}
+    save_file(arrays, to, {saving.FORMAT: saving.checksum(arrays)})
     return to
 
 
+def as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("metadata", "message"),
     [
-        ({"format": "1"}, "expected a GLN saved in format 2, got format 1"),
-        ({"format": None}, "expected a GLN saved in format 2, got format None"),
-        ({"checksum": None}, "expected a GLN saved in format 2"),
-        ({"config": "{}"}, "checksum differs"),
-        ({"checksum": "0"}, "checksum differs"),
+        ({"gln-3": "0"}, r"format: expected gln-2, got \['gln-3'\]"),
+        ({}, r"format: expected gln-2, got \[\]"),
+        ({"gln-2": "0"}, "checksum differs"),
     ],
 )
-def test_other_metadata_is_refused(saved, tmp_path, changes, message):
+def test_other_metadata_is_refused(saved, tmp_path, metadata, message):
+    save_file(load_file(saved[0]), tmp_path / "m", metadata)
     with pytest.raises(ValueError, match=message):
-        GLN.load(resaved(saved[0], tmp_path / "m", **changes))
+        GLN.load(tmp_path / "m")
 
 
 def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
-    arrays = load_file(saved[0])
     for config in (
         "{}",
         "[]",
@@ -244,9 +240,8 @@ def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
         json.dumps({**configuration(saved[1]), "run": "me"}),
         json.dumps({**configuration(saved[1]), "bias": 1}),
     ):
-        checksum = saving.checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
-            GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
+            GLN.load(resaved(saved[0], tmp_path / "m", config=as_bytes(config)))
 
 
 @pytest.mark.compiles
@@ -269,36 +264,21 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("weights.1", None, r"for shape \(3, 4, 1, 6\), got .* for rows of shape \(0,\)"),
-        ("weights.1", np.zeros((0, 2**40)), r"weights.1.rows: .* for rows of shape \(0, 1099511627776\)"),
+        ("weights.1", None, "a saved GLN, got contents that cannot be used: KeyError"),
+        ("weights.1", np.zeros((0, 2**40)), "a file that cannot be read|shape: expected at most"),
         ("weights.1", np.zeros((0, 6)), r"weights.1.rows: .* for rows of shape \(0, 6\)"),
-        ("weights.1", np.array(1, np.float32), r"weights.1.rows: .* for rows of shape \(\)"),
+        ("weights.1", np.array(1, np.float32), "a saved GLN, got contents that cannot be used: TypeError"),
         ("weights.1.rows", None, r"state\['weights.1'\]: expected shape"),
-        ("weights.1.rows", np.zeros((3, 4, 1)), "a saved GLN, got contents that cannot be used: IndexError"),
+        ("weights.1.rows", np.zeros((3, 4, 1)), r"weights.1.rows: .*, got float64 of shape \(3, 4, 1\)"),
         ("weights.1.rows", np.zeros((9, 4, 1), np.int32), r"weights.1.rows: .*, got int32 of shape \(9, 4, 1\)"),
         ("weights.1.rows", np.full((3, 4, 1), -1, np.int32), "weights.1.rows: expected numbers of rows"),
-        ("weights.9.rows", np.zeros(1, np.int32), "state: expected a mapping of the names"),
+        ("weights.9.rows", np.zeros(1, np.int32), "arrays: expected those of the configuration"),
     ],
 )
 def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tmp_path):
     GLN([3, 2], 5, 4, context_map_size=2).save(tmp_path / "m")
-    changed = {**load_file(tmp_path / "m"), name: array}
-    arrays = {name: array for name, array in changed.items() if array is not None}
-    metadata = metadata_of(tmp_path / "m")
-    save_file(arrays, tmp_path / "m", metadata | {"checksum": saving.checksum(metadata["config"], arrays)})
     with pytest.raises(ValueError, match=message):
-        GLN.load(tmp_path / "m")
-
-
-def test_a_configuration_that_no_header_holds_is_an_array(of_wines, tmp_path, monkeypatch):
-    """As of a stream whose names are too long for the header, without which no model could be saved."""
-    model = GLNClassifier.load(of_wines)
-    monkeypatch.setattr(saving, "LONGEST_HEADER", 100)
-    model.save(tmp_path / "m", {"key": "of a file"})
-    assert metadata_of(tmp_path / "m")["config"] == ""
-    loaded, rows = GLNClassifier.load(tmp_path / "m"), load_wine().data
-    np.testing.assert_array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
-    assert loaded.extra == {"key": "of a file"}
+        GLN.load(resaved(tmp_path / "m", tmp_path / "changed", **{name: array}))
 
 
 def test_foreign_files_are_refused_and_never_unpickled(tmp_path):
@@ -489,7 +469,7 @@ def test_parameters_that_a_file_cannot_hold(tmp_path):
     for fixed in ("colour", "layer_sizes", "n_networks"):
         with pytest.raises(ValueError, match=rf"parameters: expected some of \[.*, got \['{fixed}'\]"):
             GLNClassifier.load(file, learning_rate=0.5, **{fixed: 3})
-    with pytest.raises(ValueError, match=r"classes_: expected numbers or text, got dtype datetime64"):
+    with pytest.raises(ValueError, match=r"classes_: expected numbers or text, .*got dtype datetime64"):
         model.fit(X, y.astype("datetime64[D]")).save(file)
     assert GLNClassifier.load(file, learning_rate=0.5).glns_[0].learning_rate == 0.5
     model.set_params(layer_sizes=range(3, 1, -1)).fit(X, y).save(file)
@@ -575,9 +555,7 @@ def test_a_crafted_file_with_a_valid_checksum_is_refused(change, of_wines, tmp_p
 
 
 def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
-    arrays, text = load_file(of_wines), "[" * 100_000
-    checksum = saving.checksum(text, arrays)
-    save_file(arrays, tmp_path / "m", {"format": "2", "config": text, "checksum": checksum})
+    resaved(of_wines, tmp_path / "m", config=as_bytes("[" * 100_000))
     with pytest.raises(ValueError, match="expected a saved GLN, got a configuration that cannot be read"):
         GLNClassifier.load(tmp_path / "m")
 

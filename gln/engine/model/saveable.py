@@ -19,9 +19,7 @@ import numpy as np
 
 from gln.backends import BACKENDS, load_backend
 from gln.engine.networks.files import CALLABLE
-from gln.engine.saving import Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
-
-MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
+from gln.engine.saving import Arrays, Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
 
 class Saveable(Part):
@@ -47,7 +45,7 @@ class Saveable(Part):
         """
         if extra is not None and not isinstance(extra, Mapping):
             raise bad("extra", "a mapping", repr(extra))
-        arrays: dict[str, np.ndarray] = {}
+        arrays = Arrays()
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         learned = self._learned() | ({"extra": dict(extra)} if extra else {})
         config = {
@@ -55,8 +53,9 @@ class Saveable(Part):
             "parameters": {name: _parameter(name, value, arrays) for name, value in parameters.items()},
             "learned": {name: encoded(name, value, arrays) for name, value in learned.items()},
         }
-        # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
-        write(path, config, arrays or {"none": np.zeros(1)})
+        if not arrays:  # as `load` will: of what was learned it allows more
+            _check_sizes(parameters, arrays)
+        write(path, config, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
@@ -75,7 +74,7 @@ class Saveable(Part):
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):
-            saved = {name: decoded(name, value, {}, None) for name, value in config["parameters"].items()}
+            saved = {name: decoded(name, value, arrays, None) for name, value in config["parameters"].items()}
             backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
             if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
                 saved["backend"] = "auto"
@@ -87,10 +86,12 @@ class Saveable(Part):
             for name, value in saved.items():
                 if name not in parameters and not fits(value, annotations.get(name, Any)):
                     raise bad(name, f"{annotations[name]}", repr(value))
-            _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
+            _check_sizes(saved | parameters, arrays)
             estimator = cls(**saved | parameters)
             network = load_backend(getattr(estimator, "backend", "auto")).GLN
             learned = {name: decoded(name, value, arrays, network) for name, value in config["learned"].items()}
+            if arrays:
+                raise bad("arrays", "those of the configuration", sorted(arrays))
             kinds = {"extra": dict, **cls.kept}
             estimator._restore(checked(cls.__name__, kinds, learned, {"extra", *cls.optional}))
             estimator._check_loaded()
@@ -103,14 +104,20 @@ class Saveable(Part):
         """Raise ValueError unless what was loaded fits together."""
 
 
-def _check_of_networks(parameters: Mapping[str, Value], numbers: int) -> None:
-    """Raise ValueError for parameters that no network has, or layers that are larger than these numbers in a file."""
+def _check_sizes(parameters: Mapping[str, Value], arrays: Arrays) -> None:
+    """Raise ValueError for parameters that no network has, or of something too large to be made of the file."""
     network = load_backend("numpy").GLN([1], 1, 1, learning_rate=parameters.get("learning_rate"))
     names = ("layer_sizes", "context_map_size", "context_bias")
     given = {name: parameters[name] for name in names if parameters.get(name) is not None}
     config = dataclasses.replace(network.config, **given)
-    if (rows := sum(config.layer_sizes) << config.context_map_size) > max(MOST_ROWS, numbers):
-        raise bad("layer_sizes, context_map_size", f"at most {MOST_ROWS} rows before the first sample", rows)
+    weights = sum(n * (1 + below) for n, below in zip(config.layer_sizes, (0, *config.layer_sizes), strict=False))
+    bytes_of = 4 * weights << config.context_map_size
+    for name, size in (
+        ("layer_sizes, context_map_size", bytes_of),
+        ("window_size", 8 * parameters.get("window_size", 0)),
+    ):
+        if size > arrays.left:  # what was learned will be counted
+            raise bad(name, f"at most {arrays.left} bytes, because the file is small", size)
 
 
 def _parameter(name: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:

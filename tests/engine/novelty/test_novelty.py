@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
 
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.saving import decoded, encoded
+from gln.engine.saving import Arrays, decoded, encoded
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 from gln.sklearn import GLNClassifier as TableClassifier
 from gln.sklearn import GLNRegressor as TableRegressor
@@ -242,7 +242,7 @@ def test_files_and_read_only_copies_go_on(tmp_path):
 
 
 def test_a_changed_file_is_refused():
-    arrays: dict[str, np.ndarray] = {}
+    arrays = Arrays()
     saved = encoded("novelty", PairHistograms.start(3, 50, 0), arrays)
     decoded("novelty", saved, arrays, None)
     for name, value in (("histograms", np.zeros((3, 8, 5), np.float32)), ("partners", np.full((3, 8), 3))):

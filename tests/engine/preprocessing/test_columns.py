@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gln.engine.preprocessing.columns import find_columns
-from gln.engine.saving import decoded, encoded
+from gln.engine.saving import Arrays, decoded, encoded
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
 @pytest.mark.filterwarnings("ignore:X. ")
 def test_columns_are_saved_and_checked():
     frame = pd.DataFrame({"key": KEYS, "day": pd.date_range("2020", periods=N, tz="Asia/Tokyo"), "x": 1.0})
-    arrays: dict[str, np.ndarray] = {}
+    arrays = Arrays()
     columns = find_columns(frame, "from_dtype", "auto")
     assert columns.owners.tolist() == [1, 1, 1, 1, 1, 2]
     again = decoded("columns", encoded("columns", columns, arrays), arrays, None)
