@@ -223,7 +223,7 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
         if kind != ("num_classes", PIXELS, PIXELS, len(names)):
             raise ValueError(repr(network))
         standardizer.set_state(extra)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         expected = f"a network of {PIXELS} pixels and one head per class, as gln-mnist --save writes it"
         raise ValueError(f"{file}: expected {expected}, got {error}") from error
     return network, standardizer, names

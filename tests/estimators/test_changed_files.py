@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, Box, boxed
+from helpers import ROOT, Box, boxed, run_python
 
 pytest.importorskip("numba")
 pytest.importorskip("river")
 
+import bombs
 import changed_files
 from changed_files import KINDS
 
@@ -50,6 +51,16 @@ def test_changed_files_are_refused_or_used(last, names, tmp_path):
     assert len(found) == last
     assert [line for line in found if "FAILED" in line] == []
     assert 0.5 * last < sum("refused" in line for line in found) < 0.95 * last
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the largest size of a process")
+def test_small_files_take_little_memory_and_time(tmp_path):
+    """Half a hundred made by hand, of every stage of reading."""
+    found = [line.split("\t") for line in run_python(f"import bombs\nbombs.main({str(tmp_path)!r})").splitlines()]
+    assert [name for name, *_ in found] == [*bombs.HEADERS, *bombs.BOMBS]
+    wrong = [line for line in found if float(line[1]) > 2 or line[3] == "NOTHING" or "MemoryError" in line[3]]
+    assert wrong == []
+    assert int(found[-1][2]) < 200  # MB, that all of them took
 
 
 # ---- One by one ------------------------------------------------------------------------------------------------------

@@ -111,16 +111,17 @@ def _check_sizes(parameters: Mapping[str, Value], arrays: Arrays) -> None:
     given = {name: parameters[name] for name in names if parameters.get(name) is not None}
     config = dataclasses.replace(network.config, **given)
     weights = sum(n * (1 + below) for n, below in zip(config.layer_sizes, (0, *config.layer_sizes), strict=False))
-    bytes_of = 4 * weights << config.context_map_size
-    for name, size in (
-        ("layer_sizes, context_map_size", bytes_of),
-        ("window_size", 8 * parameters.get("window_size", 0)),
-    ):
-        if size > arrays.left:  # what was learned will be counted
+    sizes = {"layer_sizes, context_map_size": 4 * weights << config.context_map_size}
+    sizes |= {
+        "n_networks": 1000 * (parameters.get("n_networks") or 0),
+        "window_size": 8 * parameters.get("window_size", 0),
+    }
+    for name, size in sizes.items():
+        if size > arrays.left:  # which is not reduced: what was learned counts when it is made
             raise bad(name, f"at most {arrays.left} bytes, because the file is small", size)
 
 
-def _parameter(name: str, value: Value, arrays: dict[str, np.ndarray]) -> Json:
+def _parameter(name: str, value: Value, arrays: Arrays) -> Json:
     if isinstance(value, np.random.RandomState):
         return None
     if name == "backend" and not isinstance(value, str):

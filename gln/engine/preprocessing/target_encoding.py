@@ -52,6 +52,13 @@ class TargetEncoding(WritableArrays):
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
+    @classmethod
+    def of_saved(cls, size: int, columns: list[Any], counts: dict[int, np.ndarray], **fields: Any) -> TargetEncoding:
+        """Raises ValueError for more features than there are columns and counts, for which arrays would be made."""
+        if size > len(columns) + len(counts):
+            raise bad("encoding", "columns or counts of each feature", f"{size} features")
+        return cls(size, columns, counts=counts, **fields)
+
     def __post_init__(self) -> None:
         # A file holds plain tuples, and what grows names known columns again.
         self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
