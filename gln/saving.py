@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from gln.engine.networks.definitions import check_calls, check_definitions, definitions
 from gln.engine.networks.files import CALLABLE, configuration, pack, unpacked
-from gln.engine.networks.protocol import is_network
 from gln.engine.saving import Arrays, bad, read, usable, write
 from gln_numpy import Config
 
 __all__ = ["load", "save"]
-
-CALLS = ("predict", "predict_online", "predict_arrays", "prepare", "contexts", "forward", "serve")
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -36,10 +34,8 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
         ValueError: `extra` is not a mapping, a value in it is not an array of numbers of at most 8 bytes, or the model
             is of a subclass that overrides how it predicts, which a file cannot hold.
     """
-    kind, extra = type(model), {} if extra is None else extra
-    network = next(cls for cls in reversed(kind.__mro__) if is_network(cls))
-    if changed := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
-        raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {changed[0]}")
+    check_calls(type(model))
+    extra = {} if extra is None else extra
     if not isinstance(extra, Mapping):
         raise bad("extra", "a mapping of names to arrays", repr(extra))
     pack(model, arrays := Arrays())
@@ -49,11 +45,11 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
             raise bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
         # In native byte order, as it will be read, so that the checksum matches.
         arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
-    write(path, configuration(model), arrays)
+    write(path, configuration(model) | {"definitions": definitions(type(model))}, arrays)
 
 
 def load(
-    cls: Callable[..., Any],
+    cls: Any,
     path: str | os.PathLike[str],
     *,
     learning_rate: float | Callable[[int], float] | None = None,
@@ -74,7 +70,7 @@ def load(
     config, arrays = read(path)
     if "estimator" in config:
         raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which that class's `load` takes")
-    names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
+    names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor", "definitions"}
     if config.keys() != names:
         raise bad(str(path), f"a configuration of {sorted(names)}", sorted(config))
     if base_predictor is not None and config["base_predictor"] is None:
@@ -85,7 +81,8 @@ def load(
         config[name] = config[name] if given is None else given
     extra = {name: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
     with usable(path):
-        state = unpacked(config, arrays)
+        check_definitions(str(path), config.pop("definitions"), cls)
+        state = unpacked(cls, config, arrays)
         if arrays:
             raise bad("arrays", "those of the configuration", sorted(arrays))
         model = cls(**config)

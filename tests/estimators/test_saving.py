@@ -26,6 +26,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+import gln_numpy
+from gln import backends
 from gln.engine import saving
 from gln.engine.networks.files import configuration
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -129,6 +131,64 @@ def test_a_class_whose_predictions_no_file_holds_is_refused(backend, tmp_path):
     assert os.listdir(tmp_path) == []
     Named([2], 3, 3, seed=0).save(tmp_path / "m")
     assert_same_state(network.load(tmp_path / "m"), GLN([2], 3, 3, seed=0))
+
+
+GATES = {"numba": ("> hyperplane_bias[j, i]) << i", "> 0.5 + hyperplane_bias[j, i]) << i")}
+OTHER_GATE = ("hyperplane_bias[:, :, None]", "(0.5 + hyperplane_bias[:, :, None])")
+GATES["tf"] = ("> offsets[:, :, None]", "> 0.5 + offsets[:, :, None]")
+
+
+def copied(backend: Any, name: str, folder: Path, old: str = "", new: str = "") -> Any:
+    """A copy of a backend's file under another name, with other words and perhaps other code."""
+    text = Path(backend.__file__).read_text(encoding="utf-8")
+    assert old in text
+    text = text.replace(old, new, 1).replace("Derivative of the loss", "The derivative of the loss") + "\n\nADDED = 3\n"
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    return backends.load_file(str(folder / f"{name}.py"))
+
+
+def test_a_file_of_a_copy_is_loaded_by_what_computes_the_same(backend, tmp_path):
+    plain = copied(backend, "plain_copy", tmp_path)
+    plain.GLN([3, 2], 5, 4, seed=0).save(tmp_path / "plain")
+    for cls in (GLN, backend.GLN, plain.GLN):
+        assert_same_state(cls.load(tmp_path / "plain"), GLN([3, 2], 5, 4, seed=0))
+    changed = copied(backend, "changed_copy", tmp_path, *GATES.get(backend_name(backend), OTHER_GATE))
+    changed.GLN([3, 2], 5, 4, seed=0).save(tmp_path / "changed")
+    assert_same_state(changed.GLN.load(tmp_path / "changed"), GLN([3, 2], 5, 4, seed=0))
+    for cls, file in ((GLN, "changed"), (backend.GLN, "changed"), (plain.GLN, "changed"), (changed.GLN, "plain")):
+        with pytest.raises(ValueError, match=rf"{file}: .* the `gate` of {cls.__module__}, got one made with"):
+            cls.load(tmp_path / file)
+
+
+def test_a_file_of_a_copy_with_a_new_loss_names_what_it_needs(tmp_path):
+    record = '"absolute": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),'
+    copy_of_numpy = copied(gln_numpy, "copy_with_a_loss", tmp_path, "LOSSES = {", f"LOSSES = {{\n    {record}")
+    copy_of_numpy.GLN([2], 3, 3, loss="absolute", seed=0).save(tmp_path / "m")
+    assert copy_of_numpy.GLN.load(tmp_path / "m").loss == "absolute"
+    with pytest.raises(ValueError, match="made with the `LOSSES` of gln_numpy, got one made with another"):
+        GLN.load(tmp_path / "m")
+
+
+def test_a_function_replaced_while_python_runs_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(gln_numpy, "gate", lambda *arrays: 0)
+    with pytest.raises(ValueError, match="model: expected a network with `gate` in the source of its class"):
+        GLN([2], 3, 3, seed=0).save(tmp_path / "m")
+
+
+EQUAL = """
+import hashlib, pathlib
+import numpy as np
+from gln.sklearn import GLNClassifier
+from gln_numpy import GLN
+x = np.random.default_rng(0).normal(size=(40, 3))
+GLN([3, 2], 5, 4, seed=0).save("network", {"b": np.zeros(3), "a": np.ones(2)})
+GLNClassifier([2], n_networks=1, n_epochs=1, backend="numpy", random_state=0).fit(x, x[:, 0] > 0).save("table")
+print(*(hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest() for name in ("network", "table")))
+"""
+
+
+def test_equal_models_have_equal_bytes(tmp_path):
+    assert len({run_python(EQUAL, tmp_path) for _ in range(3)}) == 1
 
 
 def test_base_predictor_is_required(tmp_path):

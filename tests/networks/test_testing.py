@@ -134,8 +134,14 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
         network = changed_copy(tmp_path, *change).GLN
         model = sklearn.base.clone(GLNClassifier(backend=network, **few)).fit(x, y)
         assert np.array_equal(model.predict_proba(x), plain.predict_proba(x)) == same
-    with pytest.raises(ValueError, match="backend: expected a name, because a file holds no code"):
-        model.save(tmp_path / "model.gln")
+    model.save(tmp_path / "model.gln")
+    with pytest.raises(ValueError, match=r"made with the `update` of gln_num.*, got one made with another"):
+        GLNClassifier.load(tmp_path / "model.gln")
+    loaded = GLNClassifier.load(tmp_path / "model.gln", backend=network)
+    np.testing.assert_array_equal(loaded.predict_proba(x), model.predict_proba(x))
+    plain.set_params(backend=changed_copy(tmp_path).GLN).save(tmp_path / "plain.gln")
+    loaded = GLNClassifier.load(tmp_path / "plain.gln", backend="numpy")
+    np.testing.assert_array_equal(loaded.predict_proba(x), plain.predict_proba(x))
     options = ["--layer-sizes", "2", "--data", str(ROOT / "no.npz"), "--backend"]
     for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
         assert test_mnist.main([*options, backend]) == 2

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gln.backends import BACKENDS, load_backend
+from gln.engine.networks.definitions import check_calls, check_definitions, definitions
 from gln.engine.networks.files import CALLABLE
 from gln.engine.saving import Arrays, Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
@@ -48,8 +49,11 @@ class Saveable(Part):
         arrays = Arrays()
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         learned = self._learned() | ({"extra": dict(extra)} if extra else {})
+        network = load_backend(getattr(self, "backend", "numpy")).GLN
+        check_calls(network)
         config = {
             "estimator": _kind(type(self)),
+            "definitions": definitions(network),
             "parameters": {name: _parameter(name, value, arrays) for name, value in parameters.items()},
             "learned": {name: encoded(name, value, arrays) for name, value in learned.items()},
         }
@@ -88,7 +92,8 @@ class Saveable(Part):
                     raise bad(name, f"{annotations[name]}", repr(value))
             _check_sizes(saved | parameters, arrays)
             estimator = cls(**saved | parameters)
-            network = load_backend(getattr(estimator, "backend", "auto")).GLN
+            network = load_backend(getattr(estimator, "backend", "numpy")).GLN
+            check_definitions(str(path), config["definitions"], network)
             learned = {name: decoded(name, value, arrays, network) for name, value in config["learned"].items()}
             if arrays:
                 raise bad("arrays", "those of the configuration", sorted(arrays))
@@ -125,7 +130,7 @@ def _parameter(name: str, value: Value, arrays: Arrays) -> Json:
     if isinstance(value, np.random.RandomState):
         return None
     if name == "backend" and not isinstance(value, str):
-        raise bad("backend", "a name, because a file holds no code", repr(value))
+        return "auto"  # unless its definitions are its own, when `load` needs it
     return CALLABLE if name == "learning_rate" and callable(value) else encoded(name, value, arrays)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from typing import Any
 
 import numpy as np
 
-from gln.engine.networks.protocol import Network, arguments, is_network
+from gln.engine.networks.protocol import Network, arguments, backend_of, is_network
 from gln.engine.saving import DECODERS, ENCODERS, Arrays, Json, bad
-from gln_numpy import Config
 
 CALLABLE = "callable"
 DRAWING = 32  # bytes for each number of a halfspace, while a network draws them
@@ -19,8 +19,8 @@ def _encode(place: str, network: Network, arrays: Arrays) -> Json:
     return {"network": configuration(network), "arrays": place}
 
 
-def _decode(value: Json, arrays: Arrays, backend: Callable[..., Network]) -> Network:
-    state = unpacked(value["network"], arrays, f"{value['arrays']}.")
+def _decode(value: Json, arrays: Arrays, backend: Any) -> Network:
+    state = unpacked(backend, value["network"], arrays, f"{value['arrays']}.")
     network = backend(**value["network"] | {"learning_rate": None})  # the estimator sets it
     network.set_state(state)
     return network
@@ -51,8 +51,9 @@ def pack(network: Network, arrays: Arrays, prefix: str = "") -> None:
                 arrays[f"{prefix}{name}.rows"] = np.array(indices, np.int32).reshape(array.shape[:-1])
 
 
-def unpacked(config: Json, arrays: Arrays, prefix: str = "") -> dict[str, np.ndarray]:
-    """Undo `pack` for a network of this configuration. Raises ValueError if there is no room for it."""
+def unpacked(kind: type, config: Json, arrays: Arrays, prefix: str = "") -> dict[str, np.ndarray]:
+    """Undo `pack` for a network of this class and configuration. Raises ValueError if there is no room for it."""
+    Config = sys.modules[backend_of(kind).__module__].Config  # noqa: N806 - a class, which may know other losses
     of_network = Config(**{name: config[name] for name in Config.__dataclass_fields__})
     state, below, k = {"step": arrays.pop(f"{prefix}step")}, of_network.input_size, of_network.context_map_size
     arrays.make_room("input_size", 8, [below])  # a base predictor gets so many zeros

@@ -70,6 +70,11 @@ def is_network(value: object) -> bool:
     return hasattr(value, "predict_arrays") and hasattr(value, "contexts")
 
 
+def backend_of(kind: Any) -> Any:
+    """The class of a backend, of which this is perhaps a subclass."""
+    return next(cls for cls in reversed(kind.__mro__) if is_network(cls))
+
+
 def arguments(network: Any) -> dict[str, Any]:
     """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
