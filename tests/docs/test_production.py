@@ -141,7 +141,8 @@ def test_the_service_learns_while_it_serves(tmp_path):
             assert post(port, "learn", {"key": str(key), "y": shown[key]["y"]}) == (200, {"learned": count})
 
 
-def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cut_off", [b'{"key": "0", "y": "so', b'{"key": "new", "x": {"price": 1.0}}'])
+def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatch, cut_off):
     monkeypatch.chdir(tmp_path)
     shown = events(40)
     for key, event in enumerate(shown):
@@ -154,7 +155,7 @@ def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatc
     with pytest.raises(ZeroDivisionError):  # it is killed while it saves
         page.save()
     with page.journal(page.saves).open("ab") as file:
-        file.write(b'{"key": "0", "y": "so')
+        file.write(cut_off)
     page, expected = service_here(), GLNClassifier(seed=0)
     for event in shown[1::2]:
         expected.learn_one(event["x"], event["y"])
@@ -162,6 +163,70 @@ def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatc
     assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 21})
     assert [*page.waiting] == [str(key) for key in range(2, 40, 2)]
     assert page.size == sum(map(len, page.waiting.values()))
+
+
+@contextmanager
+def full_disk(bytes_more: int) -> Iterator[None]:
+    """The journal of this folder may grow by so many bytes; a longer line is written in part, and fails."""
+    resource = pytest.importorskip("resource")
+    [path] = Path.cwd().glob("journal*")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + bytes_more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_request_that_finds_the_disk_full_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, shown = service_here(), events(30)
+    rng, refused = np.random.default_rng(0), 0
+    for key, event in enumerate(shown):
+        for route, name in (("predict", "x"), ("learn", "y")):
+            request = {"key": str(key), name: event[name]}
+            before = page.journal(page.saves).read_bytes(), dict(page.waiting), page.size, page.learned
+            if key >= 10:  # what must be compiled has been
+                with full_disk(int(rng.integers(10, 60))):
+                    status, answer = answered(page, route, request)
+                if status == 200:
+                    continue
+                assert (status, "File too large" in answer["error"]) == (503, True)
+                assert (page.journal(page.saves).read_bytes(), page.waiting, page.size, page.learned) == before
+                refused += 1
+            assert answered(page, route, request)[0] == 200
+    assert 20 < refused < 40
+    page, expected = service_here(), GLNClassifier(seed=0)
+    for event in shown:
+        expected.learn_one(event["x"], event["y"])
+    assert (page.learned, page.size, [*page.waiting]) == (30, 0, [])
+    assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
+
+
+def test_a_service_that_cannot_save_refuses_requests_until_it_can(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, shown = service_here("10_000", "4"), events(5)
+    for key, event in enumerate(shown[:2]):
+        answered(page, "predict", {"key": str(key), "x": event["x"]})
+        answered(page, "learn", {"key": str(key), "y": event["y"]})
+    with full_disk(0):
+        assert answered(page, "predict", {"key": "2", "x": shown[2]["x"]})[0] == 503
+    assert [*page.waiting] == []
+    for key, event in enumerate(shown[2:], 2):
+        assert answered(page, "predict", {"key": str(key), "x": event["x"]})[0] == 200
+        assert answered(page, "learn", {"key": str(key), "y": event["y"]})[1] == {"learned": key + 1}
+    assert service_here().learned == 5
+
+
+def test_a_label_that_is_not_in_the_list_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, shown = service_here(), events(20)
+    for key, event in enumerate(shown):
+        answered(page, "predict", {"key": str(key), "x": event["x"]})
+        status, answer = answered(page, "learn", {"key": str(key), "y": f"id {key}"})
+        assert (status, answer["error"]) == (400, f"y: expected one of ('sold', 'kept'), got 'id {key}'")
+        assert answered(page, "learn", {"key": str(key), "y": event["y"]})[0] == 200
+    assert page.model.predict_proba_one(shown[0]["x"]).keys() == {"sold", "kept"}
 
 
 def test_samples_that_wait_are_bounded_and_do_not_keep_the_model_from_being_saved(tmp_path, monkeypatch):
