@@ -1,7 +1,6 @@
-"""Equations become MathML, which browsers draw by themselves, and the link to the
-repository asks GitHub for nothing: the site fetches neither scripts nor counts of
-stars. On a phone, tables of models show GLNs and the best two others. Notebooks
-stay in `examples`, where GitHub finds them: pages link to them there."""
+"""Equations become MathML, which browsers draw by themselves: the site fetches no
+scripts. On a phone, tables of models show GLNs and the best two others. Notebooks
+stay in `examples`, beside the code: pages link to them there."""
 
 from __future__ import annotations
 
@@ -46,10 +45,6 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     return TABLE.sub(_best, EQUATION.sub(_mathml, content))
-
-
-def on_post_page(output: str, **_: Any) -> str:
-    return output.replace(' data-md-component="source"', "")
 
 
 def _mathml(found: re.Match[str]) -> str:

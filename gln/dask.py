@@ -35,7 +35,7 @@ try:
     import distributed
     from dask.dataframe.dispatch import concat
 except ImportError as error:
-    raise ImportError("gln.dask needs Dask: pip install 'gated-linear-networks[dask]'") from error
+    raise ImportError("gln.dask needs Dask: pip install 'dask[dataframe,distributed]'") from error
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 

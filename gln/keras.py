@@ -12,7 +12,7 @@ try:
     import keras
     import tensorflow as tf
 except ImportError as error:
-    raise ImportError('gln.keras needs TensorFlow: pip install "gated-linear-networks[tf]"') from error
+    raise ImportError("gln.keras needs TensorFlow: pip install tensorflow") from error
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(

@@ -18,7 +18,7 @@ import pandas as pd
 try:
     from river import base, compose, drift
 except ImportError as error:
-    raise ImportError('gln.monitoring needs River: pip install "gated-linear-networks[river]"') from error
+    raise ImportError("gln.monitoring needs River: pip install river") from error
 
 from gln.engine.batches import check_integer
 from gln.engine.streaming.values import check_key, target_of

@@ -22,7 +22,7 @@ try:
     from skl2onnx import update_registered_converter
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 except ImportError as error:
-    raise ImportError('gln.onnx needs ONNX and skl2onnx: pip install "gated-linear-networks[onnx]"') from error
+    raise ImportError("gln.onnx needs ONNX and skl2onnx: pip install onnx skl2onnx") from error
 
 from gln.engine.base_models.bin_means import NONE, BinMeans
 from gln.engine.ensemble.ensemble import Ensemble

@@ -33,7 +33,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.textpath import TextPath
 except ImportError as error:
-    raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
+    raise ImportError("gln.plots needs Matplotlib: pip install matplotlib") from error
 
 from gln.engine.batches import check_integer
 from gln.engine.model.targets import sum_to_one

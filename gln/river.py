@@ -23,7 +23,7 @@ try:
     except ImportError:  # an older River
         from river.anomaly.base import AnomalyDetector  # type: ignore[no-redef]
 except ImportError as error:
-    raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
+    raise ImportError("gln.river needs River: pip install river") from error
 
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier

@@ -9,7 +9,7 @@ try:
     import torch
     from torch import nn
 except ImportError as error:
-    raise ImportError('gln.torch_layer needs PyTorch: pip install "gated-linear-networks[torch]"') from error
+    raise ImportError("gln.torch_layer needs PyTorch: pip install torch") from error
 
 from gln.engine.networks.rows import as_columns, check_rows
 from gln_torch import GLN

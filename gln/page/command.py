@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-            raise ImportError(f'the page needs {", ".join(missing)}: pip install "gated-linear-networks[page]"')
+            raise ImportError(f"the page needs {', '.join(missing)}: pip install {' '.join(missing)}")
         _run(options)
         return 0
     except (ImportError, OSError, ValueError) as error:

@@ -164,10 +164,10 @@ def test_keras_with_another_backend_is_refused_at_import():
     assert "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported; got 'jax'" in said
 
 
-MISSING = [("gln.keras", "keras", "tf"), ("gln.river", "river", "river"), ("gln.torch_layer", "torch", "torch")]
+MISSING = [("gln.keras", "keras", "tensorflow"), ("gln.river", "river", "river"), ("gln.torch_layer", "torch", "torch")]
 
 
-def test_what_is_not_installed_is_named_with_its_extra():
+def test_what_is_not_installed_is_named_with_its_package():
     said = run_python(f"""if True:
         import importlib, sys
         for name, missing, _ in {MISSING}:
@@ -177,7 +177,40 @@ def test_what_is_not_installed_is_named_with_its_extra():
             except ImportError as error:
                 print(error)
     """)
-    expected = "".join(
-        rf'{name} needs \w+: pip install "gated-linear-networks\[{extra}\]"\n' for name, _, extra in MISSING
-    )
+    expected = "".join(rf"{name} needs \w+: pip install {package}\n" for name, _, package in MISSING)
     assert re.fullmatch(expected, said)
+
+
+NAME = re.compile(r"gated[-_]?linear[-_]?networks?|\bgln\b", re.IGNORECASE)
+ADDRESS = re.compile(r"(?:\w+://|www\.|(?:git@)?git(?:hub|lab)\.com|pypi\.org)[^\s\"'`)>]*|[\w.+-]+@[\w-]+(?:\.\w+)+")
+INSTALLED = re.compile(r"pip install ([^\n&`]*)")
+# Addresses and commands that would fetch from whoever registers our name; a path to a wheel does not.
+INVENTED = """
+git clone https://github.com/gated-linear-networks/gated-linear-networks
+security@gated-linear-networks.org, https://gln.readthedocs.io and pypi.org/project/gated_linear_networks
+pip install 'gated-linear-networks[dask]'
+pip install --no-index --find-links wheels wheels/gated_linear_networks-*.whl
+https://arxiv.org/abs/1910.01526 and pip install "./gated-linear-networks[dask]"
+"""
+
+
+def under_our_name(text: str) -> list[str]:
+    """Addresses that hold the project's name, and its name where pip would look it up."""
+    found = [address for address in ADDRESS.findall(text) if NAME.search(address)]
+    words = [word.strip("\"'\\") for arguments in INSTALLED.findall(text) for word in arguments.split()]
+    return found + [word for word in words if NAME.match(word)]
+
+
+def test_no_file_names_an_address_under_our_name_that_nobody_has_registered():
+    assert len(under_our_name(INVENTED)) == 5
+    [home] = re.findall(r"^Address: (.*)$", (ROOT / "RELEASING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    files = [*ROOT.glob("*.*"), *ROOT.glob(".*/*")]
+    for folder in ("benchmarks", "docs", "examples", "gln", "stubs", "tests", "tools"):
+        files += (ROOT / folder).rglob("*.*")
+    kinds = {".cff", ".html", ".ipynb", ".md", ".py", ".pyi", ".toml", ".yaml", ".yml"}
+    texts = [file for file in files if file.suffix in kinds or file.parent.name == ".ci"]
+    assert len(texts) > 300
+    for file in texts:
+        if file != Path(__file__):
+            found = under_our_name(file.read_text(encoding="utf-8"))
+            assert [name for name in found if not name.startswith(home)] == [], file

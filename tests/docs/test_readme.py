@@ -20,8 +20,6 @@ import test_mnist
 from gln.mnist import load_mnist, options
 from gln_numpy import GLN
 
-[URL] = re.findall(r"^repo_url: (.*)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-
 
 def compared(page: str, language: str) -> int:
     """Run the blocks of one language, compare the text blocks after them with their output, and count these."""
@@ -141,8 +139,7 @@ def test_loans_have_the_figures_of_their_notebook():
 
 
 def run_shell(text: str) -> None:
-    """Run `gln-mnist`; for installing and testing, check that .ci/run has the same commands. A checkout is there
-    already."""
+    """Run `gln-mnist`; for installing and testing, check that .ci/run has the same commands."""
     for command in re.split(r"&&|\n", text.strip()):
         words = shlex.split(command, comments=True)
         if words[:1] == ["gln-mnist"]:
@@ -152,9 +149,7 @@ def run_shell(text: str) -> None:
             installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
             assert installs, script
             extras = [["pip", "install", extra] for extra in (".", ".[river]", ".[all,test]")]
-            checkout = [["git", "clone", URL], ["cd", URL.rsplit("/", 1)[1]]]
-            others = [["python", "-m", "gln.warm_up"], ["pytest", "-n", "2"]]
-            assert words in [*checkout, *extras, *others], command
+            assert words in [*extras, ["python", "-m", "gln.warm_up"], ["pytest", "-n", "2"]], command
 
 
 def test_every_block_has_a_language_that_is_run():

@@ -26,7 +26,7 @@ try:
     import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError as error:
-    raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
+    raise ImportError("Parquet and Arrow need pyarrow: pip install pyarrow") from error
 
 BUFFER = 1 << 20  # bytes of a column that are read at once
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder

@@ -12,7 +12,7 @@ else:
     try:
         from backports import zstd
     except ImportError as error:
-        raise ImportError('.zst files need backports.zstd: pip install "gated-linear-networks[zstd]"') from error
+        raise ImportError(".zst files need backports.zstd: pip install backports.zstd") from error
 
 
 class ZstdFile(zstd.ZstdFile):
