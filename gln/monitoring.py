@@ -35,10 +35,10 @@ HELP = {
     "learned_total": "Samples learned.",
     "rejected_total": "Samples that raised an error.",
     "drifts_total": "Changes of the loss that ADWIN found.",
-    "log_loss": "Mean log-loss of recent labels, each predicted before it was learned.",
+    "log_loss": "Mean log-loss of recent labels, each predicted just before it was learned.",
     "accuracy": "Share of recent labels that were predicted.",
     "calibration_error": "Difference of the probability of the predicted class and the share of hits, by probability.",
-    "absolute_error": "Mean absolute error of recent targets, each predicted before it was learned.",
+    "absolute_error": "Mean absolute error of recent targets, each predicted just before it was learned.",
     "bias": "Mean of predicted minus true recent targets.",
     "novel": f"Share of recent samples with a novelty above {NOVEL}; about {1 - NOVEL:.2f} is usual.",
     "missing_values": "Features that a recent sample lacks, on average.",
@@ -59,6 +59,7 @@ class Monitor:
     """Predicts and learns by a model, and keeps count.
 
     Figures are over the latest samples, and 0 while there are none. What the model has not learned yet is unknown.
+    Losses are of predictions made when the label comes; if it comes late, the served ones may be much worse.
     `save` keeps counts in the model's own file, and a monitor of the loaded model goes on from them.
 
     Parameters
@@ -113,7 +114,7 @@ class Monitor:
         return self._predicted(self.model.predict_proba_one, x)
 
     def learn_one(self, x: dict[Any, Any], y: Any, **more: Any) -> None:
-        """Predict a sample once more, to know the loss, and learn it. `more` goes to the model's `learn_one`."""
+        """Predict a sample once more, by the present model, for its loss, and learn it; `more` goes to `learn_one`."""
         with self._counting("learned_total"):
             outcome = self._of_class(x, y) if self.is_classifier else self._of_number(x, y)
             self.model.learn_one(x, y, **more)
