@@ -6,6 +6,8 @@ Shapes: N rows, n of them, F features, C classes, L labels, T targets.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import itertools
 import math
@@ -21,6 +23,7 @@ import gln.sklearn
 from gln.engine.ensemble.ensemble import INVERSE_LINKS
 from gln.engine.model.sample_weights import FIT_WEIGHTS
 from gln.engine.preprocessing.category_codes import Levels, as_table, column_of, new_levels
+from gln.engine.preprocessing.texts import TextModelsOfFolds
 from gln.engine.saving import bad
 from gln.engine.tabular.checks import as_labels, check_targets, class_numbers, taken, undone_after, with_class_weights
 from gln.engine.tabular.estimator import Estimator, Whole, passes_over
@@ -203,6 +206,7 @@ class OnDask(Estimator):
         rate = min(MOST_RATE, math.sqrt(count)) * self.learning_rate_ if self.learning_rate is None else None
         start = Common(self.learner_, [], left_out, rate, training)
         self._learn_shares(cluster, shares, start, self._share(held, scale))
+        del self._texts_of_folds
 
     def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
         common = learn_shares(cluster, shares, start)
@@ -221,8 +225,12 @@ class OnDask(Estimator):
 
     def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""
-        X, targets, keys = self._samples(part.X).features.T, self._targets_of(part.y), part.keys
-        return Share(X, targets, self._weights_of(part, targets) * scale, folds_of(keys), keys, number)
+        folds, reader = folds_of(part.keys), copy.copy(self)
+        if self._texts_of_folds:
+            texts = {column: TextModelsOfFolds(models, folds) for column, models in self._texts_of_folds.items()}
+            reader._columns = dataclasses.replace(self._columns, texts=texts)
+        X, targets = reader._samples(part.X).features.T, self._targets_of(part.y)
+        return Share(X, targets, self._weights_of(part, targets) * scale, folds, part.keys, number)
 
     def _weights_of(self, part: Part, targets: np.ndarray) -> Any:
         classes: Any = getattr(self, "classes_", None)

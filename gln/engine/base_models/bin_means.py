@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_array, issparse
-from scipy.special import expit, logit
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
@@ -73,10 +72,11 @@ class BinMeans(WritableArrays):
         padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
         counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
         self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
-        heights, self.widths = counts[self.kinds, self.grids.T]
-        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
-        if len(self.values) != (heights * self.widths).sum():
-            raise bad("bin_means", f"{(heights * self.widths).sum()} values", len(self.values))
+        self.heights, self.widths = counts[self.kinds, self.grids.T]
+        ends = np.cumsum(self.heights * self.widths)
+        self.starts = ends - self.heights * self.widths  # each grid's first cell
+        if len(self.values) != ends[-1:].sum():
+            raise bad("bin_means", f"{ends[-1:].sum()} values", len(self.values))
 
     @classmethod
     def without_grids(cls, features: int) -> BinMeans:
@@ -116,15 +116,14 @@ class BinMeans(WritableArrays):
         return sums
 
     def recounted(self, sums: np.ndarray, are_logits: bool) -> BinMeans:  # (cells of all grids, 1 + C)
-        """The means of other samples, by their `sums`; in cells of few, these have a weight in them."""
-        starts, sizes = self.starts, np.diff(self.starts, append=len(self.values))
-        of_first = sums[: sizes[:1].sum()]  # if there is a grid
-        average = of_first[:, 1:].sum(axis=0) / max(of_first[:, 0].sum(), TINY)
-        inside = average.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        known = expit(self.values / LOGIT_FACTOR + logit(inside)) if are_logits else self.values + average
-        means = _logits((sums[:, 1:] + STRENGTH * known) / (sums[:, :1] + STRENGTH), are_logits)
-        of_grids = np.add.reduceat(sums[:, :1] * means, starts) / np.maximum(np.add.reduceat(sums[:, :1], starts), TINY)
-        return dataclasses.replace(self, values=(means - of_grids.repeat(sizes, axis=0)).astype(np.float32))
+        """The means of other samples, by their `sums` alone."""
+        values = np.zeros(self.values.shape, np.float32)
+        for start, height, width in zip(self.starts, self.heights, self.widths, strict=True):
+            cells = slice(start, start + height * width)
+            means = _logits(shrunken_means(sums[cells].reshape(height, width, -1)), are_logits)
+            means = means.reshape(height * width, -1)
+            values[cells] = means - sums[cells, 0] @ means / max(sums[cells, 0].sum(), TINY)
+        return dataclasses.replace(self, values=values)
 
 
 def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
@@ -343,6 +342,26 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
         wider = np.arange(side) >> 1
         found.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
     return np.concatenate(found)
+
+
+def shrunken_means(sums: np.ndarray) -> np.ndarray:  # (h, w, 1 + C) -> (h, w, C)
+    """Means of the cells of a grid, each shrunk towards that of the cell of twice its width."""
+    height, width, _ = sums.shape
+    if height * width == 1:
+        return sums[..., 1:] / np.maximum(sums[..., :1], TINY)
+    rows, columns = wider_bins(height), wider_bins(width)
+    wider = np.add.reduceat(sums, np.flatnonzero(np.diff(rows, prepend=NONE)), axis=0)
+    wider = np.add.reduceat(wider, np.flatnonzero(np.diff(columns, prepend=NONE)), axis=1)
+    means = shrunken_means(wider)[rows][:, columns]
+    return (sums[..., 1:] + STRENGTH * means) / (sums[..., :1] + STRENGTH)
+
+
+def wider_bins(count: int) -> np.ndarray:  # -> (count,)
+    """The bin of twice the width around each bin. The last one, of missing values, is joined with others at the end."""
+    wider = np.arange(count) // 2
+    if count > 2:
+        wider[-1] = count // 2
+    return wider
 
 
 def means_of_cells(

@@ -53,7 +53,9 @@ class TextModel(NamedTuple):
 
     def transform(self, column: pd.Series) -> np.ndarray:  # (N,) -> (N, H)
         """What is predicted for texts; NaN for one that is missing, or has no words."""
-        counts = counts_of(column, self.of_characters)
+        return self.predict(counts_of(column, self.of_characters))
+
+    def predict(self, counts: csr_array) -> np.ndarray:  # (N, S) -> (N, H)
         values = unit_vectors(counts[:, self.slots], self.idf) @ self.weights.T.astype(np.float64) + self.offset
         values[np.diff(counts.indptr) == 0] = np.nan
         return values
@@ -81,6 +83,23 @@ class TextModel(NamedTuple):
         slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
         of_words = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
         return [(found[place], of_word) for place, of_word in zip(known, of_words, strict=True)]
+
+
+class TextModelsOfFolds(NamedTuple):
+    """The models of each fold of a table, for rows that must not be predicted by what was learned from their fold."""
+
+    models: list[TextModel]  # R
+    folds: np.ndarray  # (N,), of the rows
+
+    def transform(self, column: pd.Series) -> np.ndarray:  # (N,) -> (N, H)
+        return self.predict(counts_of(column, self.models[0].of_characters))
+
+    def predict(self, counts: csr_array) -> np.ndarray:  # (N, S) -> (N, H)
+        values = np.empty((len(self.folds), len(self.models[0].offset)))
+        for fold, model in enumerate(self.models):
+            rows = np.flatnonzero(self.folds == fold)
+            values[rows] = model.predict(counts[rows])
+        return values
 
 
 class Words(NamedTuple):
@@ -125,31 +144,38 @@ def fit_text(
     weights: np.ndarray,  # (N,)
     folds: np.ndarray,  # (N,)
     counted: np.ndarray,  # (R, R) bools, whether the rows of a fold (second) are learned for those of a fold (first)
-) -> tuple[TextModel, np.ndarray]:
-    """The model of all texts, and for each row what a model of the folds that are counted predicts, (N, H)."""
+) -> tuple[TextModel, list[TextModel], np.ndarray]:
+    """The model of all texts, for each fold that of the folds that are counted, and what these predict, (N, H).
+
+    A weight counts like so many rows.
+    """
     slots = np.unique(words.counts.indices)
     counts = words.counts[:, slots]
     known = (np.diff(counts.indptr) > 0) & (weights > 0)
-    idf = 1 + np.log((1 + known.sum()) / (1 + np.bincount(counts.indices, minlength=len(slots)))).astype(np.float32)
-    values = np.full((len(known), len(targets)), np.nan)
-    for fold in np.unique(folds):
-        rows, chosen = known & counted[fold][folds], known & (folds == fold)
-        if rows.any():
-            learned = counts[rows]
-            is_seen = np.bincount(learned.indices, minlength=len(slots)) > 0  # others are as unknown as in new texts
-            arrays = unit_vectors(learned, idf), targets[:, rows], weights[rows]
-            coefficients, offset = _ridge(*arrays, ALPHA * rows.sum() / known.sum())
-            values[chosen] = unit_vectors(counts[chosen], idf * is_seen) @ coefficients.T + offset
-    coefficients, offset = _ridge(unit_vectors(counts[known], idf), targets[:, known], weights[known], ALPHA)
-    found = values[~np.isnan(values[:, 0])] if np.isfinite(values).any() else np.zeros((1, len(targets)))
-    model = words.of_characters, slots, idf, coefficients, offset, found.mean(axis=0), found.std(axis=0)
-    return TextModel(*model), values
+    occurrences = np.bincount(counts.indices, weights.repeat(np.diff(counts.indptr)), len(slots))
+    idf = 1 + np.log((1 + weights[known].sum()) / (1 + occurrences)).astype(np.float32)
+
+    def model_of(rows: np.ndarray) -> TextModel:  # (N,), of bools
+        learned, share = counts[rows], weights[rows].sum() / weights[known].sum() if rows.any() else 0
+        coefficients, offset = _ridge(unit_vectors(learned, idf), targets[:, rows], weights[rows], ALPHA * share)
+        is_seen = np.bincount(learned.indices, minlength=len(slots)) > 0  # others are as unknown as in new texts
+        nothing = np.zeros(len(targets))
+        return TextModel(words.of_characters, slots, idf * is_seen, coefficients, offset, nothing, nothing)
+
+    of_folds = [model_of(known & is_counted[folds]) for is_counted in counted]
+    values = TextModelsOfFolds(of_folds, folds).predict(words.counts)
+    shares, predicted = weights * ~np.isnan(values[:, 0]), np.nan_to_num(values)
+    shares /= max(shares.sum(), TINY)
+    mean = shares @ predicted
+    std = np.sqrt(shares @ (predicted - mean) ** 2)
+    model = model_of(known)
+    return model._replace(offset=np.nan_to_num(model.offset), mean=mean, std=std), of_folds, values
 
 
 def _ridge(vectors: csr_array, targets: np.ndarray, weights: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (H, n) and offsets (H,) from (N, n), (H, N) and (N,)."""
+    """Coefficients (H, n) and offsets (H,), NaN if there are no texts, from (N, n), (H, N) and (N,)."""
     if len(weights) == 0:
-        return np.zeros((len(targets), vectors.shape[1]), np.float32), np.zeros(len(targets))
+        return np.zeros((len(targets), vectors.shape[1]), np.float32), np.full(len(targets), np.nan)
     model = Ridge(alpha, solver="sparse_cg", tol=TOLERANCE).fit(
         vectors, targets.T.astype(np.float32), weights.astype(np.float32)
     )

@@ -422,6 +422,8 @@ class Estimator(Saveable, BaseEstimator):
         self.learner_: Any = fitted.model
         if self._columns is not None:
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
+        if folds is not None:
+            self._texts_of_folds = fitted.texts_of_folds
         self.n_iter_, self.validation_scores_ = len(fitted.scores), fitted.scores
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out

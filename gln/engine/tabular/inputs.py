@@ -99,7 +99,7 @@ class TrainingTable(NamedTuple):
     left_out: int  # how many folds networks leave out
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
     texts: Mapping[int, Words]  # by the user's column, (N, S)
-    folds: np.ndarray | None = None  # (V,), if something else than `draw_folds` has determined them
+    folds: np.ndarray | None = None  # (V,), if this is a sample of a table, whose folds they are
 
     @property
     def has_many_classes(self) -> bool:
@@ -136,19 +136,22 @@ class TableInputs(NamedTuple):
 
 def with_texts(
     table: TrainingTable, y: np.ndarray, folds: np.ndarray, counted: np.ndarray
-) -> tuple[TrainingTable, dict[int, TextModel]]:
-    """The table with what is predicted from texts, out of fold, and their models; shapes as for `table_inputs`."""
+) -> tuple[TrainingTable, dict[int, TextModel], dict[int, list[TextModel]]]:
+    """The table with what is predicted from texts, out of fold, their models, and those of each fold; shapes as for
+    `table_inputs`."""
+    models: dict[int, TextModel] = {}
+    of_folds: dict[int, list[TextModel]] = {}
     if not table.texts:
-        return table, {}
-    X, count, models = np.array(table.X, np.float64), table.X.shape[0], {}
+        return table, models, of_folds
+    X, count = np.array(table.X, np.float64), table.X.shape[0]
     y, of_samples = by_head(y, table.outputs), np.zeros(count, int)
     targets = np.zeros((len(y), count))
     targets[:, table.indices], of_samples[table.indices] = y, folds
     weights = np.bincount(table.indices, table.step_sizes, count)
     for column, words in table.texts.items():
-        models[column], values = fit_text(words, targets, weights, of_samples, counted)
+        models[column], of_folds[column], values = fit_text(words, targets, weights, of_samples, counted)
         X[:, table.owners == column] = values
-    return table._replace(X=X), models
+    return table._replace(X=X), models, of_folds
 
 
 def by_head(targets: np.ndarray, classes: int) -> np.ndarray:  # (V,) -> bools (C, V), (1, V) for two; (T, V) stays

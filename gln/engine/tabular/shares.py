@@ -4,8 +4,8 @@ A sample of the table has determined the rest of the model and learned first; se
 convex problem over halfspaces that do not move, so the mean of the copies' weights is at most as bad as they are on
 average. Source: R. McDonald et al., Distributed Training Strategies for the Structured Perceptron, NAACL 2010.
 
-What the levels of categories and the cells of bins predict is counted in all rows, in two halves: what a network learns
-of a row was counted in the other half, so that no target leaks into its own row.
+What the levels of categories and the cells of bins predict is counted in all rows, fold by fold: what a network reads of
+a row was counted in the folds that `counted_folds` says, as in a table that is learned at once.
 
 Shapes: n rows, F features, D columns, E bin means, M networks, C heads, T targets.
 """
@@ -28,7 +28,7 @@ from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.targets import Labels
 from gln.engine.networks.protocol import mean_weights
 from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.tabular.folds import FOLDS, left_out_folds
+from gln.engine.tabular.folds import FOLDS, counted_folds, left_out_folds
 from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, by_head
 from gln.engine.tabular.model import TableModel
 from gln.engine.tabular.training import (
@@ -57,10 +57,6 @@ class Share(NamedTuple):
     groups: np.ndarray  # (n,)
     number: int = 0  # among the shares
 
-    @property
-    def halves(self) -> np.ndarray:  # (n,), the half of the table that each row is in
-        return self.folds * 2 // FOLDS
-
 
 def folds_of(keys: np.ndarray) -> np.ndarray:
     """The fold of each row, by a hash of it, or of its group."""
@@ -68,7 +64,7 @@ def folds_of(keys: np.ndarray) -> np.ndarray:
 
 
 class Counts(NamedTuple):
-    """What the rows of half a table say of levels and cells; see `BinMeans.sums`."""
+    """What the rows of some folds say of levels and cells; see `BinMeans.sums`."""
 
     encoding: TargetEncoding | None
     cells: np.ndarray  # (cells, 1 + C)
@@ -80,7 +76,7 @@ class Counts(NamedTuple):
 
 class Common(NamedTuple):
     model: TableModel
-    featurizers: list[TableFeaturizer]  # for the rows of each half, with counts of the other
+    featurizers: list[TableFeaturizer]  # for the rows of each fold, see `counted_folds`
     left_out: int  # how many folds networks leave out
     rate: Any  # the first one of means, a number; None if it was given
     training: Training
@@ -91,14 +87,14 @@ class Common(NamedTuple):
         return math.ceil(ROUNDS / self.training.passes)
 
     def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, D), (n, E)
-        """Standardised columns and means of bins of some rows, as counted in the other half."""
-        X, halves, of_halves = share.X[rows], share.halves[rows], []
-        for half, featurizer in enumerate(self.featurizers):
-            features = X[halves == half].T
+        """Standardised columns and means of bins of some rows, as counted in other folds."""
+        X, folds, of_folds = share.X[rows], share.folds[rows], []
+        for fold, featurizer in enumerate(self.featurizers):
+            features = X[folds == fold].T
             columns = featurizer.standardised(SampleBatch.of(features))
-            of_halves.append((columns.T, featurizer.bin_means.transform(features).T))
-        order = np.argsort(np.argsort(halves, kind="stable"))
-        columns, bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_halves, strict=True))
+            of_folds.append((columns.T, featurizer.bin_means.transform(features).T))
+        order = np.argsort(np.argsort(folds, kind="stable"))
+        columns, bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_folds, strict=True))
         return columns, bin_means
 
 
@@ -115,10 +111,11 @@ def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Comm
     """Let a model's networks learn shares, which may be futures of the cluster. Returns what they have become, without
     new weights for how they are combined."""
     sent, model = cluster.scatter(start.model), copy.copy(start.model)
-    counts = [[cluster.submit(counted, sent, share, half) for share in shares] for half in (0, 1)]
-    halves = cluster.gather([in_tree(cluster, merged, of_half) for of_half in counts])
-    featurizers = [with_counts(model, halves[1 - half]) for half in (0, 1)]
-    model.featurizer = with_counts(model, merged(halves))
+    counts = [[cluster.submit(counted, sent, share, fold) for share in shares] for fold in range(FOLDS)]
+    of_folds = cluster.gather([in_tree(cluster, merged, of_fold) for of_fold in counts])
+    others = [[of_folds[fold] for fold in np.flatnonzero(row)] for row in counted_folds(start.left_out)]
+    featurizers = [with_counts(model, merged(of_others)) for of_others in others]
+    model.featurizer = with_counts(model, merged(of_folds))
     start = start._replace(model=model, featurizers=featurizers)
     common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(model.means)))
     for number in range(start.training.passes * start.rounds):
@@ -139,10 +136,10 @@ def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list
 # ---- Counting --------------------------------------------------------------------------------------------------------
 
 
-def counted(model: TableModel, share: Share, half: int) -> Counts:
-    """What the rows of a half of a share say."""
+def counted(model: TableModel, share: Share, fold: int) -> Counts:
+    """What the rows of a share that are in a fold say."""
     featurizer: Any = model.featurizer
-    rows = np.flatnonzero(share.halves == half)
+    rows = np.flatnonzero(share.folds == fold)
     X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
     encoding, bin_means = featurizer.encoding, featurizer.bin_means
     if encoding is not None:

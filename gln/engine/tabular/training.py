@@ -82,6 +82,7 @@ class Job(NamedTuple):
 class FittedTable(NamedTuple):
     model: TableModel
     texts: dict[int, TextModel]  # by the user's column
+    texts_of_folds: dict[int, list[TextModel]]  # those that have not seen a fold
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
     scores: np.ndarray  # (P,), for rows that were left out, after each pass
     samples: np.ndarray  # (n,), the samples of these rows
@@ -101,7 +102,7 @@ def fit_table(
     rng, encoding_rng = (check_random_state(training.random_state) for _ in range(2))
     folds = draw_folds(y, table.groups, rng) if table.folds is None else table.folds
     counted = counted_folds(table.left_out)
-    table, texts = with_texts(table, y, folds, counted)
+    table, *texts = with_texts(table, y, folds, counted)
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:  # each head starts with the rate of its class
@@ -124,11 +125,12 @@ def fit_table(
     estimates = cross_fitted(means, trained.jobs, left_out[-1], inputs)
     read = table.X, table.owners, inputs, means, trained.jobs
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)
-    if model.variances is None:  # which are of deviations from the means as they are
+    # Variances are of deviations from the means as they are, and rows of the folds of a sample are still to be left out.
+    if model.variances is None and table.folds is None:
         learn_left_out(means, trained, inputs, training)
     return FittedTable(
         model,
-        texts,
+        *texts,
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],

@@ -84,6 +84,22 @@ def test_a_bootstrap_sample_has_the_loss_of_as_many_different_samples(usual):
     assert loss_of(np.arange(300), np.bincount(drawn[0], minlength=300)) == pytest.approx(losses[0], abs=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "method"), [(GLNClassifier, "predict_proba"), (GLNRegressor, "predict")])
+def test_a_text_of_weight_2_is_two_texts(kind, method):
+    rng = np.random.default_rng(0)
+    words = ["good", "bad", "not", "very", *(f"w{i}" for i in range(99))]
+    frame = pd.DataFrame({"text": [" ".join(rng.choice(words, 9)) for _ in range(150)], "x": rng.normal(size=150)})
+    y = frame["text"].str.contains("good").to_numpy(int)
+    weights = rng.integers(0, 3, 150)
+    rows = np.arange(150).repeat(weights)
+    small: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 2, "random_state": 0, "text_features": ["text"]}
+    model = kind(**small).fit(frame, y, weights, groups=np.arange(150))
+    copies = kind(**small).fit(frame.iloc[rows], y[rows], groups=rows)
+    predicted = getattr(model, method)(frame)
+    np.testing.assert_allclose(predicted, getattr(copies, method)(frame), atol=1e-5)
+    assert np.ptp(predicted) > 0.1
+
+
 @pytest.mark.parametrize("how", ["class_weight", "copies"])
 def test_balanced_rare_classes_are_predicted_better_than_by_a_coin(how):
     X, y = make_classification(5000, n_informative=6, weights=[0.95], flip_y=0.05, class_sep=1.5, random_state=0)

@@ -27,14 +27,14 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
     weights, folds = np.random.default_rng(1).choice([1.0, 2.0], 400), np.arange(400) % FOLDS
     texts[3], texts[4] = None, "  "
     counted, known = counted_folds(3), texts.notna() & (texts != "  ")
-    model, values = fit_text(Words(False, counts_of(texts, False)), y[None], weights, folds, counted)
+    model, _, values = fit_text(Words(False, counts_of(texts, False)), y[None], weights, folds, counted)
     assert np.isnan(values[[3, 4]]).all()
     assert not np.isnan(np.delete(values, [3, 4])).any()
 
     def vectorizer():
         return TfidfVectorizer(token_pattern=PATTERN, ngram_range=(1, 2), binary=True)
 
-    expected = vectorizer().fit(texts[known])
+    expected = vectorizer().fit(texts[known].repeat(weights[known].astype(int)))
     ridge = Ridge(ALPHA).fit(expected.transform(texts[known]), y[known], weights[known])
     new = reviews(50, seed=2)[0]
     found = model.transform(pd.concat([new, pd.Series([None, ""], dtype=object)], ignore_index=True))
@@ -42,7 +42,8 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
     assert np.isnan(found[50:]).all()
     for fold in (0, 2):  # one that no network leaves out, and one that some do
         rows, chosen = (known & counted[fold][folds]).to_numpy(), (known & (folds == fold)).to_numpy()
-        of_fold = Ridge(ALPHA * rows.sum() / known.sum()).fit(expected.transform(texts[rows]), y[rows], weights[rows])
+        alpha = ALPHA * weights[rows].sum() / weights[known].sum()
+        of_fold = Ridge(alpha).fit(expected.transform(texts[rows]), y[rows], weights[rows])
         np.testing.assert_allclose(values[chosen, 0], of_fold.predict(expected.transform(texts[chosen])), atol=0.02)
 
 
@@ -50,15 +51,15 @@ def test_targets_of_folds_that_are_not_counted_change_nothing():
     texts, y = reviews(160)
     folds, counted, ones = np.arange(160) % FOLDS, counted_folds(3), np.ones(160)
     words = Words(False, counts_of(texts, False))
-    _, values = fit_text(words, y[None], ones, folds, counted)
-    _, changed = fit_text(words, np.where(folds == 1, 100 - y, y)[None], ones, folds, counted)
+    *_, values = fit_text(words, y[None], ones, folds, counted)
+    *_, changed = fit_text(words, np.where(folds == 1, 100 - y, y)[None], ones, folds, counted)
     assert (values[folds == 4] == changed[folds == 4]).all()
     assert (values[folds == 1] == changed[folds == 1]).all()
 
 
 def test_contributions_of_words_add_up():
     texts, y = reviews(300)
-    model, _ = fit_text(
+    model, *_ = fit_text(
         Words(False, counts_of(texts, False)), np.stack([y, -y]), np.ones(300), np.arange(300) % FOLDS, counted_folds(3)
     )
     for text in (texts[0], "great tea, unheard of !", "tea tea tea"):
