@@ -205,11 +205,11 @@ class OnDask(Estimator):
         left_out = count_left_out(len(self.learner_.means.members), self.learner_.variances is not None, rows)
         rate = min(MOST_RATE, math.sqrt(count)) * self.learning_rate_ if self.learning_rate is None else None
         start = Common(self.learner_, [], left_out, rate, training)
-        self._learn_shares(cluster, shares, start, self._share(held, scale))
+        self._learn_shares(cluster, self._share(sample, scale), shares, start, self._share(held, scale))
         del self._texts_of_folds
 
-    def _learn_shares(self, cluster: Cluster, shares: list[Any], start: Common, held: Share) -> None:
-        common = learn_shares(cluster, shares, start)
+    def _learn_shares(self, cluster: Cluster, sample: Share, shares: list[Any], start: Common, held: Share) -> None:
+        common = learn_shares(cluster, sample, shares, start)
         model, (jobs, inputs, found, estimates) = common.model, combine_by(common, held)
         if model.variances is not None:
             training = start.training._replace(passes=passes_over(len(found.rows), 3))

@@ -4,8 +4,8 @@ A sample of the table has determined the rest of the model and learned first; se
 convex problem over halfspaces that do not move, so the mean of the copies' weights is at most as bad as they are on
 average. Source: R. McDonald et al., Distributed Training Strategies for the Structured Perceptron, NAACL 2010.
 
-What the levels of categories and the cells of bins predict is counted in all rows, fold by fold: what a network reads of
-a row was counted in the folds that `counted_folds` says, as in a table that is learned at once.
+What the levels of categories and the cells of bins predict is counted in all rows, fold by fold: what a network reads
+of a row was counted in the folds of `counted_folds`, as in a table that is learned at once.
 
 Shapes: n rows, F features, D columns, E bin means, M networks, C heads, T targets.
 """
@@ -107,11 +107,12 @@ class Cluster(NamedTuple):
     threads: int = 1
 
 
-def learn_shares(cluster: Cluster, shares: Sequence[Any], start: Common) -> Common:
-    """Let a model's networks learn shares, which may be futures of the cluster. Returns what they have become, without
-    new weights for how they are combined."""
+def learn_shares(cluster: Cluster, sample: Share, shares: Sequence[Any], start: Common) -> Common:
+    """Let a model's networks, which have learned the sample, learn shares, which may be futures of the cluster. Returns
+    what they have become, without new weights for how they are combined."""
     sent, model = cluster.scatter(start.model), copy.copy(start.model)
-    counts = [[cluster.submit(counted, sent, share, fold) for share in shares] for fold in range(FOLDS)]
+    rows = [cluster.scatter(sample), *shares]
+    counts = [[cluster.submit(counted, sent, share, fold) for share in rows] for fold in range(FOLDS)]
     of_folds = cluster.gather([in_tree(cluster, merged, of_fold) for of_fold in counts])
     others = [[of_folds[fold] for fold in np.flatnonzero(row)] for row in counted_folds(start.left_out)]
     featurizers = [with_counts(model, merged(of_others)) for of_others in others]

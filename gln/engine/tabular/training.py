@@ -125,7 +125,7 @@ def fit_table(
     estimates = cross_fitted(means, trained.jobs, left_out[-1], inputs)
     read = table.X, table.owners, inputs, means, trained.jobs
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)
-    # Variances are of deviations from the means as they are, and rows of the folds of a sample are still to be left out.
+    # Variances are of deviations from the means as they are, and of a sample's folds more rows are still left out.
     if model.variances is None and table.folds is None:
         learn_left_out(means, trained, inputs, training)
     return FittedTable(
