@@ -144,7 +144,8 @@ class Featurizer(WritableArrays):
             return member
         places = {name: place for place, name in enumerate(old)}
         inputs = [places.get(name, -1) for name in new]
-        return member._replace(network=with_inputs(member.network, inputs, self.size))
+        keeps_halfspaces = self.encoding is not None and self.encoding.fitted
+        return member._replace(network=with_inputs(member.network, inputs, self.size, keeps_halfspaces))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -171,5 +172,6 @@ class Featurizer(WritableArrays):
         standardizer = self.standardizer
         if size != self.size:
             standardizer = copy.deepcopy(standardizer)
-            standardizer.grow(size)
+            new = range(self.size, size) if encoding is not None and encoding.fitted else ()
+            standardizer.grow(size, [encoding.values_of(place) for place in new])
         return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)

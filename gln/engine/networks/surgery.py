@@ -65,17 +65,19 @@ def set_initial_logits(network: N, logits: np.ndarray) -> None:  # (C,)
     network.set_state(state)
 
 
-def with_inputs(network: N, places: Sequence[int], context_size: int) -> N:
+def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_halfspaces: bool = False) -> N:
     """The network with other inputs, and perhaps more side information, of which existing values come first.
 
     `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
     so predictions stay the same until the network learns about them. Halfspaces get additional coefficients, drawn from
     its seed; with `context_features`, some are replaced by ones that see the new side information instead, which
-    changes predictions a little.
+    changes predictions a little. With `keeps_halfspaces` none sees it, and predictions stay the same.
     """
     grown = untrained(network, input_size=len(places), context_size=context_size)
     drawn, state, old_places = grown.get_state(copy=False), {}, np.array(places)
     is_replaced = _replaced_halfspaces(drawn, network) if network.context_features is not None else {}
+    if keeps_halfspaces:
+        is_replaced = {name: np.zeros(old.shape[:2], bool) for name, old in _arrays(network, "hyperplane").items()}
     for name, old in network.get_state(copy=False).items():
         if name == "weights.1":
             kept = old.take(old_places, axis=-1)  # a quarter of the time of indexing

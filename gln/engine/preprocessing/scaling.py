@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,10 +191,16 @@ class Standardizer(WritableArrays):
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
         return np.where(self._features[5] < np.inf, self._features[5], 0)
 
-    def grow(self, size: int) -> None:
-        """Append features without any values yet, so that samples have `size` features from now on."""
+    def grow(self, size: int, known: Sequence[np.ndarray] = ()) -> None:
+        """Append features, so that samples have `size` from now on: without any values yet, or with the values that are
+        known of each new feature, (n,)."""
         new = [(0, 0), (0, size - self.size)]
         self._features = np.pad(self._features, new)
+        for place, values in enumerate(known, self.size):
+            table = Standardizer(1, self.floor, self.limit)
+            if len(values):
+                table.fit(values[None])
+            self._features[:, place] = table._features[:, 0]
         self.first = np.pad(self.first, new, constant_values=np.nan)
         self.size = size
         self._rescale()

@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 @saved(
     **{"size": Number(int, 0), "columns": [object], "are_classes": bool, "totals": Array("f8", "W")},
-    counts={Number(int, 0): Array("f8", "* W")},
+    **{"counts": {Number(int, 0): Array("f8", "* W")}, "fitted": bool},
 )
 @dataclasses.dataclass
 class TargetEncoding(WritableArrays):
@@ -51,6 +51,9 @@ class TargetEncoding(WritableArrays):
     are_classes: bool  # the targets
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
+    # To a table: its levels keep their columns, of ten at most, and there are statistics from the eleventh on. In a
+    # stream, whose first ten levels are any, the eleventh ends these columns, and statistics are there from the start.
+    fitted: bool = False
 
     @classmethod
     def of_saved(cls, size: int, columns: list[Any], counts: dict[int, np.ndarray], **fields: Any) -> TargetEncoding:
@@ -88,9 +91,10 @@ class TargetEncoding(WritableArrays):
             self._rows[feature] = start, len(table)
             self.counts[feature] = self._table[start : start + len(table)]
             start += len(table)
-        self._have_many = np.zeros(self.size, np.bool_)  # (F,), whether more than MOST_ONE_HOT levels were counted
+        self._have_many = np.zeros(self.size, np.bool_)  # (F,), whether further levels get no columns
+        self._have_many[self.features[self._statistics]] = self.fitted
         for feature, table in self.counts.items():
-            self._have_many[feature] = table[MOST_ONE_HOT:, 0].any()
+            self._have_many[feature] |= table[MOST_ONE_HOT:, 0].any() and not self.fitted
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(state)
@@ -108,13 +112,14 @@ class TargetEncoding(WritableArrays):
         few = {feature: count for feature, count in levels.items() if 2 <= count <= MOST_ONE_HOT}
         columns = [column for column in self.columns if column.feature not in levels]
         columns += [Column(feature, level=level) for feature, count in few.items() for level in _distinguishing(count)]
-        return dataclasses.replace(self, columns=columns)._with_statistics(levels.keys() - few.keys())
+        table = dataclasses.replace(self, columns=columns, fitted=True)._counting(levels.keys())
+        return table._with_statistics(levels.keys() - few.keys())
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
         """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
         last = np.fmax.reduce(samples, axis=1, initial=-1)
         if len(samples) == self.size and categorical <= self.counts.keys():
-            has_few = (self._rows[:, 0] >= 0) & ~self._have_many & (last < MOST_ONE_HOT)
+            has_few = (self._rows[:, 0] >= 0) & ~self._have_many & ((last < MOST_ONE_HOT) | self.fitted)
             if not (has_few & (last >= np.maximum(1, self._with_columns))).any():
                 return self
         columns = self.columns + [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
@@ -122,8 +127,9 @@ class TargetEncoding(WritableArrays):
             count = 1 + int(last[feature])
             if count <= MOST_ONE_HOT and not (feature < self.size and self._have_many[feature]):
                 columns += [Column(feature, level=level) for level in _distinguishing(count)]
-        grown = dataclasses.replace(self, size=len(samples), columns=columns)
-        return grown._with_statistics(categorical - self.counts.keys())
+        grown = dataclasses.replace(self, size=len(samples), columns=columns)._counting(categorical)
+        many = {feature for feature in categorical if last[feature] >= MOST_ONE_HOT}
+        return grown._with_statistics(categorical - self.counts.keys() | many)
 
     def starts(self, samples: np.ndarray) -> list[int]:
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
@@ -144,13 +150,18 @@ class TargetEncoding(WritableArrays):
         counts = {feature: np.pad(table, [(0, 0), (0, new)]) for feature, table in self.counts.items()}
         return dataclasses.replace(self, totals=np.pad(self.totals, (0, new)), counts=counts)._with_statistics(set())
 
+    def _counting(self, features: Set[int]) -> TargetEncoding:
+        """A copy that counts the levels of further features."""
+        new = {feature: np.zeros((0, len(self.totals))) for feature in sorted(features - self.counts.keys())}
+        return dataclasses.replace(self, counts=self.counts | new)
+
     def _with_statistics(self, features: Set[int]) -> TargetEncoding:
-        """A copy with statistics of further features and of new classes."""
-        counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
+        """A copy with columns for the statistics of further features, which are counted, and of new classes."""
         size = len(self.totals) - 1
         targets = _distinguishing(size) if self.are_classes else range(size)
-        columns = [Column(feature, target=target) for feature in counts for target in targets]
-        return dataclasses.replace(self, columns=self.columns + columns, counts=counts)
+        features = features | {*self.features[self._statistics].tolist()}
+        columns = [Column(feature, target=target) for feature in self.counts if feature in features for target in targets]
+        return dataclasses.replace(self, columns=self.columns + columns)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
@@ -173,13 +184,21 @@ class TargetEncoding(WritableArrays):
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
         return self._columns(samples, False, NOTHING, ONE)
 
+    def values_of(self, place: int) -> np.ndarray:  # -> (n,)
+        """What this column would have been for the samples that were counted, if they were encoded now."""
+        feature = self.columns[place].feature
+        counts = self.counts[feature][:, 0]
+        samples = np.full((self.size, len(counts)), np.nan)
+        samples[feature] = np.arange(len(counts))
+        return self.transform(samples)[place].repeat(np.rint(counts).astype(int))
+
     def _columns(self, samples: np.ndarray, learns: bool, *learned: np.ndarray) -> np.ndarray:
         if len(samples) != self.size:  # compiled loops do not check
             raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
         samples = plain(samples)
         if learns:
             self._make_room(samples)
-        levels = self._rows, self._have_many, self._with_columns
+        levels = self._rows, self._have_many, self._with_columns, not self.fitted
         options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
         columns, overall = compiled(encode)(samples, *levels, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
@@ -206,8 +225,9 @@ def _distinguishing(count: int) -> range:
 def encode(
     samples: np.ndarray,  # (F, B)
     rows: np.ndarray,  # (F, 2)
-    have_many: np.ndarray,  # (F,), changed if this `learns`
+    have_many: np.ndarray,  # (F,), changed if this `learns` and `silences`
     with_columns: np.ndarray,  # (F,)
+    silences: bool,  # whether columns of single levels are missing in features that have many
     features: np.ndarray,  # (D,)
     levels: np.ndarray,  # (D,)
     targets: np.ndarray,  # (D,)
@@ -227,12 +247,12 @@ def encode(
         for feature in range(len(samples)):
             start, room, code = rows[feature, 0], rows[feature, 1], samples[feature, b]  # NaN if it is missing
             places[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
-            have_many[feature] |= learns and start >= 0 and code >= MOST_ONE_HOT
+            have_many[feature] |= learns and silences and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):
             x, place, target = samples[features[d], b], places[features[d]], targets[d]
             columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
             if levels[d] >= 0 and x == x:
-                is_unknown = have_many[features[d]] or x >= with_columns[features[d]]
+                is_unknown = (silences and have_many[features[d]]) or x >= with_columns[features[d]]
                 columns[d, b] = np.nan if is_unknown else x == levels[d]
             elif target >= 0 and place >= 0 and table[place, 0] > 0:
                 count, total = table[place, 0], table[place, 1 + target]
