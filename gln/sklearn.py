@@ -23,7 +23,7 @@ from gln.engine.ensemble.johnson_su import checked_levels
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses
 from gln.engine.model.featurizer import Featurizer
-from gln.engine.model.sample_weights import indices_of_table
+from gln.engine.model.sample_weights import STREAM_WEIGHT, indices_of_table
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
@@ -382,7 +382,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             targets = checks.class_numbers(y, known) if several is None else y.T.astype(np.float64)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-            weights = checks.with_class_weights(self.class_weight, targets, known, weights)
+            weights = checks.with_class_weights(self.class_weight, targets, known, weights, most=STREAM_WEIGHT)
             self.classes_ = known
             learner = self._stream_learner(_losses(known), X) if first else self.learner_
             return self._learn(learner, X, targets, weights, predicts)

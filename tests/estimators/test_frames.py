@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -105,6 +107,58 @@ def test_in_searches_and_pipelines():
     scaled.set_output(transform="pandas")
     pipeline = make_pipeline(scaled, GLNClassifier(**SMALL)).fit(FRAME, AGAIN)
     assert pipeline.score(NEW, OF_NEW) > 0.82
+
+
+@pytest.mark.parametrize("kind", ["type", "%Y-%m-%d", "%d.%m.%Y"])
+def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
+    """Dates that nothing could read were missing in silence: an accuracy of .5."""
+    rng = np.random.default_rng(0)
+    days = pd.Series(pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 365, 400), "D"))
+    y, frame = days.dt.month < 7, pd.DataFrame({"when": days, "x": rng.normal(size=400)})
+    frame["when"] = days if kind == "type" else days.dt.strftime(kind)
+    frame.loc[0, "when"] = None if kind == "type" else "unknown"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = GLNClassifier(**SMALL).fit(frame, y)
+    told = "X: 'when' (such as 'unknown') has values that are no dates, which count as missing"
+    assert [str(warning.message) for warning in caught][1:] == [told] * (kind != "type")
+    assert model.score(frame, y) > 0.95
+    expected = model.predict_proba(frame)
+    for other in ("%m/%d/%Y", "%Y%m%d", "hello"):
+        wrong = days.dt.strftime(other)
+        for call in (model.predict, lambda X: model.partial_fit(X, y)):
+            with pytest.raises(ValueError, match="X: expected dates by type.* in column 'when'"):
+                call(frame.assign(when=wrong.astype(int) if other == "%Y%m%d" else wrong))
+    np.testing.assert_array_equal(model.predict_proba(frame), expected)
+    single = frame.astype({"when": object})
+    single.loc[7, "when"] = "hello"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found, again = model.predict_proba(single), model.predict_proba(single)
+    assert [str(warning.message) for warning in caught] == [told.replace("unknown", "hello")] * (kind == "type")  # once
+    np.testing.assert_array_equal(found, again)
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), np.delete(expected, 7, axis=0))
+    single.loc[7, "when"] = None
+    np.testing.assert_array_equal(found, model.predict_proba(single))
+
+
+def test_a_search_tells_once_at_the_line_that_called_it():
+    frame, again = orders(300)
+    frame["weight"] = [f"{price:.1f} kg" if row % 20 == 0 else f"{price:.1f}" for row, price in enumerate(frame.price)]
+    rows, code = np.random.default_rng(0).integers(0, 300, 300), "search.fit(X, y)"
+    search = GridSearchCV(make_pipeline(GLNClassifier(**SMALL)), {"glnclassifier__n_epochs": [1, 2]}, cv=3)
+    names = {"search": search, "X": frame.iloc[rows], "y": again[rows]}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")  # as in a script
+        exec(compile(code, "of the user", "exec"), names)
+    assert [warning.filename for warning in caught] == ["of the user"] * 3
+    columns, values, copies = [str(warning.message) for warning in caught]
+    assert re.match("X: 'review' becomes texts, .*; 'seen' becomes dates, read as %d.%m.%Y; ", columns)
+    assert re.match("X: column 'weight' .*pandas.to_numeric", values)
+    assert re.match("X, y: .* rows equal others .*set_fit_request", copies)
+    with pytest.warns(UserWarning) as caught:  # a model that is fitted again tells again
+        search.best_estimator_.fit(frame, again)
+    assert len(caught) == 2
 
 
 def test_frames_of_polars_are_those_of_pandas(model):

@@ -7,13 +7,14 @@ Shapes: N samples, F features.
 from __future__ import annotations
 
 import re
-import warnings
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from gln.engine.warn import warn_caller
 
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
@@ -21,6 +22,10 @@ CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 SPACES = 5  # of a sentence; names of categories have fewer
 PRINTED = re.compile(r"\s*[-+]?[$€£]?(\d{1,3}(,\d{3})+|\d+)([.,]\d+)?\s?[%€$£]?\s*")  # numbers: 1,234.50, 12,5, $3, 7 %
+DECIMAL_COMMA = re.compile(r".*,(\d{1,2}|\d{4,})\D*|\D*0,.*")  # unlike a comma of thousands
+# The usual words for a missing value.
+MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
+OF_LISTS = "join lists to text, as by X[name].str.join(' '), or encode them by scikit-learn's MultiLabelBinarizer"
 
 
 def as_pandas(X: Any) -> Any:
@@ -43,14 +48,18 @@ def as_pandas(X: Any) -> Any:
 def as_table(X: Any) -> Any:
     """A table with a shape: a pandas frame in place of a polars one, and an array in place of lists."""
     X = as_pandas(X)
+    if isinstance(X, pd.Series):
+        raise ValueError("X: expected a table, got a Series; X.iloc[[0]] is a row of a frame, and X[[name]] a column")
     return X if hasattr(X, "shape") else np.asarray(X, object)
 
 
 def check_no_dates(X: Any) -> None:
-    """Raise ValueError, naming the column, if one column of a table holds dates or times."""
+    """Raise ValueError, naming the column, if one column of a table holds dates or times, or complex numbers."""
     if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "OmM":
         X = pd.DataFrame(X)
     for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
+        if dtype.kind == "c":
+            raise ValueError(f"X: expected real numbers, got complex ones in column {X.columns[place]!r}")
         if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
             raise ValueError(
                 f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
@@ -117,15 +126,15 @@ def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
 
 def new_levels(levels: Levels, column: pd.Series) -> Levels:
     """New levels in a column (N,), sorted, with the next codes."""
-    new = {level_of(value) for value in _distinct(column)[1]} - levels.keys()
+    new = {*_distinct(column, levels)[1]} - levels.keys()
     in_order = sorted(new, key=lambda level: (isinstance(level, str), level))
     return {level: code for code, level in enumerate(in_order, len(levels))}
 
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
-    places, found = _distinct(column)
-    return np.array([*(levels.get(level_of(value), np.nan) for value in found), np.nan])[places]  # -1: a missing value
+    places, found = _distinct(column, levels)
+    return np.array([*(levels.get(level, np.nan) for level in found), np.nan])[places]  # -1: a missing value
 
 
 def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
@@ -144,23 +153,53 @@ def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None,
     return code
 
 
-def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
-    """The place of each value among the distinct ones, -1 if it is missing, and these, in order of appearance."""
+def _distinct(column: pd.Series, known: Levels) -> tuple[np.ndarray, list[Hashable]]:
+    """The place of each value among the levels in a column, -1 if it is missing, and these, in order of appearance.
+
+    Raises ValueError for text if all known levels are numbers, and for numbers if all are text.
+    """
     try:
-        return pd.factorize(column)
+        places, values = pd.factorize(column)
     except TypeError as error:  # lists, for example, have no hash
-        raise ValueError(f"X: expected text or numbers as levels of column {column.name!r}, got {error}") from error
+        expected = f"text or numbers as levels of column {column.name!r}"
+        raise ValueError(f"X: expected {expected}, got {error}; {OF_LISTS}") from error
+    levels, are_text = [*map(level_of, values)], {isinstance(level, str) for level in known}
+    for level in levels:
+        if len(are_text) == 1 and isinstance(level, str) not in are_text:
+            expected = f"{'text' if are_text == {True} else 'numbers'} in column {column.name!r}"
+            raise ValueError(f"X: expected {expected}, like its first levels, got {level!r}")
+    return places, levels
 
 
-def warn_of_levels(place: str, known: Levels, new: Levels, advice: str, of_sentences: str = "") -> None:
-    """Warn of a category whose levels read as numbers or, if there is advice on these, are sentences; once: when the
-    new ones make its levels SEVERAL."""
-    if len(known) < SEVERAL <= len(known) + len(new):
-        levels, warning = [*known, *new], f"{place} is text and becomes a category, but its levels"
-        if len(numbers := [*filter(looks_like_number, levels)]) >= NEARLY_ALL * len(levels):
-            warnings.warn(f"{warning} read as numbers, such as {numbers[0]!r}; {advice}", UserWarning, stacklevel=2)
-        elif of_sentences and np.median([str(level).count(" ") for level in levels]) >= SPACES:
-            warnings.warn(f"{warning} are sentences; {of_sentences}", UserWarning, stacklevel=2)
+def look_like(known: Levels, new: Levels) -> tuple[str, Hashable]:
+    """What the levels of a category look like, if not like names: "read as numbers" or "are sentences", and one of
+    them; "" otherwise, and unless the new ones make them SEVERAL, so that it is told once."""
+    levels = [*known, *new]
+    if len(known) < SEVERAL <= len(levels):
+        numbers = [*filter(looks_like_number, levels)]
+        if len(numbers) >= NEARLY_ALL * len(levels):
+            return "read as numbers", numbers[0]
+        if np.median([str(level).count(" ") for level in levels]) >= SPACES:
+            return "are sentences", None
+    return "", None
+
+
+def warn_of_levels(place: str, known: Levels, new: Levels, of_numbers: str, of_sentences: str) -> None:
+    """Warn, with advice, of a category whose levels read as numbers or are sentences."""
+    what, level = look_like(known, new)
+    if what:
+        advice = f", such as {level!r}; {of_numbers}" if level is not None else f"; {of_sentences}"
+        warn_caller(f"{place} is text and becomes a category, but its levels {what}{advice}")
+
+
+def code_to_numbers(levels: Iterable[Hashable]) -> str:
+    """Code that makes numbers of a column with these levels, most of which look like numbers."""
+    texts = [str(level) for level in levels if looks_like_number(level)]
+    if any(map(DECIMAL_COMMA.fullmatch, texts)):
+        replaced = ".str.replace(',', '.').str.replace('[$€£% ]', '', regex=True)"
+    else:
+        replaced = "" if all(map(reads_as_number, texts)) else ".str.replace('[$€£%, ]', '', regex=True)"
+    return f"pandas.to_numeric(X[name]{replaced}, errors='coerce')"
 
 
 def reads_as_number(value: Any) -> bool:

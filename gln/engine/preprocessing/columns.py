@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,11 +21,13 @@ from gln.engine.preprocessing import category_codes, dates
 from gln.engine.preprocessing.category_codes import column_of
 from gln.engine.preprocessing.texts import TYPICAL, TextModel, Words, counts_of, has_no_spaces, texts_of
 from gln.engine.saving import bad, saved
+from gln.engine.warn import Note
 
 NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
 FEWEST_IDS = 50  # rows, or chance makes values differ
 FEWEST_WORDS, DISTINCT = 3, 0.5  # of a text, and of a column of them
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
+OF_OTHERS = "{} has values that are no dates, which count as missing"
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 
 
@@ -70,18 +71,24 @@ class Columns:
 
     # ---- Tables ----------------------------------------------------------------------------------------------------
 
-    def as_numbers(self, X: Any) -> Any:
-        """A table (N, F) with days in place of dates, hashes in place of texts, and 0 in place of ids."""
+    def as_numbers(self, X: Any) -> tuple[Any, list[Note]]:
+        """A table (N, F) with days in place of dates, hashes in place of texts, and 0 in place of ids, and what to tell
+        of its values. Raises ValueError for columns of another type or format."""
         values: dict[int, Any] = {}
+        notes = []
         for place, column in enumerate(self.columns):
             if column.kind == DATE:
-                values[place] = dates.days_in(column_of(X, place), column.form, column.zone)
+                given = column_of(X, place)
+                values[place] = dates.days_in(given, column.form, column.zone)
+                other = dates.check_later(given, values[place], column.form)
+                if other is not None:
+                    notes.append(Note(OF_OTHERS, given.name, f"{given.name!r} (such as {other!r})"))
             elif column.kind == TEXT:
                 texts = column_of(X, place)
                 values[place] = np.where(texts.isna(), np.nan, pd.util.hash_array(texts_of(texts)) / 2.0**64)
             elif column.kind == ID:
                 values[place] = np.zeros(len(X))
-        return category_codes.with_columns(X, values)
+        return category_codes.with_columns(X, values), notes
 
     def words(self, X: Any) -> dict[int, Words]:
         kinds = {place: self.columns[place].of_characters for place in self.of_kind(TEXT)}
@@ -135,8 +142,8 @@ class Columns:
 # ---- Finding out -----------------------------------------------------------------------------------------------------
 
 
-def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
-    """What the columns of a dense table are, with a warning of what was told by values or names.
+def find_columns(X: Any, categorical: Any, text: Any) -> tuple[Columns, list[Note]]:
+    """What the columns of a dense table are, and what to tell: what values or names decided.
 
     `categorical` and `text` are the estimators' `categorical_features` and `text_features`.
     """
@@ -145,7 +152,7 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
     is_auto, named = isinstance(text, str), not isinstance(categorical, str) and categorical is not None
     if both := [*{*categories} & {*texts}] if named else []:
         raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
-    columns, notes = [], dict[str, list[str]]()
+    columns, notes = [], []
     for place in range(X.shape[1]):
         column = column_of(X, place)
         if place in texts:
@@ -157,12 +164,9 @@ def find_columns(X: Any, categorical: Any, text: Any) -> Columns:
             found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
         is_constant = found.kind == DATE and not found.parts
         if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):
-            notes.setdefault(_note(found), []).append(repr(column.name))
+            notes.append(Note(_note(found), column.name))
         columns.append(found)
-    for note, names in notes.items():
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        warnings.warn(f"X: {note.format(shown)}", UserWarning, stacklevel=2)
-    return Columns(columns)
+    return Columns(columns), notes
 
 
 def _note(column: Column) -> str:
@@ -173,7 +177,8 @@ def _note(column: Column) -> str:
     if column.kind == TEXT:
         return f"{{}} becomes texts, of which words are learned; {AS_CATEGORY}, or name all texts in text_features"
     if column.kind == CATEGORY:
-        return "{} may be dates, but it cannot be told if day or month is first; convert it by pandas.to_datetime"
+        doubt = "it cannot be told if day or month is first, or many values are none"
+        return f"{{}} may be dates, but becomes a category: {doubt}; convert it by pandas.to_datetime"
     return f"{{}} is left out, because it names rows; convert it to float to make it a number, or {AS_CATEGORY}"
 
 
@@ -189,14 +194,19 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         name = category_codes.snake_case(column.name)
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
         return Column(ID, "its name and values") if is_id else None
-    texts = column.dropna()
-    some = texts.iloc[:: 1 + len(texts) // TYPICAL].astype(object)
-    if len(texts) == 0 or not all(type(text) is str for text in some):
+    texts = column.dropna().astype(object)
+    types = {*map(type, texts)}
+    if not types or not all(issubclass(kind, (str, *dates.DATES)) for kind in types):
         return None
-    if (form := dates.format_of(some)) is not None and (form := dates.format_of(texts.astype(object))) is not None:
-        if form == dates.AMBIGUOUS:
-            return Column(CATEGORY, "its values")
+    texts = texts.map(str)  # of dates among texts, too
+    form = dates.format_of(texts)
+    if form == dates.AMBIGUOUS:
+        return Column(CATEGORY, "its values")
+    if form is not None:
         return Column(DATE, "its values", form=form, parts=dates.varying_parts(dates.days_in(column, form)))
+    if not all(issubclass(kind, str) for kind in types):
+        return None
+    some = texts.iloc[:: 1 + len(texts) // TYPICAL]
     if len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
         return None
     words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.engine.preprocessing.category_codes import MISSING
+
 DATES = (datetime.date, np.datetime64, pd.Period)  # types of single values; times are dates, too
 # Days that each takes. A stream cannot know which of them matter, so it has all. Without the year, the absolute error
 # on monthly passengers rises from 17 to 36, and without the hour, the log-loss of warmer hours from .474 to .527. What
@@ -25,12 +27,14 @@ DATES = (datetime.date, np.datetime64, pd.Period)  # types of single values; tim
 CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}
 PARTS = ("days since 1970", "year", "month", "year_sin", "year_cos", "weekday", "hour", "hour_sin", "hour_cos")
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
-MAYBE = re.compile(r"\d{4}[-/]\d.*|[\w,]{1,9}[-/. ][\w,]{1,9}[-/. ]\d{4}\b.*")  # formats take time to try
+MAYBE = re.compile(r"\d{4}[-/]\d.*|[\w,]{1,9}[-/. ][\w,]{1,9}[-/. ]\d{4}\b.*")
 ISO_8601 = "ISO 8601"
 WITH_NUMBERS = ["%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]
 WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
 FORMATS = [ISO_8601, *(date + time for date in WITH_NUMBERS + WITH_NAMES for time in ("", " %H:%M", " %H:%M:%S"))]
-AMBIGUOUS = "day or month first"  # in place of a format
+AMBIGUOUS = "day or month first"  # in place of a format, also of a column that has too many other values
+NEARLY_ALL = 0.95  # of the values of a column of dates are some
+NO_TIME = MISSING | {"NaT"}
 MICROSECONDS = 86_400_000_000  # of a day
 
 
@@ -80,16 +84,23 @@ def is_date(column: pd.Series) -> bool:
 
 
 def format_of(texts: pd.Series) -> str | None:
-    """The format in which all of these texts are dates, AMBIGUOUS if 03/04/2020 may be March or April, None if some
-    are no dates."""
+    """The format in which nearly all of these texts are dates; None if at most half are in any, and AMBIGUOUS if the
+    others are too many, or if 03/04/2020 may be March or April."""
+    texts = texts[~texts.isin(NO_TIME)]
+    some = texts[:: 1 + len(texts) // 100]
     found: dict[str, np.ndarray] = {}
-    for form in FORMATS if MAYBE.fullmatch(texts.iloc[0]) else ():
-        if not any(np.isnan(_parsed(part, form)).any() for part in (texts[:1], texts[:100], texts)):  # soon no date
-            found[form] = _parsed(texts, form)
-    values = [*found.values()]
-    if any((days != values[0]).any() for days in values):
-        return AMBIGUOUS
-    return next(iter(found), None)
+    if sum(MAYBE.fullmatch(text) is not None for text in some) > len(some) / 2:  # formats take time to try
+        found = {form: _parsed(texts, form) for form in FORMATS if _known(_parsed(some, form)) > len(some) / 2}
+    most = max(map(_known, found.values()), default=0)
+    if most <= len(texts) / 2:
+        return None
+    best = [form for form, days in found.items() if _known(days) == most]
+    is_one = all(np.array_equal(found[form], found[best[0]], equal_nan=True) for form in best)
+    return best[0] if is_one and most >= NEARLY_ALL * len(texts) else AMBIGUOUS
+
+
+def _known(days: np.ndarray) -> int:  # (N,) ->
+    return np.count_nonzero(~np.isnan(days))
 
 
 def _parsed(texts: pd.Series, form: str) -> np.ndarray:
@@ -109,9 +120,29 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
     if column.dtype.kind == "M":
         times = pd.DatetimeIndex(column)
         return _days(times if times.tz is None else times.tz_convert(zone or "UTC").tz_localize(None))
-    starts = [value.start_time if isinstance(value, pd.Period) else value for value in column.tolist()]
-    texts = [None if pd.isna(value) else str(value) for value in starts]
-    return _parsed(pd.Series(texts, dtype=object), form or ISO_8601)
+    is_text = np.array([isinstance(value, str) for value in column], bool)
+    if is_text.any():
+        days = np.full(len(column), np.nan)
+        days[~is_text] = days_in(column[~is_text], zone=zone)
+        if form is not None:
+            days[is_text] = _parsed(column[is_text].astype(object), form)
+        return days
+    starts = [value.start_time if isinstance(value, pd.Period) else value for value in column]
+    return _parsed(pd.Series([*map(str, starts)], dtype=object), ISO_8601)
+
+
+def check_later(column: pd.Series, days: np.ndarray, form: str | None) -> Any:
+    """A value of a column that is no date and not missing, or None.
+
+    Raises ValueError, naming the column, if they are more than single ones: it has another type or format.
+    """
+    others = [value for value in column[np.isnan(days)].dropna() if not (isinstance(value, str) and value in NO_TIME)]
+    known = _known(days)
+    if others and (known == 0 or len(others) > max(1, (1 - NEARLY_ALL) * (known + len(others)))):
+        expected = "dates by type" if form is None else f"dates by type, or as text in the format {form}"
+        came = f"{others[0]!r} in column {column.name!r}"
+        raise ValueError(f"X: expected {expected}, as in training, got {came}; convert it by pandas.to_datetime")
+    return min(others, key=str, default=None)
 
 
 def part_of(part: str, days: np.ndarray) -> np.ndarray:  # (N,) -> (N,)

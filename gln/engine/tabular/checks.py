@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,8 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, co
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import MAX_FLOAT
-from gln.engine.preprocessing.category_codes import as_table, reads_as_number
-from gln.engine.tabular.folds import FOLDS
+from gln.engine.preprocessing.category_codes import OF_LISTS, as_table, reads_as_number
 
 
 def as_labels(y: Any) -> np.ndarray | None:
@@ -75,15 +73,22 @@ def with_class_weights(
     targets: np.ndarray,  # (N,), numbers of classes
     classes: np.ndarray,  # (C,)
     weights: np.ndarray | None,  # (N,)
+    most: float = 1e30,
 ) -> np.ndarray | None:
-    """The weights of samples times those of their classes, (N,), or None if all have the same weight."""
+    """The weights of samples times those of their classes, (N,), or None if all have the same weight.
+
+    Raises ValueError for keys that are no classes, and for weights of classes that are not from 0 to `most`.
+    """
     if class_weight is None:
         return weights
     if isinstance(class_weight, Mapping):  # scikit-learn would take 0 for the class "0"
         names = classes.tolist()
         if not (class_weight.keys() <= set(names) or class_weight.keys() >= set(names)):
             raise ValueError(f"class_weight: expected keys among the classes {names}, got {list(class_weight)}")
-        factors = np.array([class_weight.get(name, 1) for name in names], float)
+        given = [class_weight.get(name, 1) for name in names]
+        if not all(reads_as_number(factor) and 0 <= float(factor) <= most for factor in given):
+            raise ValueError(f"class_weight: expected numbers from 0 to {most:g}, got {class_weight!r}")
+        factors = np.array(given, float)
     else:
         known, factors = np.unique(targets), np.ones(len(classes))
         factors[known] = compute_class_weight(class_weight, classes=known, y=targets)
@@ -126,7 +131,9 @@ def with_weight(
         raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
     learned = (weights > 0) & ~pd.Series(column_or_1d(y)).isin(ignored).to_numpy() if ignored else weights > 0
     if learned.sum() < least:
-        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
+        given = {"sample_weight": sample_weight, "class_weight": class_weight}
+        names = ", ".join(name for name, value in given.items() if value is not None)
+        raise ValueError(f"{names}: expected at least one above zero, got none")
     if learned.all():
         return X, y, weights, None
     rows = np.flatnonzero(learned)
@@ -136,8 +143,7 @@ def with_weight(
 def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
     """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
 
-    Raises ValueError unless each of the N rows has a label, and the rest of them at least two. Warns if they are fewer
-    than folds.
+    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
     """
     if groups is None:
         return None
@@ -150,10 +156,8 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     if len(numbers) != len(learned) or (numbers < 0).any():
         came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
         raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
-    if (groups_learned := len(np.unique(numbers[learned]))) < 2:
+    if len(np.unique(numbers[learned])) < 2:
         raise ValueError("groups: expected at least two, of which one can be left out, got one")
-    if groups_learned < FOLDS:
-        warnings.warn(f"groups: {groups_learned}, so there are {groups_learned} folds instead of {FOLDS}", stacklevel=4)
     return numbers[learned]
 
 
@@ -193,6 +197,7 @@ def first_other(X: Any) -> str | None:
     for name, column in pd.DataFrame(X).items():
         for value in column if column.dtype.kind not in "biuf" else ():
             if value is not None and not reads_as_number(value):
-                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
+                advice = f"; {OF_LISTS}" if np.iterable(value) else ""
+                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else advice
                 return f"{reprlib.repr(value)} in column {name!r}{advice}"
     return None

@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.engine.preprocessing.category_codes import snake_case
-from gln.engine.preprocessing.dates import CYCLES, named_dates, times_of
+from gln.engine.preprocessing.category_codes import MISSING, snake_case
+from gln.engine.preprocessing.dates import CYCLES, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows
 from gln.stream.formats.chunks import Wanted
 
-# The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
-MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
-NO_TIME = MISSING | {"NaT"}
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
     "(.*[^a-z])?(id|uid|sku|zip|code|(user|item|customer|client|product|movie|store|device|account)id|(zip|post)code)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import re
 import warnings
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import as_in_a_file, assert_same_state, fields_of
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from gln.engine.preprocessing.category_codes import categorical_columns
 from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
@@ -256,11 +258,14 @@ def test_dates_are_refused_by_name_where_they_were_numbers_and_in_streams(days):
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
-@pytest.mark.parametrize("kind", ["text", "object", "polars", "printed"])
-def test_numbers_that_are_text_are_warned_of_once(how, kind):
+@pytest.mark.parametrize("kind", ["text", "object", "polars", "printed", "dollars"])
+def test_numbers_that_are_text_are_warned_of_once_with_code_that_converts_them(how, kind):
     frame, y = table()
-    frame["late"] = frame["x"].round(3).astype(str).where(np.arange(300) != 150, " ")
+    numbers = np.round(frame["x"].to_numpy(), 3) if kind != "dollars" else np.round(frame["x"].to_numpy() * 1000) / 4
+    frame["late"] = [f"{'-' if x < 0 else ''}${abs(x):,.2f}" if kind == "dollars" else str(x) for x in numbers]
     frame["late"] = frame["late"].str.replace(".", ",") + " %" if kind == "printed" else frame["late"]
+    frame.loc[150, "late"] = " "
+    numbers[150] = np.nan
     frame = frame.astype({"late": object if kind == "object" else "str"})
     given = pytest.importorskip("polars").DataFrame(frame[["x", "late"]].to_dict("list")) if kind == "polars" else frame
     model = GLNClassifier(**SMALL)
@@ -271,14 +276,83 @@ def test_numbers_that_are_text_are_warned_of_once(how, kind):
         model.predict(given)
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
     assert len(messages) == 1
-    assert "X: column 'late' is text and becomes a category, but its levels read as numbers, such as " in messages[0]
-    assert "pandas.to_numeric" in messages[0]
+    told = (
+        r"X: column 'late' \(such as '.*'\) is text and becomes a category, but its levels read as numbers; convert it"
+    )
+    assert re.match(told, messages[0])
+    code = re.search(" by (.*, errors='coerce'\\)), or, if", messages[0])
+    if kind != "polars":
+        np.testing.assert_array_equal(eval(code[1], {"X": frame, "name": "late", "pandas": pd}), numbers)
+
+
+def test_levels_of_another_type_are_an_error_and_equal_ones_are_equal():
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 5, 300)
+    y = (level == 2).astype(int)
+    for own, others in {
+        int: [float, "Int64", "float64", object, "category", np.int8],
+        str: [object, "string", "category", np.str_],
+    }.items():
+        given = pd.DataFrame({"a": pd.Series(level).astype(own), "x": rng.normal(size=300)})
+        model = GLNClassifier(**SMALL, categorical_features=["a"]).fit(given, y)
+        assert model.score(given, y) > 0.95
+        for other in others:
+            same = given.astype({"a": other})
+            np.testing.assert_array_equal(model.predict_proba(same), model.predict_proba(given))
+        expected, wrong = ("numbers", str) if own is int else ("text", int)
+        before = model.predict_proba(given)
+        for call in (model.predict, lambda X, model=model: model.partial_fit(X, y), model.novelty):
+            with pytest.raises(ValueError, match=f"^X: expected {expected} in column 'a', like its first levels, got "):
+                call(given.assign(a=level.astype(wrong)))
+        np.testing.assert_array_equal(model.predict_proba(given), before)
+    truth = pd.DataFrame({"a": y == 1, "x": 0.0})
+    model = GLNClassifier(**SMALL, categorical_features=["a"]).fit(truth, y)
+    for other in (int, float, "boolean", object):
+        assert model.score(truth.astype({"a": other}), y) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 60])
+@pytest.mark.parametrize("cell", [["a", "b"], {"a": 1, "b": 2}, np.array(["a", "b"])])
+def test_lists_in_cells_are_refused_with_advice_that_works(cell, rows):
+    frame, y = table(60)
+    frame["tags"] = [cell] * rows + [None if rows == 60 else "z"] * (60 - rows)
+    way = r"in column 'tags'.*|of column 'tags'.*"
+    with pytest.raises(
+        (ValueError, TypeError), match=f"^X: .*({way}); join lists to text, as by .*MultiLabelBinarizer"
+    ) as e:
+        GLNClassifier(**SMALL).fit(frame, y)
+    code = re.search(r"as by (.*?), or", str(e.value))
+    joined = eval(code[1], {"X": frame, "name": "tags"})
+    assert joined.tolist() == ["a b"] * rows + ["z"] * (60 - rows)
+    assert "a b" in GLNClassifier(**SMALL).fit(frame.assign(tags=joined), y).categories_[3]
+    encoded = MultiLabelBinarizer().fit_transform(frame.tags)
+    assert GLNClassifier(**SMALL).fit(frame.drop(columns="tags").join(pd.DataFrame(encoded).add_prefix("is_")), y)
+
+
+def test_a_single_row_of_a_frame_is_refused_with_advice_that_works():
+    frame, y = table(60)
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    with pytest.raises(ValueError, match=r"X: expected a table, got a Series; X.iloc\[\[0\]\] is a row") as error:
+        model.predict(frame.iloc[0])
+    row = eval(str(error.value).split("; ")[1].split(" is ")[0], {"X": frame})
+    np.testing.assert_array_equal(model.predict(row), model.predict(frame)[:1])
+
+
+@pytest.mark.parametrize("others", [["n"], ["b"], ["colour"], []])
+def test_complex_numbers_are_an_error(others):
+    frame, y = table(60)
+    frame = frame.assign(n=pd.array(np.arange(60), dtype="Int64"), b=True, c=np.arange(60) + 1j)
+    with pytest.raises(ValueError, match="X: expected real numbers, got complex ones in column 'c'"):
+        GLNClassifier(**SMALL).fit(frame[[*others, "c"]], y)
+    model = GLNClassifier(**SMALL).fit(frame[[*others, "n"]].set_axis([*others, "c"], axis=1), y)
+    with pytest.raises(ValueError, match="X: expected real numbers, got complex ones in column 'c'"):
+        model.predict(frame[[*others, "c"]])
 
 
 def test_sentences_are_warned_of_where_their_words_are_not_learned():
     frame, y = table()
     answers = [f"i come here {i % 12} times a week or more" for i in range(300)]
-    with pytest.warns(UserWarning, match=r"X: column 'zip' is text .* but its levels are sentences; `fit` learns"):
+    with pytest.warns(UserWarning, match=r"X: column 'zip' is text .* its levels are sentences; `fit` learns"):
         GLNClassifier(**SMALL).partial_fit(frame.assign(zip=answers), y, [0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from gln.engine.preprocessing.columns import find_columns
 from gln.engine.saving import Arrays, decoded, encoded
+from gln.engine.warn import in_one_line
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ WORDS = np.array(["tea", "cup", "of", "the", "with", "and", "great", "stale"])
 
 def found(values, name="x", text="auto", categorical="from_dtype"):
     frame = pd.DataFrame({name: values, "other": np.arange(N) % 2 * 1.0})
-    return find_columns(frame, categorical, text).columns[0].kind
+    return find_columns(frame, categorical, text)[0].columns[0].kind
 
 
 SENTENCES = [" ".join(RNG.choice(WORDS, 6)) for _ in range(N)]
@@ -44,15 +44,20 @@ FOUND: dict[str, dict[str, Any]] = {
         **{"job": RNG.choice([f"head of group {i}" for i in range(40)], N), "code": [str(i) for i in range(N)]},
         **{"dose": pd.Categorical(KEYS), "note": pd.Categorical(SENTENCES), "name": [f"{key} Smith" for key in KEYS]},
         "often": [*KEYS[:-1], KEYS[0]],
+        "some": [*pd.date_range("2020", periods=N - 11).astype(str), *["unknown"] * 11],
     },
     "date": {
         "day": pd.date_range("2020", periods=N),
         "text day": pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
+        **{
+            f"{text} day": [text, *pd.date_range("2020", periods=N - 1).astype(str)] for text in ("n/a", "?", "unknown")
+        },
+        "sheet": [*pd.date_range("2020", periods=N - 1), "unknown"],
+        "rest": [*pd.date_range("2020", periods=N - 10).astype(str), *["unknown"] * 10],
     },
 }
 
 
-@pytest.mark.filterwarnings("ignore:X. ")
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, columns in FOUND.items() for name in columns])
 def test_what_a_column_is_taken_for(kind, name):
     assert found(FOUND[kind][name], name) == kind
@@ -62,10 +67,8 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
     frame = pd.DataFrame({"review": SENTENCES, "key": KEYS, "day": pd.Series(["03/04/2021", "01/02/2021"] * (N // 2))})
     frame["when"] = pd.date_range("2020", periods=N).strftime("%Y-%m-%d")
     frame["typed"], frame["same"] = pd.to_datetime(frame.when), pd.Timestamp("2020")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        columns = find_columns(frame, "from_dtype", "auto")
-    notes = [str(warning.message) for warning in caught]
+    columns, found = find_columns(frame, "from_dtype", "auto")
+    notes = [in_one_line([note]) for note in found]
     for name, words in {
         "review": "becomes texts.*text_features",
         "key": "left out.*dtype 'category'",
@@ -75,24 +78,27 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
     }.items():
         assert [note for note in notes if f"'{name}'" in note and pd.Series([note]).str.contains(words)[0]], name
     assert len(notes) == 5
+    assert in_one_line([found[3]._replace(name=i) for i in range(7)]).startswith(
+        "0, 1, 2, 3, 4 and 2 more becomes dates"
+    )
     shown = columns.shown(list(frame), {2: {"a": 0}})
     assert shown["treated as"].tolist() == ["text", "id", "category", "date", "date", "date"]
     assert shown.loc["same", "becomes"] == "nothing: constant"
-    with warnings.catch_warnings():  # nothing is said of what the user said
-        warnings.simplefilter("error")
-        told = find_columns(frame[["review", "typed"]], "from_dtype", ["review"])
-        find_columns(frame.astype({"review": "category"})[["review", "typed"]], "from_dtype", "auto")
-        assert find_columns(frame[["review"]], "from_dtype", None).of_kind("category") == [0]
-    assert told.of_kind("text") == [0]
+    for given, text, kind in (  # nothing is told of what the user said
+        (frame[["review", "typed"]], ["review"], "text"),
+        (frame.astype({"review": "category"})[["review", "typed"]], "auto", "category"),
+        (frame[["review"]], None, "category"),
+    ):
+        columns, none = find_columns(given, "from_dtype", text)
+        assert (columns.of_kind(kind), none) == ([0], [])
     with pytest.raises(ValueError, match=r"text_features: expected columns that are not in categorical_features"):
         find_columns(frame, ["review"], ["review"])
 
 
-@pytest.mark.filterwarnings("ignore:X. ")
 def test_columns_are_saved_and_checked():
     frame = pd.DataFrame({"key": KEYS, "day": pd.date_range("2020", periods=N, tz="Asia/Tokyo"), "x": 1.0})
     arrays = Arrays()
-    columns = find_columns(frame, "from_dtype", "auto")
+    columns, _ = find_columns(frame, "from_dtype", "auto")
     assert columns.owners.tolist() == [1, 1, 1, 1, 1, 2]
     again = decoded("columns", encoded("columns", columns, arrays), arrays, None)
     assert again == columns

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gln.engine.preprocessing.dates import AMBIGUOUS, days_in, format_of, is_date, part_of, varying_parts
+from gln.engine.preprocessing.dates import AMBIGUOUS, check_later, days_in, format_of, is_date, part_of, varying_parts
 
 TIMES = pd.Series(pd.to_datetime(["2024-02-29 23:30", "1969-12-28 00:00", "2021-07-04 12:15"]))
 DAYS = [19782 + 23.5 / 24, -4.0, 18812 + 12.25 / 24]  # by datetime.date.toordinal
@@ -73,6 +73,11 @@ def test_parts_that_never_vary_are_left_out():
         (["May 5, 2024"], "%b %d, %Y"),
         (["2024-02-30"], None),
         (["2024-02-29", "unknown"], None),
+        ([*19 * ["2024-02-29"], "unknown"], "ISO 8601"),
+        (["unknown", *19 * ["13/02/2024"], "?", "n/a", ""], "%d/%m/%Y"),
+        ([*18 * ["2024-02-29"], "unknown", "soon"], AMBIGUOUS),
+        ([*18 * ["2024-02-29"], "?", "NaT"], "ISO 8601"),
+        ([*30 * ["03/04/2024"], "13/04/2024", "unknown"], "%d/%m/%Y"),
         (["4711", "1234-05"], None),
         (["now", "today"], None),
     ],
@@ -81,6 +86,45 @@ def test_formats_of_texts(texts, form):
     assert format_of(pd.Series(texts)) == form
     if form not in (None, AMBIGUOUS):
         found = days_in(pd.Series([*texts, "soon", None]), form)
-        assert np.isnan(found).tolist() == [False] * len(texts) + [True, True]
+        others = ("unknown", "?", "n/a", "", "NaT")
+        assert np.isnan(found).tolist() == [text in others for text in texts] + [True, True]
         assert is_date(pd.Series([datetime.date(2024, 1, 1)], dtype=object))
         assert not is_date(pd.Series(texts))
+
+
+ISO_DAYS = TIMES.dt.strftime("%Y-%m-%d").tolist() * 10
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "other"),
+    [
+        (ISO_DAYS, "ISO 8601", None),
+        ([*ISO_DAYS, "soon", "n/a", None, "NaT"], "ISO 8601", "soon"),
+        (["soon", ISO_DAYS[0]], "ISO 8601", "soon"),
+        ([*TIMES.dt.to_pydatetime(), "soon", "?"], None, "soon"),
+        ([*TIMES.dt.to_pydatetime(), "soon", ISO_DAYS[0]], "ISO 8601", "soon"),
+        (TIMES, "%d.%m.%Y", None),
+        ([None, "n/a"], "ISO 8601", None),
+        ([np.nan, np.nan], None, None),
+    ],
+)
+def test_single_values_that_are_no_dates_are_missing(values, form, other):
+    column = pd.Series(values, name="when")
+    days = days_in(column, form)
+    assert check_later(column, days, form) == other
+    missing = [type(value) is str and not value[0].isdigit() or pd.isna(value) for value in values]
+    assert np.isnan(days).tolist() == missing
+
+
+@pytest.mark.parametrize("form", [None, "ISO 8601", "%d.%m.%Y"])
+def test_columns_of_another_type_or_format_are_an_error(form):
+    texts = {"ISO 8601": TIMES.dt.strftime("%Y-%m-%d"), "%d.%m.%Y": TIMES.dt.strftime("%d.%m.%Y")}
+    columns: list[Any] = [column for own, column in texts.items() if own != form]
+    columns += [TIMES.dt.strftime("%m.%d.%Y"), TIMES.dt.strftime("%Y%m%d").astype(int), TIMES.astype("i8"), ["soon"]]
+    columns += [[1.5], [TIMES[0], 5, 6], [TIMES[0], *["soon"] * 2], [datetime.time(3)], [["soon", "now"]]]
+    for values in columns:
+        column = pd.Series(values, name="when")
+        with pytest.raises(
+            ValueError, match="X: expected dates by type.* in column 'when'; convert it by pandas.to_dat"
+        ):
+            check_later(column, days_in(column, form), form)
