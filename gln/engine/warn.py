@@ -19,19 +19,16 @@ class Note(NamedTuple):
     shown: str = ""  # in place of the name
 
 
-def in_one_line(notes: Sequence[Note]) -> str:
-    """Sentences, those of equal text as one."""
+def warn_of(what: str, notes: Sequence[Note]) -> None:
+    """Warn in one line, if there are notes, at the line that called one of these packages."""
     sentences = []
     for text in dict.fromkeys(note.text for note in notes):
         names = [note.shown or repr(note.name) for note in notes if note.text == text]
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         sentences.append(text.format(", ".join(names[:MOST_NAMES]) + more))
-    return "; ".join(sentences)
-
-
-def warn_caller(message: str) -> None:
-    """Warn at the line that called one of these packages."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+        level += 1
+        frame = frame.f_back
+    if sentences:
+        warnings.warn(what + "; ".join(sentences), UserWarning, stacklevel=level)

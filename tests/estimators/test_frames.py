@@ -126,8 +126,8 @@ def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
     expected = model.predict_proba(frame)
     for other in ("%m/%d/%Y", "%Y%m%d", "hello"):
         wrong = days.dt.strftime(other)
-        for call in (model.predict, lambda X: model.partial_fit(X, y)):
-            with pytest.raises(ValueError, match="X: expected dates by type.* in column 'when'"):
+        for call in (model.predict, lambda given: model.partial_fit(given, y)):
+            with pytest.raises(ValueError, match=r"X: expected dates by type.* in column 'when'"):
                 call(frame.assign(when=wrong.astype(int) if other == "%Y%m%d" else wrong))
     np.testing.assert_array_equal(model.predict_proba(frame), expected)
     single = frame.astype({"when": object})
@@ -144,7 +144,7 @@ def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
 
 def test_a_search_tells_once_at_the_line_that_called_it():
     frame, again = orders(300)
-    frame["weight"] = [f"{price:.1f} kg" if row % 20 == 0 else f"{price:.1f}" for row, price in enumerate(frame.price)]
+    frame["weight"] = [f"{price:.1f} kg" if row % 100 == 0 else f"{price:.1f}" for row, price in enumerate(frame.price)]
     rows, code = np.random.default_rng(0).integers(0, 300, 300), "search.fit(X, y)"
     search = GridSearchCV(make_pipeline(GLNClassifier(**SMALL)), {"glnclassifier__n_epochs": [1, 2]}, cv=3)
     names = {"search": search, "X": frame.iloc[rows], "y": again[rows]}
@@ -156,9 +156,8 @@ def test_a_search_tells_once_at_the_line_that_called_it():
     assert re.match("X: 'review' becomes texts, .*; 'seen' becomes dates, read as %d.%m.%Y; ", columns)
     assert re.match("X: column 'weight' .*pandas.to_numeric", values)
     assert re.match("X, y: .* rows equal others .*set_fit_request", copies)
-    with pytest.warns(UserWarning) as caught:  # a model that is fitted again tells again
+    with pytest.warns(UserWarning, match="^X: 'order_id' is left out"):  # a model that is fitted again tells again
         search.best_estimator_.fit(frame, again)
-    assert len(caught) == 2
 
 
 def test_frames_of_polars_are_those_of_pandas(model):

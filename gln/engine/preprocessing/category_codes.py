@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.warn import warn_caller
+from gln.engine.warn import Note
 
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
@@ -163,43 +163,39 @@ def _distinct(column: pd.Series, known: Levels) -> tuple[np.ndarray, list[Hashab
     except TypeError as error:  # lists, for example, have no hash
         expected = f"text or numbers as levels of column {column.name!r}"
         raise ValueError(f"X: expected {expected}, got {error}; {OF_LISTS}") from error
-    levels, are_text = [*map(level_of, values)], {isinstance(level, str) for level in known}
-    for level in levels:
-        if len(are_text) == 1 and isinstance(level, str) not in are_text:
+    levels = [*map(level_of, values)]
+    new = [level for level in levels if level not in known]
+    are_text = {isinstance(level, str) for level in known} if new else set()
+    for level in new if len(are_text) == 1 else ():
+        if isinstance(level, str) not in are_text:
             expected = f"{'text' if are_text == {True} else 'numbers'} in column {column.name!r}"
             raise ValueError(f"X: expected {expected}, like its first levels, got {level!r}")
     return places, levels
 
 
-def look_like(known: Levels, new: Levels) -> tuple[str, Hashable]:
-    """What the levels of a category look like, if not like names: "read as numbers" or "are sentences", and one of
-    them; "" otherwise, and unless the new ones make them SEVERAL, so that it is told once."""
-    levels = [*known, *new]
-    if len(known) < SEVERAL <= len(levels):
-        numbers = [*filter(looks_like_number, levels)]
-        if len(numbers) >= NEARLY_ALL * len(levels):
-            return "read as numbers", numbers[0]
-        if np.median([str(level).count(" ") for level in levels]) >= SPACES:
-            return "are sentences", None
-    return "", None
+def notes_of_levels(
+    place: str, known: Levels, new: Levels, of_numbers: Callable[[list[str]], str], of_sentences: str
+) -> list[Note]:
+    """A note, with advice if there is any, on a category whose levels read as numbers or are sentences; once: when the
+    new ones make its levels SEVERAL."""
+    levels = [str(level) for level in (*known, *new)]
+    if not len(known) < SEVERAL <= len(levels):
+        return []
+    text, numbers = "{} is text and becomes a category, but its levels", [*filter(looks_like_number, levels)]
+    if len(numbers) >= NEARLY_ALL * len(levels):
+        text = f"{text} read as numbers; {of_numbers(numbers)}"
+        return [Note(text, place, f"{place} (such as {numbers[0]!r})")]
+    are_sentences = np.median([level.count(" ") for level in levels]) >= SPACES
+    return [Note(f"{text} are sentences; {of_sentences}", place, place)] if of_sentences and are_sentences else []
 
 
-def warn_of_levels(place: str, known: Levels, new: Levels, of_numbers: str, of_sentences: str) -> None:
-    """Warn, with advice, of a category whose levels read as numbers or are sentences."""
-    what, level = look_like(known, new)
-    if what:
-        advice = f", such as {level!r}; {of_numbers}" if level is not None else f"; {of_sentences}"
-        warn_caller(f"{place} is text and becomes a category, but its levels {what}{advice}")
-
-
-def code_to_numbers(levels: Iterable[Hashable]) -> str:
-    """Code that makes numbers of a column with these levels, most of which look like numbers."""
-    texts = [str(level) for level in levels if looks_like_number(level)]
+def advice_on_numbers(texts: list[str]) -> str:
+    """How to convert a column of these texts, with code."""
+    replaced = "" if all(map(reads_as_number, texts)) else ".str.replace('[$€£%, ]', '', regex=True)"
     if any(map(DECIMAL_COMMA.fullmatch, texts)):
-        replaced = ".str.replace(',', '.').str.replace('[$€£% ]', '', regex=True)"
-    else:
-        replaced = "" if all(map(reads_as_number, texts)) else ".str.replace('[$€£%, ]', '', regex=True)"
-    return f"pandas.to_numeric(X[name]{replaced}, errors='coerce')"
+        replaced = f".str.replace(',', '.'){replaced}"
+    advice = "or, if it is a category, give it the dtype 'category' or name it in categorical_features"
+    return f"convert it by pandas.to_numeric(X[name]{replaced}, errors='coerce'), {advice}"
 
 
 def reads_as_number(value: Any) -> bool:

@@ -198,7 +198,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     types = {*map(type, texts)}
     if not types or not all(issubclass(kind, (str, *dates.DATES)) for kind in types):
         return None
-    texts = texts.map(str)  # of dates among texts, too
+    texts = texts if types == {str} else texts.map(str)
     form = dates.format_of(texts)
     if form == dates.AMBIGUOUS:
         return Column(CATEGORY, "its values")

@@ -100,7 +100,7 @@ def format_of(texts: pd.Series) -> str | None:
 
 
 def _known(days: np.ndarray) -> int:  # (N,) ->
-    return np.count_nonzero(~np.isnan(days))
+    return int((~np.isnan(days)).sum())
 
 
 def _parsed(texts: pd.Series, form: str) -> np.ndarray:

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, warn_of_levels
+from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, notes_of_levels
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
 from gln.engine.streaming.values import (
@@ -41,6 +41,7 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
+from gln.engine.warn import Note, warn_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
@@ -436,8 +437,11 @@ class StreamSchema(Part):
         texts: Set[Hashable] = frozenset(),
     ) -> SchemaChange:
         levels, words = new
+        notes: list[Note] = []
         for name in levels.keys() - texts:
-            warn_of_levels(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE, OF_SENTENCES)
+            known = self.levels.get(name, {})
+            notes += notes_of_levels(f"x[{name!r}]", known, levels[name], lambda numbers: ADVICE, OF_SENTENCES)
+        warn_of("", notes)
         categorical = self._categorical(places, levels)
         if labels is None:
             return SchemaChange(batch, places, categorical, levels, words)

@@ -75,10 +75,7 @@ def with_class_weights(
     weights: np.ndarray | None,  # (N,)
     most: float = 1e30,
 ) -> np.ndarray | None:
-    """The weights of samples times those of their classes, (N,), or None if all have the same weight.
-
-    Raises ValueError for keys that are no classes, and for weights of classes that are not from 0 to `most`.
-    """
+    """The weights of samples times those of their classes, (N,), or None if all have the same weight."""
     if class_weight is None:
         return weights
     if isinstance(class_weight, Mapping):  # scikit-learn would take 0 for the class "0"
@@ -131,9 +128,8 @@ def with_weight(
         raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
     learned = (weights > 0) & ~pd.Series(column_or_1d(y)).isin(ignored).to_numpy() if ignored else weights > 0
     if learned.sum() < least:
-        given = {"sample_weight": sample_weight, "class_weight": class_weight}
-        names = ", ".join(name for name, value in given.items() if value is not None)
-        raise ValueError(f"{names}: expected at least one above zero, got none")
+        name = "class_weight" if sample_weight is None else "sample_weight, class_weight"
+        raise ValueError(f"{name}: expected at least one above zero, got none")
     if learned.all():
         return X, y, weights, None
     rows = np.flatnonzero(learned)

@@ -27,26 +27,25 @@ from gln.engine.model.sample_weights import check_stream_weights, indices_of_tab
 from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing import category_codes
-from gln.engine.preprocessing.category_codes import Levels, as_table, code_to_numbers, codes_of, column_of, new_levels
+from gln.engine.preprocessing.category_codes import Levels, as_table, codes_of, column_of, new_levels
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
 from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
 from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.training import Training, fit_table
-from gln.engine.warn import Note, in_one_line, warn_caller
+from gln.engine.warn import Note, warn_of
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
 # Texts in the errors that `validate_data` raises if a value is not a number.
 OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
-ADVICE = "if it is a category, give it the dtype 'category' or name it in categorical_features"
 OF_SENTENCES = "`fit` learns their words, except with negatives=False; `gln.river` learns what River's BagOfWords makes"
 OF_CLASSES = f"X: texts are left out, because there are {MANY_CLASSES} classes or more"
 OF_GROUPS = f"groups: {{0}}, so there are {{0}} folds instead of {FOLDS}"
 OF_COPIES = (
     "X, y: {} equal others and are taken for copies, left out together; if they are separate measurements, pass "
-    "groups=np.arange(len(y)), else the group of each row (cross_val_score and searches pass groups to the split alone: "
+    "groups=np.arange(len(y)), else the group of each row (cross_val_score and searches pass groups to splits alone: "
     "to `fit`, too, after set_fit_request(groups=True))"
 )
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
@@ -206,7 +205,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _coded(self, X, reset, learning, of_table):
         """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
-        X, notes = as_table(X), []
+        X, notes = as_table(X), list[Note]()
         if isinstance(X, pd.DataFrame):
             category_codes.check_different_names(X)
         if reset:
@@ -222,10 +221,15 @@ class Estimator(Saveable, BaseEstimator):
             if issparse(X):
                 raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
             if learning:
-                columns = {place: column_of(X, place) for place in self.categories_}
-                new = {place: new_levels(self.categories_[place], column) for place, column in columns.items()}
-                notes += [*self._notes_of(columns, new, of_table)]
-                self.categories_ = self._whole.levels({i: self.categories_[i] | levels for i, levels in new.items()})
+                categories = {}
+                for place, levels in self.categories_.items():
+                    column = column_of(X, place)
+                    new = new_levels(levels, column)
+                    categories[place] = levels | new
+                    if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
+                        advice = category_codes.advice_on_numbers, "" if of_table else OF_SENTENCES
+                        notes += category_codes.notes_of_levels(f"column {column.name!r}", levels, new, *advice)
+                self.categories_ = self._whole.levels(categories)
             codes = {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()}
             X = category_codes.with_columns(X, codes)
         self._tell("X: ", notes)  # what `validate_data` rejects has no codes
@@ -264,27 +268,16 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError("X: expected a column to learn from, got ids and other columns that are left out")
         return self._made_from(numbers, X), columns.words(as_table(X)) if heads else {}
 
-    def _notes_of(self, columns, new, of_table):
-        """Notes on categories that look like something else with these new levels."""
-        for place, column in columns.items() if isinstance(self.categorical_features, str) else ():
-            what, level = category_codes.look_like(self.categories_[place], new[place])
-            if what and not (level is None and of_table) and not isinstance(column.dtype, pd.CategoricalDtype):
-                code = code_to_numbers([*self.categories_[place], *new[place]])
-                advice = OF_SENTENCES if level is None else f"convert it by {code}, or, {ADVICE}"
-                shown = f"column {column.name!r}" + ("" if level is None else f" (such as {level!r})")
-                yield Note(f"{{}} is text and becomes a category, but its levels {what}; {advice}", column.name, shown)
-
-    def _tell(self, prefix, notes):
+    def _tell(self, what, notes):
         """Warn, in one line, of what neither this estimator nor one that it was cloned from or to has told."""
-        told = vars(self).setdefault("_told", set())
+        told = self.__dict__.setdefault("_told", set())
         new = [note for note in notes if (note.text, note.name) not in told]
-        if new:
-            warn_caller(prefix + in_one_line(new))
-            told.update((note.text, note.name) for note in new)
+        warn_of(what, new)
+        told.update((note.text, note.name) for note in new)
 
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()
-        clone._told = vars(self).setdefault("_told", set())  # so that a search tells once
+        clone._told = self.__dict__.setdefault("_told", set())  # so that a search tells once
         return clone
 
     def _is_plain(self, X):
@@ -400,15 +393,6 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _notes_of_rows(self, groups, are_given):  # (N,)
-        count = len(np.unique(groups))
-        if self._columns is not None and self._columns.heads == 0 and self._columns.of_kind(TEXT):
-            yield Note(OF_CLASSES, "texts")
-        if are_given and count < FOLDS:
-            yield Note(OF_GROUPS, "groups", str(count))
-        elif not are_given and count < len(groups):
-            yield Note(OF_COPIES, "rows", f"{len(groups) - count} of {len(groups)} rows")
-
     def _learn_table(self, losses, table, X, targets, weights, groups, learned):
         """Learn the numbers (N, D) of a table from scratch. Returns samples that some networks left out, and what these
         predict there.
@@ -421,9 +405,15 @@ class Estimator(Saveable, BaseEstimator):
         heads = len(targets) if targets.ndim == 2 else classes - (classes == 2)
         X, words = self._made_for(0 if heads >= MANY_CLASSES and targets.dtype.kind != "f" else heads, X, table)
         indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-        is_known = groups is not None
-        groups = groups if is_known else find_copies(X, targets)
-        self._tell("", self._notes_of_rows(groups, is_known))
+        left_out = self._columns is not None and self._columns.heads == 0 and self._columns.of_kind(TEXT)
+        notes = [Note(OF_CLASSES, "y")] if left_out else []
+        if groups is None:
+            groups = find_copies(X, targets)
+            copies = len(groups) - len(np.unique(groups))
+            notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []
+        elif len(np.unique(groups)) < FOLDS:
+            notes.append(Note(OF_GROUPS, "groups", str(len(np.unique(groups)))))
+        self._tell("", notes)
         rows, folds, _ = self._whole
         defaults = of_table(rows or len(indices), classes, densities)
         if is_wide(X):

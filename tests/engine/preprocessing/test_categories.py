@@ -280,19 +280,20 @@ def test_numbers_that_are_text_are_warned_of_once_with_code_that_converts_them(h
         r"X: column 'late' \(such as '.*'\) is text and becomes a category, but its levels read as numbers; convert it"
     )
     assert re.match(told, messages[0])
-    code = re.search(" by (.*, errors='coerce'\\)), or, if", messages[0])
+    code = re.findall(r" by (.*, errors='coerce'\)), or, if", messages[0])[0]
     if kind != "polars":
-        np.testing.assert_array_equal(eval(code[1], {"X": frame, "name": "late", "pandas": pd}), numbers)
+        np.testing.assert_array_equal(eval(code, {"X": frame, "name": "late", "pandas": pd}), numbers)
 
 
 def test_levels_of_another_type_are_an_error_and_equal_ones_are_equal():
     rng = np.random.default_rng(0)
     level = rng.integers(0, 5, 300)
     y = (level == 2).astype(int)
-    for own, others in {
-        int: [float, "Int64", "float64", object, "category", np.int8],
+    types: dict[type, list[Any]] = {
+        int: [float, "Int64", "Float64", object, "category", np.int8],
         str: [object, "string", "category", np.str_],
-    }.items():
+    }
+    for own, others in types.items():
         given = pd.DataFrame({"a": pd.Series(level).astype(own), "x": rng.normal(size=300)})
         model = GLNClassifier(**SMALL, categorical_features=["a"]).fit(given, y)
         assert model.score(given, y) > 0.95
@@ -301,7 +302,7 @@ def test_levels_of_another_type_are_an_error_and_equal_ones_are_equal():
             np.testing.assert_array_equal(model.predict_proba(same), model.predict_proba(given))
         expected, wrong = ("numbers", str) if own is int else ("text", int)
         before = model.predict_proba(given)
-        for call in (model.predict, lambda X, model=model: model.partial_fit(X, y), model.novelty):
+        for call in (model.predict, lambda given, model=model: model.partial_fit(given, y), model.novelty):
             with pytest.raises(ValueError, match=f"^X: expected {expected} in column 'a', like its first levels, got "):
                 call(given.assign(a=level.astype(wrong)))
         np.testing.assert_array_equal(model.predict_proba(given), before)
@@ -321,8 +322,7 @@ def test_lists_in_cells_are_refused_with_advice_that_works(cell, rows):
         (ValueError, TypeError), match=f"^X: .*({way}); join lists to text, as by .*MultiLabelBinarizer"
     ) as e:
         GLNClassifier(**SMALL).fit(frame, y)
-    code = re.search(r"as by (.*?), or", str(e.value))
-    joined = eval(code[1], {"X": frame, "name": "tags"})
+    joined = eval(re.findall(r"as by (.*?), or", str(e.value))[0], {"X": frame, "name": "tags"})
     assert joined.tolist() == ["a b"] * rows + ["z"] * (60 - rows)
     assert "a b" in GLNClassifier(**SMALL).fit(frame.assign(tags=joined), y).categories_[3]
     encoded = MultiLabelBinarizer().fit_transform(frame.tags)

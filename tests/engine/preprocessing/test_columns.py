@@ -10,7 +10,7 @@ import pytest
 
 from gln.engine.preprocessing.columns import find_columns
 from gln.engine.saving import Arrays, decoded, encoded
-from gln.engine.warn import in_one_line
+from gln.engine.warn import warn_of
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
     frame["when"] = pd.date_range("2020", periods=N).strftime("%Y-%m-%d")
     frame["typed"], frame["same"] = pd.to_datetime(frame.when), pd.Timestamp("2020")
     columns, found = find_columns(frame, "from_dtype", "auto")
-    notes = [in_one_line([note]) for note in found]
+    notes = [note.text.format(repr(note.name)) for note in found]
     for name, words in {
         "review": "becomes texts.*text_features",
         "key": "left out.*dtype 'category'",
@@ -78,9 +78,8 @@ def test_what_values_or_names_tell_is_said_once_with_how_to_change_it():
     }.items():
         assert [note for note in notes if f"'{name}'" in note and pd.Series([note]).str.contains(words)[0]], name
     assert len(notes) == 5
-    assert in_one_line([found[3]._replace(name=i) for i in range(7)]).startswith(
-        "0, 1, 2, 3, 4 and 2 more becomes dates"
-    )
+    with pytest.warns(UserWarning, match="^X: 0, 1, 2, 3, 4 and 2 more becomes dates"):
+        warn_of("X: ", [found[3]._replace(name=i) for i in range(7)])
     shown = columns.shown(list(frame), {2: {"a": 0}})
     assert shown["treated as"].tolist() == ["text", "id", "category", "date", "date", "date"]
     assert shown.loc["same", "becomes"] == "nothing: constant"
