@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import CHUNK, Chunk, Wanted, unit_of
+from gln.stream.formats.chunks import CHUNK, DECIDING, Chunk, Wanted, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
@@ -115,10 +115,11 @@ class Run:
     def _parts(self) -> Iterator[tuple[Input, Chunk]]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
         waiting: list[tuple[Input, Chunk]] = []
+        most = self._options.save_every or CHUNK  # as it saves after whole parts
         for of in self._inputs:
-            for chunk in self._chunks_of(of):
-                waiting.append((of, chunk))
-                if self._model is not None or self._decide(chunk):
+            for number, chunk in enumerate(self._chunks_of(of)):
+                waiting += [(of, part) for part in chunk.parts(most)]
+                if self._model is not None or self._decide(chunk, 1 if number else DECIDING):
                     yield from waiting
                     waiting.clear()
         if count := sum(len(chunk.lines) for _, chunk in waiting):
@@ -127,11 +128,11 @@ class Run:
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
         options, last = self._options, 0
-        most = min(CHUNK, options.save_every or CHUNK)  # as it saves after whole chunks
+        decides = self._model is None and not self._is_told()
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in read(source, of.form, self._wanted(), options.skip_bad, most):
+                for chunk in read(source, of.form, self._wanted(), options.skip_bad, decides=decides):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
@@ -150,7 +151,10 @@ class Run:
         if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
             for label in model.predict_proba_one({}):
                 names[target] = isinstance(label, str)
-        lists = options.strings, options.numbers, options.words, options.ignore
+        numbers = options.numbers
+        if target is not None and (options.regression or isinstance(model, GLNRegressor)):
+            numbers |= {target}
+        lists = options.strings, numbers, options.words, options.ignore
         return Wanted(target, *lists, known=names, ngrams=options.ngrams or 1)
 
     def _take(self, part: tuple[Input, Chunk]) -> None:
@@ -209,10 +213,14 @@ class Run:
         for line in lines:
             self._print(line.text)
 
-    def _decide(self, chunk: Chunk) -> bool:
-        """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
-        options, known = self._options, [target for target in chunk.targets if target is not None]
-        if not known and not options.regression and self._target not in options.strings:
+    def _is_told(self) -> bool:
+        """Whether an option says what is learned."""
+        return self._options.regression or self._target in self._options.strings
+
+    def _decide(self, chunk: Chunk, most: int) -> bool:
+        """Make a model for what at most so many targets look like; returns False if neither they nor an option tell."""
+        options, known = self._options, [target for target in chunk.targets if target is not None][:most]
+        if not known and not self._is_told():
             return False
         are_classes = not options.regression and are_labels(known)
         self._begin(made(options, are_classes), {})

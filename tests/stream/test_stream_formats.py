@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,14 @@ def known(x: dict[Any, Any]) -> dict[str, Any]:
 
 
 def chunks_of(text: str | bytes, form: str, skip_bad: Any = None, chunk: int = 1000, **options: Any) -> Iterator[Chunk]:
-    """`skip_bad` is called with each bad line."""
+    """`skip_bad` is called with each bad line. The first chunk, which decides, has the size of all."""
     data = text if isinstance(text, bytes) else text.encode()
-    for part in read(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
-        for bad in part.bad:
-            skip_bad(bad)
-        yield part
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr("gln.stream.formats.reader.DECIDING", chunk)
+        for part in read(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
+            for bad in part.bad:
+                skip_bad(bad)
+            yield part
 
 
 def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
@@ -296,10 +299,12 @@ def test_nan_is_a_missing_value_and_infinity_a_bad_line():
 
 def test_objects_have_values_of_one_kind_by_name():
     text = '{"a": 1, "b": "x"}\n{"a": "2", "b": 3}\n'
-    with pytest.raises(BadLine, match=r"line 2: a: expected a number, like its first value, got '2' \(--strings a"):
-        all_of(text, "jsonl")
-    with pytest.raises(BadLine, match=r"line 2: b: expected a string, like its first value, got 3"):
-        all_of(text, "jsonl", numbers={"a"})
+    for chunk in (1, 1000):
+        first = '{"a": 0, "b": "y"}\n' if chunk > 1 else ""
+        with pytest.raises(BadLine, match=r"a: expected a number, like its first values, got '2' \(--strings a"):
+            all_of(first + text, "jsonl", chunk=chunk)
+        with pytest.raises(BadLine, match=r"b: expected a string, like its first values, got 3"):
+            all_of(first + text, "jsonl", numbers={"a"}, chunk=chunk)
     rows = [x for _, x, _ in all_of(text, "jsonl", numbers={"a"}, strings={"b"})]
     assert rows == [{"a": 1, "b": "x"}, {"a": 2.0, "b": "3"}]
     with pytest.raises(BadLine, match="line 1: a: expected a string"):
@@ -766,17 +771,34 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
 # ---- Pipes -----------------------------------------------------------------------------------------------------------
 
 
+TOLD: dict[str, dict[str, Any]] = {  # what the names in each format are
+    "jsonl": {"known": {"a": False, "text": True, "b.c": False, "y": True}},
+    "vw": {"words": {"a"}},
+    **dict.fromkeys(("csv", "tsv"), {"strings": {"text"}}),
+}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot tell whether a pipe has more")
+@pytest.mark.parametrize("is_told", [True, False])
 @pytest.mark.parametrize("form", [*FORMS])
-def test_chunks_of_a_pipe_wait_for_nothing(form):
+def test_chunks_of_a_pipe_wait_for_nothing_but_the_first_if_it_decides(form, is_told, monkeypatch):
+    monkeypatch.setattr("gln.stream.formats.reader.DECIDING", 20)
     rng = np.random.default_rng(0)
     make, options, _ = DAMAGES[form]
+    options = {**options, **(TOLD[form] if is_told else {})}
     header = [written(form, "a,text,b,y")] if form in ("csv", "tsv") else []
     good = [written(form, make(rng).replace("\n", " ")) + b"\n" for _ in range(60)]
     out, into = os.pipe()
     with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
         chunks = read(source, form, Wanted(**options), chunk=20)
         sink.write(b"".join([*(line + b"\n" for line in header), good[0]]))
+        if not is_told:
+            sink.write(b"".join(good[1:19]))
+            writer = threading.Timer(0.2, sink.write, [good[19]])
+            writer.start()
+            assert len(next(chunks).lines) == 20
+            writer.join()
+            sink.write(good[0])
         counts = [len(next(chunks).lines)]  # would hang if it waited for another line
         sink.write(good[1] + b"\n" + good[2][:5])  # with a blank line, and a part of one
         counts.append(len(next(chunks).lines))

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.values import MOST, NamedRows, is_missing
-from gln.stream.formats.chunks import CHUNK, NO_SAMPLES, Chunk, Wanted
+from gln.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of, shown
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.namespaces import Namespaces
@@ -68,8 +68,11 @@ class TypedColumns:
         self._check_names(of_folders)
         known = {*self._schema.names, *wanted.ignore}
         self._of_folders = {name: value for name, value in of_folders.items() if name not in known}
+        decided = {*self._kinds.decided, *self._namespaces.decided}
+        self._decides = False  # whether the first rows decide what some column holds
         for name, kind in _nested(self._schema, wanted.ignore):
             self._check_type(name, kind)
+            self._decides |= _what(kind) in ("text", "lists of text") and name not in decided
 
     def _check_names(self, of_folders: Collection[str]) -> None:
         """Raise ValueError for columns of one name, and for an option that names none."""
@@ -113,12 +116,12 @@ class TypedColumns:
 
     # ---- Rows --------------------------------------------------------------------------------------------------------
 
-    def chunks(self, most: int) -> Iterator[Chunk]:
+    def chunks(self, most: int, decides: bool) -> Iterator[Chunk]:
+        """Rows in chunks of at most so many; the first one as `read` says."""
         first = 1
         try:
-            for batch in self._batches:
-                batch.validate(full=True)
-                for part in pa.Table.from_batches([batch]).to_batches(most):
+            for table in self._tables(DECIDING if decides or self._decides else 1):
+                for part in table.to_batches(most):
                     yield self._chunk(part, first)
                     first += len(part)
         except (pa.ArrowException, OSError) as error:
@@ -126,6 +129,26 @@ class TypedColumns:
                 raise
             bad = BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")
             yield NO_SAMPLES._replace(bad=[bad])
+
+    def _tables(self, least: int) -> Iterator[pa.Table]:
+        """The rows of the file: those that decide, of which there are so many, then those of each batch."""
+        first: list[pa.RecordBatch] = []
+        batches = map(_validated, self._batches)
+        error: Exception | None = None
+        try:
+            while sum(map(len, first)) < least:
+                first.append(next(batches))
+        except StopIteration:
+            pass
+        except (pa.ArrowException, OSError) as damage:
+            error = damage
+        table = pa.Table.from_batches(first, self._schema).combine_chunks()
+        yield table.slice(0, DECIDING)
+        yield table.slice(DECIDING)
+        if error is not None:
+            raise error
+        for batch in batches:
+            yield pa.Table.from_batches([batch])
 
     def _chunk(self, batch: pa.RecordBatch, first: int) -> Chunk:
         """Rows, of which the first one has the number `first`."""
@@ -155,7 +178,7 @@ class TypedColumns:
         rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
         bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
         numbers = [first + place for place in good]
-        notes = *self._kinds.notes(), *notes
+        notes = *self._kinds.end_chunk(), *notes
         return Chunk(rows, [targets[place] for place in good], None, None, numbers, notes=notes, bad=bad)
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
@@ -175,6 +198,11 @@ class TypedColumns:
         values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
         return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
+
+
+def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
+    batch.validate(full=True)
+    return batch
 
 
 # ---- Types -----------------------------------------------------------------------------------------------------------

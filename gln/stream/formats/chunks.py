@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from gln.engine.streaming.values import NamedRows, named_rows
 from gln.stream.formats.lines import BadLine
 
 CHUNK = 4000  # samples that are read together: 1,000 take a fifth longer with --fast or --predict-only
+DECIDING = 1000  # samples of the first chunk, whose values decide what names and the target are
 TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
 
 
@@ -29,6 +31,14 @@ class Chunk(NamedTuple):
     notes: tuple[str, ...] = ()  # what to tell the user of these samples
     bad: Sequence[BadLine] = ()  # the lines among these that cannot be read
 
+    def parts(self, most: int) -> Iterator[Chunk]:
+        """Parts of at most so many samples, each with the bad lines before the next one."""
+        starts = range(0, max(len(self.lines), 1), most)
+        ends = [*(self.lines[start] for start in starts[1:]), sys.maxsize]
+        for start, end, last in zip(starts, ends, [0, *ends], strict=False):
+            bad = [each for each in self.bad if last < each.line < end]
+            yield self.part(slice(start, start + most))._replace(bad=bad)
+
     def part(self, rows: slice) -> Chunk:
         """Some of the samples, without bad lines."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
@@ -44,7 +54,7 @@ class Wanted(NamedTuple):
 
     target: str | None = None  # the name of what to predict; None if the format marks it (VW's text), or there is none
     strings: Set[str] = frozenset()  # that are text; of namespaces and lists, that hold one name in each sample
-    numbers: Set[str] = frozenset()  # that are numbers; of all others, the first chunk that has values decides
+    numbers: Set[str] = frozenset()  # that are numbers
     words: Set[str] = frozenset()  # namespaces and lists whose names are words, even if no sample has several
     ignore: Set[str] = frozenset()  # that are left out
     known: Mapping[str, bool] = {}  # the names that a model has already, and whether each is text

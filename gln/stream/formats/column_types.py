@@ -6,17 +6,17 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
-from gln.engine.preprocessing.dates import CYCLES, NO_TIME, named_dates, times_of
+from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows
-from gln.stream.formats.chunks import Wanted
+from gln.stream.formats.chunks import DECIDING, Wanted
 
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
@@ -72,15 +72,20 @@ def ids_in(rows: NamedRows) -> list[str]:
     return found
 
 
+def _are_most(are: Sequence[bool]) -> bool:
+    return sum(are) >= NEARLY_ALL * len(are)
+
+
 class ColumnTypes:
-    """What each name is: text, a number, or a timestamp, which comes as text. The first values of a name decide, unless
-    an option or the loaded model does."""
+    """What each name is: text, a number, or a timestamp, which comes as text. An option or the loaded model decides, or
+    else the values in the first chunk, or else, of a name that has none there, its first value."""
 
     def __init__(self, wanted: Wanted) -> None:
         said = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
         times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
         self._said, self._strings = said.keys(), wanted.strings
         self._are_text = {**wanted.known, **said} | {str(name): True for name in times}
+        self._most = DECIDING  # values that decide
         # Of each column of text whose values have decided, whether it has timestamps.
         self._are_times = {name: name in times for name, is_text in self._are_text.items() if is_text}
         if wanted.target is not None:
@@ -96,7 +101,7 @@ class ColumnTypes:
             given = [text for text in texts if text not in MISSING]
             if not given:
                 return np.full(len(texts), np.nan), {}
-            self._are_text[name] = not all(map(is_numeric, given))
+            self._are_text[name] = not _are_most([*map(is_numeric, given[: self._most])])
         if self._are_text[name]:
             if (times := self.times(name, texts)) is not None:
                 return times
@@ -118,6 +123,11 @@ class ColumnTypes:
                 except ValueError as error:
                     wrong[place] = f"{name}: {error}{advice}"
         return values, wrong
+
+    @property
+    def decided(self) -> Set[str]:
+        """The names that are known to be text, numbers or timestamps."""
+        return self._are_text.keys()
 
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""
@@ -157,13 +167,14 @@ class ColumnTypes:
             return None
         given = [None if text in NO_TIME else text for text in texts]
         times = times_of(given)
-        bad = [place for place in np.flatnonzero(times.isna()).tolist() if given[place] is not None]
-        if bad:
-            self._are_times.setdefault(name, False)
+        are_times = {place: is_time for place, is_time in enumerate(times.notna().tolist()) if given[place] is not None}
+        if name not in self._are_times and are_times and not _are_most([*are_times.values()][: self._most]):
+            self._are_times[name] = False
         else:
             self.add_times(name, times)
         if not self._are_times.get(name):
             return None
+        bad = [place for place, is_time in are_times.items() if not is_time]
         advice = f"(--strings {name} reads the column as text)"
         wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
         return pd.Series(times), wrong
@@ -174,12 +185,22 @@ class ColumnTypes:
         """Tell the user something with the next samples, once of each kind."""
         self._notes.setdefault(kind, text)
 
-    def notes(self) -> tuple[str, ...]:
-        """What to tell the user with these samples."""
+    def end_chunk(self) -> tuple[str, ...]:
+        """Know that the samples of a chunk were read; returns what to tell the user with them."""
+        self._most = 1
         notes, self._notes = tuple(filter(None, self._notes.values())), dict.fromkeys(self._notes, "")
         return notes
 
     # ---- Values that are typed -------------------------------------------------------------------------------------
+
+    def decide(self, samples: Iterable[Mapping[str, Any]]) -> None:
+        """Let the samples of the first chunk decide of the names in them: what most values are, as others are errors."""
+        are_numbers: dict[str, list[bool]] = {}
+        for x in samples if self._most > 1 else ():
+            for name, value in x.items():
+                if value is not None and name not in self._are_text:
+                    are_numbers.setdefault(name, []).append(value.__class__ is not str)
+        self._are_text |= {name: 2 * sum(are) < len(are) for name, are in are_numbers.items()}
 
     def values(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """A sample with values of the right kind. Raises ValueError for others; nothing is decided then."""
@@ -191,8 +212,6 @@ class ColumnTypes:
                     new[name] = is_text
                 elif is_text is not are_text[name]:
                     value = self._converted(name, value)
-                if value.__class__ is not str and not -MOST <= value <= MOST:
-                    raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
             values[name] = value
         if len(are_text) < MOST_WORDS:  # so that memory is bounded where names are always new
             are_text.update(new)
@@ -203,7 +222,7 @@ class ColumnTypes:
         if name not in self._said:
             expected = "a string" if self._are_text[name] else "a number"
             advice = f"(--strings {name} reads it as text)"
-            raise ValueError(f"{name}: expected {expected}, like its first value, got {shown(value)} {advice}")
+            raise ValueError(f"{name}: expected {expected}, like its first values, got {shown(value)} {advice}")
         if self._are_text[name]:
             return json.dumps(value)
         try:

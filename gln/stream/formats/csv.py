@@ -83,6 +83,10 @@ class CsvParser:
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
+    def knows(self, record: Record) -> bool:
+        """Whether options or the model say what the columns are."""
+        return self._kinds.decided | self._namespaces.decided | self._ignore >= {*self._names}
+
     def plain(self, most: int) -> Chunk | None:
         """The samples that can be had without waiting, at most so many, if there are some and each line can be split at
         its separators: what `chunk` makes of `records`, in half the time."""
@@ -135,7 +139,7 @@ class CsvParser:
         frame = pd.DataFrame(columns, index=range(len(lines)))
         words, _ = self._namespaces.of_columns(of_words, len(lines), {})
         rows = NamedRows(frame, words, self._namespaces.is_word, self._strings)
-        return Chunk(rows, targets, None, None, [*lines], notes=self._kinds.notes())
+        return Chunk(rows, targets, None, None, [*lines], notes=self._kinds.end_chunk())
 
     def _note_missing(self, lines: Sequence[int], texts: Sequence[Sequence[str]], columns: dict[str, Any]) -> None:
         """Tell the user of the first word for a missing value that may be a class."""

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
-SCALARS = frozenset([float, int, str, bool, type(None)])
+NUMBERS = frozenset([float, int])
+SCALARS = NUMBERS | {str, bool, type(None)}
 
 
 class JsonParser:
@@ -29,11 +31,19 @@ class JsonParser:
         self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
-        good, bad = parsed(records, self._sample)
-        good, wrong = self._with_times(good)
+        flat, bad = parsed(records, self._flat)
+        self._kinds.decide(sample.values for _, sample in flat)
+        typed, of_another_type = parsed(flat, self._typed)
+        good, wrong = self._with_times(typed)
         chunk = self._namespaces.chunk(good, self._namespaces.is_word)
-        notes = *self._kinds.notes(), *chunk.notes
-        return chunk._replace(tags=None, notes=notes, bad=[*bad, *wrong, *chunk.bad])
+        notes = *self._kinds.end_chunk(), *chunk.notes
+        return chunk._replace(tags=None, notes=notes, bad=[*bad, *of_another_type, *wrong, *chunk.bad])
+
+    def knows(self, record: Record) -> bool:
+        """Whether options or the model say what the names in a line are."""
+        samples, _ = parsed([record], self._flat)
+        known = self._kinds.decided | self._namespaces.decided
+        return any(sample.values.keys() | sample.names.keys() <= known for _, sample in samples)
 
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are no texts, and the bad ones."""
@@ -51,7 +61,7 @@ class JsonParser:
         good = [record for place, record in enumerate(records) if place not in wrong]
         return good, [BadLine(records[place][0], message) for place, message in wrong.items()]
 
-    def _sample(self, line: str) -> Sample:
+    def _flat(self, line: str) -> Sample:
         found = object_of(line)
         if isinstance(found.get(self._target), (dict, list)):
             raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
@@ -60,6 +70,12 @@ class JsonParser:
             if isinstance(text := sample.values[name], str):
                 sample.names[name] = self._namespaces.words_of(name, text)
                 del sample.values[name]
+        for name, value in sample.values.items():
+            if value.__class__ in NUMBERS and not -MOST <= value <= MOST:
+                raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
+        return sample
+
+    def _typed(self, sample: Sample) -> Sample:
         values = self._kinds.values(sample.values)
         target = None if self._target is None else values.pop(self._target, None)
         return sample._replace(values=values, target=target)

@@ -47,14 +47,17 @@ class Lines:
         line = self._lines.popleft()
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
 
-    def gathered(self, records: Iterator[Record | BadLine | None], most: int) -> list[Record | BadLine]:
+    def gathered(
+        self, records: Iterator[Any], most: int, waits: Callable[[Any], bool] = lambda first: False
+    ) -> list[Any]:
         """Records made from the next lines, at most so many: those that can be had without waiting, or else the first
-        one that comes; empty at the end. None is left out."""
-        found: list[Record | BadLine] = []
+        one that comes; empty at the end. None is left out. If `waits` is true of the first record, it waits for others.
+        """
+        found: list[Any] = []
         for record in records:
             if record is not None:
                 found.append(record)
-            if found and (len(found) == most or self.must_wait()):
+            if found and (len(found) == most or (self.must_wait() and not waits(found[0]))):
                 break
         return found
 

@@ -13,7 +13,7 @@ import pandas as pd
 from gln.engine.batches import WORD
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
-from gln.stream.formats.chunks import Chunk, Wanted
+from gln.stream.formats.chunks import DECIDING, Chunk, Wanted
 from gln.stream.formats.column_types import shown
 from gln.stream.formats.lines import BadLine, Record, parsed
 
@@ -34,8 +34,9 @@ class Sample(NamedTuple):
 class Namespaces:
     """A namespace that holds at most one name in each sample is a category; of others, the names are words.
 
-    The first chunk with a namespace decides, unless an option or the loaded model does. If a category has several names
-    in a later sample, those after the first one are words, or an error if an option asked for a category.
+    The first chunk decides, or of a namespace that comes later, its first sample, unless an option or the loaded model
+    does. If a category has several names in a later sample, those after the first one are words, or an error if an
+    option asked for a category.
 
     Names with values are numbers, and 0 in all other samples, however many these are. With more than MOST_FEATURES in
     all, those of the namespaces with most, which are texts, are words.
@@ -44,6 +45,7 @@ class Namespaces:
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
         self._separator, self._asked, self._ngrams = separator, wanted.strings, wanted.ngrams
+        self._most = DECIDING  # samples that decide
         names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
         of_words = {namespace for namespace, found, _ in names if found}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
@@ -64,6 +66,7 @@ class Namespaces:
         """`Sample`s whose names are among their values, those that are refused, and what to tell the user."""
         samples = [sample for _, sample in records]
         notes = (*self._decide(samples), *self._decide_numbers(samples))
+        self._most = 1
         return *parsed(records, self._with_names), notes
 
     def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
@@ -105,12 +108,12 @@ class Namespaces:
     def _decide(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         if len(self._are_categories) >= MOST_WORDS:  # later ones are words: memory is bounded where they are always new
             return ()
-        most: dict[str, int] = {}
+        counts: dict[str, list[int]] = {}
         for sample in samples:
             for namespace, names in sample.names.items():
                 if namespace not in self._are_categories:
-                    most[namespace] = max(most.get(namespace, 0), len(names))
-        found = {namespace: bool(namespace) and count <= 1 for namespace, count in most.items()}
+                    counts.setdefault(namespace, []).append(len(names))
+        found = {namespace: bool(namespace) and max(of[: self._most]) <= 1 for namespace, of in counts.items()}
         self._are_categories |= found
         kinds = {"categories": True, "words": False}
         texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]

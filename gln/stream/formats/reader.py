@@ -6,14 +6,14 @@ import bisect
 import gzip
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from gln.stream.formats.chunks import CHUNK, TYPED, Chunk, Wanted
+from gln.stream.formats.chunks import CHUNK, DECIDING, TYPED, Chunk, Wanted
 from gln.stream.formats.csv import CsvParser
 from gln.stream.formats.jsonl import JsonParser
-from gln.stream.formats.lines import BadLine, Lines, text_of
+from gln.stream.formats.lines import BadLine, Lines, Record, text_of
 from gln.stream.formats.vw import VwParser
 
 # `records` gives what stands in the next lines, with their numbers, `BadLine`s, and None for blank ones; `chunk` makes
@@ -59,11 +59,16 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
 
 
-def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = CHUNK) -> Iterator[Chunk]:
+def read(
+    source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = CHUNK, decides: bool = False
+) -> Iterator[Chunk]:
     """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.
 
+    The first chunk has the first DECIDING samples, however long they take to come, unless `wanted` says what all names
+    in the first one are, and `decides` is false: whether the first chunk decides what the target is.
+
     `form` is a key of `FORMS`, one of `TYPED`, or "auto": by the first line. Without `skip_bad`, the first bad line is
-    raised, after the samples before it. `chunk` is the largest number of samples in one.
+    raised, after the samples before it. `chunk` is the largest number of samples in one, after the first.
     """
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
@@ -82,9 +87,9 @@ def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, ch
     if form in TYPED:
         from gln.stream.formats.arrow import TypedColumns  # optional
 
-        chunks = TypedColumns(source, form, wanted).chunks(chunk)
+        chunks = TypedColumns(source, form, wanted).chunks(chunk, decides)
     else:
-        chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk)
+        chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk, decides)
     for found in chunks:
         first_bad = found.bad[0] if found.bad and not skip_bad else None
         if first_bad is not None:
@@ -95,16 +100,22 @@ def read(source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, ch
             raise first_bad
 
 
-def _of_lines(lines: Lines, parser: Parser, most: int) -> Iterator[Chunk]:
-    while True:
-        if isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:
+def _of_lines(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterator[Chunk]:
+    def waits(first: Record | BadLine) -> bool:
+        return decides or isinstance(first, BadLine) or not parser.knows(first)
+
+    batch = lines.gathered(parser.records(), DECIDING, waits)
+    while batch:
+        yield _chunk_of(parser, batch)
+        while isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:
             yield plain
-            continue
-        if not (batch := lines.gathered(parser.records(), most)):
-            return
-        chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
-        bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
-        yield chunk._replace(bad=sorted(bad, key=lambda each: each.line))
+        batch = lines.gathered(parser.records(), most)
+
+
+def _chunk_of(parser: Parser, batch: Sequence[Record | BadLine]) -> Chunk:
+    chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
+    bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
+    return chunk._replace(bad=sorted(bad, key=lambda each: each.line))
 
 
 def _by_first_line(lines: Lines) -> str:

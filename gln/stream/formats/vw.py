@@ -19,10 +19,16 @@ class VwParser:
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self.records = lines.texts
-        self._ignore, self._namespaces = wanted.ignore, Namespaces(wanted, "^")
+        self._example = functools.partial(example_of, ignore=wanted.ignore)
+        self._namespaces = Namespaces(wanted, "^")
+
+    def knows(self, record: Record) -> bool:
+        """Whether options or the model say what the namespaces in a line are."""
+        samples, _ = parsed([record], self._example)
+        return any(sample.names.keys() <= self._namespaces.decided for _, sample in samples)
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
-        good, bad = parsed(records, functools.partial(example_of, ignore=self._ignore))
+        good, bad = parsed(records, self._example)
         chunk = self._namespaces.chunk(good, is_zero=lambda name: True)
         return chunk._replace(bad=[*bad, *chunk.bad])
 
