@@ -95,10 +95,15 @@ def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, sample
     return contexts
 
 
+@inner
+def clip(x, bound):  # (), () -> ()
+    return min(max(x, -bound), bound)
+
+
 @compiled
 def mix(w, z, bound):  # (d,), (d,) -> ()
     """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
-    return min(max(dot(w, z), -bound), bound)
+    return clip(dot(w, z), bound)
 
 
 @compiled
@@ -124,20 +129,25 @@ def residual(s, y, loss, quantile):
 
 
 @compiled
-def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
-    """One step of online gradient descent, in place: w <- clip(w - step z), where step = rate * residual."""
+def update(w, z, step):  # numbers
+    """One step of online gradient descent for one weight: w <- w - step z, where step = rate * residual."""
+    return w - step * z
+
+
+@inner
+def update_row(w, z, step, weight_clipping):  # (d,), (d,) -> None
     for i in range(len(z)):
-        w[i] = min(max(w[i] - step * z[i], -weight_clipping), weight_clipping)
+        w[i] = clip(update(w[i], z[i], step), weight_clipping)
 
 
 @inner
 def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C, d), (), (C or 1, B, d), () ...
-    """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one loop; slices take as long as sums."""
+    """Update w[c] with z[head, b], and `mix` it with z[head, after], in one loop; slices take as long as sums."""
     s = np.float32(0)
     for i in range(w.shape[1]):
-        w[c, i] = weight = min(max(w[c, i] - step * z[head, b, i], -weight_clipping), weight_clipping)
+        w[c, i] = weight = clip(update(w[c, i], z[head, b, i], step), weight_clipping)
         s += weight * z[head, after, i]
-    return min(max(s, -bound), bound)
+    return clip(s, bound)
 
 
 class Network(NamedTuple):  # a model, and how it processes a stream
@@ -188,7 +198,7 @@ def learn_row(network, own, w, z, targets, scales, b, later, s):
                 if last and after < count:
                     s[c, after] = update_and_mix(w, c, z, c * heads, b, after, step, clipping, bound)
                 else:
-                    update(w[c], z[c * heads, b], step, clipping)
+                    update_row(w[c], z[c * heads, b], step, clipping)
             b = later[b]
 
 
@@ -226,7 +236,7 @@ def predict_units(layer, bound, above):
                     s = np.float32(0)
                     for i in range(weights.shape[3]):
                         s += weights[j, row, c, i] * z[c * own, b, i]
-                    above[c, b, j] = min(max(s, -bound), bound)
+                    above[c, b, j] = clip(s, bound)
 
 
 @inner
@@ -243,7 +253,7 @@ def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
 def learn_samples(layer, network, above):
     """`learn_units` for a whole layer, sample by sample; skips heads whose target is infinite.
 
-    `mix` and `update` are inlined, because slicing weights takes as long as short sums.
+    `mix` is inlined, because slicing weights takes as long as short sums.
     """
     weights, contexts, z, targets, scales = layer
     own, heads, bound = len(z) > 1, np.empty(len(targets), np.int64), network.bound
@@ -257,7 +267,7 @@ def learn_samples(layer, network, above):
                     s = np.float32(0)
                     for i in range(weights.shape[3]):
                         s += weights[j, row, c, i] * z[c * own, b, i]
-                    above[c, b, j] = min(max(s, -bound), bound)
+                    above[c, b, j] = clip(s, bound)
         if network.learns:
             clipping = network.weight_clipping if len(batch) == 1 else np.float32(np.inf)
             for b in batch:
@@ -269,11 +279,13 @@ def learn_samples(layer, network, above):
                         step = scales[c * own, b] * r
                         # Heads that only predict, as most of many classes, have nothing to learn.
                         for i in range(weights.shape[3] if step else 0):
-                            w = weights[j, row, c, i] - step * z[c * own, b, i]
-                            weights[j, row, c, i] = min(max(w, -clipping), clipping)
+                            w = update(weights[j, row, c, i], z[c * own, b, i], step)
+                            weights[j, row, c, i] = clip(w, clipping)
             for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch
                 for j, c in np.ndindex(len(weights), len(targets)):
-                    update(weights[j, contexts[j, b], c], z[c * own, b], np.float32(0), network.weight_clipping)
+                    w = weights[j, contexts[j, b], c]
+                    for i in range(len(w)):
+                        w[i] = clip(w[i], network.weight_clipping)
 
 
 @compiled
@@ -281,7 +293,7 @@ def read(base, bias, bound):  # (K, B) -> (1, B, d), for the first layer
     z = np.ones((1, base.shape[1], len(base) + bias), np.float32)
     for b in range(base.shape[1]):  # `np.ndindex` takes six times as long
         for i in range(len(base)):
-            z[0, b, i] = min(max(base[i, b], -bound), bound)
+            z[0, b, i] = clip(base[i, b], bound)
     return z
 
 
@@ -345,15 +357,15 @@ def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
     some, s = slice(samples.starts[b], samples.starts[b + 1]), np.float32(0)
     for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905 - no strict in Numba
         s += w[place] * value
-    return min(max(s, -bound), bound)
+    return clip(s, bound)
 
 
 @inner
 def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (), () -> None
-    """`update` with sample b: a value that is 0 changes no weight."""
+    """Update with sample b: a value that is 0 changes no weight."""
     some = slice(samples.starts[b], samples.starts[b + 1])
     for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905
-        w[place] = min(max(w[place] - step * value, -weight_clipping), weight_clipping)
+        w[place] = clip(update(w[place], value, step), weight_clipping)
 
 
 @compiled
@@ -381,7 +393,9 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
                     step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
                     update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
             for b in batch if network.learns and network.batch_size > 1 else range(0):
-                update_sparse(weights[j, contexts[j, b], c], samples, b, np.float32(0), network.weight_clipping)
+                w = weights[j, contexts[j, b], c]
+                for place in samples.places[samples.starts[b] : samples.starts[b + 1]]:
+                    w[place] = clip(w[place], network.weight_clipping)
     return above
 
 
