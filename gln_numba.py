@@ -150,6 +150,17 @@ def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C
     return clip(s, bound)
 
 
+@functools.cache
+def is_changed(name: str) -> bool:
+    """Whether this is a copy with another `gate` or `mix`, which not all loops call."""
+    rng, size = np.random.default_rng(0), 9
+    planes, offsets, x = (np.float32(rng.normal(size=shape)) for shape in ((3, 2, size), (3, 2), (5, size)))
+    if name == "gate":
+        bits = planes @ x.T > offsets[:, :, None]
+        return not np.array_equal(gate(planes, offsets, x.T), np.einsum("nkb,k->bn", bits, [1, 2]))
+    return any(abs(mix(x[0], x[b], np.float32(1)) - np.clip(x[0] @ x[b], -1, 1)) > 1e-5 for b in range(len(x)))
+
+
 class Network(NamedTuple):  # a model, and how it processes a stream
     sizes: np.ndarray  # (L,)
     bias: bool
@@ -842,7 +853,7 @@ class GLN(BaseGLN):
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
         seen = np.zeros((*hyperplanes.shape[:2], 0), np.int64)
-        if 2 * most < hyperplanes.shape[2]:
+        if 2 * most < hyperplanes.shape[2] and not is_changed("gate"):
             seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
@@ -857,6 +868,8 @@ class GLN(BaseGLN):
         self._sparse_planes = places, hyperplanes, places[seen].clip(0), *others
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+        if is_changed("mix"):
+            raise _bad("mix", "that of gln_numba", "another; change a copy of gln_numpy, gln_jax or gln_tf instead")
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
         vars(self).pop("of_sample", None)
         for into, array in zip(self._of_layers(), weights, strict=True):

@@ -87,6 +87,17 @@ def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Ten
     return rows.addcmul_((rate * r)[:, :, None], z, value=-1)
 
 
+@functools.cache
+def _check_copy() -> None:
+    """Refuse another `mix` or `update`, because `GLN._learn` does for a block of samples what these two do for one."""
+    rng, sizes = np.random.default_rng(0), ((5, 3, 4), (3, 4), (5, 3), (3,))
+    rows, z, r, rate = (torch.from_numpy(np.float32(rng.normal(size=size))) for size in sizes)
+    mixed, updated = (rows * z).sum(dim=2).clamp(-1, 1), rows - (rate * r)[:, :, None] * z
+    for name, found, expected in ("mix", mix(rows, z, 1.0), mixed), ("update", update(rows, z, r, rate), updated):
+        if not torch.allclose(found, expected, atol=1e-5):
+            raise _bad(name, "that of gln_torch", "another; change a copy of gln_numpy, gln_jax or gln_tf instead")
+
+
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
     """Disable autocast, which would round the side information."""
 
@@ -555,6 +566,7 @@ class GLN(BaseGLN, nn.Module):
         self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+        _check_copy()
         # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
         rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
         self._fill(**rows, step=np.int64(step))

@@ -71,8 +71,8 @@ class GLNLayer(keras.layers.Layer):
         check_rows(self.gln, inputs, context)
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
         p = tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.num_heads))
-        if training:
-            self.__dict__["_called"] = inputs, context, p  # for `GLNModel`, in the same graph
+        if training is not False and "to_learn" in self.__dict__:  # set by `GLNModel`, for this step and in the same graph
+            self.__dict__["to_learn"] = inputs, context, p
         return p
 
     def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> tf.Tensor:
@@ -119,12 +119,15 @@ class GLNModel(keras.Model):
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if sample_weight is not None:
             raise ValueError("sample_weight: expected None, because a GLN learns all samples alike, got weights")
+        layers = [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, GLNLayer)]
+        for layer in layers:
+            layer.__dict__["to_learn"] = None
         with warnings.catch_warnings():  # its layers learn here, and it may have no others
             warnings.filterwarnings("ignore", r".*: fit does not train a GLN|The model does not have any trainable")
             logs = super().train_step(data)
-        for layer in self._flatten_layers(include_self=False):
-            called = layer.__dict__.pop("_called", None)
-            if isinstance(layer, GLNLayer) and layer.trainable and called is not None:
+        for layer in layers:
+            called = layer.__dict__.pop("to_learn")
+            if layer.trainable and called is not None:
                 inputs, context, p = called
                 with tf.control_dependencies([p]):
                     layer.learn(inputs, y[layer.name] if isinstance(y, dict) else y, context)

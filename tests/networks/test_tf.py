@@ -243,6 +243,39 @@ def test_a_gln_model_trains_what_is_below_by_gradients(columns):
     assert np.abs(below.get_weights()[0] - before).max() > 1e-3
 
 
+@pytest.mark.parametrize("has_training", [False, True])
+def test_fit_of_a_subclass_of_a_gln_model_teaches_its_layers(columns, has_training):
+    import keras
+
+    from gln.keras import GLNLayer, GLNModel
+
+    # `GLNModel(inputs, outputs)`, as in other tests, makes Keras replace this base by one that needs these arguments.
+    GLNModel.__bases__ = (keras.Model,)
+
+    class Plain(GLNModel):
+        def __init__(self):
+            super().__init__()
+            self.below, self.gated = keras.layers.Identity(), GLNLayer([3], 196, 196, seed=1)
+
+        def call(self, inputs):
+            return self.gated(self.below(inputs))
+
+    class WithTraining(Plain):
+        def call(self, inputs, training=None):
+            return self.gated(self.below(inputs, training=training), training=training)
+
+    x, y = np.ascontiguousarray(columns[0].T[:64]), columns[1][:64] < 5
+    model = (WithTraining if has_training else Plain)()
+    model.compile(loss="binary_crossentropy")
+    model.fit(x, y, shuffle=False, verbose=0)
+    plain = gln_numpy.GLN([3], 196, 196, seed=1)
+    plain.predict_online(x.T, x.T, y)
+    assert_same_state(model.gated.gln.get_state(), plain.get_state(), atol=1e-5)
+    assert model.evaluate(x, y, verbose=0) < np.log(2)
+    model.fit(x, y, verbose=0)
+    assert int(model.gated.gln.step) == 128
+
+
 def test_shapes_in_errors_of_the_layer_are_those_that_were_given():
     from gln.keras import GLNLayer
 
