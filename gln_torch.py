@@ -45,7 +45,7 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
     if hyperplanes.is_cuda:  # float32 products may be computed in TF32, which gates some samples differently
         hyperplanes, context = hyperplanes.double(), context.double()
     bits = (hyperplanes @ context > hyperplane_bias[:, :, None]).long()  # (N, k, B)
-    return (bits << torch.arange(bits.shape[1], device=bits.device)[:, None]).sum(dim=1).T
+    return (bits * 2 ** torch.arange(bits.shape[1], device=bits.device)[:, None]).sum(dim=1).T
 
 
 def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
@@ -54,7 +54,7 @@ def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
     Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C).
     """
     if z.shape[-2] == 1:  # of the first layer, whose heads all mix the same: a matrix product
-        return (rows @ z.unsqueeze(-3).mT).squeeze(-1).clamp(-bound, bound)
+        return (rows @ z.unsqueeze(-3).transpose(-1, -2)).squeeze(-1).clamp(-bound, bound)
     return (rows * z.unsqueeze(-3)).sum(dim=-1).clamp(-bound, bound)
 
 
@@ -635,7 +635,7 @@ class GLN(BaseGLN, nn.Module):
                 learn += (z.abs().max(),) if count > batch_size else ()
             layer = Layer(weights, z, batch_size, *learn)
             s = self._by_sample(layer, rows) if count == 1 or _recorded(z) else self._by_row(layer, rows.T)
-            z = s.mT
+            z = s.transpose(1, 2)
         return s.mean(dim=1).T
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, n, C)

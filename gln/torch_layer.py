@@ -45,7 +45,8 @@ class GLNLayer(nn.Module):
         """Learn one sample after another, outside autograd; returns the predictions before each update, (B, C).
 
         Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
-        In a step that `torch.compile` compiles, it breaks the graph: which weights learn depends on the values.
+        In a step that `torch.compile` compiles, it breaks the graph, because which weights learn depends on the values;
+        call it after `backward()`, which reads the weights again.
         """
         inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
         context = inputs if context_inputs is None else torch.as_tensor(context_inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,33 @@ def test_an_exported_layer_predicts_batches_of_other_sizes(layer):
         assert torch.allclose(exported.module()(rows(count)), layer(rows(count)), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the exporters: one is deprecated, and both look at shapes
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_onnx_runtime_predicts_what_a_convolution_below_a_layer_does(tmp_path, dynamo):
+    runtime = pytest.importorskip("onnxruntime")
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="torch.onnx.export needs it, except with dynamo=False")
+    torch.manual_seed(0)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.below = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3, stride=2), nn.Flatten())
+            self.gated = GLNLayer([6, 1], 36, 64, num_classes=3, seed=0)
+
+        def forward(self, x):
+            return self.gated(self.below(x), x)
+
+    model, x = Network(), torch.randn(30, 64)
+    model.gated.learn(model.below(x), x[:, 0].gt(0) + x[:, 1].gt(0), x)
+    sizes = {"dynamic_shapes": [{0: "B"}]} if dynamo else {"dynamic_axes": {"x": {0: "B"}}}
+    torch.onnx.export(model, (x,), tmp_path / "model.onnx", input_names=["x"], dynamo=dynamo, **sizes)
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    for count in (30, 7):
+        [p] = session.run(None, {"x": x[:count].numpy()})
+        np.testing.assert_allclose(p, model(x[:count]).detach(), rtol=0, atol=1e-6)
+
+
 def test_gradients_reach_what_is_below_and_learning_does_not(layer):
     x, targets = rows(30), targets_for(layer, 30)
     below = nn.Linear(20, 20)
@@ -125,6 +153,33 @@ def test_a_compiled_step_learns_like_a_plain_one(layer):
     torch.testing.assert_close(below.weight.grad, gradient, rtol=0, atol=1e-6)
     for name, array in layer.gln.get_state().items():
         np.testing.assert_allclose(array, other.gln.get_state()[name], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("gcc"), reason="there is no compiler of C++ here")
+@pytest.mark.parametrize("learns_first", [False, True])
+def test_inductor_compiles_a_step_that_learns_after_backward(learns_first):
+    layers, x = [GLNLayer([6, 1], 20, 20, seed=0) for _ in range(2)], rows(30)
+    targets, below = targets_for(layers[0], 30), nn.Linear(20, 20)
+
+    def step(layer: GLNLayer) -> None:
+        z = below(x)
+        p = layer(z)
+        if learns_first:
+            layer.learn(z, targets)
+        nn.functional.binary_cross_entropy(p[:, 0], targets.float()).backward()
+        if not learns_first:
+            layer.learn(z, targets)
+
+    step(layers[0])
+    gradient, below.weight.grad = below.weight.grad, None
+    if learns_first:  # the sentence in `GLNLayer.learn` and docs/backends.md
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.compile(step)(layers[1])
+        return
+    torch.compile(step)(layers[1])
+    torch.testing.assert_close(below.weight.grad, gradient, rtol=0, atol=1e-6)
+    assert_same_state(layers[1].gln, layers[0].gln, atol=1e-6)
 
 
 def test_shapes_in_errors_are_those_that_were_given(layer):
