@@ -774,7 +774,8 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
 TOLD: dict[str, dict[str, Any]] = {  # what the names in each format are
     "jsonl": {"known": {"a": False, "text": True, "b.c": False, "y": True}},
     "vw": {"words": {"a"}},
-    **dict.fromkeys(("csv", "tsv"), {"strings": {"text"}}),
+    "csv": {"strings": {"text"}},
+    "tsv": {"strings": {"text"}},
 }
 
 

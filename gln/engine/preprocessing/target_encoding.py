@@ -160,7 +160,8 @@ class TargetEncoding(WritableArrays):
         size = len(self.totals) - 1
         targets = _distinguishing(size) if self.are_classes else range(size)
         features = features | {*self.features[self._statistics].tolist()}
-        columns = [Column(feature, target=target) for feature in self.counts if feature in features for target in targets]
+        counted = [feature for feature in self.counts if feature in features]
+        columns = [Column(feature, target=target) for feature in counted for target in targets]
         return dataclasses.replace(self, columns=self.columns + columns)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------

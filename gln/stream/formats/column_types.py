@@ -194,7 +194,7 @@ class ColumnTypes:
     # ---- Values that are typed -------------------------------------------------------------------------------------
 
     def decide(self, samples: Iterable[Mapping[str, Any]]) -> None:
-        """Let the samples of the first chunk decide of the names in them: what most values are, as others are errors."""
+        """Let the first chunk decide what its names are: what most of their values are, as others are errors."""
         are_numbers: dict[str, list[bool]] = {}
         for x in samples if self._most > 1 else ():
             for name, value in x.items():

@@ -126,7 +126,7 @@ def test_rows_of_the_table_are_added_to_what_was_left_out(rng):
 
     def loss(parameters: np.ndarray) -> float:
         q = sum_to_one(expit(np.tensordot(parameters, [*logits, np.outer(rates, np.ones(40))], 1)))
-        of_rates = RATE_ROWS * (weights / weights.sum()) @ -(np.array([0.6, 0.3, 0.1]) @ np.log(q))
+        of_rates = (RATE_ROWS / weights.sum()) ** 2 * weights @ -(np.array([0.6, 0.3, 0.1]) @ np.log(q))
         trust = weights.sum() / (weights.sum() + TRUST_ROWS)
         penalty = PENALTY["classes"] * np.square(parameters - [trust / 2, trust / 2, 1 - trust]).sum()
         return weights @ -np.log(q[classes, np.arange(40)]) + of_rates + penalty
