@@ -107,7 +107,10 @@ def chosen_columns(argument: str, X: Any, chosen: Any, default: str, by_default:
 
 
 def _is_text(column: pd.Series) -> bool:
+    """Whether a column is text, or a category; an object column without any value is one without levels."""
     if isinstance(column.dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return True
+    if column.dtype == object and len(column) and column.isna().all():
         return True
     return column.dtype.kind not in "biufmM" and any(isinstance(value, str) for value in column)
 

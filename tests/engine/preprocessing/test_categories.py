@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import as_in_a_file, assert_same_state, fields_of
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from gln.engine.preprocessing.category_codes import categorical_columns
@@ -392,6 +393,18 @@ def test_a_table_may_hold_a_single_level_or_none():
     for given in (frame, frame.assign(a=pd.Series([None] * 20, dtype="category"))):
         p = GLNClassifier(**SMALL).fit(given, np.arange(20) % 2).predict_proba(given)
         np.testing.assert_allclose(p, 0.5, atol=0.2)
+
+
+def test_an_object_column_without_values_is_a_category_whose_levels_are_all_unknown():
+    frame, y = table(200)
+    frame["alley"] = pd.Series([None] * 200, dtype=object)
+    later = frame.assign(alley="gravel")
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    assert model.categories_[frame.columns.get_loc("alley")] == {}
+    np.testing.assert_array_equal(model.predict_proba(later), model.predict_proba(frame))
+    assert model.partial_fit(later, y).score(later, y) > 0.7
+    halves = frame.assign(alley=[None] * 100 + ["gravel"] * 100)
+    assert cross_val_score(GLNClassifier(**SMALL), halves, y, cv=KFold(2)).min() > 0.5
 
 
 # ---- River streams ---------------------------------------------------------------------------------------------------
