@@ -5,6 +5,9 @@ its slot in a table, which has its weights and its learning rate. Slots are used
 one predicts 0. When the largest table is full, the half of the terms with the smallest sums of squared gradients are
 forgotten, those that were rarely seen or always expected.
 
+A sample whose crosses would take more than a quarter of the largest table has none: their number is the square of that
+of the levels, and they would make one another forgotten. With up to 8 classes, that is from 256 categories on.
+
 Shapes: B samples, F features, D columns made from them, C heads, M models, S slots, T terms of all samples.
 """
 
@@ -88,7 +91,7 @@ class HashedLinear(NamedTuple):
 
     def terms(self, samples: SampleBatch, z: np.ndarray, columns: np.ndarray) -> Terms:
         """The terms of samples; arguments as for `terms_of`."""
-        return compiled(terms_of)(plain(dense(samples.features)), samples.words, z, columns, self.models > 1)
+        return compiled(terms_of)(plain(dense(samples.features)), samples.words, z, columns, self)
 
     def learn(
         self,
@@ -179,12 +182,14 @@ def key_of(one: int, other: int) -> int:
     return (key ^ (key >> 29)) | 2
 
 
-def most_terms(words: Words, b: int, columns: np.ndarray, crosses: bool) -> int:
+def most_terms(words: Words, b: int, columns: np.ndarray, table: HashedLinear) -> int:
     """How many terms sample b has at most; arguments as for `terms_of`."""
-    levels = 0
-    for f in range(len(columns)):
-        levels += columns[f] < 0 and crosses
-    return (1 + levels) * (1 + len(columns) + words.starts[b + 1] - words.starts[b])
+    terms, levels = 1 + len(columns) + words.starts[b + 1] - words.starts[b], 0
+    if table.leaders.shape[1] > 1:
+        for f in range(len(columns)):
+            levels += columns[f] < 0
+    most = (1 + levels) * terms
+    return most if 4 * most <= table.max_slots else terms
 
 
 def terms_of(
@@ -192,13 +197,13 @@ def terms_of(
     words: Words,
     z: np.ndarray,  # (D, B), standardised columns
     columns: np.ndarray,  # (F,), the column of each number, -1 for a category
-    crosses: bool,
+    table: HashedLinear,
 ) -> Terms:
     """The terms of samples, and among them feature `crosses`. A missing number is a term as well."""
     count, room, t = samples.shape[1], 0, 0
     starts, first_crosses, most = np.empty(count + 1, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
     for b in range(count):
-        most[b] = most_terms(words, b, columns, crosses)
+        most[b] = most_terms(words, b, columns, table)
         room += most[b]
     keys, values, features = np.empty(room, np.int64), np.empty(room), np.empty((room, 2), np.int64)
     for b in range(count):
@@ -223,7 +228,7 @@ def terms_of(
             features[t, 0] = features[t, 1] = len(columns) + number
             t += values[t] != 0.0
         first_crosses[b] = t
-        if crosses:  # of each level with all terms after it
+        if most[b] > 1 + len(columns) + words.starts[b + 1] - words.starts[b]:  # each level with all terms after it
             for i in range(starts[b] + 1, end_of_levels):
                 for j in range(i + 1, first_crosses[b]):
                     keys[t], values[t] = key_of(keys[i], keys[j]), values[j]

@@ -152,7 +152,7 @@ def predict_base_models(
     size, count = z.shape
     first = len(least_squares.weights)
     linear = np.zeros((first + table.leaders.shape[1] * table.leaders.shape[2], count))
-    terms = terms_of(features, words, z, columns, table.leaders.shape[1] > 1)
+    terms = terms_of(features, words, z, columns, table)
     done = predict_linear(terms, table, targets, step_sizes, learns, 0, linear[first:])
     first_bin = size + len(linear)
     first_distance = first_bin + len(bin_means.grids) * len(targets)

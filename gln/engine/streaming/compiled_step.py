@@ -90,7 +90,7 @@ def run(
 
     Heads with a target of infinity are left out. Returns False, and learns nothing, if linear models need more slots.
     """
-    if learns and is_short(state.linear, most_terms(batch.words, 0, state.numbers, state.linear.leaders.shape[1] > 1)):
+    if learns and is_short(state.linear, most_terms(batch.words, 0, state.numbers, state.linear)):
         return False
     # Long, because each function that calls the others would take seconds to compile.
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes

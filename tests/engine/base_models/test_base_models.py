@@ -391,6 +391,19 @@ def many_words(model: HashedLinear, count: int, first: int, per_sample: int = 10
     return terms_of_words(model, (first + np.arange(count * per_sample)).reshape(count, per_sample).tolist())
 
 
+@pytest.mark.parametrize(("heads", "most"), [(1, 255), (100, 63)])
+def test_crosses_of_a_sample_take_at_most_a_quarter_of_the_largest_table(heads, most):
+    """Or the time of a sample would be the square of its categories: a minute for 200 rows of 900."""
+    model = HashedLinear.start(heads, True).with_crosses()
+    for categories in (most, most + 1, 2000):
+        samples = SampleBatch.of(np.ones((categories, 1)))
+        terms = model.terms(samples, np.zeros((0, 1), np.float32), np.full(categories, -1))
+        pairs = categories * (categories - 1) // 2 if categories == most else 0
+        assert len(terms.keys) == 1 + categories + pairs
+        assert terms.most[0] <= model.max_slots / 4
+        model.learn(terms, np.ones((heads, 1)), np.ones(1))
+
+
 def test_thousands_of_terms_have_a_slot_each():
     model = HashedLinear.start(1, False)
     y = np.random.default_rng(0).normal(size=(1, 400))
