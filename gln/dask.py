@@ -226,8 +226,8 @@ class OnDask(Estimator):
     def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""
         folds, reader = folds_of(part.keys), copy.copy(self)
-        if self._texts_of_folds:
-            texts = {column: TextModelsOfFolds(models, folds) for column, models in self._texts_of_folds.items()}
+        if self._columns is not None:
+            texts: Any = {column: TextModelsOfFolds(models, folds) for column, models in self._texts_of_folds.items()}
             reader._columns = dataclasses.replace(self._columns, texts=texts)
         X, targets = reader._samples(part.X).features.T, self._targets_of(part.y)
         return Share(X, targets, self._weights_of(part, targets) * scale, folds, part.keys, number)
@@ -286,10 +286,10 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
     """`gln.sklearn.GLNClassifier` for tables that are spread over the workers of a Dask cluster.
 
     Up to 200,000 rows are learned by the client, as in `gln.sklearn`. Of a longer table, a random sample of 50,000 rows
-    determines the columns, halfspaces, bins and the learning rate, and is learned first. The levels of categories and
-    the cells of bins are counted in all rows. Then copies of the networks learn shares of the table side by side. Their
-    weights are averaged after each pass, and at least four times. 40,000 rows, each predicted by networks that left it
-    out, determine how networks are combined, and `oob_score_`.
+    determines the columns, models of texts, halfspaces, bins and the learning rate, and is learned first. The levels of
+    categories and the cells of bins are counted in all rows. Then copies of the networks learn shares of the table side
+    by side. Their weights are averaged after each pass, and at least four times. 40,000 rows, each predicted by
+    networks that left out its group, determine how networks are combined, and `oob_score_`.
 
     The result does not depend on partitions. A share is about as many rows in a row; a worker keeps it in memory.
 

@@ -73,10 +73,10 @@ class BinMeans(WritableArrays):
         counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
         self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
         self.heights, self.widths = counts[self.kinds, self.grids.T]
-        ends = np.cumsum(self.heights * self.widths)
-        self.starts = ends - self.heights * self.widths  # each grid's first cell
-        if len(self.values) != ends[-1:].sum():
-            raise bad("bin_means", f"{ends[-1:].sum()} values", len(self.values))
+        sizes = self.heights * self.widths
+        self.starts = np.cumsum(sizes) - sizes  # each grid's first cell
+        if len(self.values) != sizes.sum():
+            raise bad("bin_means", f"{sizes.sum()} values", len(self.values))
 
     @classmethod
     def without_grids(cls, features: int) -> BinMeans:
@@ -345,23 +345,20 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
 
 
 def shrunken_means(sums: np.ndarray) -> np.ndarray:  # (h, w, 1 + C) -> (h, w, C)
-    """Means of the cells of a grid, each shrunk towards that of the cell of twice its width."""
+    """Means of the cells of a grid, each shrunk towards that of the cell of twice its width.
+
+    The last bin of a feature, of missing values, is joined with the others at the end.
+    """
     height, width, _ = sums.shape
-    if height * width == 1:
-        return sums[..., 1:] / np.maximum(sums[..., :1], TINY)
-    rows, columns = wider_bins(height), wider_bins(width)
-    wider = np.add.reduceat(sums, np.flatnonzero(np.diff(rows, prepend=NONE)), axis=0)
-    wider = np.add.reduceat(wider, np.flatnonzero(np.diff(columns, prepend=NONE)), axis=1)
-    means = shrunken_means(wider)[rows][:, columns]
+    if max(height, width) <= 2:
+        total = sums.sum(axis=(0, 1))
+        means = total[1:] / max(total[0], TINY)
+    else:
+        rows, columns = (np.append(np.arange(count - 1), count) // 2 for count in (height, width))
+        wider = np.add.reduceat(sums, np.flatnonzero(np.diff(rows, prepend=NONE)), axis=0)
+        wider = np.add.reduceat(wider, np.flatnonzero(np.diff(columns, prepend=NONE)), axis=1)
+        means = shrunken_means(wider)[rows][:, columns]
     return (sums[..., 1:] + STRENGTH * means) / (sums[..., :1] + STRENGTH)
-
-
-def wider_bins(count: int) -> np.ndarray:  # -> (count,)
-    """The bin of twice the width around each bin. The last one, of missing values, is joined with others at the end."""
-    wider = np.arange(count) // 2
-    if count > 2:
-        wider[-1] = count // 2
-    return wider
 
 
 def means_of_cells(

@@ -137,8 +137,8 @@ class TableInputs(NamedTuple):
 def with_texts(
     table: TrainingTable, y: np.ndarray, folds: np.ndarray, counted: np.ndarray
 ) -> tuple[TrainingTable, dict[int, TextModel], dict[int, list[TextModel]]]:
-    """The table with what is predicted from texts, out of fold, their models, and those of each fold; shapes as for
-    `table_inputs`."""
+    """The table with what is predicted from texts, out of fold, their models and, of a sample of a table, those of each
+    fold; shapes as for `table_inputs`."""
     models: dict[int, TextModel] = {}
     of_folds: dict[int, list[TextModel]] = {}
     if not table.texts:
@@ -149,8 +149,10 @@ def with_texts(
     targets[:, table.indices], of_samples[table.indices] = y, folds
     weights = np.bincount(table.indices, table.step_sizes, count)
     for column, words in table.texts.items():
-        models[column], of_folds[column], values = fit_text(words, targets, weights, of_samples, counted)
+        models[column], others, values = fit_text(words, targets, weights, of_samples, counted)
         X[:, table.owners == column] = values
+        if table.folds is not None:
+            of_folds[column] = others
     return table._replace(X=X), models, of_folds
 
 

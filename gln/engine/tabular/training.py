@@ -82,7 +82,7 @@ class Job(NamedTuple):
 class FittedTable(NamedTuple):
     model: TableModel
     texts: dict[int, TextModel]  # by the user's column
-    texts_of_folds: dict[int, list[TextModel]]  # those that have not seen a fold
+    texts_of_folds: dict[int, list[TextModel]]  # of a sample, those that have not seen each fold
     learning_rate: float | None  # the first one, as it was chosen; None if it was given
     scores: np.ndarray  # (P,), for rows that were left out, after each pass
     samples: np.ndarray  # (n,), the samples of these rows
@@ -102,7 +102,7 @@ def fit_table(
     rng, encoding_rng = (check_random_state(training.random_state) for _ in range(2))
     folds = draw_folds(y, table.groups, rng) if table.folds is None else table.folds
     counted = counted_folds(table.left_out)
-    table, *texts = with_texts(table, y, folds, counted)
+    table, texts, texts_of_folds = with_texts(table, y, folds, counted)
     inputs = table_inputs(table, y, folds, counted, rng, encoding_rng if training.shuffle else None, training.n_jobs)
     model = TableModel.start(config, networks, losses, inputs.featurizer, targets)
     if table.has_many_classes:  # each head starts with the rate of its class
@@ -130,7 +130,8 @@ def fit_table(
         learn_left_out(means, trained, inputs, training)
     return FittedTable(
         model,
-        *texts,
+        texts,
+        texts_of_folds,
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],

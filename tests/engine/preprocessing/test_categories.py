@@ -400,10 +400,10 @@ def test_an_object_column_without_values_is_a_category_whose_levels_are_all_unkn
     frame["alley"] = pd.Series([None] * 200, dtype=object)
     later = frame.assign(alley="gravel")
     model = GLNClassifier(**SMALL).fit(frame, y)
-    assert model.categories_[frame.columns.get_loc("alley")] == {}
+    assert model.categories_[len(frame.columns) - 1] == {}
     np.testing.assert_array_equal(model.predict_proba(later), model.predict_proba(frame))
     assert model.partial_fit(later, y).score(later, y) > 0.7
-    halves = frame.assign(alley=[None] * 100 + ["gravel"] * 100)
+    halves = frame.assign(alley=np.repeat([None, "gravel"], 100))
     assert cross_val_score(GLNClassifier(**SMALL), halves, y, cv=KFold(2)).min() > 0.5
 
 

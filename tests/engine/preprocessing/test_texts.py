@@ -34,7 +34,7 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
     def vectorizer():
         return TfidfVectorizer(token_pattern=PATTERN, ngram_range=(1, 2), binary=True)
 
-    expected = vectorizer().fit(texts[known].repeat(weights[known].astype(int)))
+    expected = vectorizer().fit(texts[known].repeat(weights[known].astype(int).tolist()))
     ridge = Ridge(ALPHA).fit(expected.transform(texts[known]), y[known], weights[known])
     new = reviews(50, seed=2)[0]
     found = model.transform(pd.concat([new, pd.Series([None, ""], dtype=object)], ignore_index=True))
