@@ -21,6 +21,7 @@ from gln.engine.saving import LARGEST, Array, bad, saved, value_of
 
 # The states of a Standardizer, its options, the statistics of features and the first samples, and of a SparseScaler.
 OPTIONS = {"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_missing": Array("f8", "", 0, 1)}
+OPTIONS |= {"fitted": Array("f8", "", 0, 1)}
 STATISTICS = {name: Array("f8", "D", least) for name, least in (("count", 0), ("mean", -LARGEST), ("squares", 0))}
 STATISTICS |= {"low": Array("f8", "D"), "high": Array("f8", "D")}
 STATE = {**OPTIONS, **STATISTICS, "first": Array("f8", "* D")}
@@ -32,6 +33,9 @@ OF_FEATURES: Any = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: Any = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 CHUNK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
+# Standard deviations from the mean at which values beyond the range of a table count: five of ten times the range, after
+# 600 rows, would otherwise shrink all others by a quarter, while halfspaces and bins stay where they are.
+BEYOND_RANGE = 3.0
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
 LARGEST_LOG = 89.0  # of values, which float32 can hold
@@ -78,6 +82,7 @@ class Standardizer(WritableArrays):
             raise bad("far_is_missing", "True or False", repr(far_is_missing))
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
+        self.fitted = False  # to a table, whose range is known
         # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
         # that values are divided by, infinite for one that never varied, and how far from the mean they are clipped.
         self._features = np.zeros((7, self.size))
@@ -134,7 +139,8 @@ class Standardizer(WritableArrays):
         self, samples: np.ndarray, learns: bool, bound: float, missing: float, counts_first: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
-        return compiled(standardise)(plain(dense(samples)), features, learns, counts_first, *options, bound, missing)
+        options = learns, counts_first, self.fitted, *options, bound, missing
+        return compiled(standardise)(plain(dense(samples)), features, *options)
 
     @property
     def loop_state(self) -> tuple[np.ndarray, float, float, float]:
@@ -146,6 +152,7 @@ class Standardizer(WritableArrays):
         """Count a table, (D, B), in any order, replacing earlier counts; or of it the samples with these indices, (V,),
         which may repeat."""
         checked, self.first = self._checked(samples), self.first[:0]
+        self.fitted = True
         self._count_table(checked, indices)
 
     def _count_table(self, samples: np.ndarray, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
@@ -206,8 +213,9 @@ class Standardizer(WritableArrays):
         self._rescale()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """A copy of the arguments `floor`, `limit` and `far_is_missing`, (), and of the counts: `count`, `mean`,
-        `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
+        """A copy of the arguments `floor`, `limit` and `far_is_missing`, and of `fitted`, (), and of the counts:
+        `count`, `mean`, `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D).
+        """
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     to_save, of_saved = get_state, classmethod(_of_saved)
@@ -218,7 +226,7 @@ class Standardizer(WritableArrays):
         if len(arrays["first"]) >= FEW_VALUES or (arrays["count"] % 1).any():
             raise bad("state", f"integer counts, and fewer than {FEW_VALUES} first samples", arrays["count"])
         self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
-        self.far_is_missing = bool(arrays["far_is_missing"])
+        self.far_is_missing, self.fitted = bool(arrays["far_is_missing"]), bool(arrays["fitted"])
         self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
         self._rescale()
 
@@ -386,6 +394,7 @@ def standardise(
     features: np.ndarray,  # (7, D), changed if this `learns`
     learns: bool,
     counts_first: bool,
+    fitted: bool,
     floor: float,
     limit: float,
     far: float,
@@ -406,8 +415,14 @@ def standardise(
         for b in range(total):
             x, center, width = samples[i, b], mean, divisor
             if learns and x == x:  # NaN is not
+                least = -reach
+                most = reach
+                if fitted and squares > 0:
+                    deviation = BEYOND_RANGE * np.sqrt(squares / count)
+                    least = min(low - mean, -deviation)
+                    most = max(high - mean, deviation)
                 count += 1
-                difference = min(max(x - mean, -reach), reach)
+                difference = min(max(x - mean, least), most)
                 low, high = min(low, mean + difference), max(high, mean + difference)
                 if count == 1:
                     low = high = x

@@ -94,9 +94,8 @@ def run(
         return False
     # Long, because each function that calls the others would take seconds to compile.
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes
-    z, _ = standardise(
-        batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
-    )
+    options = state.floor, state.limit, state.far, state.limit, 0.0
+    z, _ = standardise(batch.columns, state.statistics, counts and learns, False, False, *options)
     size, samples = z.shape
     targets, y = batch.targets, batch.targets.astype(np.float64)
     models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
