@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -638,3 +639,20 @@ def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
     for pipeline in (model, loaded):
         pipeline[-1].partial_fit(columns.transform(frame[:3]), np.array(["b", "b", "a"]))
     np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
+
+
+@pytest.mark.slow
+def test_the_calls_of_mlflow_that_docs_show_save_what_predicts_the_same(tmp_path, monkeypatch):
+    mlflow, skops = pytest.importorskip("mlflow.sklearn"), pytest.importorskip("skops.io")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
+    X, y = wines()
+    pipeline = make_pipeline(SimpleImputer(), GLNClassifier((4,), n_networks=2, n_epochs=1, random_state=0)).fit(X, y)
+    skops.dump(pipeline, "pipeline.skops")
+    names = {"mlflow": mlflow, "pipeline": pipeline, "types": skops.get_untrusted_types(file="pipeline.skops")}
+    calls = re.findall(r"`mlflow\.sklearn\.(.*\))`", (ROOT / "docs" / "saving.md").read_text(encoding="utf-8"))
+    for call, where in zip(calls, ("folder", ""), strict=True):
+        told = eval(f"mlflow.{call}", names)
+        loaded = mlflow.load_model(where or told.model_uri)
+        np.testing.assert_array_equal(loaded.predict_proba(X), pipeline.predict_proba(X))
