@@ -207,9 +207,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Unscaled numbers, and categories; NaN or None is a missing value. Dates raise an error: convert them to
-            numbers or categories. With Numba, a sparse array of more than 1,000 features stays sparse; any other is
-            made dense.
+            Unscaled numbers, categories, dates and texts; NaN or None is a missing value. With Numba, a sparse array of
+            more than 1,000 features stays sparse; any other is made dense.
         y : array-like of shape (N,), or array-like or sparse array of shape (N, L)
             Class labels, of at least two classes, or several labels, each 0 or 1.
         sample_weight : array-like of shape (N,), default=None

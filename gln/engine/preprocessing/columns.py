@@ -196,7 +196,7 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return Column(ID, "its name and values") if is_id else None
     texts = column.dropna().astype(object)
     types = {*map(type, texts)}
-    if not types or not all(issubclass(kind, (str, *dates.DATES)) for kind in types):
+    if not all(issubclass(kind, (str, *dates.DATES)) for kind in types):
         return None
     texts = texts if types == {str} else texts.map(str)
     form = dates.format_of(texts)
@@ -204,10 +204,8 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return Column(CATEGORY, "its values")
     if form is not None:
         return Column(DATE, "its values", form=form, parts=dates.varying_parts(dates.days_in(column, form)))
-    if not all(issubclass(kind, str) for kind in types):
-        return None
     some = texts.iloc[:: 1 + len(texts) // TYPICAL]
-    if len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
+    if types != {str} or len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
         return None
     words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)
     if has_texts and share >= DISTINCT:
