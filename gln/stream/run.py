@@ -140,7 +140,7 @@ class Run:
                     yield chunk
                     last = max([last, *chunk.lines[-1:], *(bad.line for bad in chunk.bad)])
             except BadLine as bad:
-                raise self._advised(bad, of) from None
+                raise self._inputs.named(bad, of) from None
         of.check_length(last)
         of.size = size
 
@@ -238,17 +238,11 @@ class Run:
         """Count bad lines, or raise the first one."""
         for each in bad:
             if not self._options.skip_bad:
-                raise self._advised(each, of)
+                raise self._inputs.named(each.advised(), of)
             if not self._metrics.skipped:
                 self._say(f"leaving out {self._inputs.named(each, of)}")
             self._metrics.skipped += 1
             of.line = max(of.line, each.line)
-
-    def _advised(self, bad: BadLine, of: Input) -> BadLine:
-        """A bad line that ends the run, with what to do, unless it is a header."""
-        if self._model is not None and not self._options.skip_bad:
-            bad = BadLine(bad.line, f"{bad.message} (--skip-bad leaves bad lines out)", unit_of(of.form))
-        return self._inputs.named(bad, of)
 
     def _say(self, text: str) -> None:
         self._print(f"gln-stream: {text}")

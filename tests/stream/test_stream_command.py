@@ -148,8 +148,8 @@ def test_the_first_target_decides_what_is_learned(form, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options", [["--regression"], pytest.param(["--strings", "y"], marks=pytest.mark.slow)])
-def test_a_pipe_without_targets_is_answered_at_once_if_an_option_says_what_is_learned(options):
-    process = started("--target", "y", "--predictions", "-", *options, stderr=subprocess.DEVNULL)
+def test_a_pipe_without_targets_is_answered_at_once_if_options_say_what_all_is(options):
+    process = started("--target", "y", "--predictions", "-", "--numbers", "a", *options, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b'{"a": 1}\n')
@@ -474,6 +474,26 @@ def test_a_value_that_the_model_refuses_is_a_bad_line(tmp_path, capsys):
     assert figures_in(tmp_path / "m").skipped == 1
 
 
+@pytest.mark.parametrize("line", [2, 500, 3500, 4500])
+def test_a_text_among_numbers_is_an_error_wherever_it_stands(line, tmp_path, capsys):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(4600, 2)).round(3), columns=["a", "b"])
+    rows = X.assign(y=np.where(X["a"] > 0, "up", "down")).to_csv(index=False).splitlines()
+    good = "\n".join(rows[: line - 1] + rows[line:])
+    rows[line - 1] = "abc" + rows[line - 1][rows[line - 1].index(",") :]
+    (tmp_path / "s.csv").write_text("\n".join(rows))
+    options = ["--target", "y", "--fast", "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv")]
+    assert main([str(tmp_path / "s.csv"), *options]) == 2
+    said = f"line {line}: a: expected a finite number, got 'abc' (--strings a reads the column as text)"
+    assert f"{said} (--skip-bad leaves bad lines out)" in capsys.readouterr().err
+    assert line == 2 or figures_in(tmp_path / "m").samples == line - 2
+    if line == 500:
+        assert main([str(tmp_path / "s.csv"), *options, "--skip-bad"]) == 0
+        predicted = (tmp_path / "p.csv").read_bytes()
+        (tmp_path / "s.csv").write_text(good)
+        assert main([str(tmp_path / "s.csv"), *options]) == 0
+        assert (tmp_path / "p.csv").read_bytes() == predicted
+
+
 # ---- Interrupted runs ------------------------------------------------------------------------------------------------
 
 
@@ -541,7 +561,8 @@ def test_a_dropped_connection_ends_a_run_that_is_saved(files, tmp_path, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_that_waits(number, tmp_path):
-    process = started("--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--predictions", "-")
+    told = "--numbers", "a,b,c", "--strings", "colour,name,kind"
+    process = started("--format", "csv", *KINDS, *told, "--save", str(tmp_path / "m"), "--predictions", "-")
     assert process.stdin is not None
     assert process.stdout is not None
     for line in table(20).to_csv(index=False).splitlines():

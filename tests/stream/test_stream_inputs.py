@@ -11,6 +11,8 @@ import math
 import os
 import signal
 import sys
+import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -300,7 +302,7 @@ def test_bad_rows_are_said_and_left_out(tmp_path, capsys):
     pa = pytest.importorskip("pyarrow")
     columns: dict[str, Any] = {"a": [1.0, math.inf, math.nan, 1e300, 2.0, 3.0], "tags": [["x"]] * 5 + [["x", None]]}
     file = written(tmp_path / "s.parquet", pa.table({**columns, "kind": list("uvuvuv")}))
-    with pytest.raises(BadLine, match=r"^row 2: a: expected a finite number, got inf$"):
+    with pytest.raises(BadLine, match=r"^row 2: a: expected a finite number, got inf \(--skip-bad leaves bad rows out\)$"):
         all_of(file)
     bad: list[str] = []
     found = all_of(file, skip_bad=lambda line: bad.append(str(line)))
@@ -360,7 +362,7 @@ def test_memory_is_bounded(tmp_path):
     with opened(str(tmp_path / "s.parquet")) as source:
         chunks = read(source, "parquet", Wanted())
         sizes = [(len(next(chunks).lines), pa.total_allocated_bytes() - before) for _ in range(200)]
-    assert {rows for rows, _ in sizes} == {4000}
+    assert [rows for rows, _ in sizes[:3]] == [1000, 3000, 4000]
     assert max(allocated for _, allocated in sizes) < 6e6
 
 
@@ -380,6 +382,52 @@ def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
     with open(tmp_path / "s.arrow", "rb") as file:
         process = started("--target", "kind", stdin=file)
         assert b"expected text, got what begins like arrow (--format arrow reads it)" in process.communicate()[1]
+
+
+def slowly_piped(path: Path, text: bytes, *options: str) -> None:
+    """Run the command on a pipe in which bytes come in three parts."""
+    lines = text.splitlines(keepends=True)
+    os.mkfifo(path)
+
+    def write() -> None:
+        with open(path, "wb", buffering=0) as sink:
+            for part in (lines[:3], lines[3:600], lines[600:]):
+                sink.write(b"".join(part))
+                time.sleep(0.3)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    assert main([str(path), *options]) == 0
+    writer.join()
+    path.unlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no named pipes")
+@pytest.mark.parametrize("form", ["csv", "jsonl", "vw"])
+def test_a_slow_pipe_is_learned_as_a_file_is(form, tmp_path):
+    """The first targets look like classes, a column of text begins with numbers, and another comes late."""
+    rng = np.random.default_rng(3)
+    a = rng.normal(size=2200).round(3)
+    y = np.where(np.arange(2200) < 900, rng.integers(0, 9, 2200), (10 * a).round(2))
+    code = [str(i % 4) if i < 800 else f"c{i % 4}" for i in range(2200)]
+    late = [None if i < 1500 else f"t{i % 3}" for i in range(2200)]
+    X = pd.DataFrame({"a": a, "code": code, "late": late, "y": y})
+    text = {
+        "csv": lambda: X.to_csv(index=False),
+        "jsonl": lambda: X.to_json(orient="records", lines=True),
+        "vw": lambda: "".join(f"{y} |n a:{a} |code {code} |late {late or ''}\n" for a, code, late, y in X.to_numpy()),
+    }[form]()
+    file = tmp_path / f"s.{form}"
+    file.write_text(text)
+    target = [] if form == "vw" else ["--target", "y"]
+    options = [*target, "--fast", "--save", str(tmp_path / "m"), "--predictions"]
+    assert main([str(file), *options, str(tmp_path / "p.csv")]) == 0
+    model, predicted = (tmp_path / "m").read_bytes(), pd.read_csv(tmp_path / "p.csv")
+    slowly_piped(tmp_path / f"pipe.{form}", text.encode(), *options, str(tmp_path / "q.csv"))
+    assert isinstance(GLNRegressor.load(tmp_path / "m"), GLNRegressor)
+    assert (tmp_path / "q.csv").read_bytes() == (tmp_path / "p.csv").read_bytes()
+    error = (predicted["prediction"] - y).abs()[1200:].mean()
+    assert error < 0.3 * np.abs(y - np.median(y))[1200:].mean()
 
 
 # ---- Runs that go on -------------------------------------------------------------------------------------------------
@@ -464,12 +512,14 @@ def test_texts_become_times_in_utc(tmp_path):
 def test_a_column_with_anything_else_stays_text(value, tmp_path):
     found = all_of(csv_of(tmp_path, ["2024-05-01", value]), target=None, ignore={"kind"})
     assert found == [{"time": "2024-05-01"}, {"time": value}]
-    file = csv_of(tmp_path, ["2024-05-01"] * 4000 + [value])
-    with pytest.raises(BadLine) as error:
-        all_of(file)
-    advice = "(--strings time reads the column as text)"
-    assert str(error.value) == f"line 4002: time: expected an ISO 8601 date or time, got {value!r} {advice}"
-    assert len(all_of(file, strings={"time"})) == 4001
+    for before in (500, 4000):
+        file = csv_of(tmp_path, ["2024-05-01"] * before + [value] + ["2024-05-01"] * 10)
+        with pytest.raises(BadLine) as error:
+            all_of(file)
+        said = f"line {before + 2}: time: expected an ISO 8601 date or time, got {value!r}"
+        advice = "(--strings time reads the column as text) (--skip-bad leaves bad lines out)"
+        assert str(error.value) == f"{said} {advice}"
+        assert len(all_of(file, strings={"time"})) == before + 11
 
 
 def test_bad_times_in_json_and_parquet(tmp_path):

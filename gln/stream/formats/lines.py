@@ -18,7 +18,11 @@ class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
 
     def __init__(self, line: int, message: str, unit: str = "line") -> None:
         super().__init__(f"{unit} {line}: {message}")
-        self.line, self.message = line, message
+        self.line, self.message, self._unit = line, message, unit
+
+    def advised(self) -> BadLine:
+        """With what to do, for one that ends a run."""
+        return BadLine(self.line, f"{self.message} (--skip-bad leaves bad {self._unit}s out)", self._unit)
 
 
 class Lines:

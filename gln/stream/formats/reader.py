@@ -97,7 +97,7 @@ def read(
         if found.lines or found.bad:
             yield found._replace(form=form)
         if first_bad is not None:
-            raise first_bad
+            raise first_bad.advised()
 
 
 def _of_lines(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterator[Chunk]:
