@@ -144,11 +144,20 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 def check_files(options: argparse.Namespace, inputs: Sequence[str]) -> None:
     """Raise ValueError if an output is an input, a model to load, or another output, which writing would destroy."""
-    found = {os.path.realpath(file): "the input" for file in inputs}
+    found = {_identity(file): "the input" for file in inputs}
     for name in ("load", "save", "predictions", "metrics"):
         file = getattr(options, name, None)
         if file is None or file == "-" or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe or a device
             continue
-        other = found.setdefault(os.path.realpath(file), f"--{name}")
+        other = found.setdefault(_identity(file), f"--{name}")
         if other != f"--{name}" and (name, other) not in (("load", "the input"), ("save", "--load")):
             raise ValueError(f"--{name}: expected another file than {other}, got {file!r}")
+
+
+def _identity(name: str) -> object:
+    """What is the same for all names and links of a file; "-" is standard input."""
+    try:
+        status = os.fstat(0) if name == "-" else os.stat(name)
+    except OSError:  # it will be written
+        return os.path.realpath(name)
+    return status.st_dev, status.st_ino

@@ -87,7 +87,7 @@ class Run:
     def _check_run(self, state: dict[str, Any]) -> None:
         """Know which lines were learned. Raises ValueError if the saved run had another target, or other files."""
         options = self._options
-        if not state:
+        if "inputs" not in state:
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         if None not in (options.target, state["target"]) and options.target != state["target"]:
             raise ValueError(f"--target: expected {state['target']!r}, as in {options.save}, got {options.target!r}")

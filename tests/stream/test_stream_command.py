@@ -419,9 +419,10 @@ def test_a_saved_model_has_its_own_options(files, tmp_path, capsys):
     capsys.readouterr()
     assert main([*again, "--quantiles", ".2,.9"]) == 2
     assert "--quantiles: expected (0.1, 0.9), as in" in capsys.readouterr().err
-    GLNRegressor(seed=0).save(tmp_path / "other")
-    assert main([*again[:-2], "--save", str(tmp_path / "other"), "--resume"]) == 2
-    assert "--resume: expected a model that gln-stream saved" in capsys.readouterr().err
+    for extra in (None, {"target": "price", "note": "mine"}):
+        GLNRegressor(seed=0).save(tmp_path / "other", extra)
+        assert main([*again[:-2], "--save", str(tmp_path / "other"), "--resume"]) == 2
+        assert "--resume: expected a model that gln-stream saved" in capsys.readouterr().err
 
 
 # ---- Bad lines -------------------------------------------------------------------------------------------------------

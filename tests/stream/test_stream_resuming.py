@@ -307,6 +307,9 @@ def test_a_pipe_goes_on_with_its_next_line_and_is_no_file(tmp_path, capsys):
 SAME = {
     "--save in.csv": "--save: expected another file than the input, got",
     "--predictions link": "--predictions: expected another file than the input, got",
+    "--predictions hard.csv": "--predictions: expected another file than the input, got",
+    "--metrics hard.csv": "--metrics: expected another file than the input, got",
+    "--save hard.csv": "--save: expected another file than the input, got",
     "--load m --predictions m": "--predictions: expected another file than --load, got",
     "--load m --save m --metrics model": "--metrics: expected another file than --load, got",
     "--save n --predictions ./n": "--predictions: expected another file than --save, got",
@@ -322,6 +325,7 @@ def test_an_output_that_is_another_file_of_the_run_is_refused(tmp_path, monkeypa
     assert main(["in.csv", *KINDS[:2], "--save", "m"]) == 0
     for name, target in (("link", "in.csv"), ("model", "m"), ("dangling", "new")):
         Path(name).symlink_to(target)
+    os.link("in.csv", "hard.csv")
     os.mkfifo("fifo")
     for arguments, message in SAME.items():
         refused(tmp_path, ["in.csv", *KINDS[:2], *arguments.split()], message, capsys)
