@@ -108,7 +108,7 @@ def _of_dsjson(line: int, text: str) -> Logged:
         arms = [_visible(arm) for arm in found["c"]["_multi"]]
         place = found["_labelIndex"] if "_labelIndex" in found else found["a"][0] - 1  # the chosen arm comes first
         propensity = found["_label_probability"] if "_label_probability" in found else found["p"][0]
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"expected DSJSON with a list of arms, got {type(error).__name__}: {error}") from None
     dropped = found.get("pdrop", 0.0)
     if not (isinstance(dropped, (int, float)) and 0 <= dropped < 1):

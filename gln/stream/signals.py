@@ -72,8 +72,11 @@ class Signals:
                 pass
             except BrokenPipeError:
                 status = CLOSED_PIPE
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 if not can_end(error):
+                    raise
+                if not isinstance(error, (OSError, ValueError)):  # a fault of ours
+                    end(f"{type(error).__name__}: {error}")
                     raise
                 status, why = 2, str(error)
             if self.received:

@@ -18,7 +18,7 @@ from gln.bandit_logs.command import _parser, main
 from gln.bandit_logs.formats import BadLine, Logged, read_decisions
 from gln.bandit_logs.run import Run
 from gln.bandits import GLNBandit, LoggedDecision
-from gln.off_policy import off_policy
+from gln.off_policy import Estimates, off_policy
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context
@@ -344,6 +344,7 @@ def test_decisions_without_a_reward():
         ("{", "expected JSON"),
         ('{"context": {}, "arm": 1}', "expected the keys context, arm, reward, propensity"),
         ('{"_label_cost": "x", "c": {"_multi": [{}]}}', "could not convert string to float"),
+        (f'{{"_label_cost": {"9" * 400}, "c": {{"_multi": [{{}}]}}}}', "int too large to convert to float"),
         ('{"_label_cost": 0, "c": {}}', "expected DSJSON with a list of arms, got KeyError: '_multi'"),
         (json.dumps(DSJSON | {"pdrop": 1}), "expected pdrop from 0 to 1, exclusive, got 1"),
         ('{"_label_cost": 0, "c": {"_multi": [1]}}', "expected DSJSON with a list of arms, got AttributeError"),
@@ -491,6 +492,23 @@ def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
     assert main([str(tmp_path / "missing.jsonl")]) == 2
     with pytest.raises(SystemExit):
         main([str(file), "--fixed"])
+
+
+def test_an_error_that_nobody_expected_ends_a_run_that_is_saved(tmp_path, monkeypatch, capsys):
+    file = write(tmp_path / "log.jsonl", log_of(40, seed=15))
+    judge = Estimates.judge
+
+    def failing(self: Estimates, *arguments: Any) -> Any:
+        if self.rows > 8:
+            raise ZeroDivisionError("of the line after")
+        return judge(self, *arguments)
+
+    monkeypatch.setattr(Estimates, "judge", failing)
+    with pytest.raises(ZeroDivisionError):
+        main([file, "--save", str(tmp_path / "m")])
+    assert "ZeroDivisionError: of the line after; saved, and --resume continues" in capsys.readouterr().err
+    saved = GLNBandit.load(tmp_path / "m").extra
+    assert saved["estimates"]["rows"] == saved["inputs"]["files"][file][0] - 1 > 8
 
 
 WRONG_ROWS: dict[str, tuple[dict[str, Any], str]] = {
