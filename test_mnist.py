@@ -14,13 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+try:
+    from gln.backends import load_backend, load_file
+except ModuleNotFoundError as missing:
+    raise ImportError(f"test_mnist needs the package gln: {missing}; pip install . in its folder") from missing
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from sklearn.utils import gen_batches
 from tqdm import tqdm
 
-from gln.backends import load_backend, load_file
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.model import TableModel

@@ -46,7 +46,7 @@ def learned_bandit() -> GLNBandit:
 def learned_table() -> Any:
     levels = np.array([*"xyz"], object)[RNG.integers(0, 3, 40)]
     table = np.column_stack([X.astype(object), levels])
-    settings = {"n_networks": 2, "n_epochs": 1, "random_state": 0, "categorical_features": [2]}
+    settings: dict[str, Any] = {"n_networks": 2, "n_epochs": 1, "random_state": 0, "categorical_features": [2]}
     return sklearn.GLNClassifier(**settings, **SMALL).fit(table, X[:, 0] > 0)
 
 

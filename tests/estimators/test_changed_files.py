@@ -184,24 +184,22 @@ def test_layers_that_a_file_does_not_have_are_refused_at_once(tmp_path):
         {"context_size": 10**8},
     ):
         write(tmp_path / "network", {**config, **changes}, arrays)
-        with pytest.raises(ValueError, match="layer_sizes: expected the layers in the file"):
+        with pytest.raises(ValueError, match=r"(layer|input)_sizes?: expected at most .* the file is small"):
             GLN.load(tmp_path / "network")
-    with pytest.raises(ValueError, match="layer_sizes, context_map_size: expected at most 131072 rows"):
+    with pytest.raises(ValueError, match="layer_sizes, context_map_size: expected at most"):
         GLNClassifier.load(tmp_path / "fresh")
     assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("dtype", ["S1900000000", "U400000000", "(9000,9000)f8", "V9", "U5"])
-def test_arrays_are_as_long_as_their_contents(dtype, tmp_path):
-    boxed(value=np.array(["a", "b"])).save(tmp_path / "m")
+def test_a_file_tells_no_width_of_texts(dtype, tmp_path):
+    boxed(value=np.array(["a", "bcd"], "U9")).save(tmp_path / "m")
+    assert vars(Box.load(tmp_path / "m"))["value"].dtype == "U3"
     config, arrays = read(tmp_path / "m")
     config["learned"]["value"]["dtype"] = dtype
     write(tmp_path / "m", config, arrays)
-    if dtype == "U5":
-        assert vars(Box.load(tmp_path / "m"))["value"].dtype == "U5"
-    else:
-        with pytest.raises(ValueError, match="array: expected "):
-            Box.load(tmp_path / "m")
+    with pytest.raises(ValueError, match="value: expected an array of numbers or texts, got dtype"):
+        Box.load(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import struct
 import subprocess
@@ -121,6 +122,19 @@ def test_load_mnist_refuses_other_arrays(tmp_path, change):
     np.savez(file, **{name: array for name, array in {**arrays_of(), **change}.items() if array is not None})
     with pytest.raises(ValueError, match=r"bad\.npz: expected an \.npz file with the arrays x_train"):
         load_mnist(path=file)
+
+
+def test_load_mnist_refuses_what_takes_all_memory(tmp_path):
+    np.savez_compressed(tmp_path / "bomb.npz", x_train=np.zeros((30_000, 784), np.uint8))
+    with pytest.raises(ValueError, match="over 100 times the size of the file"):
+        load_mnist(path=tmp_path / "bomb.npz")
+
+
+def test_the_file_alone_says_how_to_install_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gln.backends", None)
+    monkeypatch.delitem(sys.modules, "test_mnist", raising=False)
+    with pytest.raises(ImportError, match=r"^test_mnist needs the package gln: .*; pip install \. in its folder$"):
+        importlib.import_module("test_mnist")
 
 
 def test_load_mnist_refuses_other_files(tmp_path):

@@ -95,10 +95,10 @@ class Saveable(Part):
             network = load_backend(getattr(estimator, "backend", "numpy")).GLN
             check_definitions(str(path), config["definitions"], network)
             learned = {name: decoded(name, value, arrays, network) for name, value in config["learned"].items()}
+            fields = checked(cls.__name__, {"extra": dict, **cls.kept}, learned, {"extra", *cls.optional})
             if arrays:
                 raise bad("arrays", "those of the configuration", sorted(arrays))
-            kinds = {"extra": dict, **cls.kept}
-            estimator._restore(checked(cls.__name__, kinds, learned, {"extra", *cls.optional}))
+            estimator._restore(fields)
             estimator._check_loaded()
         return estimator
 

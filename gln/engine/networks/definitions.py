@@ -13,6 +13,7 @@ import linecache
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gln.backends import BACKENDS
 from gln.engine.networks.protocol import backend_of
@@ -45,16 +46,18 @@ def definitions(kind: type) -> list[str]:
     Raises ValueError if its source cannot be read, or a function was replaced while Python ran.
     """
     network = backend_of(kind)
-    file = network.predict_arrays.__code__.co_filename
-    functions = vars(sys.modules[network.__module__])
+    file = inspect.unwrap(network.contexts).__code__.co_filename  # perhaps of a cell of a notebook
+    module = sys.modules[network.__module__]
     for name in NEURON:
-        code = getattr(inspect.unwrap(functions.get(name)), "__code__", None)
-        if code is None or code.co_filename != file:
-            raise bad("model", f"a network with `{name}` in the source of its class", network.__module__)
+        function: Any = inspect.unwrap(getattr(module, name, network))
+        if function is network or function.__code__.co_filename != file:
+            raise bad("model", f"a network with `{name}` in the source of its class", module.__name__)
     if Path(file) in {FOLDER / f"gln_{name}.py" for name in BACKENDS}:
         return []
     linecache.checkcache(file)
     own = _hashes("".join(linecache.getlines(file)))
+    if "GLN" not in own:
+        raise bad("model", "a network whose source can be read", f"{module.__name__} of {file}")
     originals = [_hashes((FOLDER / f"gln_{name}.py").read_text(encoding="utf-8")) for name in BACKENDS]
     closest = max(originals, key=lambda hashes: len(hashes.items() & own.items()))
     changed = [name for name in own | closest if own.get(name) != closest.get(name)]

@@ -244,11 +244,11 @@ def test_files_and_read_only_copies_go_on(tmp_path):
 def test_a_changed_file_is_refused():
     arrays = Arrays()
     saved = encoded("novelty", PairHistograms.start(3, 50, 0), arrays)
-    decoded("novelty", saved, arrays, None)
+    decoded("novelty", saved, Arrays(arrays), None)
     for name, value in (("histograms", np.zeros((3, 8, 5), np.float32)), ("partners", np.full((3, 8), 3))):
         changed = {**saved, "fields": {**saved["fields"], name: encoded(f"changed {name}", value, arrays)}}
         with pytest.raises(ValueError, match="novelty: expected"):
-            decoded("novelty", changed, arrays, None)
+            decoded("novelty", changed, Arrays(arrays), None)
 
 
 # ---- Tables ----------------------------------------------------------------------------------------------------------
