@@ -256,7 +256,8 @@ def _of_package(function: str, does: str) -> Callable:
         try:
             shared = getattr(importlib.import_module(f"gln.{module}"), name)
         except ModuleNotFoundError as error:
-            raise ImportError(f"{name} needs the package gln: {error}; get_state() works without it") from error
+            way = "pip install . in its folder; get_state() works without it"
+            raise ImportError(f"{name} needs the package gln: {error}; {way}") from error
         return shared(self, *arguments, **options)
 
     method.__name__, method.__doc__ = name, f"{does}; see `gln.{function}`."
@@ -284,6 +285,8 @@ class BaseGLN:
         ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
+        for name in options.keys() - Config.__dataclass_fields__.keys():
+            raise TypeError(f"{name}: expected one of {', '.join(inspect.signature(BaseGLN).parameters)}")
         self._config = Config(layer_sizes, input_size, context_size, **options)
         self._base_predictor, self._base_size = base_predictor, self.config.input_size
         if base_predictor is not None:
@@ -337,16 +340,13 @@ class BaseGLN:
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
-        self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._predict(base, context, targets, rates, batch_size))
-
-    def _check_arrays(self, base, context, targets, rates) -> None:
         count, heads = base.shape[-1], self._config.num_heads
         shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
         arrays = {"base": base, "context": context, "targets": targets, "rates": rates}
         for (name, array), shape in zip(arrays.items(), shapes, strict=True):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
 
     def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         if (count := base.shape[1]) == 0:
@@ -376,9 +376,8 @@ class BaseGLN:
         if self._base_predictor is not None:
             base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
         elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
-            advice = "scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
+            advice = "to which they are clipped; scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"inputs: far beyond ±{self._config.bound:.3g}, {advice}", stacklevel=4)  # where `predict` was
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
@@ -439,7 +438,8 @@ class BaseGLN:
             if np.count_nonzero(y) < y.shape[1]:
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", classes)
         else:
-            _check_range("targets", y, config.record.targets, unknown=is_per_head)
+            given = " with num_classes=2" if config.logits and heads == 1 else ""
+            _check_range("targets", y, config.record.targets, unknown=is_per_head, given=given)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             y = y.clip(-config.bound, config.bound)
         return y if len(y) == heads else np.broadcast_to(y, (heads, y.shape[1]))
@@ -535,14 +535,14 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool) -> None:
+def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool, given: str = "") -> None:
     low, high = (float(array.min()), float(array.max())) if array.size else span
     if unknown and math.isnan(low):
         _check_range(name, array[~np.isnan(array)], span, unknown=False)
     elif not (span[0] <= low and high <= span[1]):
         nans = int((array != array).sum())
         came = f"{nans} NaN of {array.size} values" if nans else f"numbers from {low} to {high}"
-        raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
+        raise _bad(name, "finite numbers" if nans else f"numbers from {span[0]:g} to {span[1]:g}{given}", came)
 
 
 def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size

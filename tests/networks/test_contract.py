@@ -888,10 +888,26 @@ def test_bad_batches_change_nothing(backend, case):
 def test_errors_count_nan_and_name_text(backend):
     model, (inputs, context, _) = small(backend), small_batch(3)
     inputs[2:, 1] = math.nan
-    with pytest.raises(ValueError, match=r"^inputs: expected numbers from .*, got 3 NaN of 15 values$"):
+    with pytest.raises(ValueError, match=r"^inputs: expected finite numbers, got 3 NaN of 15 values$"):
         model.predict(inputs, context)
     with pytest.raises(ValueError, match=r"^targets: expected an array of real numbers, got list of dtype <U1$"):
         model.predict(INPUTS, CONTEXT, ["a", "b", "c"])
+
+
+def test_errors_name_the_argument_that_was_meant(backend):
+    with pytest.raises(TypeError, match=r"^lr: expected one of layer_sizes, .*, learning_rate, num_classes, "):
+        small(backend, lr=0.1)
+    with pytest.raises(ValueError, match=r"numbers from 0 to 1 with num_classes=2, got numbers from 0\.0 to 7\.0$"):
+        small(backend).predict(INPUTS, CONTEXT, [0, 7, 1])
+
+
+def test_contexts_of_float64_are_those_of_float32(backend):
+    model, context = small(backend), np.array(CONTEXT)
+    contexts = np.asarray(model.contexts(context.astype(np.float32)))
+    np.testing.assert_array_equal(model.contexts(context.astype(np.float64)), contexts)
+    state = model.get_state()
+    sides = [state[f"hyperplanes.{i}"] @ context > state[f"hyperplane_bias.{i}"][:, :, None] for i in (1, 2)]
+    np.testing.assert_array_equal(contexts.T, np.concatenate([s.transpose(0, 2, 1) @ 2 ** np.arange(4) for s in sides]))
 
 
 @pytest.mark.compiles

@@ -264,6 +264,13 @@ def test_a_batch_may_have_one_rate(config, params):
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), learned, expected)
 
 
+@pytest.mark.parametrize("trace", [jax.jit, jax.vmap, lambda call: jax.grad(lambda *arrays: call(*arrays).sum())])
+def test_a_traced_method_names_the_pure_functions(trace):
+    model = gln_jax.GLN([3], 4, 4, seed=0)
+    with pytest.raises(ValueError, match=r"^inputs: .*only trace the pure functions gln_jax\.predict, learn and "):
+        trace(model.predict)(jnp.ones((4, 4)), jnp.ones((4, 4)))
+
+
 def test_parameters_that_a_network_has_replaced_are_named(stream):
     images, labels = stream
     model = gln_jax.GLN([2], 196, 196, num_classes=10, seed=0)

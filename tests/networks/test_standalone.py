@@ -47,7 +47,7 @@ for method in (*calls, lambda: fresh.fit_hyperplanes(images)):
     try:
         method()
     except ImportError as error:
-        assert "needs the package gln: " in str(error) and "get_state()" in str(error), error
+        assert all(part in str(error) for part in ("needs the package gln: ", "pip install .", "get_state()")), error
     else:
         raise AssertionError("what is not there did something")
 print(*sorted(set(sys.modules) & {refused}))
