@@ -1,5 +1,7 @@
 """A fitted model lives: `partial_fit` after `fit` with something new, in columns of all kinds."""
 
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
 from __future__ import annotations
 
 import copy

@@ -33,8 +33,8 @@ OF_FEATURES: Any = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: Any = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 CHUNK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
-# Standard deviations from the mean at which values beyond the range of a table count: five of ten times the range, after
-# 600 rows, would otherwise shrink all others by a quarter, while halfspaces and bins stay where they are.
+# Standard deviations from the mean, at which values beyond the range of a table count. At the limit, five values of ten
+# times the range would shrink those of 600 rows by a quarter, while halfspaces and bins stay where they are.
 BEYOND_RANGE = 3.0
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
@@ -56,7 +56,8 @@ class Standardizer(WritableArrays):
     the first ten samples, before which nothing shows a scale, are counted first. A feature that never varied becomes 0.
 
     A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
-    standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it
+    standardised, so a bad value moves mean and scale no further than a good one could. After `fit`, a value beyond the
+    range of the table counts as its end, or as three standard deviations from the mean. NaN is a missing value: it
     becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
     mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
     are only clipped.

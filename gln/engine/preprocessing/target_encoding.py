@@ -51,8 +51,8 @@ class TargetEncoding(WritableArrays):
     are_classes: bool  # the targets
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
-    # To a table: its levels keep their columns, of ten at most, and there are statistics from the eleventh on. In a
-    # stream, whose first ten levels are any, the eleventh ends these columns, and statistics are there from the start.
+    # Whether to a table, whose levels keep their columns; a feature of few levels gets statistics with the eleventh. In
+    # a stream, all features have statistics, and the eleventh level ends the columns of the first ten.
     fitted: bool = False
 
     @classmethod
@@ -160,8 +160,8 @@ class TargetEncoding(WritableArrays):
         size = len(self.totals) - 1
         targets = _distinguishing(size) if self.are_classes else range(size)
         features = features | {*self.features[self._statistics].tolist()}
-        counted = [feature for feature in self.counts if feature in features]
-        columns = [Column(feature, target=target) for feature in counted for target in targets]
+        encoded = [feature for feature in self.counts if feature in features]
+        columns = [Column(feature, target=target) for feature in encoded for target in targets]
         return dataclasses.replace(self, columns=self.columns + columns)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------

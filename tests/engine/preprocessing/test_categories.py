@@ -142,6 +142,26 @@ def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
     assert categories.of_stream(codes[:, :MOST_ONE_HOT], {0}) is categories
 
 
+@pytest.mark.parametrize("are_classes", [True, False])
+def test_after_a_table_levels_keep_their_columns_and_what_is_new_starts_with_what_was_counted(are_classes):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, MOST_ONE_HOT, (1, 300)).astype(float)
+    targets = rng.integers(0, 2, 300) if are_classes else rng.normal(size=(1, 300))
+    fitted = TargetEncoding.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: MOST_ONE_HOT})
+    columns = fitted.learn(codes, targets)
+    new = np.array([[MOST_ONE_HOT]])
+    grown = as_in_a_file("encoding", fitted).of_stream(new, {0})
+    found = grown.transform(codes)
+    np.testing.assert_array_equal(found[:-1], columns)
+    _, expected = by_loop(codes[0], np.atleast_2d(targets)[0], np.ones(300), are_classes)
+    np.testing.assert_allclose(found[-1], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.sort(grown.values_of(MOST_ONE_HOT)), np.sort(expected), rtol=1e-9, atol=1e-12)
+    learned = grown.learn(new.repeat(2, axis=1), targets[..., :2])  # the second has the statistic of the first
+    np.testing.assert_array_equal(np.isnan(learned[:, 1]), [True] * MOST_ONE_HOT + [False])
+    assert grown.of_stream(new, {0}) is grown
+    np.testing.assert_array_equal(grown.transform(codes)[:-1], columns)
+
+
 def test_statistics_of_many_classes_are_bounded():
     categories = TargetEncoding.of_numbers(0, 2, True).of_stream(np.zeros((1, 1)), {0})
     for classes in range(2, 60):
@@ -348,6 +368,23 @@ def test_complex_numbers_are_an_error(others):
     model = GLNClassifier(**SMALL).fit(frame[[*others, "n"]].set_axis([*others, "c"], axis=1), y)
     with pytest.raises(ValueError, match="X: expected real numbers, got complex ones in column 'c'"):
         model.predict(frame[[*others, "c"]])
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_the_eleventh_level_after_fit_costs_no_more_than_if_it_had_been_known(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    codes, x = rng.integers(0, 10, 1600), rng.normal(size=1600)
+    y = 2 * np.random.default_rng(9).normal(size=10)[codes] + x + 0.3 * rng.normal(size=1600)
+    y = y if kind is GLNRegressor else (y > np.median(y)).astype(int)
+    frame = pd.DataFrame({"level": [f"l{code}" for code in codes], "x": x})
+    known, new = frame[:800].copy(), pd.DataFrame({"level": ["unheard", "of"], "x": 0.0})
+    known.loc[:3, "level"] = ["unheard", "of"] * 2
+    scores = []
+    for table in (frame[:800], known):
+        kind(random_state=0, n_networks=4).fit(table, y[:800]).save(tmp_path / "model.gln")
+        model = kind.load(tmp_path / "model.gln").partial_fit(new, y[:2])
+        scores.append(model.score(frame[800:], y[800:]))
+    assert scores[0] > scores[1] - 0.01
 
 
 def test_sentences_are_warned_of_where_their_words_are_not_learned():

@@ -85,6 +85,19 @@ def test_a_table_in_any_order_gives_what_its_stream_does():
     assert_same_state(table.get_state(), online.get_state() | {"fitted": 1.0}, rtol=1e-9)
 
 
+def test_after_a_table_five_values_far_off_hardly_move_the_scale_and_twice_as_many_as_it_had_do():
+    rng = np.random.default_rng(0)
+    for floor in (0.0, 0.05):
+        scaler = Standardizer(2, floor)
+        scaler.fit(np.array([rng.normal(size=600), rng.random(600) < 0.05]))
+        scale = scaler.scale
+        far = np.array([rng.normal(0, 10, 600), 30 * rng.random(600)])
+        scaler.learn(10 * np.ones((2, 5)))
+        np.testing.assert_allclose(scaler.scale, scale, rtol=0.07)
+        scaler.learn(np.tile(far, 2))
+        assert (scaler.scale > 0.6 * far.std(axis=1)).all()
+
+
 # ---- Outliers and bad data -------------------------------------------------------------------------------------------
 
 
