@@ -108,7 +108,8 @@ def data_of(kind: str, new: str, is_number: bool) -> Data:
     frames = X, with_new(row, slice(None), kind, new), with_new(X, KNOWN, kind, new), later
     targets = effects + others, 1.5 + of_row, of_known + others, of_later + of_others
     pairs = zip(map(as_given, frames), targets, strict=True)
-    return Data(*[part for frame, y in pairs for part in (frame, y if is_number else (y > cut).astype(int))])
+    parts: list[Any] = [part for frame, y in pairs for part in (frame, y if is_number else (y > cut).astype(int))]
+    return Data(*parts)
 
 
 def moved(data: Data, X: pd.DataFrame, y: np.ndarray, is_number: bool) -> Moved:

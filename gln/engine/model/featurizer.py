@@ -172,6 +172,8 @@ class Featurizer(WritableArrays):
         standardizer = self.standardizer
         if size != self.size:
             standardizer = copy.deepcopy(standardizer)
-            new = range(self.size, size) if encoding is not None and encoding.fitted else ()
-            standardizer.grow(size, [encoding.values_of(place) for place in new])
+            known = []
+            if encoding is not None and encoding.fitted:
+                known = [encoding.values_of(place) for place in range(self.size, size)]
+            standardizer.grow(size, known)
         return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)

@@ -140,8 +140,8 @@ class Standardizer(WritableArrays):
         self, samples: np.ndarray, learns: bool, bound: float, missing: float, counts_first: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
-        options = learns, counts_first, self.fitted, *options, bound, missing
-        return compiled(standardise)(plain(dense(samples)), features, *options)
+        kind = learns, counts_first, self.fitted
+        return compiled(standardise)(plain(dense(samples)), features, *kind, *options, bound, missing)
 
     @property
     def loop_state(self) -> tuple[np.ndarray, float, float, float]:
