@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from gln.bandits import LoggedDecision
 from gln.stream.formats.column_types import number_of, shown
 from gln.stream.formats.jsonl import flattened, object_of
-from gln.stream.formats.lines import BadLine, Lines, Record, text_of
+from gln.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.stream.formats.vw import example_of
 
 DANGLING = "RewardValue", "DeferredAction"  # of the observation of an event whose decision is not in the log
@@ -49,15 +49,30 @@ def read_decisions(
         form = _form_of(lines)
         say(f"reading {READ_AS[form]}\n    (--format reads another format)")
     event: list[Record] = []
-    for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
+    size = 0  # of the event
+    for line in itertools.chain(lines.or_bad(), [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
         try:
-            if form == "cb_adf" and line.strip():
-                event.append((lines.number, line))
-            elif event:
-                event, finished = [], event
-                yield Logged(lines.number, _of_event(finished))
-            elif text := text_of(lines.number, line).strip():
-                yield PARSERS[form](lines.number, text)
+            if isinstance(line, BadLine):
+                event = []
+                size = LONGEST + 1  # what follows of it would be another decision
+                raise line
+            if form != "cb_adf":
+                if text := text_of(lines.number, line).strip():
+                    yield PARSERS[form](lines.number, text)
+            elif line.strip():
+                was_short = size <= LONGEST
+                size += len(line)
+                if size <= LONGEST:
+                    event.append((lines.number, line))
+                elif was_short:
+                    event = []
+                    raise BadLine(lines.number, TOO_LONG)
+            else:
+                finished = event
+                event = []
+                size = 0
+                if finished:
+                    yield Logged(lines.number, _of_event(finished))
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
 

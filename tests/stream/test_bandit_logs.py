@@ -19,6 +19,7 @@ from gln.bandit_logs.formats import BadLine, Logged, read_decisions
 from gln.bandit_logs.run import Run
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates, off_policy
+from gln.stream.formats.lines import LONGEST
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context
@@ -365,6 +366,16 @@ def test_lines_that_cannot_be_read(text, message):
     assert read(f"shared |a\n0:1 |b\n\n{TEXT}")[1].decision == OF_TEXT
     of_bytes = read_decisions(io.BytesIO(b"shared |a\n0:1:0.5 |b\n\xff |c\n"))  # an arm less would be another decision
     assert [type(row) for row in of_bytes] == [BadLine]
+
+
+def test_a_decision_that_is_too_long_is_bad_before_it_is_collected():
+    """And what follows of it is no other decision."""
+    good = "shared |a\n0:1:0.5 |b\n|c\n\n"
+    for start in (f"|{'a' * LONGEST}\n|b\n", f"|b\n|{'a' * (LONGEST - 1)}\n|b\n"):
+        rows = [*read_decisions(io.BytesIO(f"{good}{start}0:1:0.5 |b\n\n{good}".encode()), "cb_adf")]
+        assert [isinstance(row, BadLine) for row in rows] == [False, True, False]
+        assert f"expected at most {LONGEST:,} bytes, got more" in str(rows[1])
+        assert rows[2].decision == rows[0].decision
 
 
 # ---- The command -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from gln.stream.command import main
 from gln.stream.formats import namespaces
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.csv import CsvParser
+from gln.stream.formats.lines import BLOCK, LONGEST
 from gln.stream.formats.reader import FORMS, BadLine, form_of, opened, read
 from gln.stream.formats.vw import example_of
 
@@ -738,6 +739,62 @@ def test_a_missing_quote_costs_one_line():
     bad = []
     found = all_of('a,b\n1,"x\ny",3\n4,z\n', "csv", skip_bad=bad.append)
     assert (found, [each.line for each in bad]) == ([(4, {"a": 4.0, "b": "z"}, None)], [2])
+
+
+class Bomb(io.BytesIO):
+    """Bytes, in which the first "?" stands for very many of a unit."""
+
+    def __init__(self, text: bytes, unit: bytes = b"", size: int = 1 << 30) -> None:
+        before, _, self.after = text.partition(b"?")
+        super().__init__(before)
+        self.unit, self.left = unit, size
+
+    def read1(self, size: int | None = -1) -> bytes:
+        if found := super().read1(size):
+            return found
+        if self.left > 0:
+            block = self.unit * (BLOCK // len(self.unit))
+            self.left -= len(block)
+            return block
+        found, self.after = self.after, b""
+        return found
+
+
+BOMBS = {  # format, text, unit, options, the line that is too long, how often it is said
+    "csv": ("csv", b"a,y\n1,0\n?\n2,1\n", b"0", {}, 3),
+    "header": ("csv", b"?", b"a,", {}, 1),
+    "a quoted record": ("csv", b'a,y\n1,0\n"?"\n', b'x","\n', {}, 3),
+    "jsonl": ("jsonl", b'{"a": 1, "y": 0}\n{"a": [?]}\n{"a": 2, "y": 1}\n', b"0,", {}, 2),
+    "vw": ("vw", b"0 | a:1\n1 | ?\n1 | a:2\n", b"a:1 ", {}, 2),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_line_that_is_too_long_is_bad_before_it_is_collected(name):
+    form, text, unit, options, line = BOMBS[name]
+    bomb = Bomb(text, unit)
+    with pytest.raises(BadLine, match=rf"line {line}: expected at most {LONGEST:,} bytes, got more"):
+        list(read(bomb, form, Wanted(**options)))
+    assert (1 << 30) - bomb.left < 3 * LONGEST
+    if name in ("csv", "jsonl", "vw"):
+        bad: list[int] = []
+        found = []
+        for chunk in read(Bomb(text, unit, 3 * LONGEST), form, Wanted(), skip_bad=True):
+            bad += [each.line for each in chunk.bad]
+            found += [x["a"] for _, x, _ in samples_of(chunk)]
+        assert (found, bad) == ([1, 2], [line])
+
+
+def test_lines_that_are_read_together_are_not_too_many_bytes():
+    for form, line in (
+        ("csv", "1," + "0" * 60_000),
+        ("csv", '1,"' + "0" * 60_000 + '"'),
+        ("jsonl", '{"a": "%s"}' % ("0" * 60_000)),
+    ):
+        chunks = chunks_of("a,b\n" * (form == "csv") + f"{line}\n" * 400, form, chunk=4000)
+        sizes = [len(chunk.lines) for chunk in chunks]
+        assert sum(sizes) == 400
+        assert max(sizes) * 60_000 < 2.2 * LONGEST
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

@@ -14,7 +14,7 @@ import pandas as pd
 from gln.engine.streaming.values import NamedRows
 from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, label_of
-from gln.stream.formats.lines import BadLine, Lines, Record, text_of
+from gln.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.stream.formats.namespaces import Namespaces
 
 
@@ -77,7 +77,12 @@ class CsvParser:
         return csv.reader(self._texts(), delimiter=self._separator, skipinitialspace=True, strict=True)
 
     def _texts(self) -> Iterator[str]:
+        size = 0
         for line in self._lines:
+            size = len(line) if not self._taken else size + len(line)
+            if size > LONGEST:  # of a record whose quotes go on and on
+                self._taken.clear()
+                raise BadLine(self._lines.number, TOO_LONG)
             self._taken.append(line)
             yield text_of(self._lines.number, line) + "\n"
 

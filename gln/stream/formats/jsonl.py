@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
@@ -110,6 +111,8 @@ def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sampl
             if name in sample.values:
                 raise ValueError(f"expected each name once, got {name!r} twice")
             sample.values[name] = value
+        elif len(value) > MOST_WORDS:
+            raise ValueError(f"{name}: expected at most {MOST_WORDS:,} values, got {len(value):,}")
         elif isinstance(value, dict):
             waiting += [(f"{name}.{inner}", of_inner) for inner, of_inner in value.items()][::-1]
         elif all(isinstance(word, str) for word in value):

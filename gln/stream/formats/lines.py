@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 BLOCK = 1 << 18  # bytes that are read at once
+LONGEST = 1 << 22  # bytes of a line or a record, and about the bytes of lines that are parsed together
+TOO_LONG = f"expected at most {LONGEST:,} bytes, got more"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -31,8 +33,10 @@ class Lines:
     def __init__(self, source: BinaryIO) -> None:
         self.number = 0
         self._source: Any = source
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | None] = deque()  # None is a line that is too long
         self._rest: list[bytes] = []  # of a line that has not been read to its end
+        self._rest_size = 0  # bytes of it, also of those that were left out as it is too long
+        self._size = 0  # bytes of the lines returned
         self._ended = False
         self._failure = ""  # why a compressed file could not be read to its end
 
@@ -49,41 +53,63 @@ class Lines:
             raise BadLine(self.number + 1, message)
         self.number += 1
         line = self._lines.popleft()
+        if line is None:
+            self._size += LONGEST + 1
+            raise BadLine(self.number, TOO_LONG)
+        self._size += len(line)
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
+
+    def or_bad(self) -> Iterator[bytes | BadLine]:
+        """Lines, and what is said of those that cannot be read."""
+        while True:
+            try:
+                yield next(self)
+            except StopIteration:
+                return
+            except BadLine as bad:
+                yield bad
 
     def gathered(
         self, records: Iterator[Any], most: int, waits: Callable[[Any], bool] = lambda first: False
     ) -> list[Any]:
         """Records made from the next lines, at most so many: those that can be had without waiting, or else the first
         one that comes; empty at the end. None is left out. If `waits` is true of the first record, it waits for others.
+        Those of very long lines are fewer.
         """
+        end = self._size + LONGEST
         found: list[Any] = []
         for record in records:
             if record is not None:
                 found.append(record)
-            if found and (len(found) == most or (self.must_wait() and not waits(found[0]))):
+            is_full = len(found) == most or self._size > end
+            if found and (is_full or (self.must_wait() and not waits(found[0]))):
                 break
         return found
 
     def at_hand(self, most: int) -> list[bytes]:
-        """The next lines, after the first one, that can be had without waiting, at most so many."""
+        """The next lines, after the first one, that can be had without waiting, at most so many. Very long lines, which
+        are fewer, end before one that is too long."""
         self._fill(most)
-        found = [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
+        found: list[bytes] = []
+        while self._lines and len(found) < most:
+            line = self._lines[0]
+            if line is None:
+                break
+            found.append(line)
+            self._lines.popleft()
         self.number += len(found)
         return found
 
     def texts(self) -> Iterator[Record | BadLine | None]:
         """Lines as text, with their numbers; None for a blank one."""
-        while True:
+        for line in self.or_bad():
             try:
-                line = next(self)
+                if isinstance(line, BadLine):
+                    raise line
                 text = text_of(self.number, line)
-            except StopIteration:
-                return
+                yield (self.number, text) if text.strip() else None
             except BadLine as bad:
                 yield bad
-            else:
-                yield (self.number, text) if text.strip() else None
 
     def again(self, lines: Sequence[bytes]) -> None:
         """Put back these lines, the last ones, to be read again."""
@@ -97,8 +123,9 @@ class Lines:
 
     def _fill(self, least: int) -> None:
         """Read without waiting, until there are so many lines."""
-        while len(self._lines) < least and not self._ended and self._is_ready():
-            self._read()
+        size = 0
+        while len(self._lines) < least and size < LONGEST and not self._ended and self._is_ready():
+            size += self._read()
 
     def _is_ready(self) -> bool:
         """Whether a read returns at once."""
@@ -109,7 +136,8 @@ class Lines:
         except OSError:  # Windows asks sockets only
             return False
 
-    def _read(self) -> None:
+    def _read(self) -> int:
+        """Read a block; returns how many bytes came."""
         try:
             block = self._source.read1(BLOCK)
         except (EOFError, zlib.error, OSError) as error:
@@ -117,13 +145,23 @@ class Lines:
                 raise
             self._failure = f"the compressed file is damaged or incomplete: {error}"
             self._rest, self._ended = [], True
-            return
+            return 0
         first, *others = block.split(b"\n")
-        self._rest.append(first)
         self._ended = not block
-        if others or self._ended:
-            last, self._rest = b"".join(self._rest), others[-1:]
-            self._lines.extend([last, *others[:-1]] if others or last else [])
+        was_too_long = self._rest_size > LONGEST
+        self._rest_size += len(first)
+        if self._rest_size <= LONGEST:
+            self._rest.append(first)
+            if others or (self._ended and self._rest_size):
+                self._lines.append(b"".join(self._rest))
+        elif not was_too_long:
+            self._lines.append(None)
+            self._rest = []
+        if others:
+            self._lines.extend(others[:-1])
+            self._rest = others[-1:]
+            self._rest_size = len(others[-1])
+        return len(block)
 
 
 def escaped(text: str) -> str:
