@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import json
@@ -340,6 +341,21 @@ def test_bad_requests(client, path, body, status, error):
     assert answer.status_code == status
     assert answer.json()["error"].startswith(error)
     assert client.get("/state").json()["lessons"] == []
+
+
+def test_a_large_body_is_refused_and_others_do_not_wait_for_one_that_is_read(client, pupil, monkeypatch):
+    parts = iter([b" " * (1 << 18)] * 240)  # 60 MB
+    refused = client.post("/predictions", content=parts)
+    assert refused.status_code == 413
+    assert refused.json() == {"error": "body: expected at most 1,048,576 bytes, got more"}
+
+    def in_a_thread(text: bytes) -> Any:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return {"drawing": [[[0, 0], [0, 9]]]}
+
+    monkeypatch.setattr("gln.page.server._asked", in_a_thread)
+    assert len(client.post("/predictions", content=b" " * (1 << 20)).json()["probabilities"]) == 10
 
 
 def test_other_origins_and_hosts_are_refused(client):
