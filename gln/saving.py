@@ -32,7 +32,7 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: `extra` is not a mapping, a value in it is not an array of numbers of at most 8 bytes, or the model
-            is of a subclass that overrides how it predicts, which a file cannot hold.
+            is of a subclass that overrides how it predicts, which a file cannot hold, or of a copy without a source.
     """
     check_calls(type(model))
     extra = {} if extra is None else extra
@@ -65,7 +65,8 @@ def load(
 
     Raises:
         OSError: the file does not exist or cannot be read.
-        ValueError: the file is not a saved model or was changed, or a callable is missing or not allowed.
+        ValueError: the file is not a saved model or was changed, `cls` computes with other functions than the model did
+            (as a changed copy does), or a callable is missing or not allowed.
     """
     config, arrays = read(path)
     if "estimator" in config:

@@ -191,7 +191,7 @@ DTYPES = ["<f8", "<f4", "<i8", "<i4", "|b1", "<f2", "|u1", ">f8"]
 
 def changed(config: dict[str, Any], arrays: dict[str, np.ndarray], rng: Random) -> tuple[Any, Any, str]:
     """A configuration and arrays with one thing changed, and what it was."""
-    if arrays.keys() != {"none"} and rng.random() < 0.35:
+    if arrays and rng.random() < 0.35:
         arrays = dict(arrays)
         return config, arrays, _change_array(arrays, rng)
     config = copy.deepcopy(config)
@@ -253,7 +253,7 @@ def _change_array(arrays: dict[str, np.ndarray], rng: Random) -> str:
     if kind < 0.95:
         arrays[name + rng.choice(["_", ".rows", "\x1b[31m"])] = array
         return f"{name}: renamed"
-    return f"{name}: deleted" if arrays or arrays.setdefault("none", np.zeros(1)) is not None else ""
+    return f"{name}: deleted"
 
 
 # ---- What becomes of them --------------------------------------------------------------------------------------------

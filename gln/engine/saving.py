@@ -118,7 +118,7 @@ class Arrays(dict[str, np.ndarray]):
     def __init__(self, arrays: Mapping[str, np.ndarray] = types.MappingProxyType({})) -> None:
         super().__init__(arrays)
         self.left = FREE  # bytes
-        self._alike: dict[int, set[str]] = {}  # keys by hash
+        self._alike: dict[int, list[object]] = {}  # keys by hash
 
     def has_room(self, made: int, stored: int = 0) -> bool:
         """Whether so many bytes may be made, for which a file that is written gets so many; if so, they count."""
@@ -137,10 +137,11 @@ class Arrays(dict[str, np.ndarray]):
 
     def count_hash(self, key: object) -> None:
         """Raise ValueError if many keys have the hash of this one: a mapping would take as long as for their square."""
-        alike = self._alike.setdefault(hash(key), set())
-        alike.add(repr(key))
+        alike = self._alike.setdefault(hash(key), [])
+        if key not in alike:
+            alike.append(key)
         if len(alike) > MOST_ALIKE:
-            raise bad("keys", f"at most {MOST_ALIKE} of one hash", f"another: {key!r}")
+            raise bad("keys", f"at most {MOST_ALIKE} of one hash", f"{key!r} too")
 
     def integer(self, text: str) -> int:
         """An integer of a file."""
@@ -269,7 +270,7 @@ def encoded(place: str, value: Value, arrays: Arrays) -> Json:
 def _encoded_array(place: str, array: np.ndarray, arrays: Arrays) -> Json:
     array = np.asarray(array, array.dtype.newbyteorder("="))
     dtype = array.dtype.str if array.dtype.kind in "biuf" else array.dtype.kind
-    if dtype == "U" and not arrays.has_room(array.nbytes, np.char.str_len(array).sum() + array.size):
+    if dtype == "U" and not arrays.has_room(array.nbytes, int(np.char.str_len(array).sum()) + array.size):
         dtype = "O"  # all would be as wide as the longest
     if dtype not in NUMBERS and (dtype not in TEXTS or {*map(type, array.ravel().tolist())} - {str}):
         raise bad(place, "numbers or text, of at most 8 bytes per number", f"dtype {array.dtype}, {array.tolist()}")
@@ -303,7 +304,7 @@ def decoded(name: str, value: Json, arrays: Arrays, backend: Backend) -> Value:
         case "tensor":
             return arrays.pop(content)
         case "compressed":
-            return _decompressed(name, arrays.pop(content), value["dtype"], value["shape"], arrays)
+            return _decoded_array(name, arrays.pop(content), value["dtype"], value["shape"], arrays)
         case "tuple":
             made = tuple(decoded(name, content, arrays, backend))
             with contextlib.suppress(TypeError):  # it need not be hashable
@@ -314,24 +315,19 @@ def decoded(name: str, value: Json, arrays: Arrays, backend: Backend) -> Value:
     return DECODERS[tag](value, arrays, backend)
 
 
-def _decompressed(name: str, data: np.ndarray, dtype: str, shape: Json, arrays: Arrays) -> np.ndarray:
-    if dtype not in NUMBERS:
-        raise bad(name, "an array of numbers", f"dtype {dtype}")
-    arrays.make_room(name, np.dtype(dtype).itemsize, shape)
-    size = np.dtype(dtype).itemsize * math.prod(shape)
-    # The limit of 0 bytes would be none.
-    return np.frombuffer(bytearray(zlib.decompressobj().decompress(data.data, max(1, size))), dtype).reshape(shape)
-
-
-def _decoded_array(name: str, content: Json, dtype: str, shape: Json, arrays: Arrays) -> np.ndarray:
-    if dtype not in NUMBERS | TEXTS or type(content) is not list:
+def _decoded_array(name: str, content: Json | np.ndarray, dtype: str, shape: Json, arrays: Arrays) -> np.ndarray:
+    """An array of a list, or of compressed bytes."""
+    are_texts = dtype in TEXTS and {*map(type, content)} <= {str}
+    if dtype not in NUMBERS and not are_texts:
         raise bad(name, "an array of numbers or texts", f"dtype {dtype}")
-    if dtype in TEXTS and {*map(type, content)} - {str}:
-        raise bad(name, "an array of texts", content)
     # All texts of an array take as much as the longest one.
     itemsize = 4 * max(map(len, content), default=1) if dtype == "U" else np.dtype(dtype).itemsize
     arrays.make_room(name, itemsize, shape)
-    if math.prod(shape) != len(content):
+    size = math.prod(shape)
+    if type(content) is np.ndarray:  # a limit of 0 bytes would be none
+        data = zlib.decompressobj().decompress(content.data, max(1, size * itemsize))
+        return np.frombuffer(bytearray(data), dtype).reshape(shape)
+    if len(content) != size:
         raise bad(name, f"{len(content)} entries", f"shape {shape}")
     return np.array(content, dtype).reshape(shape)
 

@@ -65,8 +65,9 @@ class Saveable(Part):
     def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
         """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
-        Networks keep their backend, or get the fastest installed one if it is missing. `parameters` replace saved ones,
-        for example `backend`; those that determine the networks raise an error.
+        Networks keep their backend, or get the fastest installed one if it is missing or was a class; pass the class of
+        a changed copy again. `parameters` replace saved ones, for example `backend`; those that determine the networks
+        raise an error.
 
         Raises OSError if the file does not exist or cannot be read; ValueError if it is not a saved estimator of this
         class or was changed, or a parameter is missing or not allowed.
@@ -117,10 +118,8 @@ def _check_sizes(parameters: Mapping[str, Value], arrays: Arrays) -> None:
     config = dataclasses.replace(network.config, **given)
     weights = sum(n * (1 + below) for n, below in zip(config.layer_sizes, (0, *config.layer_sizes), strict=False))
     sizes = {"layer_sizes, context_map_size": 4 * weights << config.context_map_size}
-    sizes |= {
-        "n_networks": 1000 * (parameters.get("n_networks") or 0),
-        "window_size": 8 * parameters.get("window_size", 0),
-    }
+    sizes["n_networks"] = 1000 * (parameters.get("n_networks") or 0)
+    sizes["window_size"] = 8 * parameters.get("window_size", 0)
     for name, size in sizes.items():
         if size > arrays.left:  # which is not reduced: what was learned counts when it is made
             raise bad(name, f"at most {arrays.left} bytes, because the file is small", size)

@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,39 +54,31 @@ def definitions(kind: type) -> list[str]:
     if Path(file) in {FOLDER / f"gln_{name}.py" for name in BACKENDS}:
         return []
     linecache.checkcache(file)
-    own = _hashes("".join(linecache.getlines(file)))
+    own = _definitions("".join(linecache.getlines(file)))
     if "GLN" not in own:
         raise bad("model", "a network whose source can be read", f"{module.__name__} of {file}")
-    originals = [_hashes((FOLDER / f"gln_{name}.py").read_text(encoding="utf-8")) for name in BACKENDS]
-    closest = max(originals, key=lambda hashes: len(hashes.items() & own.items()))
+    originals = [_definitions((FOLDER / f"gln_{name}.py").read_text(encoding="utf-8")) for name in BACKENDS]
+    closest = max(originals, key=lambda original: len(original.items() & own.items()))
     changed = [name for name in own | closest if own.get(name) != closest.get(name)]
     return [hashlib.sha256(repr(sorted(own.items())).encode()).hexdigest(), *changed] if changed else []
 
 
 @functools.cache
-def _hashes(source: str) -> dict[str, str]:
-    """Hashes of the functions, classes and constants that `GLN` and the neuron use, without what they say."""
-    nodes = {name: node for node in ast.parse(source).body for name in _defined(node)}
-    found: dict[str, str] = {}
+def _definitions(source: str) -> dict[str, str]:
+    """The functions, classes and constants that `GLN` and the neuron use, without comments and docstrings."""
+    tree, found = ast.parse(source), dict[str, str]()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    nodes: dict[str, ast.stmt] = {}
+    for part in tree.body:
+        names = [name for name in ast.walk(part) if isinstance(name, ast.Name)]
+        stored = [name.id for name in names if isinstance(name.ctx, ast.Store)]
+        nodes |= dict.fromkeys([part.name] if isinstance(part, (ast.FunctionDef, ast.ClassDef)) else stored, part)
     waiting = [*NEURON, "GLN"]
     while waiting:
         name = waiting.pop(0)
         if name in nodes and name not in found:
-            found[name] = hashlib.sha256(_without_docstrings(nodes[name]).encode()).hexdigest()
-            waiting += [node.id for node in ast.walk(nodes[name]) if isinstance(node, ast.Name)]
+            found[name] = ast.unparse(nodes[name])
+            waiting += [each.id for each in ast.walk(nodes[name]) if isinstance(each, ast.Name)]
     return found
-
-
-def _defined(node: ast.stmt) -> Iterator[str]:
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        yield node.name
-    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-        names = [each for each in ast.walk(node) if isinstance(each, ast.Name)]
-        yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
-
-
-def _without_docstrings(tree: ast.stmt) -> str:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

@@ -307,7 +307,7 @@ class Estimator(Saveable, BaseEstimator):
         at most 4,000 rows of `fit` and from all of `partial_fit` afterwards. With `negatives=False` it is the fraction
         of the most similar class that is expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
 
-        Raises ValueError for a model that was not trained by `fit`, or by an earlier version.
+        Raises ValueError for a model that was not trained by `fit`.
         """
         samples = self._samples_with_new_levels(X)  # raises an error before the first fit
         return self.learner_.novelty(samples)
