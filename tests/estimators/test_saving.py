@@ -322,6 +322,20 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
     assert_same_state(backend.GLN.load(tmp_path / "m"), network(backend))
 
 
+def test_what_is_saved_in_few_bytes_can_be_loaded(tmp_path, monkeypatch):
+    """What a small file could not make is saved as it is: equal rows, texts as wide as the longest, and zeros."""
+    monkeypatch.setattr(saving, "FREE", 1000)
+    network = GLN([20, 2], 300, 3, num_classes=40, context_map_size=1, seed=0)
+    values = {"zeros": np.zeros(100_000), "texts": np.array(["x" * 5000, *"abc" * 400])}
+    network.save(tmp_path / "network")
+    assert_same_state(GLN.load(tmp_path / "network"), network)
+    boxed(value=values).save(tmp_path / "box")
+    loaded = vars(Box.load(tmp_path / "box"))["value"]
+    for name, array in values.items():
+        np.testing.assert_array_equal(loaded[name], array)
+    assert loaded["texts"].dtype == object
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
