@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, assert_shown, blocks
+from helpers import ROOT, assert_shown, blocks, run_python
 
 import test_mnist
 from gln.mnist import load_mnist, options
@@ -66,6 +66,15 @@ def test_python_blocks(tmp_path, monkeypatch):
 def test_shell_blocks():
     assert compared("README.md", "bash") >= 1
     compared("docs/start.md", "bash")
+
+
+@pytest.mark.slow
+def test_the_block_of_several_backends_logs_nothing(tmp_path):
+    for framework in ("torch", "jax"):
+        pytest.importorskip(framework)
+    [block] = [text for _, text in blocks("README.md") if "load_backend(" in text]
+    output = run_python(f"import os\nos.dup2(1, 2)\nimport numpy as np\n{block}", tmp_path)  # with what C++ logs
+    assert re.fullmatch(r"torch .* step 512\n", re.sub("gln: waiting for Numba to compile.*\n", "", output))
 
 
 LONG = {
