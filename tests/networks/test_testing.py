@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.base
 from backends import FRAMEWORKS, load_backend
 from helpers import ROOT
@@ -30,9 +31,9 @@ def test_all_backends_are_the_same(name, monkeypatch):
     assert_same(load_backend(name))
 
 
-def changed_copy(folder: Path, *changes: tuple[str, str]) -> Any:
-    """The module of a copy of gln_numpy.py in another folder, with passages replaced."""
-    text = (ROOT / "gln_numpy.py").read_text(encoding="utf-8")
+def changed_copy(folder: Path, *changes: tuple[str, str], name: str = "numpy") -> Any:
+    """The module of a copy of a backend's file in another folder, with passages replaced."""
+    text = (ROOT / f"gln_{name}.py").read_text(encoding="utf-8")
     for old, new in changes:
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -97,6 +98,77 @@ def test_a_subclass_is_compared_with_another():
     assert_same(Lower, Lower)
     with pytest.raises(AssertionError, match=r", two classes: a (batch|stream): expected the same"):
         assert_same(Lower)
+
+
+PLANES, STEP = "hyperplanes, context, 1)", "(rate * r)[:, None] * z"
+CHANGED: dict[str, dict[str, list[tuple[str, str]]]] = {
+    "gate": {  # the other sides
+        "numpy": [(f"np.tensordot({PLANES} >", f"np.tensordot({PLANES} <")],
+        "jax": [('1, precision="highest") >', '1, precision="highest") <')],
+        "tf": [("tf.tensordot(planes, context, 1) >", "tf.tensordot(planes, context, 1) <")],
+        "torch": [("(hyperplanes @ context >", "(hyperplanes @ context <")],
+        "numba": [("(s > hyperplane_bias", "(s < hyperplane_bias")],
+    },
+    "mix": {  # half as much
+        "numpy": [('np.einsum("ncd,cd->nc", rows, z).clip', '(0.5 * np.einsum("ncd,cd->nc", rows, z)).clip')],
+        "jax": [("matmul(row,", "matmul(0.5 * row,"), ("(row * z).sum", "(0.5 * row * z).sum")],
+        "tf": [("rows, z[..., 0, :]", "0.5 * rows, z[..., 0, :]"), ("->...nc\", rows, z)", "->...nc\", 0.5 * rows, z)")],
+        "torch": [("(rows @ z.", "(0.5 * rows @ z."), ("(rows * z.", "(0.5 * rows * z.")],
+        "numba": [("clip(dot(w, z), bound)", "clip(np.float32(0.5) * dot(w, z), bound)")],
+    },
+    "output": {  # of twice the logit
+        "numpy": [("1 / (1 + np.exp(-s))", "1 / (1 + np.exp(-2 * s))")],
+        "jax": [("jax.nn.sigmoid(s)", "jax.nn.sigmoid(2 * s)")],
+        "tf": [("tf.sigmoid(s)", "tf.sigmoid(2 * s)")],
+        "torch": [("torch.sigmoid(s)", "torch.sigmoid(2 * s)")],
+        "numba": [("(np.float32(1) + np.exp(-s))", "(np.float32(1) + np.exp(-2 * s))")],
+    },
+    "residual": {name: [(" output(s, loss) - y", " (output(s, loss) - y) / 2")] for name in FRAMEWORKS},
+    "update": {  # at most 0.05 for each weight
+        "numpy": [("rate * r, z)", "rate * r, z).clip(-0.05, 0.05)")],
+        "jax": [(STEP, f"({STEP}).clip(-0.05, 0.05)")],
+        "tf": [(STEP, f"tf.clip_by_value({STEP}, -0.05, 0.05)")],
+        "torch": [("addcmul_((rate * r)[:, :, None], z, value=-1)", "sub_(((rate * r)[:, :, None] * z).clamp(-0.05, 0.05))")],
+        "numba": [("return w - step * z", "return w - clip(step * z, np.float32(0.05))")],
+    },
+}
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("function", CHANGED)
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_changed_function_does_in_a_copy_what_the_page_says(name, function, tmp_path, monkeypatch):
+    """It predicts and learns as in a copy of gln_numpy.py, in streams, batches and single samples, or it is refused."""
+    load_backend(name)
+    page = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
+    table = page[page.index("| In a copy of |") :].split("\n\n")[0].splitlines()
+    functions, _, *files = [[cell.strip(" `") for cell in row.split("|")] for row in table]
+    [says] = [row[functions.index(function)] for row in files if f"gln_{name}" in row[1]]
+    expected = changed_copy(tmp_path, *CHANGED[function]["numpy"])
+    kinds = ["three classes without a bias"] if name in ("tf", "jax") else ["two classes", "two labels", "quantiles"]
+    few = {kind: gln.testing.KINDS[kind] for kind in kinds} | {"one value per halfspace": {"context_features": 1}}
+    monkeypatch.setattr("gln.testing.KINDS", few)
+    if name == "numba":  # compiling the loops takes half a minute for each function
+        monkeypatch.setattr("numba.config.DISABLE_JIT", True)
+    with pytest.raises(AssertionError, match="expected the same"):
+        assert_same(expected)
+    changed = changed_copy(tmp_path, *CHANGED[function][name], name=name)
+    if says == "works":
+        assert_same(changed, expected)
+        if name == "numba":  # also row by row, as in wide layers, and sparse samples
+            monkeypatch.setattr(changed, "NARROW", 0)
+            assert_same(changed, expected)
+            x = np.random.default_rng(1).normal(size=(6, 40)).clip(0).astype(np.float32)
+            models = [module.GLN([3], 6, 6, num_classes=3, seed=1) for module in (changed, expected)]
+            sparse = scipy.sparse.csc_array(x)
+            for some, other in ((sparse, x), (sparse[:, :9], x[:, :9])):
+                calls = (some, models[0]), (other, models[1])
+                p, q = (model.predict_online(values, values, np.arange(values.shape[1]) % 3, 4) for values, model in calls)
+                np.testing.assert_allclose(p, q, rtol=0, atol=1e-5)
+    else:
+        assert says == "refused"
+        with pytest.raises(ValueError, match=rf"^{function}: expected that of gln_{name}, got another; change a copy of"):
+            changed.GLN([2], 3, 3)
 
 
 VARIANCE = 'if loss == "variance":\n        return np.exp(s)'
