@@ -5,7 +5,7 @@ package imports nothing else; each module imports what it needs. The engine behi
 """
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
-__version__ = "1.2.0"
+__version__ = "2.0.0.dev0"
 
 TYPE_CHECKING = False  # type checkers take it to be true, and nothing is imported for it
 if TYPE_CHECKING:
