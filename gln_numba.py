@@ -71,7 +71,7 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
 def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, samples):  # -> (N, B)
     """`gate` for a block, reading only the m values of side information that halfspaces see; all if m is 0."""
     # (N, k, D), (N, k, m) twice, (N, k), (D, B), (B, D), for loops over values or over samples
-    if seen.shape[2] == 0 or 1 < context.shape[1] < 8:
+    if seen.shape[2] == 0:
         return gate(hyperplanes, hyperplane_bias, samples.T).T
     contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
     if len(s) == 1:  # loops over one sample would take three times as long
@@ -140,16 +140,6 @@ def update_row(w, z, step, weight_clipping):  # (d,), (d,) -> None
         w[i] = clip(update(w[i], z[i], step), weight_clipping)
 
 
-@inner
-def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C, d), (), (C or 1, B, d), () ...
-    """Update w[c] with z[head, b], and `mix` it with z[head, after], in one loop; slices take as long as sums."""
-    s = np.float32(0)
-    for i in range(w.shape[1]):
-        w[c, i] = weight = clip(update(w[c, i], z[head, b, i], step), weight_clipping)
-        s += weight * z[head, after, i]
-    return clip(s, bound)
-
-
 @functools.cache
 def is_changed(name: str) -> bool:
     """Whether this is a copy with another `gate` or `mix`, which not all loops call."""
@@ -205,11 +195,11 @@ def learn_row(network, own, w, z, targets, scales, b, later, s):
             last = later[b] == after  # the row is clipped after the last update of a batch
             clipping = network.weight_clipping if last else np.float32(np.inf)
             for c in own:
+                row = w[c]
                 step = scales[c * heads, b] * residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
+                update_row(row, z[c * heads, b], step, clipping)
                 if last and after < count:
-                    s[c, after] = update_and_mix(w, c, z, c * heads, b, after, step, clipping, bound)
-                else:
-                    update_row(w[c], z[c * heads, b], step, clipping)
+                    s[c, after] = mix(row, z[c * heads, after], bound)
             b = later[b]
 
 

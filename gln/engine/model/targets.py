@@ -179,4 +179,5 @@ def sum_to_one(p: Any) -> np.ndarray:
     p = np.asarray(p, np.float64)
     if p.shape == (1, 1):  # fast
         return np.array([[1 - p[0, 0]], [p[0, 0]]])
-    return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
+    # Summed in order, in one column as in many: NumPy's `sum` of one adds every eighth class.
+    return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.cumsum(axis=0)[-1:]
