@@ -117,7 +117,7 @@ def vectorizer(of_characters: bool) -> HashingVectorizer:
 
 
 def texts_of(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), of str; empty ones where they are missing
-    return column.astype(object).map(str, na_action="ignore").fillna("").to_numpy(object)
+    return column.astype(object).where(column.notna(), "").map(str).to_numpy(object)
 
 
 def has_no_spaces(column: pd.Series) -> bool:
@@ -135,7 +135,7 @@ def unit_vectors(counts: csr_array, idf: np.ndarray) -> csr_array:  # (N, n), (n
     """IDF of the words of each text, as in scikit-learn's `TfidfTransformer`, normalised."""
     vectors = counts.copy()
     vectors.data = idf[counts.indices].astype(np.float32)
-    return normalize(vectors, copy=False)
+    return normalize(vectors, copy=False) if vectors.nnz else vectors
 
 
 def fit_text(

@@ -57,6 +57,20 @@ def test_targets_of_folds_that_are_not_counted_change_nothing():
     assert (values[folds == 1] == changed[folds == 1]).all()
 
 
+@pytest.mark.parametrize("known", [0, 1, 40])
+def test_folds_of_which_no_text_is_learned_are_missing(known):
+    texts, y = reviews(80)
+    texts[known:], folds = None, np.arange(80) // 40  # the first fold has all texts
+    model, of_folds, values = fit_text(
+        Words(False, counts_of(texts, False)), y[None], np.ones(80), folds, counted_folds(3)
+    )
+    assert np.isnan(values).all()
+    new = reviews(10, seed=1)[0]
+    assert np.isnan(of_folds[0].transform(new)).all()
+    assert np.isfinite(of_folds[1].transform(new)).all() == (known > 0)
+    assert np.isfinite(model.transform(new)).all()
+
+
 def test_contributions_of_words_add_up():
     texts, y = reviews(300)
     model, *_ = fit_text(
