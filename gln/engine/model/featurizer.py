@@ -172,8 +172,8 @@ class Featurizer(WritableArrays):
         standardizer = self.standardizer
         if size != self.size:
             standardizer = copy.deepcopy(standardizer)
-            known = []
+            standardizer.grow(size)
             if encoding is not None and encoding.fitted:
-                known = [encoding.values_of(place) for place in range(self.size, size)]
-            standardizer.grow(size, known)
+                for column in range(self.size, size):
+                    standardizer.fit_feature(column, encoding.values_of(column))
         return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,24 +199,24 @@ class Standardizer(WritableArrays):
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
         return np.where(self._features[5] < np.inf, self._features[5], 0)
 
-    def grow(self, size: int, known: Sequence[np.ndarray] = ()) -> None:
-        """Append features, so that samples have `size` from now on: without any values yet, or with the values that are
-        known of each new feature, (n,)."""
+    def fit_feature(self, feature: int, values: np.ndarray) -> None:  # (n,)
+        """Count a table of one feature, replacing earlier counts of it."""
+        if len(values):
+            table = Standardizer(1, self.floor, self.limit)
+            table.fit(values[None])
+            self._features[:, feature] = table._features[:, 0]
+
+    def grow(self, size: int) -> None:
+        """Append features without any values yet, so that samples have `size` features from now on."""
         new = [(0, 0), (0, size - self.size)]
         self._features = np.pad(self._features, new)
-        for place, values in enumerate(known, self.size):
-            table = Standardizer(1, self.floor, self.limit)
-            if len(values):
-                table.fit(values[None])
-            self._features[:, place] = table._features[:, 0]
         self.first = np.pad(self.first, new, constant_values=np.nan)
         self.size = size
         self._rescale()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """A copy of the arguments `floor`, `limit` and `far_is_missing`, and of `fitted`, (), and of the counts:
-        `count`, `mean`, `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D).
-        """
+        """A copy of `floor`, `limit`, `far_is_missing` and `fitted`, (), and of the counts: `count`, `mean`, `squares`,
+        `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     to_save, of_saved = get_state, classmethod(_of_saved)
