@@ -1,7 +1,6 @@
-"""Gated Linear Networks in JAX: pure functions on a pytree of parameters, and a class around them.
+"""Gated Linear Networks in JAX: pure functions for `jit`, `vmap`, `scan` and sharding; a `GLN` holds their parameters.
 
-Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526. `predict`, `learn` and
-`learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` holds their parameters.
+Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons in a layer, N neurons in all layers, k halfspaces
 per neuron, d inputs per neuron (bias included), D values of side information, K base logits.
@@ -228,8 +227,7 @@ def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=
         before = lax.dynamic_index_in_dim(weights, here, keepdims=False)  # (C, d)
 
         def is_in_group(state):
-            i = state[0]
-            return (i < count * n) & (visits.row[i] == here) & (visits.batch[i] == batch)
+            return (state[0] < count * n) & (visits.row[state[0]] == here) & (visits.batch[state[0]] == batch)
 
         def visit(state):
             (i, row, s), b = state, visits.sample[state[0]]
@@ -471,8 +469,9 @@ class BaseGLN:
         if self._base_predictor is not None:
             base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
         elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            advice = "to which they are clipped; scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"inputs: far beyond ±{self._config.bound:.3g}, {advice}", stacklevel=4)  # where `predict` was
+            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
@@ -501,9 +500,7 @@ class BaseGLN:
     save = _of_package("saving.save", "`save(path, extra=None)` writes a file that every backend can load")
     load = classmethod(_of_package("saving.load", "`GLN.load(path)` returns a model that any backend saved"))
     explain = _of_package("explaining.explain", "The linear function of `inputs` and `context_inputs` that is computed")
-    fit_hyperplanes = _of_package(
-        "engine.networks.sample_halfspaces.fit_hyperplanes", "Move halfspaces between samples"
-    )
+    fit_hyperplanes = _of_package("engine.networks.sample_halfspaces.fit_hyperplanes", "Fit halfspaces to samples")
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.

@@ -143,12 +143,11 @@ def update_row(w, z, step, weight_clipping):  # (d,), (d,) -> None
 @functools.cache
 def is_changed(name: str) -> bool:
     """Whether this is a copy with another `gate` or `mix`, which not all loops call."""
-    rng, size = np.random.default_rng(0), 9
-    planes, offsets, x = (np.float32(rng.normal(size=shape)) for shape in ((3, 2, size), (3, 2), (5, size)))
+    planes, x = np.random.default_rng(0).normal(size=(2, 5, 9)).astype(np.float32)
+    sums, one = planes @ x.T, np.float32(1)
     if name == "gate":
-        bits = planes @ x.T > offsets[:, :, None]
-        return not np.array_equal(gate(planes, offsets, x.T), np.einsum("nkb,k->bn", bits, [1, 2]))
-    return any(abs(mix(x[0], x[b], np.float32(1)) - np.clip(x[0] @ x[b], -1, 1)) > 1e-5 for b in range(len(x)))
+        return not np.array_equal(gate(planes[None], np.full((1, 5), one), x.T)[:, 0], 2 ** np.arange(5) @ (sums > 1))
+    return not np.allclose([mix(planes[0], x_b, one) for x_b in x], sums[0].clip(-1, 1), atol=1e-5)
 
 
 class Network(NamedTuple):  # a model, and how it processes a stream
@@ -363,7 +362,7 @@ def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
 
 @inner
 def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (), () -> None
-    """Update with sample b: a value that is 0 changes no weight."""
+    """Update with sample b, in place; weights of values that are 0 stay as they are."""
     some = slice(samples.starts[b], samples.starts[b + 1])
     for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905
         w[place] = clip(update(w[place], value, step), weight_clipping)
@@ -655,8 +654,9 @@ class BaseGLN:
         if self._base_predictor is not None:
             base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
         elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            advice = "to which they are clipped; scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"inputs: far beyond ±{self._config.bound:.3g}, {advice}", stacklevel=4)  # where `predict` was
+            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
@@ -685,9 +685,7 @@ class BaseGLN:
     save = _of_package("saving.save", "`save(path, extra=None)` writes a file that every backend can load")
     load = classmethod(_of_package("saving.load", "`GLN.load(path)` returns a model that any backend saved"))
     explain = _of_package("explaining.explain", "The linear function of `inputs` and `context_inputs` that is computed")
-    fit_hyperplanes = _of_package(
-        "engine.networks.sample_halfspaces.fit_hyperplanes", "Move halfspaces between samples"
-    )
+    fit_hyperplanes = _of_package("engine.networks.sample_halfspaces.fit_hyperplanes", "Fit halfspaces to samples")
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
@@ -922,9 +920,8 @@ class GLN(BaseGLN):
             some = slice(start, start + size)
             planes, seen = self._side_information(context[:, some])
             block = map(plain, (seen, targets[:, some], rates[some]))
-            p[:, some] = (self._sparse_block if is_sparse(base) else self._block)(
-                network, planes, base[:, some], *block
-            )
+            run = self._sparse_block if is_sparse(base) else self._block
+            p[:, some] = run(network, planes, base[:, some], *block)
             self.step += len(rates[some]) if learns else 0
         return p
 

@@ -372,8 +372,9 @@ class BaseGLN:
         if self._base_predictor is not None:
             base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
         elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            advice = "to which they are clipped; scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"inputs: far beyond ±{self._config.bound:.3g}, {advice}", stacklevel=4)  # where `predict` was
+            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
@@ -402,9 +403,7 @@ class BaseGLN:
     save = _of_package("saving.save", "`save(path, extra=None)` writes a file that every backend can load")
     load = classmethod(_of_package("saving.load", "`GLN.load(path)` returns a model that any backend saved"))
     explain = _of_package("explaining.explain", "The linear function of `inputs` and `context_inputs` that is computed")
-    fit_hyperplanes = _of_package(
-        "engine.networks.sample_halfspaces.fit_hyperplanes", "Move halfspaces between samples"
-    )
+    fit_hyperplanes = _of_package("engine.networks.sample_halfspaces.fit_hyperplanes", "Fit halfspaces to samples")
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.

@@ -27,7 +27,7 @@ from joblib import Parallel, delayed
 
 from benchmarks.report import command_line, machine, show
 from gln.mnist import PIXELS, SIDE, load_mnist
-from gln_numba import compiled, mix, residual, update
+from gln_numba import clip, compiled, mix, residual, update
 
 SQUARE, MARGIN, CELL = 7, 8, 4  # sides in pixels: a network's square, the blank margin, a cell of the coarse image
 NEAREST, NEAR = 80, 40  # earlier pixels used as inputs, and those among which gates are drawn
@@ -124,9 +124,10 @@ def learn_layer(z, rows, y, layer, steady, recent, learns, s):  # (d,), (n,), ()
             visits[j, rows[j]] += np.float32(1)
             n = visits[j, rows[j]]
             step = rate / np.sqrt(np.float32(1) + n / steady) / normalised
-            update(w, z, step * residual(mix(w, z, BOUND), y, LOG_LOSS, np.float32(0)), CLIPPING)
+            step *= residual(mix(w, z, BOUND), y, LOG_LOSS, np.float32(0))
             share = (np.float32(1) + recent) / (n + recent)
             for i in range(len(z)):
+                w[i] = clip(update(w[i], z[i], step), CLIPPING)
                 mean[i] += share * (w[i] - mean[i])
 
 
