@@ -179,5 +179,5 @@ def sum_to_one(p: Any) -> np.ndarray:
     p = np.asarray(p, np.float64)
     if p.shape == (1, 1):  # fast
         return np.array([[1 - p[0, 0]], [p[0, 0]]])
-    # Summed in order, in one column as in many: NumPy's `sum` of one adds every eighth class.
+    # NumPy adds up in another order for one sample than for several, unless it keeps all sums.
     return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.cumsum(axis=0)[-1:]
