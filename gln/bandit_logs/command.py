@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gln.stream.command import check_files
 from gln.stream.output import say
+from gln.stream.signals import Signals
 
 FORMS = ("jsonl", "dsjson", "cb", "cb_adf")
 EXAMPLES = """examples:
@@ -28,11 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         if is_wrong:
             parser.error(message)
+    signals = Signals("gln-bandit")
     try:
         check_files(options, [options.file])
-        from gln.bandit_logs.run import run  # takes most of a second, which `--help` need not wait for
+        with signals.handled():
+            from gln.bandit_logs.run import run  # takes most of a second, which `--help` need not wait for
 
-        return run(options)
+            return run(options, signals)
     except (ImportError, OSError, ValueError) as error:
         say("gln-bandit", str(error))
         return 2

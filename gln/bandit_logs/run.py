@@ -25,17 +25,17 @@ NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS"
 UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, signals: Signals) -> int:
     """Run the command with checked options; returns the exit status."""
     with opened(options.file) as source:
-        return Run(options, source).all()
+        return Run(options, source, signals).all()
 
 
 class Run:
     """The decisions of one source, with a bandit that may exist already."""
 
-    def __init__(self, options: argparse.Namespace, source: BinaryIO) -> None:
-        self._options, self._source, self._signals = options, source, Signals()
+    def __init__(self, options: argparse.Namespace, source: BinaryIO, signals: Signals) -> None:
+        self._options, self._source, self._signals = options, source, signals
         self._inputs = Inputs([options.file], "")
         self._input = self._inputs.current
         self._estimates, self._left_out = Estimates(), Counter[str]()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gln import __version__
 from gln.stream.output import say
+from gln.stream.signals import Signals
 
 FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
@@ -25,14 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    signals = Signals("gln-stream")
     try:
         _check(parser, options)
-        from gln.stream.inputs import Inputs
-        from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
+        with signals.handled():
+            from gln.stream.inputs import Inputs
+            from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
 
-        inputs = Inputs(options.files, options.format)
-        check_files(options, [each.name for each in inputs.all])
-        return run(options, inputs)
+            inputs = Inputs(options.files, options.format)
+            check_files(options, [each.name for each in inputs.all])
+            return run(options, inputs, signals)
     except (ImportError, OSError, ValueError) as error:
         say("gln-stream", str(error))
         return 2

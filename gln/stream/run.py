@@ -31,14 +31,14 @@ PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a sig
 LEAST = 16  # samples in a part; fewer take nearly as long
 
 
-def run(options: argparse.Namespace, inputs: Inputs) -> int:
+def run(options: argparse.Namespace, inputs: Inputs, signals: Signals) -> int:
     """Run the command with checked options; returns the exit status."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: (
             None if options.quiet else say("gln-stream", f"warning: {message}")
         )
         try:
-            return Run(options, inputs).all()
+            return Run(options, inputs, signals).all()
         except BrokenPipeError:  # nobody reads what is printed, not even after saving
             return CLOSED_PIPE
 
@@ -49,8 +49,8 @@ class Run:
     _metrics: Metrics  # there are these as soon as there is a model
     _outputs: Outputs
 
-    def __init__(self, options: argparse.Namespace, inputs: Inputs) -> None:
-        self._options, self._inputs, self._signals = options, inputs, Signals()
+    def __init__(self, options: argparse.Namespace, inputs: Inputs, signals: Signals) -> None:
+        self._options, self._inputs, self._signals = options, inputs, signals
         is_text = not is_json(options.predictions or "", inputs.current.form)
         if is_text and (options.explain or (options.probabilities and not options.predict_only)):
             option, why = (

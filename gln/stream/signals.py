@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,19 +17,28 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """SIGINT, SIGTERM, and the SIGHUP of a dropped connection end a run. A second SIGINT ends the process as usual,
-    unless the run waits."""
+    """SIGINT, SIGTERM, and the SIGHUP of a dropped connection end a run, or the process at once before there is
+    something to learn. A second SIGINT ends the process as usual, unless the run waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
         self.received = 0
+        self._program = program
+        self._starts = True
         self._waits = False
 
     def _receive(self, number: int, _: Any) -> None:
         before, self.received = self.received, number
+        if self._starts:  # an exception here would also go through what compiles
+            with contextlib.suppress(OSError):
+                os.write(2, f"{self._program}: {self._why()}\n".encode())
+            os._exit(128 + number)
         if self._waits:
             raise Stopped
         if before and number == signal.SIGINT:
             raise KeyboardInterrupt
+
+    def _why(self) -> str:
+        return f"ended by {signal.Signals(self.received).name}"
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -64,22 +74,23 @@ class Signals:
         gc.collect()
         gc.freeze()  # what exists stays: going through it again and again takes a sixth of the time
         status, why = 0, ""
-        with self.handled():
-            try:
-                while (part := self.waiting(lambda: None if self.received else next(parts, None))) is not None:
-                    take(part)
-            except Stopped:  # while something was written, or was read, which is lost and was not counted
-                pass
-            except BrokenPipeError:
-                status = CLOSED_PIPE
-            except Exception as error:
-                if not can_end(error):
-                    raise
-                if not isinstance(error, (OSError, ValueError)):  # a fault of ours
-                    end(f"{type(error).__name__}: {error}")
-                    raise
-                status, why = 2, str(error)
-            if self.received:
-                status, why = 128 + self.received, f"ended by {signal.Signals(self.received).name}"
-            end(why)
+        try:
+            while (part := self.waiting(lambda: None if self.received else next(parts, None))) is not None:
+                self._starts = False
+                take(part)
+        except Stopped:  # while something was written, or was read, which is lost and was not counted
+            pass
+        except BrokenPipeError:
+            status = CLOSED_PIPE
+        except Exception as error:
+            if not can_end(error):
+                raise
+            if not isinstance(error, (OSError, ValueError)):  # a fault of ours
+                end(f"{type(error).__name__}: {error}")
+                raise
+            status, why = 2, str(error)
+        if self.received:
+            status, why = 128 + self.received, self._why()
+        self._starts = False
+        end(why)
         return status

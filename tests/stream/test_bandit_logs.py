@@ -20,6 +20,7 @@ from gln.bandit_logs.run import Run
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates, off_policy
 from gln.stream.formats.lines import LONGEST
+from gln.stream.signals import Signals
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context
@@ -480,7 +481,7 @@ def test_a_block_waits_for_nothing():
     rows = [json.dumps(row._asdict()).encode() + b"\n" for row in log_of(100, seed=23)]
     out, into = os.pipe()
     with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
-        run = Run(_parser().parse_args([]), source)
+        run = Run(_parser().parse_args([]), source, Signals("gln-bandit"))
         run._estimates.rows = 1024
         parts = run._parts()
         sink.write(b"".join(rows[:3]))

@@ -559,6 +559,28 @@ def test_a_dropped_connection_ends_a_run_that_is_saved(files, tmp_path, monkeypa
         signal.signal(signal.SIGHUP, ignored)
 
 
+START_UP = {
+    "gln-stream imports": "gln.stream.command|find = lambda name, *_: stop() if name == 'gln.river' else None; "
+    "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find)}))",
+    "gln-stream reads Numba's cache": "gln.stream.command|from numba.core.caching import Cache; "
+    "load = Cache.load_overload; Cache.load_overload = lambda *arguments: stop() or load(*arguments)",
+    "gln-bandit imports": "gln.bandit_logs.command|find = lambda name, *_: stop() if name == 'gln.bandits' else None; "
+    "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find)}))",
+}
+
+
+@pytest.mark.parametrize("when", START_UP)
+def test_a_signal_during_start_up_is_quiet(when, tmp_path):
+    module, patch = START_UP[when].split("|")
+    (tmp_path / "s.csv").write_text("a,y\n" + "1,0\n2,1\n" * 20)
+    code = f"import os, signal, sys; from {module} import main; stop = lambda: os.kill(os.getpid(), signal.SIGTERM); "
+    options = [str(tmp_path / "s.csv"), *(["--target", "y"] if when.startswith("gln-stream") else [])]
+    run = [sys.executable, "-c", f"{code}{patch}; sys.exit(main({options!r}))"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == f"{when.split()[0]}: ended by SIGTERM\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_that_waits(number, tmp_path):

@@ -14,8 +14,7 @@ from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.stream.formats.namespaces import Namespaces, Sample
 
-NUMBERS = frozenset([float, int])
-SCALARS = NUMBERS | {str, bool, type(None)}
+SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
 class JsonParser:
@@ -72,7 +71,7 @@ class JsonParser:
                 sample.names[name] = self._namespaces.words_of(name, text)
                 del sample.values[name]
         for name, value in sample.values.items():
-            if value.__class__ in NUMBERS and not -MOST <= value <= MOST:
+            if isinstance(value, (int, float)) and not -MOST <= value <= MOST:
                 raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
         return sample
 
