@@ -153,7 +153,7 @@ def test_targets_far_from_zero(how):
 
 
 @HOW
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:density. intervals are fitted on 1 of 1 rows")
 @pytest.mark.parametrize("count", [1, 300])
 def test_targets_that_never_vary_are_predicted_exactly(how, count):
     X, y = DIABETES[0][:count], np.full(count, 0.1)

@@ -272,14 +272,14 @@ class Estimator(Saveable, BaseEstimator):
 
     def _tell(self, what, notes):
         """Warn, in one line, of what neither this estimator nor one that it was cloned from or to has told."""
-        told = self.__dict__.setdefault("_told", set())
-        new = [note for note in notes if (note.text, note.name) not in told]
-        warn_of(what, new)
-        told.update((note.text, note.name) for note in new)
+        new = [note for note in notes if (note.text, note.name) not in vars(self).get("_told", ())]
+        if new:
+            warn_of(what, new)
+            vars(self).setdefault("_told", set()).update((note.text, note.name) for note in new)
 
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()
-        clone._told = self.__dict__.setdefault("_told", set())  # so that a search tells once
+        clone._told = vars(self).setdefault("_told", set())  # so that a search tells once
         return clone
 
     def _is_plain(self, X):

@@ -255,7 +255,7 @@ def test_a_rate_that_fails_in_the_middle_changes_nothing(as_frame, tmp_path):
     model = GLNClassifier(seed=0, learning_rate=lambda t: 0.5 if t < 80 else math.nan)
     model.predict_learn_many(X[:20], labels[:20])
     before = saved(model, tmp_path)
-    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+    with pytest.raises(ValueError, match="learning_rate: expected finite numbers, got 40 NaN of 100 values"):
         model.predict_learn_many(X if as_frame else X.to_dict("records"), labels)
     assert saved(model, tmp_path) == before
 
