@@ -279,8 +279,8 @@ def learn_samples(layer, network, above):
                         step = scales[c * own, b] * r
                         # Heads that only predict, as most of many classes, have nothing to learn.
                         for i in range(weights.shape[3] if step else 0):
-                            w = update(weights[j, row, c, i], z[c * own, b, i], step)
-                            weights[j, row, c, i] = clip(w, clipping)
+                            weight = update(weights[j, row, c, i], z[c * own, b, i], step)
+                            weights[j, row, c, i] = clip(weight, clipping)
             for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch
                 for j, c in np.ndindex(len(weights), len(targets)):
                     w = weights[j, contexts[j, b], c]

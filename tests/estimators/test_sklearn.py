@@ -135,7 +135,8 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     combination = of_iris.learner_.means.combination
     plain, encoded = (6 * weight for weight in combination.weights[::6])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
-    np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T + combination.offsets)
+    expected = (plain * means[0] + encoded * means[1]).T + combination.offsets
+    np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), expected)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
     assert len(streamed().glns_) == 3
 

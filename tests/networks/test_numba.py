@@ -133,6 +133,18 @@ def test_gates_that_see_few_values_are_those_of_all_values(gln_numba, count):
     assert count == 1 or (contexts[1:] != contexts[:-1]).any(axis=0).all()
 
 
+def test_a_sample_on_the_halfspaces_is_on_one_side_whatever_comes_with_it(gln_numba):
+    rng = np.random.default_rng(0)
+    model, x = gln_numba.GLN([64], 9, 9, context_features=2, seed=3), rng.normal(size=(9, 300)).astype(np.float32)
+    state = model.get_state()
+    state["hyperplane_bias.1"] = (state["hyperplanes.1"] @ x[:, 0]).astype(np.float32)  # to the last bit or two
+    model.set_state(state)
+    alone = model.contexts(x[:, :1])[0]
+    assert 0 < np.count_nonzero(alone) < 64
+    for count in (2, 4, 7, 8, 300):
+        np.testing.assert_array_equal(model.contexts(x[:, :count])[0], alone)
+
+
 @pytest.mark.parametrize("targets", [[1, 0], [0, 1]])
 def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets):
     arguments: dict[str, Any] = {"context_map_size": 0, "bias": False, "weight_clipping": 1.0, "learning_rate": 8.0}
@@ -159,6 +171,30 @@ def test_narrow_and_wide_layers_learn_the_same(gln_numba, batch_size, num_classe
     outputs = narrow.predict_online(x, x, targets, batch_size), wide.predict_online(padded, x, targets, batch_size)
     np.testing.assert_allclose(*outputs, rtol=0, atol=1e-5)
     assert np.abs(narrow.get_state()["weights.1"]).max() == np.float32(0.6)  # some were clipped
+
+
+def test_all_loops_add_up_in_one_order(gln_numba):
+    """Of single samples and of blocks, learned or not, in narrow layers and in wide ones, with heads left out."""
+    rng, count = np.random.default_rng(0), 9
+    contexts, still = np.zeros((5, count), np.int64), np.zeros(count, np.float32)  # one row, which does not move
+    targets = (rng.integers(0, 3, count) == np.arange(3)[:, None]).astype(np.float32)
+    for size in [*range(1, 40), 63, 64, 65, 255, 256, 257, 300]:
+        model = gln_numba.GLN([5], size, 2, num_classes=3, context_map_size=0)
+        model.set_state(model.get_state() | {"weights.1": rng.normal(size=(5, 1, 3, size + 1)) / size})
+        x, network = rng.normal(size=(size, count)).astype(np.float32), model.of_sample[1]
+
+        def logits(part: slice, y: np.ndarray = targets, **changes: Any) -> np.ndarray:
+            z = gln_numba.read(x[:, part].copy(), network.bias, network.bound)  # noqa: B023 - called in this round
+            block = contexts[:, part].copy(), y[:, part].copy(), still[part]
+            return gln_numba.learn_block(network._replace(**changes), z, *block)[..., :5]  # noqa: B023
+
+        expected, partly = logits(slice(0, count), learns=False), targets.copy()
+        partly[0] = np.inf
+        np.testing.assert_array_equal(logits(slice(0, count), partly)[1:], expected[1:])
+        for small in (True, False):
+            alone = [logits(slice(b, b + 1), small=small) for b in range(count)]
+            np.testing.assert_array_equal(logits(slice(0, count), small=small), expected)
+            np.testing.assert_array_equal(np.concatenate(alone, axis=1), expected)
 
 
 def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):

@@ -1,6 +1,5 @@
 """Runs of `gln-stream` that are stopped and go on, at whatever place, and files that must not be overwritten."""
-
-# ruff: noqa: N803 - X is a frame
+# ruff: noqa: N803, N806 - X is a frame
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ from test_stream_command import KINDS, assert_same_arrays, figures_in, started, 
 from gln.engine.saving import read
 from gln.river import GLNClassifier
 from gln.stream.command import main
-
-pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
+from gln.stream.run import Run
 
 COUNT = 300
 
@@ -90,9 +88,84 @@ def interrupt(*numbers: int) -> None:
         os.kill(os.getpid(), number)
 
 
+# ---- Parts of random sizes -------------------------------------------------------------------------------------------
+
+QUICK = "8 classes", "quantiles"
+SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of classes or 0, and options
+    **{f"{classes} classes": ("csv", classes, []) for classes in (2, 3, 4, 5, 6, 7, 8, 10, 12, 17, 25, 30)},
+    "fast": ("csv", 9, ["--fast"]),
+    "words": ("jsonl", 11, []),
+    "no negatives": ("csv", 9, ["--no-negatives"]),
+    "weights": ("vw", 14, []),
+    "probabilities": ("jsonl", 8, ["--probabilities"]),
+    "numbers": ("csv", 0, ["--regression"]),
+    "quantiles": ("jsonl", 0, ["--regression", "--quantiles", ".1,.9"]),
+    "density": ("csv", 0, ["--regression", "--density"]),
+}
+
+
+def varied(form: str, classes: int, count: int = 240) -> list[str]:
+    """Numbers, few and many levels, missing values and targets, a late column, words, and classes that appear late."""
+    rng = np.random.default_rng(classes)
+    X = pd.DataFrame(rng.normal(size=(count, 3)).round(3), columns=["a", "b", "c"])
+    score = X["a"] + 0.3 * rng.normal(size=count)
+    X["colour"] = rng.choice(["red", "green", "blue"], count)
+    X["name"] = [f"n{n}" for n in rng.exponential(9, count).astype(int)]
+    X = X.mask(pd.DataFrame(rng.random(X.shape) < 0.05, columns=X.columns))
+    X["late"] = np.where(np.arange(count) > count / 2, rng.normal(size=count).round(3), np.nan)
+    ranks = (score.rank(pct=True) * classes).clip(upper=1 + np.arange(count) * classes / 100).astype(int)
+    X["kind"] = ranks.map("k{}".format) if classes else score.round(3)
+    X.loc[rng.random(count) < 0.05, "kind"] = np.nan
+    if form == "csv":
+        return X.to_csv(index=False).splitlines()
+    rows = [{name: value for name, value in row.items() if value == value} for row in X.to_dict("records")]
+    words = [{f"w{n}": 1.0 for n in rng.choice(30, 4, p=np.arange(30, 0, -1) / 465)} for _ in rows]
+    if form == "jsonl":
+        return [json.dumps(row | of_row) for row, of_row in zip(rows, words, strict=True)]
+    weights = rng.choice(["", "1", "2", "0.5"], count)
+    return [
+        f"{row.get('kind', '')[1:]} {weight if 'kind' in row else ''} | a:{row.get('a', 0)} " + " ".join(of_row)
+        for row, weight, of_row in zip(rows, weights, words, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "stream", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SPLIT]
+)
+def test_parts_of_any_size_and_stops_change_no_bit(stream, tmp_path, monkeypatch):
+    form, classes, options = SPLIT[stream]
+    file, learn, now = written(tmp_path / f"s.{form}", varied(form, classes)), Run._learn, [0.0]
+    named = [] if form == "vw" else ["--target", "kind"]
+
+    def run(name: str) -> int:
+        outputs = ["--save", str(tmp_path / name), "--predictions", str(tmp_path / f"{name}.jsonl"), "--resume"]
+        return main([str(file), *named, *options, *outputs, "--quiet"])
+
+    assert run("whole") == 0
+    monkeypatch.setattr("gln.stream.run.monotonic", lambda: now[0])
+    monkeypatch.setattr("gln.stream.run.LEAST", 1)
+    stops = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+
+        def learn_some(run: Run, of: Any, part: Any) -> None:
+            learn(run, of, part)
+            now[0] += len(part.lines) / rng.choice([1, 2, 7, 40, 150])  # noqa: B023 - of this round
+            if rng.random() < len(part.lines) / 100:  # noqa: B023
+                interrupt(signal.SIGTERM)
+
+        monkeypatch.setattr(Run, "_learn", learn_some)
+        while run(f"split_{seed}"):
+            stops += 1
+        assert (tmp_path / f"split_{seed}.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+        assert_same_file(tmp_path / f"split_{seed}", tmp_path / "whole")
+    assert stops > 5
+
+
 # ---- Signals ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_signal_stops_within_a_chunk(form, stops, tmp_path):
     lines = lines_of(form, table(COUNT))
@@ -128,6 +201,7 @@ def without_seconds(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in event.items() if "second" not in k and k != "time"} for event in events]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["learning", "saving"])
 def test_a_second_interrupt_leaves_the_last_complete_model(where, stops, tmp_path, monkeypatch):
     file = written(tmp_path / "s.csv", lines_of("csv", table(COUNT)))
@@ -151,6 +225,7 @@ def test_a_second_interrupt_leaves_the_last_complete_model(where, stops, tmp_pat
 # ---- Outputs that fail -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stdout", pytest.param("stderr", marks=pytest.mark.slow)])
 def test_a_closed_pipe_ends_quietly_and_the_run_goes_on(stream, tmp_path):
     file = written(tmp_path / "s.csv", lines_of("csv", table(4000)))
@@ -187,6 +262,7 @@ def full_disk(monkeypatch, after: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_full_disk(after, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("gln.stream.run.PATIENCE", 1e-6)  # so that each write is of few samples
@@ -236,6 +312,7 @@ def files_in(folder: Path, form: str, parts: int = 3) -> list[str]:
     return [*header, *rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_several_files_are_as_one_and_go_on_from_any_place(form, stops, tmp_path, capsys):
     whole = str(written(tmp_path / f"whole.{form}", files_in(tmp_path / "days", form)))
@@ -262,6 +339,7 @@ def test_several_files_are_as_one_and_go_on_from_any_place(form, stops, tmp_path
     assert figures_in(tmp_path / "n").samples == 200  # of day-8, day-9, and half of day-10
 
 
+@pytest.mark.slow
 def test_files_that_do_not_fit_the_saved_run_are_refused(tmp_path, capsys):
     lines = lines_of("csv", table(COUNT))
     file, other = str(written(tmp_path / "s.csv", lines)), str(written(tmp_path / "t.csv", lines[:100]))
@@ -294,6 +372,7 @@ def piped(path: Path, lines: list[str], options: list[str]) -> int:
     return status
 
 
+@pytest.mark.slow
 def test_a_pipe_goes_on_with_its_next_line_and_is_no_file(tmp_path, capsys):
     lines, options = lines_of("csv", table(COUNT)), ["--target", "kind", "--save", str(tmp_path / "m"), "--resume"]
     assert piped(tmp_path / "pipe.csv", lines, options) == 0
@@ -319,6 +398,7 @@ SAME = {
 }
 
 
+@pytest.mark.slow
 def test_an_output_that_is_another_file_of_the_run_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     written(Path("in.csv"), lines_of("csv", table(30)))

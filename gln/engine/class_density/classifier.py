@@ -129,7 +129,8 @@ class ClassDensityClassifier:
 
     def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Probabilities of the classes."""
-        return softmax(self._scores(samples), axis=0)
+        scores = np.ascontiguousarray(self._scores(samples).T)  # sums of rows do not depend on how many there are
+        return softmax(scores, axis=1).T
 
     outputs = predict
 

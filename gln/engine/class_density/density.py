@@ -399,7 +399,8 @@ class PooledDensities:
             feature: logs[:, np.fmin(codes[feature], logs.shape[1] - 1).astype(int)]  # the last one for NaN
             for feature, logs in self.log_frequencies.items()
         }
-        constant = np.log(self.counts + 1)[:, None] - widths @ known
+        # Not a matrix product, which adds up one sample in another order than several.
+        constant = np.log(self.counts + 1)[:, None] - (widths[:, None] * known.T).sum(axis=2)
         return LogLikelihood(numbers, known, squares, of_distance, constant, of_levels)
 
 
