@@ -373,7 +373,7 @@ def test_a_decision_that_is_too_long_is_bad_before_it_is_collected():
     """And what follows of it is no other decision."""
     good = "shared |a\n0:1:0.5 |b\n|c\n\n"
     for start in (f"|{'a' * LONGEST}\n|b\n", f"|b\n|{'a' * (LONGEST - 1)}\n|b\n"):
-        rows = [*read_decisions(io.BytesIO(f"{good}{start}0:1:0.5 |b\n\n{good}".encode()), "cb_adf")]
+        rows: list[Any] = [*read_decisions(io.BytesIO(f"{good}{start}0:1:0.5 |b\n\n{good}".encode()), "cb_adf")]
         assert [isinstance(row, BadLine) for row in rows] == [False, True, False]
         assert f"expected at most {LONGEST:,} bytes, got more" in str(rows[1])
         assert rows[2].decision == rows[0].decision

@@ -125,6 +125,11 @@ class ColumnTypes:
         return values, wrong
 
     @property
+    def are_deciding(self) -> bool:
+        """Whether the first chunk has not ended."""
+        return self._most > 1
+
+    @property
     def decided(self) -> Set[str]:
         """The names that are known to be text, numbers or timestamps."""
         return self._are_text.keys()
@@ -196,7 +201,9 @@ class ColumnTypes:
     def decide(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Let the first chunk decide what its names are: what most of their values are, as others are errors."""
         are_numbers: dict[str, list[bool]] = {}
-        for x in samples if self._most > 1 else ():
+        for x in samples:
+            if any(value.__class__ in (int, float) and not -MOST <= value <= MOST for value in x.values()):
+                continue  # it is a bad line
             for name, value in x.items():
                 if value is not None and name not in self._are_text:
                     are_numbers.setdefault(name, []).append(value.__class__ is not str)
@@ -212,6 +219,8 @@ class ColumnTypes:
                     new[name] = is_text
                 elif is_text is not are_text[name]:
                     value = self._converted(name, value)
+                if value.__class__ is not str and not -MOST <= value <= MOST:
+                    raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
             values[name] = value
         if len(are_text) < MOST_WORDS:  # so that memory is bounded where names are always new
             are_text.update(new)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.engine.streaming.values import MOST
 from gln.stream.formats.chunks import Chunk, Wanted
 from gln.stream.formats.column_types import ColumnTypes, shown
 from gln.stream.formats.lines import BadLine, Lines, Record, parsed
@@ -31,13 +30,13 @@ class JsonParser:
         self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
-        flat, bad = parsed(records, self._flat)
-        self._kinds.decide(sample.values for _, sample in flat)
-        typed, of_another_type = parsed(flat, self._typed)
-        good, wrong = self._with_times(typed)
+        if self._kinds.are_deciding:
+            self._kinds.decide(sample.values for _, sample in parsed(records, self._flat)[0])
+        good, bad = parsed(records, self._sample)
+        good, wrong = self._with_times(good)
         chunk = self._namespaces.chunk(good, self._namespaces.is_word)
         notes = *self._kinds.end_chunk(), *chunk.notes
-        return chunk._replace(tags=None, notes=notes, bad=[*bad, *of_another_type, *wrong, *chunk.bad])
+        return chunk._replace(tags=None, notes=notes, bad=[*bad, *wrong, *chunk.bad])
 
     def knows(self, record: Record) -> bool:
         """Whether options or the model say what the names in a line are."""
@@ -70,12 +69,10 @@ class JsonParser:
             if isinstance(text := sample.values[name], str):
                 sample.names[name] = self._namespaces.words_of(name, text)
                 del sample.values[name]
-        for name, value in sample.values.items():
-            if isinstance(value, (int, float)) and not -MOST <= value <= MOST:
-                raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
         return sample
 
-    def _typed(self, sample: Sample) -> Sample:
+    def _sample(self, line: str) -> Sample:
+        sample = self._flat(line)
         values = self._kinds.values(sample.values)
         target = None if self._target is None else values.pop(self._target, None)
         return sample._replace(values=values, target=target)
