@@ -212,7 +212,7 @@ class Estimator(Saveable, BaseEstimator):
             category_codes.check_different_names(X)
         if reset:
             if hasattr(self, "learner_"):
-                self._told = set()
+                vars(self).pop("_told", None)  # as it is another table
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
