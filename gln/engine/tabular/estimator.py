@@ -212,7 +212,7 @@ class Estimator(Saveable, BaseEstimator):
             category_codes.check_different_names(X)
         if reset:
             if hasattr(self, "learner_"):
-                vars(self).pop("_told", None)  # as it is another table
+                self.__dict__.pop("_told", None)  # as it is another table
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
@@ -275,11 +275,11 @@ class Estimator(Saveable, BaseEstimator):
         new = [note for note in notes if (note.text, note.name) not in vars(self).get("_told", ())]
         if new:
             warn_of(what, new)
-            vars(self).setdefault("_told", set()).update((note.text, note.name) for note in new)
+            self.__dict__.setdefault("_told", set()).update((note.text, note.name) for note in new)
 
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()
-        clone._told = vars(self).setdefault("_told", set())  # so that a search tells once
+        clone._told = self.__dict__.setdefault("_told", set())  # so that a search tells once
         return clone
 
     def _is_plain(self, X):
