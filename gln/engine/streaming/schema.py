@@ -55,6 +55,8 @@ Labels: TypeAlias = Sequence[Any] | np.ndarray  # (B,), or numbers
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 VALUE = "a finite number, a bool or a string"
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
+MANY_LABELS = 100
+OF_LABELS = f"{{}}: {MANY_LABELS} classes, as if labels were ids; each class makes the model larger and learning slower"
 OF_SENTENCES = "split them into words, as River's BagOfWords does, or gln-stream with --words and the name"
 
 
@@ -441,13 +443,16 @@ class StreamSchema(Part):
         for name in levels.keys() - texts:
             known = self.levels.get(name, {})
             notes += notes_of_levels(f"x[{name!r}]", known, levels[name], lambda numbers: ADVICE, OF_SENTENCES)
+        given = () if labels is None else labels
+        numbers, classes = self.classes, [label for label in dict.fromkeys(given) if label not in self.classes]
+        if classes:
+            numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
+        if len(self.classes) < MANY_LABELS <= len(numbers):
+            notes.append(Note(OF_LABELS, "labels", "y"))
         warn_of("", notes)
         categorical = self._categorical(places, levels)
         if labels is None:
             return SchemaChange(batch, places, categorical, levels, words)
-        numbers, classes = self.classes, [label for label in dict.fromkeys(labels) if label not in self.classes]
-        if classes:
-            numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
 

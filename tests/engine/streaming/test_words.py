@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import tracemalloc
+import warnings
 from typing import Any, cast
 
 import numpy as np
@@ -381,3 +382,15 @@ def test_linear_models_improve_streams_of_names_and_words(make, count, most, mon
     monkeypatch.setattr("gln.engine.base_models.hashed_linear.LARGEST_LOGIT", 0.0)  # all that they say is 0
     alone = log_loss(GLNClassifier(seed=0), samples)
     assert whole < most * alone
+
+
+def test_labels_that_look_like_ids_are_told_once():
+    schema = StreamSchema()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for label in range(103):
+            schema.commit(schema.propose({"a": 1.0}, [f"user {label}"]))
+    [warning] = told
+    assert str(warning.message).startswith("y: 100 classes, as if labels were ids; each class makes")
+    assert warning.filename == __file__
+    assert len(schema.classes) == 103
