@@ -277,6 +277,9 @@ class Estimator(Saveable, BaseEstimator):
             warn_of(what, new)
             self.__dict__.setdefault("_told", set()).update((note.text, note.name) for note in new)
 
+    def __getstate__(self):
+        return {name: value for name, value in super().__getstate__().items() if name != "_told"}  # no part of a model
+
     def __sklearn_clone__(self):
         clone = super().__sklearn_clone__()
         clone._told = self.__dict__.setdefault("_told", set())  # so that a search tells once
