@@ -21,6 +21,8 @@ class Note(NamedTuple):
 
 def warn_of(what: str, notes: Sequence[Note]) -> None:
     """Warn in one line, if there are notes, at the line that called one of these packages."""
+    if not notes:  # as for nearly all samples of a stream, which need not look for that line
+        return
     sentences = []
     for text in dict.fromkeys(note.text for note in notes):
         names = [note.shown or repr(note.name) for note in notes if note.text == text]
@@ -30,5 +32,4 @@ def warn_of(what: str, notes: Sequence[Note]) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
         level += 1
         frame = frame.f_back
-    if sentences:
-        warnings.warn(what + "; ".join(sentences), UserWarning, stacklevel=level)
+    warnings.warn(what + "; ".join(sentences), UserWarning, stacklevel=level)
