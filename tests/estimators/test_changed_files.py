@@ -116,6 +116,12 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "no weight": ("river", put(None, *NOVELTY, "total"), "novelty: expected total from 0 to"),
     "a text as losses": ("river", put("text", *LOSSES), "combination: expected losses, float64"),
     "a limit": ("river", put([50.0], *LIMIT), "standardizer: expected a limit"),
+    "a free head that is not there": (
+        "river",
+        put(1, *LEARNER, "means", "fields", "free"),
+        "(learner|linear): expected",
+    ),
+    "a free head of a table": ("levels", put(1, "learner_", "fields", "means", "fields", "free"), "learner: expected"),
     "another dtype": (
         "river",
         put({"array": [], "dtype": "<i8", "shape": [0, 2, 3]}, *LINEAR, "leaders"),

@@ -24,6 +24,7 @@ MOST_GRIDS, MOST_VALUES = 40, 256
 DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in bins of one column, each shrunk towards the wider ones
 FIRST_CELLS = (0, 4, 20)  # of each depth among the cells of a column
 CELLS_OF_ONE, CELLS_OF_TWO = 84, 1 << 2 * PAIR_DEPTH
+ROOM_FROM = 32  # classes; more have room for others
 MOST_COUNT = 100.0  # of a cell, in samples
 FULL = 1000.0  # samples after which nothing is left of those before
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
@@ -37,7 +38,7 @@ class FadingBinMeans(NamedTuple):
     """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
 
     grids: np.ndarray  # (G, 2), columns; NONE as the second of a single one
-    counts: np.ndarray  # (cells of all grids, C)
+    counts: np.ndarray  # (cells of all grids, C); the last heads may be free for new classes, and predict 0
     sums: np.ndarray  # (cells of all grids, C)
     totals: np.ndarray  # (2, C), counts and sums of all samples
 
@@ -76,15 +77,17 @@ class FadingBinMeans(NamedTuple):
         counts, sums = np.pad(self.counts, cells), np.pad(self.sums, cells)
         return FadingBinMeans(np.concatenate([self.grids, new]), counts, sums, self.totals)._within_room()
 
-    def with_class(self) -> FadingBinMeans:
-        """A copy with one more class, of which no sample so far was; one head of two classes becomes two."""
+    def with_class(self, heads: int) -> FadingBinMeans:
+        """A copy with one more class than these, of which no sample so far was; one head of two becomes two."""
         counts, sums, totals = self.counts, self.sums, self.totals
-        if self.heads == 1:
+        if heads == 1:
+            heads = 2
             counts, sums = counts.repeat(2, axis=1), np.concatenate([counts - sums, sums], axis=1)
             totals = np.concatenate([[totals[0], totals[0] - totals[1]], totals], axis=1)
-        counts = np.concatenate([counts, counts[:, :1]], axis=1)
-        sums = np.pad(sums, [(0, 0), (0, 1)])
-        totals = np.concatenate([totals, [totals[0, :1], [0.0]]], axis=1)
+        new = max(0, with_room(heads + 1) - totals.shape[1])
+        counts, sums, totals = (np.pad(array, [(0, 0), (0, new)]) for array in (counts, sums, totals))
+        counts[:, heads] = counts[:, 0]
+        totals[0, heads] = totals[0, 0]
         return FadingBinMeans(self.grids, counts, sums, totals)._within_room()
 
     def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
@@ -99,6 +102,13 @@ class FadingBinMeans(NamedTuple):
         kept &= singles.sum() <= most
         cells = kept.repeat(_sizes(self.grids))
         return FadingBinMeans(self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
+
+
+def with_room(classes: int) -> int:
+    """How many heads so many classes have: at most a quarter are free for others, because to add heads takes a copy of
+    all networks."""
+    step = 1 << max(0, (classes - 1).bit_length() - 3)
+    return classes if classes <= ROOM_FROM else -(-classes // step) * step
 
 
 def _most_grids(heads: int) -> int:
@@ -126,7 +136,7 @@ def predict_bin_means(
     """Predict each sample, and then count it for the heads whose target is known."""
     # Long, because a call for each grid would take as long as what it does.
     grids, counts, sums, totals = means
-    heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
+    heads, room, bins = targets.shape[0], totals.shape[1], np.zeros(len(z), np.int64)
     cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
     roots, root_logits = np.zeros(heads), np.zeros(heads)
     for b in range(z.shape[1]):
@@ -163,4 +173,6 @@ def predict_bin_means(
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
                 value = LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
-                predicted[grid * heads + head, b] = value
+                predicted[grid * room + head, b] = value
+            for head in range(heads, room):
+                predicted[grid * room + head, b] = 0

@@ -84,9 +84,10 @@ class OnlineBaseModels(WritableArrays):
     def names(self) -> tuple[list[Hashable], list[Hashable]]:
         """Names of the values of linear models and of bin means, which stay the same when these grow."""
         # One head of two classes has the name of the second class.
-        heads = range(1, 2) if self.linear.heads == 1 and self.linear.are_classes else range(self.linear.heads)
+        first = int(self.linear.heads == 1 and self.linear.are_classes)
+        heads, with_free = (range(first, first + model.heads) for model in (self.linear, self.bin_means))
         linear: list[Hashable] = [("linear", model, head) for model in range(self.models) for head in heads]
-        return linear, [("bin mean", *grid, head) for grid in self.bin_means.grids.tolist() for head in heads]
+        return linear, [("bin mean", *grid, head) for grid in self.bin_means.grids.tolist() for head in with_free]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -100,7 +101,8 @@ class OnlineBaseModels(WritableArrays):
 
     def with_class(self, count: int) -> OnlineBaseModels:
         """With one more class, after this many samples."""
-        return OnlineBaseModels(self.linear.with_class(count), self.bin_means.with_class(), self.uses_bins)
+        bin_means = self.bin_means.with_class(self.linear.heads)
+        return OnlineBaseModels(self.linear.with_class(count), bin_means, self.uses_bins)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> OnlineBaseModels:
         """With the heads `kept`, in this order, and new ones."""
@@ -127,9 +129,9 @@ class OnlineBaseModels(WritableArrays):
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
-    def check(self, columns: int, heads: int) -> None:
-        """Raise ValueError unless these are of so many columns and heads."""
-        self.bin_means.check(columns, heads)
+    def check(self, columns: int, heads: int, free: int) -> None:
+        """Raise ValueError unless these are of so many columns and heads, and as many are free."""
+        self.bin_means.check(columns, heads + free)
         if self.least_squares is not None:
             self.least_squares.check(columns, heads)
         if self.linear.heads != heads:
@@ -155,7 +157,7 @@ def predict_base_models(
     terms = terms_of(features, words, z, columns, table)
     done = predict_linear(terms, table, targets, step_sizes, learns, 0, linear[first:])
     first_bin = size + len(linear)
-    first_distance = first_bin + len(bin_means.grids) * len(targets)
+    first_distance = first_bin + len(bin_means.grids) * bin_means.totals.shape[1]
     inputs = np.empty((first_distance + 2 * size, count), np.float32)
     fill_distances(z, inputs[first_distance:])
     if first > 0:

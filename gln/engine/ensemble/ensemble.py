@@ -20,7 +20,7 @@ from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled, plain
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
-from gln.engine.saving import saved
+from gln.engine.saving import Number, saved
 from gln.rates import stream_rate_limits, stream_rates
 from gln_numpy import Config
 
@@ -84,7 +84,7 @@ INVERSE_LINKS = LINKS | {"logit": lambda s: 1 / (1 + np.exp(-s)), "log": np.exp}
 
 @saved(
     **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
-    **{"shape": (JohnsonSU, None), "mixes_linear": bool},
+    **{"shape": (JohnsonSU, None), "mixes_linear": bool, "free": Number(int, 0)},
 )
 @dataclasses.dataclass(eq=False)
 class Ensemble:
@@ -94,6 +94,7 @@ class Ensemble:
     combination: Any = None
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
+    free: int = 0  # heads of the networks, the last ones, that wait for new classes and do not predict
 
     @property
     def networks(self) -> list[Network]:
@@ -110,7 +111,7 @@ class Ensemble:
 
     @property
     def heads(self) -> int:
-        return self.members[0].network.num_heads
+        return self.members[0].network.num_heads - self.free
 
     @property
     def offset(self) -> float:
@@ -175,8 +176,10 @@ class Ensemble:
         predicted = np.empty((len(self.members) + linear_models, self.heads, read.columns.shape[1]), np.float32)
         networks = self.networks
         inputs, columns = read.of(max(networks, key=lambda network: network.input_size))
+        if targets is not None and self.free:
+            targets = np.pad(targets, [(0, self.free), (0, 0)], constant_values=np.inf)
         learned = targets, rates, batch_size, step_sizes
-        predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)
+        predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)[:, : self.heads]
         if linear_models:
             compiled(hedge.add_linear_predictions)(predicted, read.linear, self.link == "logit")
         return predicted

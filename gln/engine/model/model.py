@@ -241,14 +241,14 @@ class NetworkModel(Generic[F]):
         for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
             inputs, columns = map(dense, read.of(member.network))
             slopes, constants, _ = member.network.explain(inputs, columns)
-            slopes = weight[:, None] * slopes.reshape(heads, *inputs.shape)  # (C, K, B)
+            slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[:heads]  # (C, K, B), without free heads
             _, input_features, at_mean = self.featurizer.spec_of(member.role)
             linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
             linear_slopes[:, :linear] += slopes[:, :linear]
             halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
             for place in (0, 1):
                 np.add.at(contributions, input_features[linear:, place], halves)
-            constant += weight * constants + (slopes * at_mean).sum(axis=1)
+            constant += weight * np.atleast_2d(constants)[:heads] + (slopes * at_mean).sum(axis=1)
         contributions = contributions.transpose(1, 2, 0)
         for model, weight in enumerate(weights.weights[len(self.means.members) :]):  # of linear models, in streams
             linear_slopes[np.arange(heads), model * heads + np.arange(heads)] += weight[:, None]

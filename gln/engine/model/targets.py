@@ -65,7 +65,7 @@ class Classes:
 
     def count(self, ensemble: Ensemble) -> int:
         """The number of classes."""
-        return ensemble.members[0].network.num_classes
+        return max(2, ensemble.heads)
 
     def fits(self, heads: int, encoding: TargetEncoding | None) -> bool:
         """Whether statistics of categories are of these targets."""

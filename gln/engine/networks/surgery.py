@@ -31,12 +31,13 @@ def copied(network: N, state: Mapping[str, np.ndarray], **changes: Any) -> N:
     return copy
 
 
-def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None) -> N:
+def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None, count: int = 1) -> N:
     """The network with a head for one more class, the last one. The others predict what they predicted before.
 
     A network of two classes has one head. When a third is added, each of the two gets its own head. The new head learns
     that the samples `inputs` (K, N) and `context_inputs` (D, N) are not of its class, with a learning rate that falls
     from 10 to 0.1. Without samples, if there is a bias, it starts with the probability of a class never seen so far.
+    There may be more new heads, `count`, all alike.
 
     Raises ValueError for a network with another loss than the log-loss, or samples of the wrong shape.
     """
@@ -44,15 +45,15 @@ def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None) 
         raise ValueError(f"network: expected one with the log-loss, got {network!r}")
     head = copied(network, _arrays(network, "hyperplane"), num_classes=2)
     if inputs is not None:
-        count = np.shape(inputs)[-1]
-        head.learning_rate = functools.partial(linear_rate, samples=max(1, count))
-        head.predict_online(inputs, context_inputs, np.zeros(count))
+        samples = np.shape(inputs)[-1]
+        head.learning_rate = functools.partial(linear_rate, samples=max(1, samples))
+        head.predict_online(inputs, context_inputs, np.zeros(samples))
     elif network.bias:
         set_initial_logits(head, np.array([-math.log(int(network.step) + 1)]))
     known = [network] if network.num_heads > 1 else [_mirrored(network), network]
-    weights = [_arrays(model, "weights") for model in (*known, head)]
+    weights = [_arrays(model, "weights") for model in (*known, *[head] * count)]
     joined = {name: np.concatenate([arrays[name] for arrays in weights], axis=2) for name in weights[0]}
-    return copied(network, network.get_state(copy=False) | joined, num_classes=1 + max(2, network.num_heads))
+    return copied(network, network.get_state(copy=False) | joined, num_classes=count + max(2, network.num_heads))
 
 
 def set_initial_logits(network: N, logits: np.ndarray) -> None:  # (C,)

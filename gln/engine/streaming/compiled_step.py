@@ -40,6 +40,7 @@ add_counts = compiled(gate_counts.add_counts)
 class EnsembleState(NamedTuple):
     networks: int  # how many
     heads: int
+    free: int  # further heads of the networks, which wait for new classes
     losses: np.ndarray  # (members, targets), of its hedge
     spread: np.ndarray  # (targets,) or (0,)
     scale: np.ndarray  # (heads,), of variances, like the next two, or (0,)
@@ -112,12 +113,14 @@ def run(
             for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.deviations`
                 deviation = min(max(abs(y[c, b] - predicted[c, b]), math.exp(-bound / 2)), bound)
                 of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
+        of_networks = np.full((heads + ensemble.free, samples), np.float32(np.inf))
+        of_networks[:heads] = of_heads
         for m in range(ensemble.networks):
             network, planes = state.networks[first + m], state.planes[first + m]
             network = network if learns else predicting(network)
             inputs = read(base[len(base) - state.inputs[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, z, rows)
-            learned = network, inputs, contexts, of_heads, batch.rates[first + m]
+            learned = network, inputs, contexts, of_networks, batch.rates[first + m]
             p = outputs(network, learn_block(*learned))
             for _ in range(1, repeats(step_sizes[0]) if learns else 1):
                 learn_block(*learned)

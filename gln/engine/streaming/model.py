@@ -52,7 +52,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def check(self) -> None:
         super().check()
         base_models, heads = self.featurizer.base_models, self.means.heads
-        base_models.check(self.featurizer.size, heads)
+        base_models.check(self.featurizer.size, heads, self.means.free)
         expected = [[rows.shape for rows in GateCounts.zeros(self.means.networks, n).rows] for n in (1, heads)]
         counts_fit = self.counts is None or [rows.shape for rows in self.counts.rows] in expected
         if not counts_fit or base_models.linear.are_classes != (self.targets.link == "logit"):
@@ -60,6 +60,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def fits(self, ensemble: Ensemble) -> bool:
         if not super().fits(ensemble) or ensemble.mixes_linear != (ensemble is self.means):
+            return False
+        if ensemble.free and (ensemble.config.record.heads != "num_classes" or ensemble.heads < 2):
             return False
         hedge, expected = ensemble.combination, equal_hedge(ensemble, self.featurizer)
         if type(hedge) is not type(expected):
@@ -145,10 +147,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def add_classes(self, targets: np.ndarray) -> None:
         while self.targets.starts(targets, self.means):
-            count = int(self.means.members[0].network.step)
-            members = [member._replace(network=add_class(member.network)) for member in self.means.members]
-            self.means = dataclasses.replace(self.means, members=members)
-            self.grow(self.featurizer.with_class(count))
+            self.grow(self.featurizer.with_class(int(self.means.networks[0].step)))  # first, as it may read less then
+            members, base_models = self.means.members, self.featurizer.base_models
+            room = base_models.bin_means.heads
+            new = room - max(2, self.means.networks[0].num_heads)
+            if new > 0:
+                members = [member._replace(network=add_class(member.network, count=new)) for member in members]
+            self.means = dataclasses.replace(self.means, members=members, free=room - base_models.linear.heads)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
         """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""

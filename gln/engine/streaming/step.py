@@ -151,4 +151,4 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     if ensemble.link == "log":
         ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
         of_variances = [hedge.scale, hedge.recent, ensemble.shape.tails]
-    return make(len(ensemble.networks), ensemble.heads, hedge.losses, spread, *of_variances)
+    return make(len(ensemble.networks), ensemble.heads, ensemble.free, hedge.losses, spread, *of_variances)

@@ -69,7 +69,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     def fits(self, ensemble: Ensemble) -> bool:
         combination, heads = ensemble.combination, (1, ensemble.heads)
         is_stacked = combination is None or type(combination) is StackingWeights
-        if ensemble.mixes_linear or not (is_stacked and super().fits(ensemble)):
+        if ensemble.mixes_linear or ensemble.free or not (is_stacked and super().fits(ensemble)):
             return False
         weights, offsets = ensemble.stacking_weights()
         return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads

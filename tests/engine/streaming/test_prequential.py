@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("river")
 
+from gln.engine.base_models import fading_bin_means
 from gln.engine.saving import read
 from gln.engine.streaming.values import NamedRows
 from gln.river import GLNClassifier, GLNRegressor
@@ -124,6 +125,75 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path)
     expected = saved(without, tmp_path)
     for model in models:
         assert saved(model, tmp_path) == expected
+
+
+# ---- Many classes ----------------------------------------------------------------------------------------------------
+
+
+def many_classes(count: int = 90) -> tuple[pd.DataFrame, list[int]]:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(count, 2)), columns=["a", "b"])
+    return X, np.where(np.arange(count) % 3, np.arange(count) // 5, rng.integers(0, 2, count)).tolist()
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("torch", "jax")]
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy", *SLOW])
+def test_heads_that_are_free_for_new_classes_hardly_change_predictions(backend, tmp_path, monkeypatch):
+    pytest.importorskip(f"gln_{backend}")
+    X, y = many_classes()
+
+    def run(room_from: int) -> tuple[GLNClassifier, pd.DataFrame, float]:
+        monkeypatch.setattr(fading_bin_means, "ROOM_FROM", room_from)
+        model = GLNClassifier(layer_sizes=(4, 2), seed=0, backend=backend)
+        model.predict_learn_many(X[:60], y[:60])
+        losses = []
+        for x, label in zip(dictionaries(X[60:]), y[60:], strict=True):
+            losses.append(-math.log(model.predict_proba_one(x).get(label, 1 / 60)))
+            model.learn_one(x, label)
+        model.save(tmp_path / "model")
+        model = GLNClassifier.load(tmp_path / "model")
+        model.learn_one({"a": 0.0, "b": 0.0}, "new")
+        return model, model.predict_proba_many(X), float(np.mean(losses))
+
+    (model, p, loss), (control, expected, expected_loss) = run(3), run(10**9)
+    heads = [{network.num_heads for network in one._stream.learner.networks} for one in (model, control)]
+    assert heads == [{20}, {19}]
+    np.testing.assert_allclose(p, expected, atol=0.05)  # a free head has the rate of new classes when it was added
+    assert abs(loss - expected_loss) < 0.01 * expected_loss
+    contributions, constants = model.explain_one(dictionaries(X)[0])
+    logits = np.array([constants[label] + sum(contributions[label].values()) for label in p.columns])
+    of_heads = 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(of_heads / of_heads.sum(), p.iloc[0], atol=1e-4)
+
+
+def test_a_sample_that_fails_starts_no_free_head(tmp_path, monkeypatch):
+    monkeypatch.setattr(fading_bin_means, "ROOM_FROM", 3)
+    X, y = many_classes()
+    model = GLNClassifier(layer_sizes=(4, 2), seed=0, learning_rate=lambda t: 0.1 if t < len(y) else math.nan)
+    model.learn_many(X, pd.Series(y))
+    assert model._stream.learner.means.free == 2
+    before, x = saved(model, tmp_path), dictionaries(X)[0]
+    for failing, message in ((x, "learning_rate"), ({"a": math.inf}, "a")):
+        for label in ("new", 0):
+            with pytest.raises(ValueError, match=message):
+                model.learn_one(failing, label)
+    assert saved(model, tmp_path) == before
+
+
+@pytest.mark.filterwarnings("ignore:y. 100 classes")
+def test_networks_are_rarely_rebuilt_for_a_class_per_sample():
+    model, networks = GLNClassifier(layer_sizes=(4, 2), seed=0), list[Any]()
+    for label in range(150):
+        model.learn_one({"a": label % 7, "b": label % 3}, f"user {label}")
+        network = model._stream.learner.networks[0]
+        if label >= 64 and network not in networks:
+            networks.append(network)
+    assert [network.num_heads for network in networks] == [80, 96, 112, 128, 160]
+    p = model.predict_proba_one({"a": 1, "b": 1})
+    assert [*p] == [f"user {label}" for label in range(150)]
+    assert math.isclose(sum(p.values()), 1)
 
 
 # ---- Words -----------------------------------------------------------------------------------------------------------
