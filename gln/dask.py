@@ -20,7 +20,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 
 import gln.sklearn
-from gln.engine.ensemble.ensemble import INVERSE_LINKS
+from gln.engine.ensemble.combination import INVERSE_LINKS
 from gln.engine.model.sample_weights import FIT_WEIGHTS
 from gln.engine.preprocessing.category_codes import Levels, as_table, column_of, new_levels
 from gln.engine.preprocessing.texts import TextModelsOfFolds

@@ -374,7 +374,7 @@ def _single(g: Graph, value: str) -> str:
 
 def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
     """The prediction of an ensemble: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
-    stacking, outputs = ensemble.stacking_weights(), []
+    stacking, outputs = ensemble.weighted_sum(), []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
         outputs.append(_mixed(g, network, read, context))

@@ -62,6 +62,7 @@ class _Stream(SaveableStream, base.Estimator):
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,
+        waiting: int = 0,
     ) -> None:
         check_seed(seed)
         self.layer_sizes = layer_sizes
@@ -71,9 +72,10 @@ class _Stream(SaveableStream, base.Estimator):
         self.seed = seed
         self.fast = fast
         self.novelty = novelty
+        self.waiting = waiting
         learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
-        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns)
+        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns, waiting)
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -128,23 +130,26 @@ class _OneTarget(_Stream):
         if weights[0]:
             self._learn([x], [y], weights)
 
-    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
+    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0, late: bool = False) -> None:
         """Learn the rows of a frame, of pandas or polars, one after another. Rows of known features take one fast call.
 
-        Targets and weights belong to rows by position, whatever their index.
+        Targets and weights belong to rows by position, whatever their index. If labels come `late`, all rows are
+        predicted before any is learned, as they were where their labels came together: then networks are weighted by
+        what they could know.
         """
         X = as_pandas(X)
         check_frame(X)
         targets, weights = _of_rows(X, y, w)
         if not (learns := weights > 0).all():  # others are as if they were not there
             X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
-        self._learn(X, targets, weights)
+        self._learn(X, targets, weights, late)
 
-    def _learn(self, X: Any, y: Sequence[Any], weights: np.ndarray) -> None:
+    def _learn(self, X: Any, y: Sequence[Any], weights: np.ndarray, late: bool = False) -> None:
         targets = self._values(y)
         if any(map(is_missing, targets)):
             raise ValueError(f"y: expected {self._expected}, got NaN or None among {y[:10]}")
-        self._stream.learn_segments(self._stream.plan(X, targets), targets, weights)
+        segments = self._stream.plan(X, targets)
+        self._stream.learn_segments(segments, targets, weights, said=self._stream.said(X, late))
 
     def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
         """Samples, targets, weights, and which rows are learned; the others have no target."""
@@ -194,6 +199,10 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
     novelty
         Whether to learn also how novel samples are, as `GLNNovelty` does, for `novelty_one`.
+    waiting
+        Of how many samples at most, which were predicted and wait for their labels, to keep what each network said. If
+        labels come late, they are then weighted by that, and not by what they would say after the labels of others.
+        The sample is known again by its values. 0 is for labels that come before the next sample.
 
     References
     ----------
@@ -223,13 +232,15 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         negatives: bool = True,
         fast: bool = False,
         novelty: bool = False,
+        waiting: int = 0,
     ) -> None:
         if np.asarray(negatives).dtype != bool:
             raise ValueError(f"negatives: expected True or False, got {negatives!r}")
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
         self.negatives = negatives
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
+        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
+        super().__init__(*options)
         if not negatives:  # words are left out, so all keys become features
             self._stream.schema = StreamSchema(math.inf, most_features=MAX_FEATURES)
 
@@ -267,13 +278,13 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
         schema = self._stream.schema
-        p = self._probabilities(schema.encode(x))
+        p = self._probabilities(self._stream.encode([x]))
         return dict(zip(schema.classes, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
         X = as_pandas(X)
-        p = self._probabilities(self._stream.schema.encode_rows(X))
+        p = self._probabilities(self._stream.encode(X))
         return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
@@ -311,7 +322,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
         for the slow network and is 0.5 for the fast one; see `gln.rates.stream_rate`.
-    backend, seed, fast, novelty
+    backend, seed, fast, novelty, waiting
 
     Examples
     --------
@@ -336,8 +347,10 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         seed: int | None = None,
         fast: bool = False,
         novelty: bool = False,
+        waiting: int = 0,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty)
+        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
+        super().__init__(*options)
         self.quantiles = quantiles
         self.density = density
 
@@ -385,7 +398,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. Before the first sample it is normal
         with mean 0 and standard deviation 1.
         """
-        learner, batch = self._stream.learner, self._stream.schema.encode(x)
+        learner, batch = self._stream.learner, self._stream.encode([x])
         if not with_dist:
             return float(self._predict(batch)[0, 0])
         if not self._has_density:
@@ -398,7 +411,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
         X = as_pandas(X)
-        return pd.Series(self._predict(self._stream.schema.encode_rows(X))[0], index=X.index)
+        return pd.Series(self._predict(self._stream.encode(X))[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
         """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
@@ -414,7 +427,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         """
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        learner, batch = self._stream.learner, self._stream.schema.encode(x)
+        learner, batch = self._stream.learner, self._stream.encode([x])
         found = self._quantiles(*(np.array(BEFORE)[:, None] if learner is None else learner.outputs(batch)))[0]
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
@@ -465,7 +478,8 @@ class _SeveralTargets(_Stream):
             stream.learner.check_rates(1)  # before anything changes, because a callable may fail
             if new := len(targets) - stream.learner.means.heads:
                 stream.learner = stream.learner.with_targets(new)
-        stream.learn(change._replace(classes=names[len(stream.schema.classes) :]), targets, weights)
+        change = change._replace(classes=names[len(stream.schema.classes) :])
+        stream.learn(change, targets, weights, said=stream.said([x]))
 
     @staticmethod
     def _known(y: Any) -> dict[Any, float]:
@@ -482,7 +496,7 @@ class _SeveralTargets(_Stream):
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
-        learner, sample, names = self._stream.learner, self._stream.schema.encode(x), self._stream.schema.classes
+        learner, sample, names = self._stream.learner, self._stream.encode([x]), self._stream.schema.classes
         if learner is None:
             return dict.fromkeys(names, initial)
         return dict(zip(names, learner.predict(sample)[:, 0].tolist(), strict=False))
@@ -500,7 +514,7 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
 
     Parameters
     ----------
-    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty
+    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
 
     Examples
     --------
@@ -556,7 +570,7 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
     layer_sizes, context_map_size, context_bias
     learning_rate
         As in `GLNRegressor`.
-    backend, seed, fast, novelty
+    backend, seed, fast, novelty, waiting
 
     Examples
     --------

@@ -20,6 +20,12 @@ LOCK = threading.RLock()  # of several threads that need a loop for the first ti
 
 
 @functools.cache
+def is_compiled() -> bool:
+    """Whether loops are compiled."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@functools.cache
 def compiled(loop: Loop) -> Loop:
     """The compiled function, with the functions of this package that it calls.
 
@@ -31,7 +37,7 @@ def compiled(loop: Loop) -> Loop:
 
 @functools.cache
 def _compiled(loop: Loop) -> Loop:
-    if importlib.util.find_spec("numba") is None:
+    if not is_compiled():
         return loop
     import numba
 

@@ -95,7 +95,7 @@ def put(value: Any, *path: Any) -> Any:
 
 SCHEMA, LEARNER = ("_stream", "fields", "schema", "fields"), ("_stream", "fields", "learner", "fields")
 CODE = ("pairs", 0, 1, "pairs", 0, 1)
-LOSSES = (*LEARNER, "means", "fields", "combination", "fields", "losses")
+WEIGHTS = (*LEARNER, "means", "fields", "combination", "fields", "weights")
 LINEAR = (*LEARNER, "featurizer", "fields", "base_models", "fields", "linear", "fields")
 NOVELTY = ("_stream", "fields", "novelty", "fields")
 LIMIT = (*LEARNER, "featurizer", "fields", "standardizer", "fields", "limit", "array")
@@ -114,7 +114,7 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "a class twice": ("river", put(1, *SCHEMA, "classes", "pairs", 0, 1), "classes: expected numbers from 0"),
     "a negative count": ("river", put(-7, *NOVELTY, "count"), "novelty: expected count from 0 to"),
     "no weight": ("river", put(None, *NOVELTY, "total"), "novelty: expected total from 0 to"),
-    "a text as losses": ("river", put("text", *LOSSES), "combination: expected losses, float64"),
+    "a text as weights": ("river", put("text", *WEIGHTS), "combination: expected weights, float64"),
     "a limit": ("river", put([50.0], *LIMIT), "standardizer: expected a limit"),
     "a free head that is not there": (
         "river",
@@ -127,10 +127,10 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
         put({"array": [], "dtype": "<i8", "shape": [0, 2, 3]}, *LINEAR, "leaders"),
         "linear: expected leaders, float64 of shape",
     ),
-    "losses of another shape": (
+    "weights of another shape": (
         "river",
-        put({"array": [1.0], "dtype": "<f8", "shape": [1]}, *LOSSES),
-        r"shape \(M, T\)",
+        put({"array": [1.0], "dtype": "<f8", "shape": [1]}, *WEIGHTS),
+        r"shape \(T, E\)",
     ),
     "a class that is not declared": ("river", put("Path", *LEARNER[:2], "learner", "object"), "KeyError"),
     "a head that is not there": (

@@ -132,10 +132,10 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     assert p.shape == (12, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3
     means = (np.log(p) - np.log1p(-p)).reshape(2, 6, 3, 150).mean(axis=1)
-    combination = of_iris.learner_.means.combination
-    plain, encoded = (6 * weight for weight in combination.weights[::6])
+    weights, offsets = of_iris.learner_.means.weighted_sum()
+    plain, encoded = (6 * weight for weight in weights[::6])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
-    expected = (plain * means[0] + encoded * means[1]).T + combination.offsets
+    expected = (plain * means[0] + encoded * means[1]).T + offsets
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), expected)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
     assert len(streamed().glns_) == 3

@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
 from gln.bandits import GLNBandit
 from gln.engine.base_models import hashed_linear, online
-from gln.engine.ensemble import hedge
+from gln.engine.ensemble import combination, johnson_su
 from gln.engine.jit import compiled
 from gln.engine.streaming import compiled_step
 from gln.engine.networks import gate_counts, tree_halfspaces
@@ -53,8 +53,8 @@ for arm in "abab":
     context[arm] = 1  # a word
 loops = [gate_counts.count_rows, gate_counts.add_counts, basis_expansion.fill_distances]
 loops += [basis_expansion.fill_expansions]
-loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_sums", "log_or_squared_losses")]
-loops += [hedge.combine_by_losses, hedge.combine_variances, hedge.fading_sums, scaling.standardise]
+loops += [combination.add_linear_predictions, combination.mix, johnson_su.follow, johnson_su.follow_quartiles]
+loops += [scaling.standardise]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
 loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]
 functions = [compiled_step.run, *(compiled(loop) for loop in loops)]

@@ -73,6 +73,7 @@ class ClassDensityClassifier:
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
+        said: None = None,
     ) -> list[np.ndarray]:
         """As `NetworkModel.learn`, but for `batch_size`, which must be 1. Words are left out.
 
@@ -95,7 +96,13 @@ class ClassDensityClassifier:
         return predicted
 
     def progressive(
-        self, samples: SampleBatch, targets: np.ndarray, step_sizes: Steps, categorical: Set[int], predicts: bool = True
+        self,
+        samples: SampleBatch,
+        targets: np.ndarray,
+        step_sizes: Steps,
+        categorical: Set[int],
+        predicts: bool = True,
+        said: None = None,
     ) -> list[np.ndarray]:
         """As of a `StreamModel`: all samples together, as those of a class do not change what others bring."""
         return self.learn(samples, targets, step_sizes, categorical=categorical, predicts=predicts)
@@ -133,6 +140,9 @@ class ClassDensityClassifier:
         return softmax(scores, axis=1).T
 
     outputs = predict
+
+    def ask(self, samples: SampleBatch) -> None:
+        """As of a `NetworkModel`; nothing is combined here."""
 
     def decision(self, samples: SampleBatch) -> np.ndarray:
         """Logarithms of the probabilities but for what all classes share, (C, B); of two classes the logit, (1, B)."""

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import polygamma
 
 from gln.engine.batches import CHUNK, steps_of
-from gln.engine.ensemble.ensemble import LINKS
+from gln.engine.ensemble.combination import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate, is_network, predict_all
 from gln.engine.networks.surgery import with_inputs

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gln.engine.batches import dense
-from gln.engine.ensemble import hedge
-from gln.engine.ensemble.hedge import Hedge, VarianceHedge
-from gln.engine.ensemble.johnson_su import JohnsonSU
-from gln.engine.ensemble.stacking import StackingWeights, equal_weights
+from gln.engine.ensemble.combination import INVERSE_LINKS, LINKS, ONE, Combination, WeightedSum, add_linear_predictions
+from gln.engine.ensemble.johnson_su import JohnsonSU, follow, follow_quartiles
 from gln.engine.jit import compiled, plain
-from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
+from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
-from gln.engine.saving import Number, saved
+from gln.engine.saving import Array, Number, saved
 from gln.rates import stream_rate_limits, stream_rates
 from gln_numpy import Config
 
@@ -72,28 +70,21 @@ class Member(NamedTuple):
         return cls(network, ROLES[role])
 
 
-def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.minimum(np.maximum(p.astype(np.float64), 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
-    return np.log(p) - np.log1p(-p)
-
-
-# From a prediction to what networks mix, and back.
-LINKS: dict[str, Callable[..., np.ndarray]] = {"logit": _logit, "log": np.log, "itself": np.asarray}
-INVERSE_LINKS = LINKS | {"logit": lambda s: 1 / (1 + np.exp(-s)), "log": np.exp}
-
-
 @saved(
-    **{"members": [Member], "combination": (StackingWeights, Hedge, VarianceHedge, None)},
-    **{"shape": (JohnsonSU, None), "mixes_linear": bool, "free": Number(int, 0)},
+    **{"members": [Member], "combination": (Combination, None), "mixes_linear": bool, "free": Number(int, 0)},
+    **{"shape": (JohnsonSU, None), "recent": (Array("f8", "*", 0), None)},
 )
 @dataclasses.dataclass(eq=False)
 class Ensemble:
+    """Networks, perhaps other models, and the last neuron, which mixes what all of them predict."""
+
     members: Sequence[Member]
-    # `StackingWeights`, learned from the samples of a table that networks held out; in streams a `Hedge`; None if all
-    # networks count the same.
-    combination: Any = None
+    combination: Combination | None = None  # None is for a single network
+    mixes_linear: bool = False  # whether the linear models that predict the same targets are mixed, too, after networks
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
-    mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
+    # (T,), of variances of a stream, the fading mean of the last squared deviations, which is mixed as the last model.
+    # It widens intervals within a few samples when something happens that the features do not tell.
+    recent: np.ndarray | None = None
     free: int = 0  # heads of the networks, the last ones, that wait for new classes and do not predict
 
     @property
@@ -114,15 +105,46 @@ class Ensemble:
         return self.members[0].network.num_heads - self.free
 
     @property
+    def neuron(self) -> Combination:
+        """The combination of several models."""
+        assert self.combination is not None
+        return self.combination
+
+    @property
+    def models(self) -> int:
+        """The number of networks and other models that are mixed."""
+        return len(self.members) if self.combination is None else len(self.combination.experts)
+
+    @property
     def offset(self) -> float:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
         return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0
 
-    def stacking_weights(self) -> StackingWeights:
-        """The present weights of the models of means or classes."""
-        if isinstance(self.combination, Hedge):
-            return StackingWeights(hedge.expert_weights(self.combination.losses), np.array([self.offset]))
-        return self.combination or equal_weights(len(self.members), self.offset)
+    @property
+    def experts(self) -> np.ndarray:  # (M,)
+        """The expert that each network belongs to: those of one role are one."""
+        roles = [member.role for member in self.members]
+        return np.array([[*dict.fromkeys(roles)].index(role) for role in roles])
+
+    def equal_combination(self, others: int) -> Combination:
+        """The mean of the experts, of which so many are no networks."""
+        experts, is_joint = self.experts, self.config.record.heads == "num_classes" and self.heads > 1
+        experts = np.append(experts, 1 + experts.max() + np.arange(others))
+        constants = np.full(self.heads, 0.0 if is_joint else 1.0)
+        return Combination.equal(self.link, experts, constants, 1 if is_joint else self.heads)
+
+    def is_combined(self, others: int) -> bool:
+        """Whether the combination, of a file, is of these networks and so many other models."""
+        found, expected = self.combination, self.equal_combination(others)
+        if found is None or found.link != expected.link or found.experts.tolist() != expected.experts.tolist():
+            return False
+        return all(getattr(found, name).shape == array.shape for name, array in expected.arrays.items())
+
+    def weighted_sum(self) -> WeightedSum:
+        """What the models' logits, values or log variances are combined by now."""
+        if self.combination is None:
+            return WeightedSum(np.ones((1, 1)), np.array([self.offset]))
+        return self.combination.of_models(self.offset)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -149,17 +171,20 @@ class Ensemble:
         rates: np.ndarray,  # (M, B)
         step_sizes: np.ndarray | None,  # (B,)
         batch_size: int,
-        combines: bool,
-    ) -> np.ndarray | None:
-        """Learn samples, and return the combined predictions before each, if this `combines`: (C, B), or (2 T, B) of
-        the variances of a stream with the tails of its densities."""
-        predicted, losses = self.run(read, y, rates, batch_size, step_sizes), None
-        steps = hedge.ONE if step_sizes is None else plain(step_sizes)
-        if isinstance(self.combination, VarianceHedge):
-            return self.combination.learn_deviations(predicted, y, self.shape, steps, batch_size)
-        if isinstance(self.combination, Hedge):
-            losses = self.combination.add(hedge.expert_losses(self.config, predicted, y), steps, batch_size)
-        return self.combined(predicted, losses) if combines else None
+        said: np.ndarray | None = None,  # (M, C, B), what models predicted when they were asked; NaN or None: now
+    ) -> np.ndarray:
+        """Learn samples, and return the combined predictions before each: (C, B), or (2 T, B) of the variances of a
+        stream with the tails of its densities. Heads whose target is infinity predict nothing."""
+        predicted = self.run(read, y, rates, batch_size, step_sizes)
+        if self.combination is None:
+            return self.combined(predicted)
+        steps = ONE if step_sizes is None else plain(step_sizes)
+        said = predicted if said is None else np.where(np.isnan(said), predicted, said)
+        combined = self.combination.learn(said, y, self.offset, steps, batch_size)
+        if self.recent is None or self.shape is None:
+            return combined
+        ratios = np.square(y, dtype=np.float64) / combined
+        return np.concatenate([combined, compiled(follow_quartiles)(ratios, self.shape.tails, steps, batch_size)])
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -172,36 +197,32 @@ class Ensemble:
         step_sizes: np.ndarray | None = None,  # (B,)
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
-        linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
-        predicted = np.empty((len(self.members) + linear_models, self.heads, read.columns.shape[1]), np.float32)
-        networks = self.networks
+        networks, count = self.networks, read.columns.shape[1]
+        linear = read.linear if self.mixes_linear else read.linear[:0]
+        models = len(networks) + len(linear) // self.heads + (self.recent is not None)
+        predicted = np.empty((models, self.heads, count), np.float32)
         inputs, columns = read.of(max(networks, key=lambda network: network.input_size))
         if targets is not None and self.free:
             targets = np.pad(targets, [(0, self.free), (0, 0)], constant_values=np.inf)
         learned = targets, rates, batch_size, step_sizes
         predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)[:, : self.heads]
-        if linear_models:
-            compiled(hedge.add_linear_predictions)(predicted, read.linear, self.link == "logit")
+        if len(linear):
+            compiled(add_linear_predictions)(predicted, len(networks), linear, self.link == "logit")
+        if self.recent is not None:
+            y = np.full((self.heads, count), np.nan, np.float32) if targets is None else targets
+            steps = ONE if step_sizes is None else plain(step_sizes)
+            predicted[-1] = compiled(follow)(y, self.recent, steps, batch_size)
         return predicted
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
-        """What the networks mix, from what they predict: logits, standardised values or log variances."""
+        """What is mixed, from what the models predict: logits, standardised values or log variances."""
         return LINKS[self.link](predicted)
 
-    def combined(self, predicted: np.ndarray, losses: np.ndarray | None = None) -> np.ndarray:
-        """The predictions of the ensemble, from those of its models, and of a `Hedge` perhaps with the sums of losses
-        before each sample: (M, C, B), (M, T, B) -> (C, B)."""
-        if self.combination is None and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
-            return predicted[0]  # fast, for single samples
-        if isinstance(self.combination, VarianceHedge):
-            of_all = self.combination.losses, self.combination.scale, self.combination.recent
-            return compiled(hedge.combine_variances)(np.asarray(predicted, np.float32), *of_all)
-        if isinstance(self.combination, Hedge):
-            losses = self.combination.losses[:, :, None] if losses is None else losses
-            options = self.offset, self.link == "logit"
-            return compiled(hedge.combine_by_losses)(np.asarray(predicted, np.float32), losses, *options)
-        weights, offsets = self.stacking_weights()
-        return INVERSE_LINKS[self.link]((weights[:, :, None] * self.mixed(predicted)).sum(axis=0) + offsets[:, None])
+    def combined(self, predicted: np.ndarray) -> np.ndarray:  # (M, C, B) -> (C, B)
+        """The predictions of the ensemble, from those of its models."""
+        if self.combination is not None:
+            return self.combination.combine(predicted, self.offset)
+        return predicted[0] if self.offset == 0 else INVERSE_LINKS[self.link](self.mixed(predicted[0]) + self.offset)
 
     def predict(self, read: NetworkInputs) -> np.ndarray:  # -> (C, B)
-        return self.combined(self.run(read).astype(np.float64))
+        return self.combined(self.run(read))

@@ -8,15 +8,13 @@ Shapes: M networks, G input sets, C heads, n samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
 from scipy.special import expit, log_expit, logsumexp, softmax
 
+from gln.engine.ensemble.combination import Combination
 from gln.engine.networks.head_sampling import log_sampling_rate
-from gln.engine.saving import Array, saved
 from gln_numpy import Config
 
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
@@ -31,44 +29,32 @@ MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 TOLERANCE = 1e-6  # of the loss of classes, relative: some left-out rows say no more
 
 
-@saved(**{"weights": Array("f8", "M *"), "offsets": Array("f8", "*")})
-class StackingWeights(NamedTuple):
-    """The combined prediction of several networks: a weighted sum of their logits or values, plus an offset."""
-
-    weights: np.ndarray  # (M, C or 1)
-    offsets: np.ndarray  # (C or 1,)
-
-    def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
-        return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
-
-
-def equal_weights(networks: int, offset: float = 0.0) -> StackingWeights:
-    return StackingWeights(np.full((networks, 1), 1 / networks), np.array([offset]))
-
-
 def fit_stacking(
     config: Config,  # of the networks
-    input_sets: Sequence[np.ndarray],  # for each input set, the indices of the networks that read it
+    experts: np.ndarray,  # (M,), the input set that each network reads
     values: np.ndarray,  # (G, C, n), out-of-fold logits or values, averaged over the networks of each input set
     targets: np.ndarray,  # (n,), or (C, n); bools if they are labels
     sample_weights: np.ndarray,  # (n,)
     rates: np.ndarray | None = None,  # (C,), logits of the rates of the classes or labels; None is 0
-) -> StackingWeights:
+) -> Combination:
     """The weights with the lowest loss.
 
     The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
     """
-    heads = config.record.heads
-    if config.logits:
-        offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
-        rates = np.zeros(values.shape[1]) if rates is None else rates - offset
-        of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
-        apart = [(values, rates, targets)] if heads == "num_classes" else of_labels
-        found = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart], axis=1)
-        return divide_among_networks(found, input_sets)._replace(offsets=offset + found[-1] * rates)
-    pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
-    found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)
-    return divide_among_networks(found, input_sets)
+    heads, link, ones = config.record.heads, config.record.link, np.ones(values.shape[1])
+    if not config.logits:
+        pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
+        found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
+        return Combination.of_weights(link, experts, ones, found)
+    offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
+    rates = np.zeros(len(ones)) if rates is None else rates - offset
+    of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
+    apart = [(values, rates, targets)] if heads == "num_classes" else of_labels
+    found = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart])
+    if len(found) == len(ones):
+        found[:, -1] *= rates
+        return Combination.of_weights(link, experts, ones, found)
+    return Combination.of_weights(link, experts, rates, found)
 
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
@@ -88,14 +74,6 @@ def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weig
     errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
     varies = variances > 1e-9  # not by rounding alone
     return float(np.mean(1 - errors[varies] / variances[varies])) if varies.any() else math.nan
-
-
-def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -> StackingWeights:
-    """Divide the weight of each input set among its networks; the last row of `found` (G + 1, C or 1) is offsets."""
-    weights = np.empty((sum(map(len, input_sets)), found.shape[1]))
-    for networks, weight in zip(input_sets, found[:-1], strict=True):
-        weights[networks] = weight / len(networks)
-    return StackingWeights(weights, found[-1])
 
 
 def _class_weights(

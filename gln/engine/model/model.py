@@ -96,6 +96,7 @@ class NetworkModel(Generic[F]):
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
+        said: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Predict samples and then learn them, one after another or batch after batch.
 
@@ -109,6 +110,7 @@ class NetworkModel(Generic[F]):
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
+            said: (M, C, B), what `ask` returned when the samples were to be predicted; NaN or None if that is now.
 
         Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
         Raises ValueError for a wrong shape, and a target out of range; nothing has changed then. Whether a rate is in
@@ -122,7 +124,8 @@ class NetworkModel(Generic[F]):
         predicted: list[np.ndarray] = []
         for segment in chunks(count, batch_size):
             steps = None if step_sizes is None else step_sizes[segment]
-            batch, units = self.target_batch(targets[..., segment], steps, predicts)
+            asked = None if said is None else said[..., segment]
+            batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
             found = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if found is not None and predicts:
                 predicted.append(units.of(found[: self.means.heads]))
@@ -133,22 +136,23 @@ class NetworkModel(Generic[F]):
     ) -> np.ndarray | None:  # -> (K, B)
         """Learn samples of which none brings anything new. Returns what `predicted` does before each, if needed."""
         read = self.featurizer.learn(samples, batch)
-        y, steps, combines = batch.targets, (batch.step_sizes, batch_size), predicts or self.variances is not None
+        y, steps = batch.targets, (batch.step_sizes, batch_size)
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), y)
-        means = self.means.learn(read, y, batch.rates[0], *steps, combines)
+        said = [None, None] if batch.said is None else batch.said
+        means = self.means.learn(read, y, batch.rates[0], *steps, said[0])
         if self.variances is None:
             return means
-        assert means is not None
         deviations = self.variances.deviations(y, means)
-        of_variances = self.variances.learn(read, deviations, batch.rates[1], *steps, predicts)
-        return np.concatenate([means, of_variances]) if of_variances is not None else means
+        return np.concatenate([means, self.variances.learn(read, deviations, batch.rates[1], *steps, said[1])])
 
     def contexts(self, columns: Matrix) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""
         return [network.contexts(dense(columns)) for network in self.means.networks]
 
-    def target_batch(self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False) -> tuple[TargetBatch, Units]:
+    def target_batch(
+        self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False, said: np.ndarray | None = None
+    ) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""
         step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)
@@ -157,7 +161,8 @@ class NetworkModel(Generic[F]):
         if step_sizes is not None:
             _, sizes = steps_of(step_sizes)
             rates = [ensemble_rates * sizes for ensemble_rates in rates]
-        return TargetBatch(y, counted, rates, step_sizes), units
+        of_ensembles = None if said is None else self._standardised(said, units)
+        return TargetBatch(y, counted, rates, step_sizes, of_ensembles), units
 
     def check_rates(self, count: int) -> None:
         """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
@@ -205,6 +210,37 @@ class NetworkModel(Generic[F]):
         predicted, heads, units = self.predicted(samples, 2), self.means.heads, self.targets.units
         return units.of(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
 
+    def ask(self, samples: SampleBatch) -> np.ndarray:  # -> (M, C, B)
+        """What the models of all ensembles predict, in the targets' units.
+
+        Who learns a sample later than it was predicted gives this to `learn`: what the models would say then, after the
+        labels of its neighbours, does not tell how good they are at predicting.
+        """
+        units = self.targets.units
+
+        def ask(chunk: SampleBatch) -> np.ndarray:
+            read = self.featurizer.transform(chunk)
+            means, *variances = [ensemble.run(read) for ensemble in self.ensembles]
+            return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
+
+        return by_chunks(ask, samples)
+
+    def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
+        """What was said, for each ensemble, by models and heads of today."""
+        means, variances = np.split(self.of_today(said), [self.means.models])
+        found = [units.standardised(means)]
+        return found if self.variances is None else [*found, variances / np.square(units.unit)]
+
+    def of_today(self, said: np.ndarray) -> np.ndarray:
+        """What was said, with NaN for models and heads that were not there then: these say it now."""
+        if said.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
+            said = np.concatenate([1 - said, said], axis=1)
+        models, place = sum(ensemble.models for ensemble in self.ensembles), len(said)
+        if self.variances is not None:
+            place -= self.variances.models  # new models are of means
+        said = np.insert(said, [place] * (models - len(said)), np.nan, axis=0)
+        return np.pad(said, [(0, 0), (0, self.means.heads - said.shape[1]), (0, 0)], constant_values=np.nan)
+
     def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:  # -> (C, B) or (2 T, B)
         """What the first so many ensembles predict."""
 
@@ -216,7 +252,7 @@ class NetworkModel(Generic[F]):
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
-        weights = self.means.stacking_weights()
+        weights = self.means.weighted_sum()
 
         def predict(chunk: SampleBatch) -> np.ndarray:
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
@@ -233,7 +269,7 @@ class NetworkModel(Generic[F]):
         linear models are explained by themselves.
         """
         heads, size = self.means.heads, samples.features.shape[0]
-        read, weights = self.featurizer.transform(samples), self.means.stacking_weights()
+        read, weights = self.featurizer.transform(samples), self.means.weighted_sum()
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
         contributions = np.zeros((len(known), heads, len(samples)))
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]

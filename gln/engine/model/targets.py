@@ -30,6 +30,7 @@ class TargetBatch(NamedTuple):
     counted: np.ndarray | None  # (B,) or (T, B), for the statistics of categories, if there are any
     rates: list[np.ndarray]  # (M, B), for each ensemble
     step_sizes: np.ndarray | None  # (B,), how long a step each sample makes; None is 1, a whole step
+    said: list[np.ndarray] | None = None  # (M, C, B), for each ensemble, see `NetworkModel.ask`; None: what it says now
 
 
 class Units(NamedTuple):
@@ -40,6 +41,9 @@ class Units(NamedTuple):
 
     def of(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) -> (C, B)
         return predicted if self is PLAIN else self.zero + self.unit * predicted
+
+    def standardised(self, values: np.ndarray) -> np.ndarray:  # (..., C, B) -> (..., C, B)
+        return values if self is PLAIN else (values - self.zero) / self.unit
 
     def stds(self, variances: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
         """Standard deviations, above 0 even if a target never varied."""

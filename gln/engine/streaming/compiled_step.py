@@ -17,7 +17,7 @@ from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.base_models.hashed_linear import HashedLinear, is_short, most_terms
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words, repeats_of
-from gln.engine.ensemble import hedge
+from gln.engine.ensemble import combination, johnson_su
 from gln.engine.jit import compiled
 from gln.engine.networks import gate_counts
 from gln.engine.preprocessing import scaling
@@ -26,12 +26,10 @@ from gln_numba import gate_block, learn_block, outputs, predicting, read
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(scaling.standardise)
 base_predictions = compiled(online.predict_base_models)
-add_linear_predictions = compiled(hedge.add_linear_predictions)
-combine_by_losses = compiled(hedge.combine_by_losses)
-log_or_squared_losses = compiled(hedge.log_or_squared_losses)
-fading_sums = compiled(hedge.fading_sums)
-combine_variances = compiled(hedge.combine_variances)
-learn_variances = compiled(hedge.learn_variances)
+add_linear_predictions = compiled(combination.add_linear_predictions)
+mix = compiled(combination.mix)
+follow = compiled(johnson_su.follow)
+follow_quartiles = compiled(johnson_su.follow_quartiles)
 repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
@@ -39,12 +37,10 @@ add_counts = compiled(gate_counts.add_counts)
 
 class EnsembleState(NamedTuple):
     networks: int  # how many
-    heads: int
     free: int  # further heads of the networks, which wait for new classes
-    losses: np.ndarray  # (members, targets), of its hedge
-    spread: np.ndarray  # (targets,) or (0,)
-    scale: np.ndarray  # (heads,), of variances, like the next two, or (0,)
-    recent: np.ndarray
+    combination: Any  # of `Combination.loop_state`
+    offset: float  # of logits
+    recent: np.ndarray  # (heads,), of variances, like the next, or (0,)
     tails: np.ndarray
 
 
@@ -59,7 +55,6 @@ class State(NamedTuple):
     linear: HashedLinear
     squares: LeastSquares
     bin_means: FadingBinMeans
-    offset: float  # of logits
     ensembles: Any  # tuple of `EnsembleState`
     inputs: np.ndarray  # (M,), of each network
     # Tuples of M, and of more entries that do not count:
@@ -75,6 +70,8 @@ class Batch(NamedTuple):
     targets: np.ndarray  # (C, B) float32
     rates: np.ndarray  # (M, B) float32
     step_sizes: np.ndarray  # (B,)
+    # For each ensemble (M, C, B), what its models predicted when they were asked; NaN, or (0, 0, 0), if that is now.
+    said: Any
 
 
 @compiled
@@ -101,12 +98,13 @@ def run(
     targets, y = batch.targets, batch.targets.astype(np.float64)
     models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
-    rows, first, row = np.ascontiguousarray(z.T), 0, 0
+    rows, first, row, heads = np.ascontiguousarray(z.T), 0, 0, len(targets)
+    nothing = np.empty((heads, 0), np.float32)
     for e in range(most):
         ensemble = state.ensembles[e]
-        of_variances = len(ensemble.scale) > 0
-        members, heads = len(ensemble.losses) - of_variances, ensemble.heads
-        of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
+        of_variances = len(ensemble.recent) > 0
+        of_models = np.empty((len(ensemble.combination[2]), heads, samples), np.float32)
+        of_heads, others = targets, len(of_models) - ensemble.networks - of_variances
         if of_variances:
             of_heads = np.empty((heads, samples), np.float32)
             bound = state.networks[first].bound
@@ -126,29 +124,34 @@ def run(
                 learn_block(*learned)
             for b in range(samples):
                 for c in range(heads):
-                    of_members[m, c, b] = p[c, b]
+                    of_models[m, c, b] = p[c, b]
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
             else:
                 add_counts(state.counts[first + m], contexts, targets, counted)
-        linear = base[size : size + (members - ensemble.networks) * heads]
-        add_linear_predictions(of_members, linear, are_classes)
+        linear = base[size : size + others * heads]
+        add_linear_predictions(of_models, ensemble.networks, linear, are_classes)
         if of_variances:
-            combined = combine_variances(of_members, ensemble.losses, ensemble.scale, ensemble.recent)
-        else:
-            sums = np.expand_dims(ensemble.losses, 2)
-            combined = combine_by_losses(of_members, sums, state.offset, are_classes)
+            recent = follow(of_heads if learns else np.full_like(of_heads, np.nan), ensemble.recent, step_sizes, 1)
+            for c, b in np.ndindex(recent.shape):
+                of_models[-1, c, b] = recent[c, b]
+        said = batch.said[e]
+        if not learns and said.size > 0:
+            said[:] = of_models
+        elif said.size > 0:
+            for m, c, b in np.ndindex(said.shape):
+                of_models[m, c, b] = said[m, c, b] if said[m, c, b] == said[m, c, b] else of_models[m, c, b]
+        learned_heads = of_heads if learns else nothing
+        combined = mix(of_models, learned_heads, *ensemble.combination, ensemble.offset, step_sizes, 1)
         for c in range(heads):
             for b in range(samples):
                 predicted[row + c, b] = combined[c, b]
                 if of_variances:
                     predicted[row + heads + c, b] = ensemble.tails[c]
-        if learns:
-            if of_variances:
-                state_of_variances = ensemble.losses, ensemble.scale, ensemble.recent, ensemble.tails
-                learn_variances(of_members, of_heads, *state_of_variances, step_sizes, 1)
-            else:
-                losses = log_or_squared_losses(of_members, of_heads, ensemble.losses.shape[1], are_classes)
-                fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
+        if of_variances and learns:
+            ratios = np.empty(combined.shape)
+            for c, b in np.ndindex(ratios.shape):
+                ratios[c, b] = np.float64(of_heads[c, b]) ** 2 / combined[c, b]
+            follow_quartiles(ratios, ensemble.tails, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)
     return True

@@ -25,7 +25,8 @@ from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, bad, saved
 from gln.engine.streaming.novelty import FIRST, compared, surprises_of_words
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
-from gln.engine.streaming.values import NamedRows, Rows, Sample
+from gln.engine.streaming.values import NamedRows, Rows, Sample, named_rows
+from gln.engine.streaming.waiting import Waiting
 
 Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
 ONCE = np.ones(1)  # the weight of most samples that come alone
@@ -43,7 +44,7 @@ def is_model(value: object) -> bool:
     return value is None or hasattr(value, "progressive")
 
 
-@saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None))
+@saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None), waiting=Waiting)
 class StreamEstimator(Part):
     """Learns a stream of named features and words."""
 
@@ -56,25 +57,32 @@ class StreamEstimator(Part):
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers
         novelty: PairHistograms | None = None,  # also learn the samples
+        waiting: int = 0,  # of so many samples, what is said is kept until they are learned
     ) -> None:
         self.build = build
         self.schema = schema
         self.learning_rate = learning_rate
         self.are_classes = are_classes
         self.novelty = novelty
+        self.waiting = Waiting(waiting)
         self.learner: Learner = None  # from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     @uninterrupted
     def learn(
-        self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray, predicts: bool = False
-    ) -> list[np.ndarray]:  # (C, B), (B,) -> several of (K, n)
+        self,
+        change: SchemaChange,
+        targets: np.ndarray,  # (C, B)
+        weights: np.ndarray,  # (B,)
+        predicts: bool = False,
+        said: np.ndarray | None = None,  # (M, C, B), see `ask`
+    ) -> list[np.ndarray]:  # several of (K, n)
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
         if change.places and self.build is not None:
             learner, step_sizes = self._learner_for(change, targets), step_sizes_of(weights)
-            predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts)
+            predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, said)
             self.learner = learner
         if change.places and self.novelty is not None:
             self.novelty = self.novelty.grown(len(change.batch.features))
@@ -92,8 +100,39 @@ class StreamEstimator(Part):
         self._check_rates(segments)
         return segments
 
+    def ask(self, samples: Rows) -> np.ndarray | None:  # -> (M, C, N)
+        """What all models predict, for who learns these samples later; None if there is nothing to combine."""
+        return None if self.learner is None else self.learner.ask(self.schema.encode_rows(samples))
+
+    def encode(self, samples: Rows) -> SampleBatch:
+        """Samples for prediction, of which what is said is kept if some may wait."""
+        batch = self.schema.encode(samples[0]) if isinstance(samples, list) else self.schema.encode_rows(samples)
+        said = None if self.learner is None or not self.waiting.most else self.learner.ask(batch)
+        if said is not None:
+            for b, x in enumerate(named_rows(samples).records()):
+                self.waiting.put(x, said[..., b : b + 1])
+        return batch
+
+    def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
+        """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
+        not wait are asked for now, before any is learned."""
+        found = self.ask(samples) if late else None
+        if not self.waiting.said:
+            return found
+        kept = [self.waiting.take(x) for x in named_rows(samples).records()]
+        if not any(one is not None for one in kept):
+            return found
+        rows = [np.full((1, 1, 1), np.nan) if one is None else one for one in kept]
+        sized = np.concatenate([self.learner.of_today(row) for row in rows], axis=2)
+        return sized if found is None else np.where(np.isnan(sized), found, sized)
+
     def learn_segments(
-        self, segments: Sequence[Segment], y: Labels, weights: np.ndarray, initial: Sequence[float] | None = None
+        self,
+        segments: Sequence[Segment],
+        y: Labels,
+        weights: np.ndarray,
+        initial: Sequence[float] | None = None,
+        said: np.ndarray | None = None,  # (M, C, N)
     ) -> list[np.ndarray]:  # -> several of (K, n)
         """Learn what was planned, with labels or numbers (N,), or of several heads (N, C). With `initial`, which is
         predicted before the first feature, (K,), predict each sample before."""
@@ -105,7 +144,7 @@ class StreamEstimator(Part):
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
                 of_rows, predicts = weights if weights is ONCE else weights[rows], batch is None and initial is not None
-                predicted += self.learn(change, targets, of_rows, predicts)
+                predicted += self.learn(change, targets, of_rows, predicts, None if said is None else said[..., rows])
         return predicted
 
     def predict_then_learn(

@@ -19,7 +19,6 @@ from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import CHUNK, SampleBatch, Steps
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
-from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
@@ -59,14 +58,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             raise bad("counts", "those of the networks, and linear models of their targets", "others")
 
     def fits(self, ensemble: Ensemble) -> bool:
-        if not super().fits(ensemble) or ensemble.mixes_linear != (ensemble is self.means):
+        is_of_means = ensemble is self.means
+        if not super().fits(ensemble) or (ensemble.mixes_linear, ensemble.recent is None) != (is_of_means, is_of_means):
             return False
         if ensemble.free and (ensemble.config.record.heads != "num_classes" or ensemble.heads < 2):
             return False
-        hedge, expected = ensemble.combination, equal_hedge(ensemble, self.featurizer)
-        if type(hedge) is not type(expected):
-            return False
-        return all(np.shape(array) == np.shape(getattr(expected, name)) for name, array in vars(hedge).items())
+        return ensemble.is_combined(self.featurizer.base_models.models if is_of_means else 1)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -91,7 +88,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         return super().learn_segment(samples, batch, batch_size, predicts)
 
     def progressive(
-        self, samples: SampleBatch, targets: np.ndarray, step_sizes: Steps, categorical: Set[int], predicts: bool = True
+        self,
+        samples: SampleBatch,
+        targets: np.ndarray,
+        step_sizes: Steps,
+        categorical: Set[int],
+        predicts: bool = True,
+        said: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Learn samples, of known features, to the last bit as if each came alone.
 
@@ -106,13 +109,14 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
                 is_new = first == part.start or self.featurizer.standardizer.is_warming_up
                 rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
                 learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
+                asked = None if said is None else said[..., rows]
                 if predicts and not is_new:
-                    batch, units = self.target_batch(*learned[1:], predicts=True)
+                    batch, units = self.target_batch(*learned[1:], predicts=True, said=asked)
                     found = super().learn_segment(learned[0], batch, 1, predicts=True)
                     predicted.append(self._outputs(cast(np.ndarray, found), units))
                 else:
                     predicted += [self.outputs(learned[0])] if predicts else []
-                    self.learn(*learned, categorical=categorical, predicts=False)
+                    self.learn(*learned, categorical=categorical, predicts=False, said=asked)
                 first = rows.stop
         return predicted
 
@@ -140,8 +144,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         networks = self.means.networks
         super().grow(featurizer)
         if new := featurizer.base_models.models - before.base_models.models:
-            hedge = self.means.combination  # new experts predicted what the last one did so far
-            self.means.combination = Hedge(np.pad(hedge.losses, [(0, new), (0, 0)], mode="edge"), hedge.spread)
+            self.means.combination = self.means.neuron.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
 
@@ -153,12 +156,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             new = room - max(2, self.means.networks[0].num_heads)
             if new > 0:
                 members = [member._replace(network=add_class(member.network, count=new)) for member in members]
-            self.means = dataclasses.replace(self.means, members=members, free=room - base_models.linear.heads)
+            combination, free = self.means.neuron.with_class(), room - base_models.linear.heads
+            self.means = dataclasses.replace(self.means, members=members, combination=combination, free=free)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
         """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""
         members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
-        combination = self.means.combination and self.means.combination.with_targets(kept, new)
+        combination = self.means.neuron.with_targets(kept, new)
         means = dataclasses.replace(self.means, members=members, combination=combination)
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
         return dataclasses.replace(self, featurizer=self.featurizer.with_outputs(kept, new), means=means, counts=counts)
@@ -196,6 +200,13 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         found = super().predicted(samples, ensembles)
         tails = self.shape.tails[: len(found) - self.means.heads, None]
         return np.concatenate([found, tails.repeat(len(samples), axis=1)])
+
+    def ask(self, samples: SampleBatch) -> np.ndarray:  # -> (M, C, B)
+        if len(samples) != 1 or not is_possible(self.means, samples):
+            return super().ask(samples)
+        means, *variances = self.step().ask(samples)
+        units = self.targets.units
+        return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities, or means with standard deviations and tails of densities."""
@@ -283,15 +294,8 @@ def build_stream(
     if outputs >= MANY_CLASSES and targets.are_classes:
         for network in model.means.networks:
             set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
-    for ensemble in model.ensembles:
-        ensemble.combination = equal_hedge(ensemble, featurizer)
+    model.means.combination = model.means.equal_combination(base_models.models)
     if model.variances is not None:
-        model.variances.shape = JohnsonSU.normal(heads)
+        model.variances.shape, model.variances.recent = JohnsonSU.normal(heads), np.ones(heads)
+        model.variances.combination = model.variances.equal_combination(1)
     return model
-
-
-def equal_hedge(ensemble: Ensemble, featurizer: StreamFeaturizer) -> Hedge:
-    """Equal weights for the models of an ensemble, as before the first sample."""
-    models = len(ensemble.members) + ensemble.mixes_linear * featurizer.base_models.models
-    targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-    return Hedge.equal(models, targets, ensemble.link)

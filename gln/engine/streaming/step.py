@@ -2,7 +2,7 @@
 what it computes for one sample.
 
 It is for networks of `gln_numba`, and does what `StreamModel` does without it by `StreamFeaturizer`, `Ensemble` and
-`Hedge`, which are its reference: one ensemble of classes, or those of means and variances.
+`Combination`, which are its reference: one ensemble of classes, or those of means and variances.
 
 Shapes: B samples, F features, C heads of the means, K predicted values, M networks.
 """
@@ -27,6 +27,7 @@ ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
 # Numba compiles the step for each number of ensembles and networks, which takes ten seconds: so there are always two,
 # and three or six.
 ENSEMBLES, NETWORKS = 2, 3
+NONE_SAID = ENSEMBLES * (np.zeros((0, 0, 0), np.float32),)
 
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
@@ -67,13 +68,12 @@ class CompiledStep(NamedTuple):
         planes, arrays = zip(*_filled([network.of_sample for network in networks], size), strict=True)
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
-        offset = ensembles[0].offset
-        state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, arrays, tuple(counts))
+        state = compiled.State(*of_features, of_ensembles, inputs, planes, arrays, tuple(counts))
         # Those of variances also give the tails of densities.
         values = [0, *(ensemble.heads * (1 + (ensemble.link == "log")) for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
-        batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
+        batch = compiled.Batch(one, one, no_words(1), *nothing, ONE, NONE_SAID)
         arguments = batch, one, one, 0, True, True, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
@@ -86,7 +86,11 @@ class CompiledStep(NamedTuple):
         return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
 
     def predict(
-        self, samples: SampleBatch, most: int, targets: np.ndarray | None = None
+        self,
+        samples: SampleBatch,
+        most: int,
+        targets: np.ndarray | None = None,
+        said: tuple[np.ndarray, ...] = NONE_SAID,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the first so many ensembles in their networks' units, with tails of densities,
         and what `GateCounts.mean` returns for the means, if rows are counted: (K, B), (C or 1, B).
@@ -100,10 +104,17 @@ class CompiledStep(NamedTuple):
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
-        batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count)
+        batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count), said
         predicted, counted = np.empty((self.values[most], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, most, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
+
+    def ask(self, samples: SampleBatch) -> list[np.ndarray]:
+        """What the models of each ensemble predict of samples, (M, C, B)."""
+        shapes = [(ensemble.models, ensemble.heads, len(samples)) for ensemble in self.ensembles]
+        said = [np.empty(shape, np.float32) for shape in shapes]
+        self.predict(samples, len(said), said=_filled(said, ENSEMBLES))
+        return said
 
     def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> None:
         """Learn a single sample."""
@@ -119,7 +130,10 @@ class CompiledStep(NamedTuple):
             featurizer.standardizer.count_first(columns)
         rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
         numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
-        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes
+        said = NONE_SAID
+        if target_batch.said is not None:
+            said = _filled([np.ascontiguousarray(array, np.float32) for array in target_batch.said], ENSEMBLES)
+        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes, said
         step, predicted = self, np.empty((self.values[-1], 1))
         while not step.run(batch, predicted, predicted, len(self.ensembles), True, counts, step.state):
             featurizer.base_models.linear = featurizer.base_models.linear.with_room()
@@ -135,7 +149,7 @@ def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], cou
     found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
     found += [base_models.linear, base_models.least_squares, base_models.bin_means]
     for ensemble in ensembles:
-        found += [ensemble.shape, *vars(ensemble.combination).values()]
+        found += [ensemble.shape, ensemble.recent, ensemble.combination]
         found += [member.network.of_sample for member in ensemble.members]
     return found
 
@@ -146,9 +160,9 @@ def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
 
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
-    hedge, of_variances = ensemble.combination, [NOTHING] * 3
-    spread = NOTHING if hedge.spread is None else hedge.spread
-    if ensemble.link == "log":
-        ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape or JohnsonSU.normal(ensemble.heads)))  # writeable
-        of_variances = [hedge.scale, hedge.recent, ensemble.shape.tails]
-    return make(len(ensemble.networks), ensemble.heads, ensemble.free, hedge.losses, spread, *of_variances)
+    """What is learned of an ensemble beside its networks."""
+    of_variances = [NOTHING, NOTHING]
+    if ensemble.recent is not None and ensemble.shape is not None:
+        ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape))  # writeable
+        of_variances = [ensemble.recent, ensemble.shape.tails]
+    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, *of_variances)

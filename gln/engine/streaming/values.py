@@ -122,6 +122,11 @@ class NamedRows:
         yield from (name for name, column in self.frame.items() if has_values(column).any())
         yield from (name for x in self.dictionaries for name, value in x.items() if not is_missing(value))
 
+    def records(self) -> list[dict[Hashable, Any]]:
+        """Each sample as a dictionary."""
+        of_frame = self.frame.to_dict("records") or [{}] * len(self)
+        return [{**row, **x} for row, x in zip(of_frame, self.dictionaries or [{}] * len(self), strict=True)]
+
     def values_of(self, name: Hashable) -> list[Any]:
         """The values of a column or key that are not missing."""
         of_column = self.frame[name].dropna() if name in self.frame else ()

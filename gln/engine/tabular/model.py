@@ -14,7 +14,6 @@ from scipy.sparse import csr_array
 
 from gln.engine.batches import Matrix, SampleBatch, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
-from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.model import NetworkModel
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
@@ -67,12 +66,9 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
                 raise bad("histograms", f"{len(self.featurizer.numbers)} features", self.histograms.size)
 
     def fits(self, ensemble: Ensemble) -> bool:
-        combination, heads = ensemble.combination, (1, ensemble.heads)
-        is_stacked = combination is None or type(combination) is StackingWeights
-        if ensemble.mixes_linear or ensemble.free or not (is_stacked and super().fits(ensemble)):
+        if ensemble.mixes_linear or ensemble.recent is not None or ensemble.free or not super().fits(ensemble):
             return False
-        weights, offsets = ensemble.stacking_weights()
-        return weights.shape in [(len(ensemble.members), size) for size in heads] and len(offsets) in heads
+        return len(ensemble.members) == 1 if ensemble.combination is None else ensemble.is_combined(0)
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool

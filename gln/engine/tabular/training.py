@@ -20,9 +20,10 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from gln.engine.batches import Matrix, chunks, dense, spread
-from gln.engine.ensemble.ensemble import EXPANDED, INVERSE_LINKS, Ensemble, Member, Role
+from gln.engine.ensemble.combination import INVERSE_LINKS, Combination
+from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member, Role
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
-from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking, score
+from gln.engine.ensemble.stacking import fit_stacking, score
 from gln.engine.model.builders import Losses, NetworkConfig
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets
 from gln.engine.networks.head_sampling import log_sampling_rate, one_vs_rest
@@ -31,7 +32,7 @@ from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.networks.tree_halfspaces import choose_halfspaces, max_samples
 from gln.engine.parallel import in_threads
 from gln.engine.preprocessing.texts import TextModel
-from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, left_out_folds, logits_of_rates
+from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, left_out_folds, logits_of_rates
 from gln.engine.tabular.inputs import TableInputs, TrainingTable, placing_rows, table_inputs, with_texts
 from gln.engine.tabular.model import TableModel
 from gln.rates import LAST_RATE, RATES, linear_rate
@@ -331,7 +332,7 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
     of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
-    variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
+    variances.combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
     variances.shape = JohnsonSU(np.array(skew), np.array(tails))
 
 
@@ -343,7 +344,7 @@ class OutOfFold(NamedTuple):
 
     rows: np.ndarray  # (n,)
     by_role: np.ndarray  # (R, C, n), see `left_out_by_role`
-    combination: StackingWeights  # of the networks, learned from these rows
+    combination: Combination  # of the networks, learned from these rows
     combined: np.ndarray  # (C, n), logits, standardised values or log variances
     score: float
 
@@ -360,7 +361,7 @@ def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], 
     """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
     combination = fit_combination(ensemble, by_role, rows, inputs.targets, inputs)
-    combined = combine_roles(ensemble, combination, by_role)
+    combined = combination.of_experts(ensemble.offset).combine(by_role)
     found = score(ensemble.config, combined, inputs.targets[..., rows], inputs.representing(rows))
     return OutOfFold(rows, by_role, combination, combined, found)
 
@@ -377,7 +378,8 @@ def cross_fitted(ensemble: Ensemble, jobs: list[Job], left_out: OutOfFold, input
         if not is_left_out.all():  # by a single network there are no other folds
             others = by_role[..., ~is_left_out], rows[~is_left_out], inputs.targets[..., job.rows]
             combination = fit_combination(ensemble, *others, inputs)
-            combined[:, is_left_out] = combine_roles(ensemble, combination, by_role[..., is_left_out])
+            together = combination.of_experts(ensemble.offset)
+            combined[:, is_left_out] = together.combine(by_role[..., is_left_out])
     return combined
 
 
@@ -387,11 +389,11 @@ def fit_combination(
     rows: np.ndarray,  # (n,)
     counted: np.ndarray,  # targets, of which the rates of classes are known
     inputs: TableInputs,
-) -> StackingWeights:
+) -> Combination:
     """The combination of networks that predicts these rows best."""
     heads, targets, weights = ensemble.heads, inputs.targets[..., rows], inputs.representing(rows)
     rates = logits_of_rates(counted, max(2, heads))[-heads:] if ensemble.config.logits else None
-    return fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights, rates)
+    return fit_stacking(ensemble.config, ensemble.experts, by_role, targets, weights, rates)
 
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -405,12 +407,6 @@ def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tupl
             found.append((of_fold[0][0].left_out, np.stack(means)))
     rows, by_role = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(by_role, axis=2)
-
-
-def combine_roles(ensemble: Ensemble, combination: StackingWeights, by_role: np.ndarray) -> np.ndarray:
-    """The combined outputs, from the mean of each role's networks: (R, C, n) -> (C, n)."""
-    weights = np.stack([combination.weights[indices].sum(axis=0) for indices in indices_by_role(ensemble)])
-    return combination._replace(weights=weights).combine(by_role)
 
 
 # ---- Importance of features ------------------------------------------------------------------------------------------
@@ -456,7 +452,7 @@ class LeftOutRows(NamedTuple):
     def _score(self, inputs: TableInputs) -> float:
         outputs = [outputs_of(job, inputs) for job in self.jobs]
         rows, by_role = left_out_by_role(self.jobs, outputs)
-        combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
+        combined = self.ensemble.neuron.of_experts(self.ensemble.offset).combine(by_role)
         return score(self.ensemble.config, combined, inputs.targets[..., rows], inputs.step_sizes[rows])
 
     def _shuffled(self, chosen: np.ndarray, order: np.ndarray) -> TableInputs:

@@ -10,8 +10,7 @@ from helpers import assert_same_state
 from scipy import stats
 from sklearn.datasets import load_diabetes
 
-from gln.engine.ensemble.hedge import VarianceHedge, expert_weights
-from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density, follow
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -237,37 +236,23 @@ def test_noise_of_a_stream_is_learned_beside_the_mean():
         assert np.corrcoef(np.log(std), np.log(STD[TEST]))[0, 1] > 0.8
 
 
-def of_variances(targets: int) -> VarianceHedge:
-    """Of two networks, at the start."""
-    hedge = VarianceHedge.equal(2, targets, "log")
-    assert isinstance(hedge, VarianceHedge)
-    return hedge
-
-
-def test_deviations_are_learned_as_in_a_plain_loop():
+def test_deviations_are_followed_as_in_a_plain_loop():
     rng = np.random.default_rng(0)
-    deviations, predicted = rng.normal(size=(2, 60)).astype("f4"), rng.gamma(1.0, size=(2, 2, 60)).astype("f4")
-    step_sizes = rng.uniform(size=60)
+    deviations, step_sizes = rng.normal(size=(2, 60)).astype("f4"), rng.choice([0.5, 1.0, 3.0], 60)
     deviations[1, ::3] = np.nan  # unknown targets
-    losses, scale, recent = np.zeros((3, 2)), np.ones(2), np.ones(2)
+    recent, expected = np.ones(2), []
     for b in range(60):
-        variances, known = np.concatenate([predicted[..., b], recent[None]]), np.isfinite(deviations[:, b])
-        square, size = np.square(deviations[:, b], dtype=float), step_sizes[b]
-        ratio = np.minimum(square / (expert_weights(losses) * variances).sum(axis=0), 100)
-        loss = (np.log(variances) + np.minimum(square / variances, 25)) / 2
-        losses = np.where(known, losses + size * (loss - 0.01 * losses), losses)
-        scale = np.where(known, scale + 0.003 * size * (ratio - scale), scale)
-        recent = np.where(known, recent + 0.05 * size * (square - recent), recent)
-    whole, cut = of_variances(2), of_variances(2)
-    whole.learn_deviations(predicted, deviations, None, step_sizes)
-    for part in (slice(0, 13), slice(13, 60)):
-        cut.learn_deviations(predicted[..., part], deviations[:, part], None, step_sizes[part])
-    for hedge in (whole, cut):
-        for name, expected in {"losses": losses, "scale": scale, "recent": recent}.items():
-            np.testing.assert_allclose(getattr(hedge, name), expected, rtol=1e-6)
-    batches = of_variances(2)
-    batches.learn_deviations(predicted, deviations, None, step_sizes, 25)
-    np.testing.assert_allclose(batches.recent, recent)
+        expected.append(recent)
+        followed = recent + (1 - 0.95 ** step_sizes[b]) * (np.square(deviations[:, b], dtype=float) - recent)
+        recent = np.where(np.isfinite(deviations[:, b]), followed, recent)
+    for parts in ([slice(0, 60)], [slice(0, 13), slice(13, 60)]):
+        found = np.ones(2)
+        before = [follow(deviations[:, part], found, step_sizes[part], 1) for part in parts]
+        np.testing.assert_allclose(np.concatenate(before, axis=1).T, expected)
+        np.testing.assert_allclose(found, recent)
+    batches = np.ones(2)
+    np.testing.assert_allclose(follow(deviations, batches, step_sizes, 25).T, np.repeat(expected[::25], 25, 0)[:60])
+    np.testing.assert_allclose(batches, recent)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,305 @@
+"""The last neuron: models that predict the same targets, mixed by weights that learn.
+
+It is a neuron as in the networks: with geometric mixing, a probability is sigmoid(sum of w logit p) of what the models
+predicted when they were asked, and each sample changes the weights. There are so few that Newton's steps take no longer
+than others: with the derivative r and the curvature h of the loss by the sum, and the mixed values z of the experts,
+
+    H <- FADING H + (1 - FADING) CURVATURE I + h z z',    w <- w - r H^-1 z
+
+so that old samples count less and less. Numbers are mixed as they are, by their squared error, and variances by their
+logarithms, with the loss of a normal distribution. Sources: Veness et al. (see README) for geometric mixing; L. Ljung
+and T. Söderström, Theory and Practice of Recursive Identification, 1983, for Newton's steps that forget.
+
+Shapes: M models, E experts and a constant, C heads, T targets (1 for classes), n samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gln.engine.batches import repeats_of
+from gln.engine.jit import WritableArrays, compiled, is_compiled
+from gln.engine.saving import Array, saved
+
+# The loss of 30 streams is the same within .3 % for .999 and .9998; where labels are late, .999 is a little better.
+FADING = 0.9995
+# Before the first sample, and again by and by. Of numbers, 1 and 2 are as good, and 20 is slow at
+# first. Of classes, 5 to 20 are as good; at 2, the first samples of ten classes can drive weights far away.
+CURVATURE = {"logit": 20.0, "itself": 1.0, "log": 5.0}
+LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
+MAX_ERROR, MAX_RATIO = 10.0, 100.0  # of standard deviations, and of a squared deviation to its variance
+LEAST, MOST = 2.0**-126, 1 - 2.0**-24  # float32's neighbours of 0 and 1
+ONE = np.ones(1)  # how long a step each sample makes, of any number of them
+LOGIT, ITSELF, LOG = 0, 1, 2  # what is mixed, for compiled loops
+NUMBERS = {"logit": LOGIT, "itself": ITSELF, "log": LOG}
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    p = np.minimum(np.maximum(p.astype(np.float64), LEAST), MOST)
+    return np.log(p) - np.log1p(-p)
+
+
+# From a prediction to what is mixed, and back.
+LINKS: dict[str, Callable[..., np.ndarray]] = {"logit": _logit, "log": np.log, "itself": np.asarray}
+INVERSE_LINKS = LINKS | {"logit": lambda s: 1 / (1 + np.exp(-s)), "log": np.exp}
+
+
+class WeightedSum(NamedTuple):
+    """What a combination does now with logits, values or log variances, of M models or experts."""
+
+    weights: np.ndarray  # (M, C or 1)
+    offsets: np.ndarray  # (C,)
+
+    def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
+        return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
+
+
+@saved(
+    **{"link": CURVATURE.__contains__, "experts": Array("i8", "M", 0, "E"), "constants": Array("f8", "C")},
+    **{"weights": Array("f8", "T E"), "curvature": Array("f8", "T E E")},
+)
+@dataclasses.dataclass
+class Combination(WritableArrays):
+    """The weights of experts, and what the samples so far say about them."""
+
+    link: str  # the models' logits, log variances or values "itself" are mixed
+    experts: np.ndarray  # (M,), which expert each model belongs to; the mean of its models is mixed
+    constants: np.ndarray  # (C,), what one more expert, the last, always says; 0 leaves it out
+    weights: np.ndarray  # (T, E), one row for all classes, or one for each label or number
+    curvature: np.ndarray  # (T, E, E)
+
+    @classmethod
+    def of_weights(cls, link: str, experts: np.ndarray, constants: np.ndarray, weights: np.ndarray) -> Combination:
+        """One that has learned no sample so far."""
+        curvature = np.tile(CURVATURE[link] * np.eye(weights.shape[1]), (len(weights), 1, 1))
+        return cls(link, experts, constants, weights, curvature)
+
+    @classmethod
+    def equal(cls, link: str, experts: np.ndarray, constants: np.ndarray, targets: int) -> Combination:
+        """The mean of the experts."""
+        weights = np.append(np.full(experts.max() + 1, 1 / (experts.max() + 1)), 0)
+        return cls.of_weights(link, experts, constants, np.tile(weights, (targets, 1)))
+
+    def of_experts(self, offset: float = 0.0) -> WeightedSum:
+        """The present sum of what experts mix; `offset` is added to each head."""
+        return WeightedSum(self.weights[:, :-1].T, offset + self.constants * self.weights[:, -1])
+
+    def of_models(self, offset: float = 0.0) -> WeightedSum:
+        """As `of_experts`, of the models."""
+        weights, offsets = self.of_experts(offset)
+        return WeightedSum((weights.T / np.bincount(self.experts)).T[self.experts], offsets)
+
+    def combine(self, predicted: np.ndarray, offset: float = 0.0) -> np.ndarray:  # (M, C, n) -> (C, n)
+        """The combined predictions."""
+        if not is_compiled():
+            return INVERSE_LINKS[self.link](
+                self.of_models(offset).combine(LINKS[self.link](np.asarray(predicted, np.float64)))
+            )
+        return self.learn(predicted, np.empty((len(self.constants), 0)), offset)
+
+    def learn(
+        self,
+        predicted: np.ndarray,  # (M, C, n), when each sample was to be predicted
+        targets: np.ndarray,  # (C, n), not finite if unknown; or (C, 0) to learn nothing
+        offset: float = 0.0,
+        step_sizes: np.ndarray = ONE,  # (n,) or (1,)
+        batch_size: int = 1,
+    ) -> np.ndarray:  # -> (C, n)
+        """Learn samples, and return the combined predictions before each, or before its batch."""
+        arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
+        return compiled(mix)(*arrays, *self.loop_state, offset, step_sizes, batch_size)
+
+    @property
+    def loop_state(self) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What `mix` takes."""
+        return NUMBERS[self.link], CURVATURE[self.link], self.experts, self.constants, self.weights, self.curvature
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: value for name, value in vars(self).items() if name != "link"}
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def with_models(self, new: int) -> Combination:
+        """With new models, each an expert that counts nothing so far."""
+        count = self.weights.shape[1] - 1
+        grown = Combination.of_weights(
+            self.link,
+            np.append(self.experts, np.arange(count, count + new)),
+            self.constants,
+            np.insert(self.weights, [count] * new, 0, axis=1),
+        )
+        old = [*range(count), -1]
+        grown.curvature[np.ix_(range(len(self.weights)), old, old)] = self.curvature
+        return grown
+
+    def with_class(self) -> Combination:
+        """With one more class."""
+        constants = np.append(self.constants, 0.0) if len(self.constants) > 1 else np.zeros(3)  # one head is of two
+        return dataclasses.replace(self, constants=constants)
+
+    def with_targets(self, kept: Sequence[int], new: int) -> Combination:
+        """Of the targets `kept`, in this order, and of new ones."""
+        first = Combination.equal(self.link, self.experts, np.ones(len(kept) + new), new)
+        for name in ("weights", "curvature"):
+            setattr(first, name, np.concatenate([getattr(self, name)[list(kept)], getattr(first, name)]))
+        return first
+
+
+# ---- Loops -----------------------------------------------------------------------------------------------------------
+
+
+def mix(
+    predicted: np.ndarray,  # (M, C, n) float32
+    targets: np.ndarray,  # (C, n) float32, or (C, 0) to learn nothing
+    link: int,
+    first: float,  # curvature
+    experts: np.ndarray,  # (M,)
+    constants: np.ndarray,  # (C,)
+    weights: np.ndarray,  # (T, E), changed like the next
+    curvature: np.ndarray,  # (T, E, E)
+    offset: float,
+    step_sizes: np.ndarray,  # (n,) or (1,)
+    batch_size: int,
+) -> np.ndarray:
+    """The combined predictions (C, n), each before the sample was learned, or before its batch was."""
+    _, heads, count = predicted.shape
+    combined, z, before = np.empty((heads, count)), np.empty((weights.shape[1], heads)), weights
+    for b in range(count):
+        mixed_values(predicted, targets, b, experts, constants, link, z)
+        if batch_size > 1 and b % batch_size == 0:
+            before = weights.copy()
+        for c in range(heads):
+            s = offset
+            for e in range(len(z)):
+                s += before[min(c, len(weights) - 1), e] * z[e, c]
+            combined[c, b] = 1 / (1 + math.exp(-s)) if link == LOGIT else math.exp(s) if link == LOG else s
+        if targets.shape[1] > 0:
+            size = step_sizes[b % len(step_sizes)]
+            repeats = repeats_of(size)
+            for step in range(repeats):  # as the networks do; but time passes once
+                fading = FADING ** min(size, 1.0) if step == 0 else 1.0
+                for t in range(len(weights)):
+                    learn_sample(z, targets[:, b], weights, curvature, t, link, first, fading, size / repeats)
+    return combined
+
+
+def add_linear_predictions(predicted: np.ndarray, first: int, linear: np.ndarray, are_logits: bool) -> None:
+    """Fill the predictions (M, C, n) from model `first` on with those of linear models, (m C, n) values or logits."""
+    _, heads, count = predicted.shape
+    for row in range(len(linear)):
+        for b in range(count):
+            s = float(linear[row, b])
+            predicted[first + row // heads, row % heads, b] = 1 / (1 + math.exp(-s)) if are_logits else s
+
+
+def mixed_values(
+    predicted: np.ndarray,
+    targets: np.ndarray,
+    b: int,
+    experts: np.ndarray,
+    constants: np.ndarray,
+    link: int,
+    z: np.ndarray,  # (E, C), filled
+) -> None:
+    """What the experts mix for sample b, and the constants; of heads that predict nothing, 0."""
+    z[:-1] = 0
+    z[-1] = constants
+    sizes = np.zeros(len(z))
+    for m in range(len(experts)):
+        sizes[experts[m]] += 1
+    for c in range(len(constants)):
+        if targets.shape[1] > 0 and math.isinf(targets[c, b]):
+            continue
+        for m in range(len(experts)):
+            value = np.float64(predicted[m, c, b])
+            if link == LOGIT:
+                value = min(max(value, LEAST), MOST)
+                value = math.log(value) - math.log1p(-value)
+            elif link == LOG:
+                value = math.log(value)
+            z[experts[m], c] += value / sizes[experts[m]]
+
+
+def learn_sample(
+    z: np.ndarray,  # (E, C)
+    targets: np.ndarray,  # (C,)
+    weights: np.ndarray,  # (T, E), changed like the next
+    curvature: np.ndarray,  # (T, E, E)
+    t: int,
+    link: int,
+    first: float,
+    fading: float,
+    size: float,
+) -> None:
+    """One step of the weights of target t. Heads of several classes share them, and their probabilities sum to one."""
+    experts, heads = z.shape
+    start, stop = (t, t + 1) if len(weights) == heads else (0, heads)
+    known, total = 0, 0.0
+    for c in range(start, stop):
+        if math.isfinite(targets[c]):
+            known += 1
+    if known == 0:
+        return
+    sums, gradient, mean = np.zeros(stop - start), np.zeros(experts), np.zeros(experts)
+    for c in range(start, stop):
+        for e in range(experts):
+            sums[c - start] += weights[t, e] * z[e, c]
+        if math.isfinite(targets[c]):
+            total += 1 / (1 + math.exp(-sums[c - start]))
+    for e in range(experts):
+        for f in range(experts):
+            curvature[t, e, f] *= fading
+        curvature[t, e, e] += (1 - fading) * first
+    for c in range(start, stop):
+        if not math.isfinite(targets[c]):
+            continue
+        s, y = sums[c - start], np.float64(targets[c])
+        p = 1 / (1 + math.exp(-s))
+        if link == ITSELF:
+            slope, bend = min(max(s - y, -MAX_ERROR), MAX_ERROR), 1.0
+        elif link == LOG:
+            slope, bend = (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2, 0.5
+        elif stop - start == 1:
+            slope, bend = p - y, max(p * (1 - p), LEAST_CURVATURE)
+        else:  # of -log(p / total) of the sample's class
+            slope, bend = (p / total - y) * (1 - p), max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
+            for e in range(experts):
+                mean[e] += p / total * (1 - p) * z[e, c]
+        for e in range(experts):
+            gradient[e] += size * slope * z[e, c]
+            for f in range(experts):
+                curvature[t, e, f] += size * bend * z[e, c] * z[f, c]
+    for e in range(experts):
+        for f in range(experts):
+            curvature[t, e, f] -= size * mean[e] * mean[f]
+    subtract_solution(curvature[t], gradient, weights[t])
+
+
+def subtract_solution(matrix: np.ndarray, vector: np.ndarray, x: np.ndarray) -> None:  # (E, E), (E,), (E,)
+    """x <- x - matrix^-1 vector, for a positive definite matrix, by Cholesky's factors.
+
+    LAPACK takes five times as long for so few numbers, and gives other bits in compiled code.
+    """
+    size = len(vector)
+    factor, solution = np.zeros((size, size)), vector.copy()
+    for i in range(size):
+        for j in range(i + 1):
+            s = matrix[i, j]
+            for k in range(j):
+                s -= factor[i, k] * factor[j, k]
+            factor[i, j] = math.sqrt(s) if i == j else s / factor[j, j]
+    for i in range(size):
+        for k in range(i):
+            solution[i] -= factor[i, k] * solution[k]
+        solution[i] /= factor[i, i]
+    for i in range(size - 1, -1, -1):
+        for k in range(i + 1, size):
+            solution[i] -= factor[k, i] * solution[k]
+        solution[i] /= factor[i, i]
+        x[i] -= solution[i]

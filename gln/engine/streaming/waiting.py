@@ -1,0 +1,44 @@
+"""What was said of samples that wait for their labels, kept by the values of each sample."""
+
+from __future__ import annotations
+
+import hashlib
+from numbers import Real
+
+import numpy as np
+
+from gln.engine.batches import check_integer
+from gln.engine.saving import Array, Part, saved
+from gln.engine.streaming.values import Sample, is_missing
+
+
+@saved(said={str: Array("f4", "* * 1")})
+class Waiting(Part):
+    """The last samples that were predicted and not learned."""
+
+    def __init__(self, most: int) -> None:
+        check_integer("waiting", most, 0)
+        self.most = most  # how many
+        self.said: dict[str, np.ndarray] = {}  # (M, C, 1), in the order of the predictions
+
+    def put(self, x: Sample, said: np.ndarray) -> None:
+        """Keep what was said of a sample, and forget the oldest one if there are too many."""
+        key = key_of(x)
+        self.said.pop(key, None)
+        self.said[key] = np.ascontiguousarray(said, np.float32)
+        while len(self.said) > self.most:
+            del self.said[next(iter(self.said))]
+
+    def take(self, x: Sample) -> np.ndarray | None:
+        """What was said last of a sample that is learned now; None if it was not predicted, or too long ago."""
+        return self.said.pop(key_of(x), None) if self.said else None
+
+
+def key_of(x: Sample) -> str:
+    """Equal for samples of equal values, in whatever order; a value that is missing is as if its key were."""
+    values = [(repr(name), *_value(value)) for name, value in x.items() if not is_missing(value)]
+    return hashlib.blake2b(repr(sorted(values)).encode(), digest_size=16).hexdigest()
+
+
+def _value(value: object) -> tuple[str, str]:
+    return ("number", repr(float(value))) if isinstance(value, (Real, np.bool_)) else ("other", str(value))
