@@ -13,8 +13,8 @@ from sklearn.datasets import load_breast_cancer, make_classification, make_fried
 from sklearn.metrics import log_loss
 
 from gln.engine.batches import SampleBatch
-from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.combination import Combination, WeightedSum
+from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import PENALTY, RATE_ROWS, TRUST_ROWS, fit_stacking
 from gln.engine.model.targets import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
