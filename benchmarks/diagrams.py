@@ -312,7 +312,7 @@ def draw_bases() -> Figure:
         box(axes, x, 312, 92, name)
         arrow(axes, (x, 336), (220 + (x - 220) * 0.5, 436), INK, 1.4)
     arrow(axes, (404, 212), (300, 440), INK, 1.4)
-    heading(axes, 12, 392, "3", "What predicted well recently counts more")
+    heading(axes, 12, 392, "3", "A last neuron mixes all, by weights that learn")
     box(axes, 220, 462, 150, "prediction")
     return figure
 

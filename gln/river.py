@@ -167,9 +167,9 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
     Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
 
-    A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream, weighted by
-    how well each predicted recently. Keys that most samples lack, such as the words of texts, are words: linear models
-    read them alone, and a word that is not in a sample is 0 instead of missing.
+    A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream. A last
+    neuron mixes what they predict, by weights that learn, too. Keys that most samples lack, such as the words of texts,
+    are words: linear models read them alone, and a word that is not in a sample is 0 instead of missing.
 
     Parameters
     ----------

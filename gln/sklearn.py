@@ -80,8 +80,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     in training is a missing value. docs/tables.md says what networks read of features and categories.
 
     Each network of `fit` leaves out an eighth of the samples, on which the weights of networks are learned, so that
-    probabilities are calibrated. In `partial_fit`, networks that learn at several rates and linear models are weighted
-    by how well each predicted recently.
+    probabilities are calibrated. In `partial_fit`, these go on learning; a new model has networks that learn at several
+    rates, and linear models.
 
     Targets may be several labels of a sample (multilabel): columns of 0 and 1. The networks then have one head per
     label, and all that is said of classes holds for each label by itself.

@@ -217,7 +217,7 @@ def mixed_values(
         if targets.shape[1] > 0 and math.isinf(targets[c, b]):
             continue
         for m in range(len(experts)):
-            value = np.float64(predicted[m, c, b])
+            value = float(predicted[m, c, b])
             if link == LOGIT:
                 value = min(max(value, LEAST), MOST)
                 value = math.log(value) - math.log1p(-value)

@@ -41,7 +41,7 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 )
 @dataclasses.dataclass
 class StreamModel(NetworkModel[StreamFeaturizer]):
-    """Networks and base models, weighted by how well each predicted recently."""
+    """Networks and base models, whose predictions a last neuron mixes."""
 
     compiled: CompiledStep | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 

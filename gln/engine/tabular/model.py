@@ -33,7 +33,7 @@ SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
-    """Networks of several roles, weighted by how well each predicted what it left out."""
+    """Networks of several roles, mixed by a last neuron that starts with how well each predicted what it left out."""
 
     histograms: PairHistograms | None = None  # of the features, for `novelty`; None if `fit` did not learn them
 
@@ -76,7 +76,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         """Learn samples that follow the table.
 
         From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
-        categories and novelty go on counting. The knots of expansions, bin means and stacking weights stay as the table
+        categories, novelty and the last neuron go on learning. The knots of expansions and bin means stay as the table
         determined them.
         """
         if self.histograms is not None:
