@@ -29,10 +29,12 @@ from gln.engine.saving import Array, saved
 # The loss of 30 streams is the same within .3 % for .999 and .9998; where labels are late, .999 is a little better.
 FADING = 0.9995
 # Before the first sample, and again by and by. Of numbers, 1 and 2 are as good, and 20 is slow at
-# first. Of classes, 5 to 20 are as good; at 2, the first samples of ten classes can drive weights far away.
-CURVATURE = {"logit": 20.0, "itself": 1.0, "log": 5.0}
+# first. Of classes, 5 to 20 are as good; at 2, the first samples of ten classes can drive weights far away. Of
+# variances, 5 is as good until noise grows at once: then weights go too far.
+CURVATURE = {"logit": 20.0, "itself": 1.0, "log": 50.0}
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
-MAX_ERROR, MAX_RATIO = 10.0, 100.0  # of standard deviations, and of a squared deviation to its variance
+# Of standard deviations, and of a squared deviation to its variance: at 100, one outlier makes intervals too wide.
+MAX_ERROR, MAX_RATIO = 10.0, 25.0
 LEAST, MOST = 2.0**-126, 1 - 2.0**-24  # float32's neighbours of 0 and 1
 ONE = np.ones(1)  # how long a step each sample makes, of any number of them
 LOGIT, ITSELF, LOG = 0, 1, 2  # what is mixed, for compiled loops
@@ -60,7 +62,7 @@ class WeightedSum(NamedTuple):
 
 
 @saved(
-    **{"link": CURVATURE.__contains__, "experts": Array("i8", "M", 0, "E"), "constants": Array("f8", "C")},
+    **{"link": lambda link: link in CURVATURE, "experts": Array("i8", "M", 0, "E"), "constants": Array("f8", "C")},
     **{"weights": Array("f8", "T E"), "curvature": Array("f8", "T E E")},
 )
 @dataclasses.dataclass

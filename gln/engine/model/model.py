@@ -221,7 +221,7 @@ class NetworkModel(Generic[F]):
         def ask(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
             means, *variances = [ensemble.run(read) for ensemble in self.ensembles]
-            return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
+            return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
 
         return by_chunks(ask, samples)
 
@@ -229,7 +229,7 @@ class NetworkModel(Generic[F]):
         """What was said, for each ensemble, by models and heads of today."""
         means, variances = np.split(self.of_today(said), [self.means.models])
         found = [units.standardised(means)]
-        return found if self.variances is None else [*found, variances / np.square(units.unit)]
+        return found if self.variances is None else [*found, variances / units.unit_of_variances]
 
     def of_today(self, said: np.ndarray) -> np.ndarray:
         """What was said, with NaN for models and heads that were not there then: these say it now."""
@@ -238,6 +238,8 @@ class NetworkModel(Generic[F]):
         models, place = sum(ensemble.models for ensemble in self.ensembles), len(said)
         if self.variances is not None:
             place -= self.variances.models  # new models are of means
+        if len(said) > models or said.shape[1] > self.means.heads:  # of another model
+            return np.full((models, self.means.heads, said.shape[2]), np.nan)
         said = np.insert(said, [place] * (models - len(said)), np.nan, axis=0)
         return np.pad(said, [(0, 0), (0, self.means.heads - said.shape[1]), (0, 0)], constant_values=np.nan)
 

@@ -42,8 +42,14 @@ class Units(NamedTuple):
     def of(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) -> (C, B)
         return predicted if self is PLAIN else self.zero + self.unit * predicted
 
-    def standardised(self, values: np.ndarray) -> np.ndarray:  # (..., C, B) -> (..., C, B)
-        return values if self is PLAIN else (values - self.zero) / self.unit
+    def standardised(self, values: np.ndarray) -> np.ndarray:  # (M, T, B) -> (M, T, B)
+        """What networks predict, from what `of` returned; NaN while a target has not varied."""
+        return values if self is PLAIN else (values - self.zero) / np.where(self.unit > 0, self.unit, np.nan)
+
+    @property
+    def unit_of_variances(self) -> Any:
+        """NaN while a target has not varied."""
+        return np.square(np.where(self.unit > 0, self.unit, np.nan))
 
     def stds(self, variances: np.ndarray) -> np.ndarray:  # (T, B) -> (T, B)
         """Standard deviations, above 0 even if a target never varied."""

@@ -206,7 +206,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return super().ask(samples)
         means, *variances = self.step().ask(samples)
         units = self.targets.units
-        return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
+        return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities, or means with standard deviations and tails of densities."""

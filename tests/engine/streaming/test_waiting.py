@@ -1,0 +1,142 @@
+"""Labels that come late: the last neuron learns from what was said when samples were predicted."""
+# ruff: noqa: N803, N806 - X is River's name
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gln.engine.streaming.waiting import Waiting, key_of
+from gln.river import GLNClassifier, GLNMultiTargetRegressor, GLNRegressor
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 0}
+DAY = 20
+
+
+def days(count: int = 40, classes: int = 2, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A signal beside a level that is the same all day: who has just seen a label of a day knows all others."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(count * DAY, 3)), columns=list("abc"))
+    level = 2.5 * rng.normal(size=count).repeat(DAY)
+    signal = X["a"].to_numpy() + X["b"].to_numpy() * X["c"].to_numpy() + level
+    return X, np.digitize(signal, np.quantile(signal, np.arange(1, classes) / classes)) if classes else signal
+
+
+def dictionaries(X: pd.DataFrame) -> list[dict[str, Any]]:
+    return X.to_dict("records")
+
+
+def combinations(model: Any) -> list[np.ndarray]:
+    return [ensemble.combination.weights for ensemble in model._stream.learner.ensembles]
+
+
+MODELS: dict[str, tuple[Any, dict[str, Any], int]] = {
+    "classes": (GLNClassifier, {}, 2),
+    "many classes": (GLNClassifier, {}, 7),
+    "numbers": (GLNRegressor, {}, 0),
+    "density": (GLNRegressor, {"density": True}, 0),
+}
+
+
+@pytest.mark.parametrize("backend", ["numba", pytest.param("numpy", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_was_said_is_learned_when_labels_come(kind, backend, tmp_path):
+    """One by one with `waiting`, saved and loaded in between, as day by day with `late`."""
+    pytest.importorskip(f"gln_{backend}")
+    cls, options, classes = MODELS[kind]
+    X, y = days(12, classes)
+    by_day, one_by_one = cls(**SMALL, **options, backend=backend), cls(**SMALL, **options, backend=backend, waiting=50)
+    at_once = cls(**SMALL, **options, backend=backend)
+    for start in range(0, len(y), DAY):
+        rows = slice(start, start + DAY)
+        by_day.learn_many(X[rows], pd.Series(y[rows]), late=True)
+        at_once.learn_many(X[rows], pd.Series(y[rows]))
+        for x in dictionaries(X[rows]):
+            one_by_one.predict_one(x)
+        one_by_one.save(tmp_path / "model")
+        one_by_one = cls.load(tmp_path / "model")
+        for x, target in zip(dictionaries(X[rows]), y[rows].tolist(), strict=True):
+            one_by_one.learn_one(dict(reversed(x.items())), target)
+        assert len(one_by_one._stream.waiting.said) == 0
+    for found, expected, other in zip(*map(combinations, (one_by_one, by_day, at_once)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        assert np.abs(found - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_late_labels_are_predicted_better_by_who_learns_from_what_was_said(classes):
+    X, y = days(150, classes)
+    losses = []
+    for late in (False, True):
+        model: Any = GLNClassifier(seed=0) if classes else GLNRegressor(seed=0)
+        found = []
+        for start in range(0, len(y), DAY):
+            rows = slice(start, start + DAY)
+            if start > 5 * DAY and classes:
+                p = model.predict_proba_many(X[rows]).to_numpy()[np.arange(DAY), y[rows]]
+                found.append(-np.log(p.clip(1e-3)).mean())
+            elif start > 5 * DAY:
+                found.append(np.square(model.predict_many(X[rows]) - y[rows]).mean())
+            model.learn_many(X[rows], pd.Series(y[rows]), late=late)
+        losses.append(np.mean(found[50:]))
+    assert losses[1] < 0.9 * losses[0]
+
+
+def test_a_model_that_has_grown_learns_what_was_said_before(tmp_path):
+    """A class, a feature and names that are new."""
+    model = GLNClassifier(**SMALL, waiting=10)
+    for i in range(30):
+        model.learn_one({"a": float(i % 5)}, i % 2)
+    waiting = [{"a": float(i)} for i in range(4)]
+    for x in waiting:
+        model.predict_proba_one(x)
+    for i in range(6):
+        model.learn_one({"a": 1.0, "b": float(i), "name": "x" if i % 2 else "y"}, 2 + i % 3)
+    before = combinations(model)[0].copy()
+    model.learn_many(pd.DataFrame([*waiting, {"a": 9.0}]), [0, 1, 0, 4, 3])
+    assert np.isfinite(combinations(model)[0]).all()
+    assert np.abs(combinations(model)[0] - before).max() > 0
+    assert sum(model.predict_proba_one({"a": 1.0}).values()) == pytest.approx(1)
+
+
+def test_several_targets_wait():
+    model, rng = GLNMultiTargetRegressor(**SMALL, waiting=5), np.random.default_rng(0)
+    for x in dictionaries(pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"])):
+        model.predict_one(x)
+        model.learn_one(x, {"sum": x["a"] + x["b"], "first": x["a"]})
+    assert model._stream.waiting.said == {}
+    model.predict_one({"a": 1.0, "b": 2.0})
+    model.learn_one({"a": 5.0, "b": 2.0}, {"sum": 7.0, "new": 1.0})
+    model.learn_one({"a": 1.0, "b": 2.0}, {"sum": 3.0, "new": 1.0})  # was not there when it was predicted
+    assert np.isfinite(combinations(model)[0]).all()
+
+
+def test_predictions_that_are_never_labelled_take_bounded_memory():
+    waiting = Waiting(1000)
+    for i in range(100_000):
+        waiting.put({"a": i}, np.zeros((4, 1, 1), np.float32))
+    assert len(waiting.said) == 1000
+    assert waiting.take({"a": 98_999}) is None
+    assert waiting.take({"a": 99_000}) is not None
+
+
+def test_a_sample_is_known_by_its_values():
+    x = {"a": 1, "b": "x", "c": None, 3: True}
+    assert key_of(x) == key_of({3: np.bool_(True), "b": "x", "a": np.float32(1), "d": float("nan")})
+    assert len({key_of(x), key_of(x | {"a": 1.5}), key_of(x | {"b": "1"}), key_of(x | {"b": 1}), key_of({})}) == 5
+
+
+def test_by_default_predictions_change_nothing(tmp_path: Path):
+    model, (X, y) = GLNClassifier(**SMALL), days(3)
+    model.learn_many(X, pd.Series(y))
+    model.save(tmp_path / "before")
+    model.predict_proba_many(X)
+    model.predict_one({"a": 1.0})
+    model.save(tmp_path / "after")
+    assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
+    with pytest.raises(ValueError, match="waiting: expected an integer of at least 0, got -1"):
+        GLNClassifier(waiting=-1)
