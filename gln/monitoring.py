@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,30 +22,45 @@ except ImportError as error:
     raise ImportError("gln.monitoring needs River: pip install river") from error
 
 from gln.engine.batches import check_integer
-from gln.engine.streaming.values import check_key, target_of
+from gln.engine.saving import ENTRIES, Array, Kind, Number, bad, checked
+from gln.engine.streaming.values import check_dictionary, check_key, target_of
+from gln.engine.streaming.waiting import key_of
 
 __all__ = ["Monitor"]
 
 LEAST = 1e-15  # probability of a label that was never seen, for its log-loss
 BINS = 10  # of probabilities, for the calibration error
 NOVEL = 0.99
-KEPT = "monitor"  # the name of the counts in a file
+LATE = 0.95  # of the labels came within the time that is called late
+KEPT = "monitor"  # the name of what is kept in a file
 
 HELP = {
     "predicted_total": "Samples predicted.",
     "learned_total": "Samples learned.",
     "rejected_total": "Samples that raised an error.",
+    "forgotten_total": "Predictions that were forgotten before their labels came, because too many waited.",
     "drifts_total": "Changes of the loss that ADWIN found.",
-    "log_loss": "Mean log-loss of recent labels, each predicted just before it was learned.",
+    "waiting": "Predictions that wait for their labels.",
+    "label_delay_seconds": "Mean time from the prediction to the label, of recent labels.",
+    "late_label_delay_seconds": f"Time within which {LATE:.0%} of recent labels came.",
+    "log_loss": "Mean log-loss of the predictions that were served, of recent labels.",
     "accuracy": "Share of recent labels that were predicted.",
     "calibration_error": "Difference of the probability of the predicted class and the share of hits, by probability.",
-    "absolute_error": "Mean absolute error of recent targets, each predicted just before it was learned.",
+    "absolute_error": "Mean absolute error of the predictions that were served, of recent targets.",
     "bias": "Mean of predicted minus true recent targets.",
     "novel": f"Share of recent samples with a novelty above {NOVEL}; about {1 - NOVEL:.2f} is usual.",
     "missing_values": "Features that a recent sample lacks, on average.",
     "unknown_levels": "Levels of categories in a recent sample that were never learned, on average.",
     "unknown_names": "Keys of a recent sample that were never learned, on average.",
 }
+
+
+class Served(NamedTuple):
+    """What was predicted for a sample whose label has not come."""
+
+    seconds: float  # when, since 1970
+    count: int  # how often equal samples were predicted, each of which gets a label
+    values: np.ndarray  # (C,), probabilities of the labels known then, or (1,), the number
 
 
 class Outcome(NamedTuple):
@@ -55,12 +71,31 @@ class Outcome(NamedTuple):
     is_hit: bool  # whether the predicted class was right
 
 
+def is_input(name: object) -> bool:
+    return name in ("missing_values", "unknown_levels", "unknown_names", "novel")
+
+
+KINDS: dict[str, Kind] = {
+    "counts": {str: Number(int, 0)},
+    "outcomes": Array("f8", "N 3"),
+    "inputs": {is_input: Array("f8", "L")},
+    "delays": Array("f8", "D", 0),
+    "labels": {object: Number(int, 0, ENTRIES)},
+    "keys": Array("u1", "W 16"),
+    "seconds": Array("f8", "W"),
+    "times": Array("i8", "W", 1),
+    "values": Array("f8", "W C"),
+}
+
+
 class Monitor:
     """Predicts and learns by a model, and keeps count.
 
     Figures are over the latest samples, and 0 while there are none. What the model has not learned yet is unknown.
-    Losses are of predictions made when the label comes; if it comes late, the served ones may be much worse.
-    `save` keeps counts in the model's own file, and a monitor of the loaded model goes on from them.
+    Losses are of the predictions that were served, however late labels come: a prediction is kept by the values of its
+    sample until that is learned. Of equal samples the last prediction counts, and a sample without one is predicted
+    just before it is learned. `save` keeps all this in the model's own file, and a monitor of the loaded model goes on
+    from it; raises ValueError if that part of the file is not as it was written.
 
     Parameters
     ----------
@@ -68,6 +103,9 @@ class Monitor:
         A classifier or regressor of River. With `novelty=True`, novelty is watched, too.
     window_size
         How many samples figures are over.
+    waiting
+        How many different samples may wait for their labels; the oldest is forgotten then, and `forgotten_total`
+        counts it. Each takes about 400 bytes, and 8 for each class. At least as many as a model with `waiting` keeps.
 
     Examples
     --------
@@ -82,42 +120,72 @@ class Monitor:
     200
     """
 
-    def __init__(self, model: Any, window_size: int = 1000) -> None:
+    def __init__(self, model: Any, window_size: int = 1000, waiting: int = 10_000) -> None:
         check_integer("window_size", window_size, 1)
-        self.model = model
         last = next(reversed(model.steps.values())) if isinstance(model, compose.Pipeline) else model
+        # A model that keeps more would be asked again about what it keeps, and then keep that.
+        check_integer("waiting", waiting, getattr(last, "waiting", 0))
+        self.model = model
+        self.waiting = waiting
         self.is_classifier = isinstance(last, base.Classifier)
         self._counts: Counter[str] = Counter()
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
         self._inputs: deque[Mapping[Any, float]] = deque(maxlen=window_size)
+        self._delays: deque[float] = deque(maxlen=window_size)
+        self._labels: dict[Any, int] = {}  # and their places in `Served.values`
+        self._served: dict[str, Served] = {}  # by the keys of samples, the oldest first
         self._drift = drift.ADWIN()
         if (saved := getattr(model, "extra", {}).get(KEPT)) is not None:
-            self._counts.update(saved["counts"])
-            self._outcomes.extend(Outcome(*row) for row in saved["outcomes"].tolist())
-            self._inputs.extend(pd.DataFrame(saved["inputs"]).to_dict("records"))
-            for outcome in self._outcomes:
-                self._drift.update(outcome.loss)
+            self._restore(saved)
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model, whose `save` this is, with the counts. For models of `gln.river`."""
+        """Save the model, whose `save` this is, with what the monitor knows. For models of `gln.river`."""
         inputs = {name: column.to_numpy() for name, column in pd.DataFrame([*self._inputs], dtype=float).items()}
-        outcomes = np.array(self._outcomes, float).reshape(-1, 3)
-        kept = {"counts": dict(self._counts), "outcomes": outcomes, "inputs": inputs}
+        served = self._served.values()
+        values = np.zeros((len(served), max(1, len(self._labels))))
+        for row, of_sample in zip(values, served, strict=True):
+            row[: len(of_sample.values)] = of_sample.values
+        kept = {
+            "counts": dict(self._counts),
+            "outcomes": np.array(self._outcomes, float).reshape(-1, 3),
+            "inputs": inputs,
+            "delays": np.array(self._delays, float),
+            "labels": self._labels,
+            "keys": np.frombuffer(bytes.fromhex("".join(self._served)), np.uint8).reshape(-1, 16),
+            "seconds": np.array([of_sample.seconds for of_sample in served], float),
+            "times": np.array([of_sample.count for of_sample in served], int),
+            "values": values,
+        }
         self.model.save(path, {**(extra or {}), KEPT: kept})
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
-        """What the model predicts."""
-        return self._predicted(self.model.predict_one, x)
+        """What the model predicts. A classifier predicts the probabilities, too, for the log-loss."""
+        with self._counting("predicted_total"):
+            predicted = self.model.predict_one(x)
+            self._keep(x, self._predict(x) if self.is_classifier else np.array([predicted], float))
+        return predicted
 
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """The probabilities that a classifier predicts."""
-        return self._predicted(self.model.predict_proba_one, x)
+        with self._counting("predicted_total"):
+            p = self.model.predict_proba_one(x)
+            self._keep(x, self._probabilities(p))
+        return p
 
     def learn_one(self, x: dict[Any, Any], y: Any, **more: Any) -> None:
-        """Predict a sample once more, by the present model, for its loss, and learn it; `more` goes to `learn_one`."""
+        """Learn a sample, and score what was predicted for it; `more` goes to `learn_one`."""
         with self._counting("learned_total"):
-            outcome = self._of_class(x, y) if self.is_classifier else self._of_number(x, y)
+            check_dictionary(x)
+            key = key_of(x)
+            served = self._served.get(key)
+            values = self._predict(x) if served is None else served.values
+            outcome = self._of_class(values, y) if self.is_classifier else self._of_number(values, y)
             self.model.learn_one(x, y, **more)
+        if served is not None:
+            self._delays.append(max(0.0, time.time() - served.seconds))
+            self._served[key] = served._replace(count=served.count - 1)
+            if served.count == 1:
+                del self._served[key]
         self._outcomes.append(outcome)
         self._drift.update(outcome.loss)
         self._counts["drifts_total"] += self._drift.drift_detected
@@ -126,6 +194,9 @@ class Monitor:
         """All figures by name, as the text for Prometheus explains them."""
         losses, probabilities, hits = np.array(self._outcomes or [(0.0, 0.0, 0.0)], float).T
         found: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
+        found["waiting"] = sum(served.count for served in self._served.values())
+        delays = np.array(self._delays or [0.0])
+        found |= {"label_delay_seconds": delays.mean(), "late_label_delay_seconds": np.quantile(delays, LATE)}
         if self.is_classifier:
             bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
             gaps = np.abs(np.bincount(bins, probabilities - hits, BINS))
@@ -154,11 +225,39 @@ class Monitor:
             raise
         self._counts[name] += 1
 
-    def _predicted(self, predict: Callable[[dict[Any, Any]], Any], x: dict[Any, Any]) -> Any:
-        with self._counting("predicted_total"):
-            predicted, inputs = predict(x), self._of_inputs(x)
+    def _keep(self, x: dict[Any, Any], values: np.ndarray) -> None:
+        """Keep what was predicted for a sample until its label comes."""
+        inputs = self._of_inputs(x)
+        key = key_of(x)
+        earlier = self._served.pop(key, None)
         self._inputs.append(inputs)
-        return predicted
+        self._served[key] = Served(time.time(), 1 if earlier is None else earlier.count + 1, values)
+        self._forget()
+
+    def _forget(self) -> None:
+        while len(self._served) > self.waiting:
+            oldest = self._served.pop(next(iter(self._served)))
+            self._counts["forgotten_total"] += oldest.count
+
+    def _restore(self, saved: Any) -> None:
+        """Go on from what is in a file. Raises ValueError if that is not what `save` wrote."""
+        fields = checked(KEPT, KINDS, saved if type(saved) is dict else {})
+        labels, values = fields["labels"], fields["values"]
+        if [*labels.values()] != [*range(len(labels) * self.is_classifier)]:
+            raise bad(KEPT, "labels with numbers from 0, of a classifier", labels)
+        if values.shape[1] != max(1, len(labels)):
+            raise bad(KEPT, f"values of {max(1, len(labels))} columns", values.shape[1])
+        self._counts.update(fields["counts"])
+        self._outcomes.extend(Outcome(*row) for row in fields["outcomes"].tolist())
+        self._inputs.extend(pd.DataFrame(fields["inputs"]).to_dict("records"))
+        self._delays.extend(fields["delays"].tolist())
+        self._labels = labels
+        keys = [row.tobytes().hex() for row in fields["keys"]]
+        served = map(Served, fields["seconds"].tolist(), fields["times"].tolist(), values)
+        self._served = dict(zip(keys, served, strict=True))
+        self._forget()
+        for outcome in self._outcomes:
+            self._drift.update(outcome.loss)
 
     def _of_inputs(self, x: dict[Any, Any]) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -169,12 +268,23 @@ class Monitor:
             found["novel"] = self.model.novelty_one(x) > NOVEL
         return found
 
-    def _of_class(self, x: dict[Any, Any], y: Any) -> Outcome:
-        check_key("y", "labels", y)
-        p = self.model.predict_proba_one(x)
-        predicted = max(p, key=p.__getitem__, default=None)
-        return Outcome(-math.log(max(p.get(y, 0.0), LEAST)), p.get(predicted, 0.0), predicted == y)
+    def _predict(self, x: dict[Any, Any]) -> np.ndarray:  # -> (C,), or (1,) of a regressor
+        if self.is_classifier:
+            return self._probabilities(self.model.predict_proba_one(x))
+        return np.array([self.model.predict_one(x)], float)
 
-    def _of_number(self, x: dict[Any, Any], y: Any) -> Outcome:
-        difference = float(self.model.predict_one(x)) - target_of(y)
+    def _probabilities(self, p: Mapping[Any, float]) -> np.ndarray:  # -> (C,)
+        for label in p:
+            self._labels.setdefault(label, len(self._labels))
+        return np.array([p.get(label, 0.0) for label in self._labels])
+
+    def _of_class(self, p: np.ndarray, y: Any) -> Outcome:  # (C,)
+        check_key("y", "labels", y)
+        index = self._labels.get(y, len(p))
+        probability = float(p[index]) if index < len(p) else 0.0  # the label was not known then
+        is_hit = probability > 0 and int(p.argmax()) == index
+        return Outcome(-math.log(max(probability, LEAST)), float(p.max(initial=0.0)), is_hit)
+
+    def _of_number(self, predicted: np.ndarray, y: Any) -> Outcome:  # (1,)
+        difference = float(predicted[0]) - target_of(y)
         return Outcome(abs(difference), difference, False)

@@ -1,16 +1,18 @@
-"""`gln.monitoring`: figures against River's own, Prometheus' text, JSON lines, and samples that are refused."""
+"""`gln.monitoring`: figures against River's own, late labels, Prometheus' text, JSON lines, and refused samples."""
 
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from river import datasets, linear_model, metrics, preprocessing
+from river import base, datasets, dummy, linear_model, metrics, preprocessing, stream
 
-from gln.monitoring import Monitor
+from gln import monitoring
+from gln.monitoring import KEPT, Monitor
 from gln.river import GLNClassifier, GLNRegressor
 from test_mnist import calibration_error
 
@@ -42,6 +44,163 @@ def test_figures_are_those_of_river_over_the_window(watched):
     assert figures["calibration_error"] == pytest.approx(expected)
     assert (figures["predicted_total"], figures["learned_total"], figures["rejected_total"]) == (300, 300, 0)
     assert 0 <= figures["novel"] < 0.1
+
+
+def days(seed: int) -> list[tuple[dict[str, float], bool]]:
+    """Samples of which twenty of a day have nearly the same label, which no earlier day tells."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(rng.random(30) < 0.5, 20) ^ (rng.random(600) < 0.1)
+    return [
+        ({"a": a, "b": b}, y) for (a, b), y in zip(rng.normal(size=(600, 2)).tolist(), labels.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("model_type", [GLNClassifier, GLNRegressor])
+def test_late_labels_score_what_was_served(model_type):
+    monitor = Monitor(model_type(**SMALL), window_size=500)
+    is_classifier, said, seen = monitor.is_classifier, {}, []
+    predict = "predict_proba_one" if is_classifier else "predict_one"
+    for number, x, y in stream.simulate_qa(days(1), None, 20, copy=True):
+        if y is None:
+            said[number] = getattr(monitor, predict)(x)
+        else:
+            seen.append((y, said.pop(number), getattr(monitor.model, predict)(x)))
+            monitor.learn_one(x, y)
+        assert monitor.figures()["waiting"] == len(said)
+    loss, accuracy = metrics.LogLoss() if is_classifier else metrics.MAE(), metrics.Accuracy()
+    of_anew = loss.clone()
+    for y, served, anew in seen[-500:]:
+        loss.update(y, served)
+        of_anew.update(y, anew)
+        accuracy.update(y, max(served, key=served.get) if is_classifier else None)
+    figures = monitor.figures()
+    assert figures["log_loss" if is_classifier else "absolute_error"] == pytest.approx(loss.get(), abs=1e-9)
+    assert not is_classifier or figures["accuracy"] == pytest.approx(accuracy.get(), abs=1e-9)
+    assert loss.get() > 1.2 * of_anew.get()  # these have just seen their neighbours' labels
+    assert 0 < figures["label_delay_seconds"] <= figures["late_label_delay_seconds"] < 60
+
+
+class Schooled(base.Classifier):
+    """Gives True a tenth more for each sample that it learned, and keeps count of what it was asked."""
+
+    learned, asked = 0, 0
+
+    def learn_one(self, x: dict[str, Any], y: bool) -> None:
+        self.learned += 1
+
+    def predict_proba_one(self, x: dict[str, Any]) -> dict[bool, float]:
+        self.asked += 1
+        return {False: 0.9 - self.learned / 10, True: 0.1 + self.learned / 10}
+
+
+def loss_of_next(monitor: Monitor, x: dict[str, Any]) -> float:
+    monitor.learn_one(x, True)
+    return np.exp(-monitor.figures()["log_loss"])
+
+
+def test_of_equal_samples_the_last_prediction_counts_and_of_others_one_made_now():
+    monitor = Monitor(Schooled(), window_size=1)
+    for x in ({"a": 1, "b": "u"}, {"c": 0.0}, {"b": "u", "a": 1.0}):
+        monitor.predict_proba_one(x)
+        monitor.model.learned += 1
+    assert monitor.figures()["waiting"] == 3
+    again = {"b": "u", "none": None, "a": True}
+    assert [loss_of_next(monitor, again) for _ in range(3)] == pytest.approx([0.3, 0.3, 0.6])
+    assert monitor.predict_one({"d": 1}) is True
+    assert loss_of_next(monitor, {"c": -0.0}) == pytest.approx(0.2)
+    assert loss_of_next(monitor, {"d": 1}) == pytest.approx(0.7)
+    assert monitor.figures()["waiting"] == 0
+    assert monitor.model.asked == 6
+
+
+def test_the_oldest_is_forgotten_and_delays_are_of_recent_labels(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(monitoring.time, "time", lambda: now[0])
+    monitor = Monitor(Schooled(), window_size=2, waiting=3)
+    for i in range(5):
+        monitor.predict_proba_one({"a": i})
+        monitor.predict_proba_one({"a": i})
+        now[0] += 10
+    assert monitor.figures()["waiting"] == 6
+    assert monitor.figures()["forgotten_total"] == 4
+    for i in (2, 0, 4, 3):  # after 30, none, 10 and 20 seconds
+        monitor.learn_one({"a": i}, True)
+    assert monitor.figures()["label_delay_seconds"] == 15
+    assert monitor.figures()["late_label_delay_seconds"] == pytest.approx(19.5)
+    now[0] = 0  # the clock was set back
+    monitor.learn_one({"a": 4}, True)
+    assert monitor.figures()["label_delay_seconds"] == 10
+    monitor.model.waiting = 4  # as a model that keeps what its experts said
+    with pytest.raises(ValueError, match="waiting: expected an integer of at least 4, got 3"):
+        Monitor(monitor.model, waiting=3)
+
+
+def test_labels_that_never_come_take_no_more_memory():
+    monitor = Monitor(dummy.PriorClassifier())
+    monitor.learn_one({}, "yes")
+    sizes = []
+    for i in range(100_000):
+        monitor.predict_proba_one({"a": i})
+        if i % 30_000 == 29_999:
+            sizes.append(len(pickle.dumps(monitor)))
+    assert sizes[-1] < 1.01 * sizes[0] < 4e6
+    assert monitor.figures()["waiting"] == 10_000
+    assert monitor.figures()["forgotten_total"] == 90_000
+
+
+def test_what_was_served_is_in_the_file(tmp_path):
+    monitor, again = Monitor(GLNClassifier(**SMALL)), None
+    for number, x, y in stream.simulate_qa(days(2)[:200], None, 20, copy=True):
+        if number == 110 and again is None:  # the model does not know a label of some that wait
+            monitor.predict_proba_one({"late": 1.0})
+            monitor.learn_one({}, "third")
+            monitor.predict_proba_one({"later": 1.0})
+            monitor.save(tmp_path / "m")
+            again = Monitor(GLNClassifier.load(tmp_path / "m"))
+            assert again.figures() == monitor.figures()
+        for one in (monitor, again):
+            if one is not None and y is None:
+                one.predict_proba_one(x)
+            elif one is not None:
+                one.learn_one(x, y)
+    for one in (monitor, again):
+        one.learn_one({"late": 1.0}, "third")
+        one.learn_one({"later": 1.0}, "third")
+    figures = monitor.figures()
+    for name in ("label_delay_seconds", "late_label_delay_seconds"):
+        figures[name] = pytest.approx(figures[name], rel=0.5, abs=0.5)
+    assert again.figures() == pytest.approx(figures, abs=1e-9)
+    assert figures["waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("counts", {"predicted_total": -1}),
+        ("outcomes", np.zeros((2, 4))),
+        ("inputs", {"secret": np.zeros(2)}),
+        ("delays", np.array([np.nan])),
+        ("labels", {True: 1, False: 0}),
+        ("labels", {True: 0}),
+        ("keys", np.zeros((1, 16), np.uint8)),
+        ("times", np.zeros(20, np.int64)),
+        ("values", np.zeros((20, 3))),
+        (None, [1]),
+    ],
+)
+def test_a_file_with_another_record_is_refused(tmp_path, name, value):
+    monitor = Monitor(GLNClassifier(**SMALL))
+    for _, x, y in stream.simulate_qa(days(3)[:40], None, 20, copy=True):
+        if y is None:
+            monitor.predict_proba_one(x)
+        elif monitor.figures()["learned_total"] < 20:
+            monitor.learn_one(x, y)
+    monitor.save(tmp_path / "m")
+    model = GLNClassifier.load(tmp_path / "m")
+    record = dict(model.extra[KEPT])
+    model.save(tmp_path / "m", {KEPT: {**record, name: value} if name else value})
+    with pytest.raises(ValueError, match="monitor: expected"):
+        Monitor(GLNClassifier.load(tmp_path / "m"))
 
 
 def test_unknown_and_missing_inputs_are_counted():
@@ -95,11 +254,15 @@ def test_refused_samples_are_counted_and_change_nothing_else(watched):
     before = monitor.figures()
     with pytest.raises(ValueError, match="expected a finite number"):
         monitor.learn_one({"empty_server_form_handler": np.inf}, True)
-    with pytest.raises(ValueError, match="x: expected a dictionary"):
-        monitor.predict_proba_one([1])
+    for huge in (10**400, 1j):
+        with pytest.raises(ValueError, match="expected a finite number"):
+            monitor.learn_one({"empty_server_form_handler": huge}, True)
+    for call in (monitor.predict_proba_one, lambda x: monitor.learn_one(x, True)):
+        with pytest.raises(ValueError, match="x: expected a dictionary"):
+            call([1])
     with pytest.raises(ValueError, match="y: expected labels that can be keys"):
         monitor.learn_one({}, [1])
-    assert monitor.figures() == {**before, "rejected_total": before["rejected_total"] + 3}
+    assert monitor.figures() == {**before, "rejected_total": before["rejected_total"] + 6}
 
 
 def test_a_change_of_the_labels_is_a_drift():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from numbers import Real
 
@@ -41,4 +42,7 @@ def key_of(x: Sample) -> str:
 
 
 def _value(value: object) -> tuple[str, str]:
-    return ("number", repr(float(value))) if isinstance(value, (Real, np.bool_)) else ("other", str(value))
+    with contextlib.suppress(OverflowError):  # an integer that no model learns
+        if isinstance(value, (Real, np.bool_)):
+            return "number", repr(float(value) + 0.0)  # -0.0 is 0.0
+    return "other", str(value)
