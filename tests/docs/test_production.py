@@ -1,4 +1,4 @@
-"""docs/production.md: its service, consumer and comparison do what the page says."""
+"""docs/production.md: its service, consumer and comparison do what the page says, also where labels come late."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from helpers import ROOT, assert_same_file, blocks
 
 pytest.importorskip("river")
 
+from river import stream
+
+from gln.monitoring import Monitor
 from gln.river import GLNClassifier
 
 PAGE = [text for language, text in blocks("docs/production.md") if language == "python"]
@@ -50,6 +53,16 @@ def events(count: int) -> list[dict[str, Any]]:
     sold = (items == "tea") ^ (prices > 0)
     samples = [{"item": item, "price": price} for item, price in zip(items.tolist(), prices.tolist(), strict=True)]
     return [{"x": x, "y": "sold" if y else "kept"} for x, y in zip(samples, sold, strict=True)]
+
+
+def assert_served_are_scored(monitor: Monitor, served: list[tuple[dict[str, float], str]]) -> None:
+    """Assert that the figures are those of the probabilities that were answered, with the labels that came later."""
+    losses = [-np.log(max(p.get(y, 0.0), 1e-15)) for p, y in served]
+    hits = [max(p, key=p.__getitem__, default=None) == y for p, y in served]
+    figures = monitor.figures()
+    assert figures["learned_total"] == len(served)
+    assert figures["log_loss"] == pytest.approx(np.mean(losses), abs=1e-9)
+    assert figures["accuracy"] == pytest.approx(np.mean(hits), abs=1e-9)
 
 
 # ---- The service -----------------------------------------------------------------------------------------------------
@@ -144,24 +157,29 @@ def test_the_service_learns_while_it_serves(tmp_path):
 @pytest.mark.parametrize("cut_off", [b'{"key": "0", "y": "so', b'{"key": "new", "x": {"price": 1.0}}'])
 def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatch, cut_off):
     monkeypatch.chdir(tmp_path)
-    shown = events(40)
+    shown, served = events(40), []
     for key, event in enumerate(shown):
         if key % 20 == 0:  # it is killed between two saves
             page = service_here("10_000", "25")
-        assert answered(page, "predict", {"key": str(key), "x": event["x"]})[0] == 200
-        if key % 2:
-            assert answered(page, "learn", {"key": str(key), "y": event["y"]})[1] == {"learned": key // 2 + 1}
+        status, p = answered(page, "predict", {"key": str(key), "x": event["x"]})
+        assert status == 200
+        served.append((p, event["y"]))
+        if key % 2 and key > 8:  # labels are late
+            learn = {"key": str(key - 8), "y": shown[key - 8]["y"]}
+            assert answered(page, "learn", learn)[1] == {"learned": (key - 7) // 2}
     page.model.save = lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):  # it is killed while it saves
         page.save()
     with page.journal(page.saves).open("ab") as file:
         file.write(cut_off)
     page, expected = service_here(), GLNClassifier(seed=0)
-    for event in shown[1::2]:
+    for event in shown[1:32:2]:
         expected.learn_one(event["x"], event["y"])
     assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
-    assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 21})
-    assert [*page.waiting] == [str(key) for key in range(2, 40, 2)]
+    assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 17})
+    assert_served_are_scored(page.monitor, [*served[1:32:2], served[0]])
+    assert [*page.waiting] == [*map(str, (*range(2, 32, 2), *range(32, 40)))]
+    assert page.monitor.figures()["waiting"] == len(page.waiting)
     assert page.size == sum(map(len, page.waiting.values()))
 
 
@@ -309,17 +327,34 @@ def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
 def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     as_lines(tmp_path / "events.jsonl", 30)
-    wrong = ["{", "[]", '{"x": {}}', '{"x": {"price": "dear"}, "y": "sold"}', 100_000 * "["]
+    wrong = ["{", "[]", '{"y": "sold"}', '{"x": {"price": "dear"}, "y": "sold"}', 100_000 * "["]
     with open("events.jsonl", "a") as file:
         file.writelines(f"{line}\n" for line in wrong)
     consumer = names_of("# consumer.py")
     consumer.consume(consumer.lines("events.jsonl"))
-    assert len(capsys.readouterr().err.splitlines()) == len(wrong)
+    *errors, figures = capsys.readouterr().err.splitlines()
+    assert len(errors) == len(wrong)
+    assert json.loads(figures)["learned_total"] == 30
     model, expected = GLNClassifier.load("model.gln"), GLNClassifier(seed=0)
     for event in events(30):
         expected.learn_one(event["x"], event["y"])
     assert model.predict_proba_one({"item": "tea"}) == pytest.approx(expected.predict_proba_one({"item": "tea"}))
     assert model.extra["offsets"] == {0: Path("events.jsonl").stat().st_size}
+
+
+def test_a_consumer_scores_what_it_said_before_the_labels_came(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    consumer, shown = names_of("# consumer.py"), [(event["x"], event["y"]) for event in events(60)]
+    lines = [{"x": x} if y is None else {"x": x, "y": y} for _, x, y in stream.simulate_qa(shown, None, 10)]
+    for stop in (30, 76, len(lines)):
+        Path("events.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines[:stop]))
+        consumer.consume(consumer.lines("events.jsonl"))
+    output = capsys.readouterr()
+    said = [json.loads(line) for line in output.out.splitlines()]
+    assert_served_are_scored(
+        Monitor(GLNClassifier.load("model.gln")), [(p, y) for p, (_, y) in zip(said, shown, strict=True)]
+    )
+    assert [json.loads(line)["waiting"] for line in output.err.splitlines()] == [10, 10, 0]
 
 
 def test_a_line_that_is_still_being_written_is_not_lost(tmp_path, monkeypatch):
@@ -364,10 +399,22 @@ def test_a_topic_goes_on_after_the_saved_offsets():
 def test_a_model_that_knows_more_is_better_than_one_that_does_not():
     compare = names_of("# compare.py").compare
     samples = [(event["x"], event["y"]) for event in events(600)]
+    asked = [*stream.simulate_qa(samples[:-201:-1], None, 20)]
     models = [GLNClassifier(layer_sizes=layers, seed=0) for layers in ((8,), (8,))]
     for x, y in samples:
         models[1].learn_one(x, y)
-    gain, error = compare([(x, y) for x, y in samples[::-1][:200]], models)
+    gain, error = compare(asked, models)
     assert gain > 4 * error > 0
-    same, error = compare(samples[:50], [GLNClassifier(layer_sizes=(8,), seed=0) for _ in range(2)])
+    same, error = compare(asked[:60], [GLNClassifier(layer_sizes=(8,), seed=0) for _ in range(2)])
     assert (same, error) == (0, 0)
+
+
+def test_models_are_compared_by_what_they_said_before_the_labels_came():
+    def model(after: float) -> SimpleNamespace:
+        made = SimpleNamespace(p=0.5, learn_one=lambda x, y: setattr(made, "p", after))
+        made.predict_proba_one = lambda x: {"sold": made.p}
+        return made
+
+    asked = stream.simulate_qa([({}, "sold")] * 60, None, 20)
+    gain, _ = names_of("# compare.py").compare(asked, [model(0.5), model(0.9)])
+    assert gain == pytest.approx(40 / 60 * np.log(0.9 / 0.5))
