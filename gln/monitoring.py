@@ -31,7 +31,6 @@ __all__ = ["Monitor"]
 LEAST = 1e-15  # probability of a label that was never seen, for its log-loss
 BINS = 10  # of probabilities, for the calibration error
 NOVEL = 0.99
-LATE = 0.95  # of the labels came within the time that is called late
 KEPT = "monitor"  # the name of what is kept in a file
 
 HELP = {
@@ -42,7 +41,7 @@ HELP = {
     "drifts_total": "Changes of the loss that ADWIN found.",
     "waiting": "Predictions that wait for their labels.",
     "label_delay_seconds": "Mean time from the prediction to the label, of recent labels.",
-    "late_label_delay_seconds": f"Time within which {LATE:.0%} of recent labels came.",
+    "label_delay_seconds_p95": "Time from the prediction to the label that 95 % of recent labels did not exceed.",
     "log_loss": "Mean log-loss of the predictions that were served, of recent labels.",
     "accuracy": "Share of recent labels that were predicted.",
     "calibration_error": "Difference of the probability of the predicted class and the share of hits, by probability.",
@@ -59,7 +58,7 @@ class Served(NamedTuple):
     """What was predicted for a sample whose label has not come."""
 
     seconds: float  # when, since 1970
-    count: int  # how often equal samples were predicted, each of which gets a label
+    repeats: int  # how often equal samples were predicted, each of which gets a label
     values: np.ndarray  # (C,), probabilities of the labels known then, or (1,), the number
 
 
@@ -83,7 +82,7 @@ KINDS: dict[str, Kind] = {
     "labels": {object: Number(int, 0, ENTRIES)},
     "keys": Array("u1", "W 16"),
     "seconds": Array("f8", "W"),
-    "times": Array("i8", "W", 1),
+    "repeats": Array("i8", "W", 1),
     "values": Array("f8", "W C"),
 }
 
@@ -153,7 +152,7 @@ class Monitor:
             "labels": self._labels,
             "keys": np.frombuffer(bytes.fromhex("".join(self._served)), np.uint8).reshape(-1, 16),
             "seconds": np.array([of_sample.seconds for of_sample in served], float),
-            "times": np.array([of_sample.count for of_sample in served], int),
+            "repeats": np.array([of_sample.repeats for of_sample in served], np.int64),
             "values": values,
         }
         self.model.save(path, {**(extra or {}), KEPT: kept})
@@ -183,8 +182,8 @@ class Monitor:
             self.model.learn_one(x, y, **more)
         if served is not None:
             self._delays.append(max(0.0, time.time() - served.seconds))
-            self._served[key] = served._replace(count=served.count - 1)
-            if served.count == 1:
+            self._served[key] = served._replace(repeats=served.repeats - 1)
+            if served.repeats == 1:
                 del self._served[key]
         self._outcomes.append(outcome)
         self._drift.update(outcome.loss)
@@ -194,9 +193,9 @@ class Monitor:
         """All figures by name, as the text for Prometheus explains them."""
         losses, probabilities, hits = np.array(self._outcomes or [(0.0, 0.0, 0.0)], float).T
         found: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
-        found["waiting"] = sum(served.count for served in self._served.values())
+        found["waiting"] = sum(served.repeats for served in self._served.values())
         delays = np.array(self._delays or [0.0])
-        found |= {"label_delay_seconds": delays.mean(), "late_label_delay_seconds": np.quantile(delays, LATE)}
+        found |= {"label_delay_seconds": delays.mean(), "label_delay_seconds_p95": np.quantile(delays, 0.95)}
         if self.is_classifier:
             bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
             gaps = np.abs(np.bincount(bins, probabilities - hits, BINS))
@@ -231,13 +230,13 @@ class Monitor:
         key = key_of(x)
         earlier = self._served.pop(key, None)
         self._inputs.append(inputs)
-        self._served[key] = Served(time.time(), 1 if earlier is None else earlier.count + 1, values)
+        self._served[key] = Served(time.time(), 1 if earlier is None else earlier.repeats + 1, values)
         self._forget()
 
     def _forget(self) -> None:
         while len(self._served) > self.waiting:
             oldest = self._served.pop(next(iter(self._served)))
-            self._counts["forgotten_total"] += oldest.count
+            self._counts["forgotten_total"] += oldest.repeats
 
     def _restore(self, saved: Any) -> None:
         """Go on from what is in a file. Raises ValueError if that is not what `save` wrote."""
@@ -253,7 +252,7 @@ class Monitor:
         self._delays.extend(fields["delays"].tolist())
         self._labels = labels
         keys = [row.tobytes().hex() for row in fields["keys"]]
-        served = map(Served, fields["seconds"].tolist(), fields["times"].tolist(), values)
+        served = map(Served, fields["seconds"].tolist(), fields["repeats"].tolist(), values)
         self._served = dict(zip(keys, served, strict=True))
         self._forget()
         for outcome in self._outcomes:

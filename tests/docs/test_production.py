@@ -411,9 +411,8 @@ def test_a_model_that_knows_more_is_better_than_one_that_does_not():
 
 def test_models_are_compared_by_what_they_said_before_the_labels_came():
     def model(after: float) -> SimpleNamespace:
-        made = SimpleNamespace(p=0.5, learn_one=lambda x, y: setattr(made, "p", after))
-        made.predict_proba_one = lambda x: {"sold": made.p}
-        return made
+        p = {"sold": 0.5}
+        return SimpleNamespace(predict_proba_one=lambda x: dict(p), learn_one=lambda x, y: p.update(sold=after))
 
     asked = stream.simulate_qa([({}, "sold")] * 60, None, 20)
     gain, _ = names_of("# compare.py").compare(asked, [model(0.5), model(0.9)])
