@@ -70,14 +70,14 @@ class Outcome(NamedTuple):
     is_hit: bool  # whether the predicted class was right
 
 
-def is_input(name: object) -> bool:
-    return name in ("missing_values", "unknown_levels", "unknown_names", "novel")
+def is_figure(name: object) -> bool:
+    return name in HELP
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Kind] = {  # of what is in a file
     "counts": {str: Number(int, 0)},
     "outcomes": Array("f8", "N 3"),
-    "inputs": {is_input: Array("f8", "L")},
+    "inputs": {is_figure: Array("f8", "L")},
     "delays": Array("f8", "D", 0),
     "labels": {object: Number(int, 0, ENTRIES)},
     "keys": Array("u1", "W 16"),
@@ -85,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "repeats": Array("i8", "W", 1),
     "values": Array("f8", "W C"),
 }
+OF_CLASSES = {"outcomes": Array("f8", "N 3", 0, -math.log(LEAST)), "values": Array("f8", "W C", 0, 1)}
 
 
 class Monitor:
@@ -240,7 +241,8 @@ class Monitor:
 
     def _restore(self, saved: Any) -> None:
         """Go on from what is in a file. Raises ValueError if that is not what `save` wrote."""
-        fields = checked(KEPT, KINDS, saved if type(saved) is dict else {})
+        kinds = KINDS | OF_CLASSES if self.is_classifier else KINDS
+        fields = checked(KEPT, kinds, saved if type(saved) is dict else {})
         labels, values = fields["labels"], fields["values"]
         if [*labels.values()] != [*range(len(labels) * self.is_classifier)]:
             raise bad(KEPT, "labels with numbers from 0, of a classifier", labels)
@@ -250,7 +252,7 @@ class Monitor:
         self._outcomes.extend(Outcome(*row) for row in fields["outcomes"].tolist())
         self._inputs.extend(pd.DataFrame(fields["inputs"]).to_dict("records"))
         self._delays.extend(fields["delays"].tolist())
-        self._labels = labels
+        self._labels = dict(labels)
         keys = [row.tobytes().hex() for row in fields["keys"]]
         served = map(Served, fields["seconds"].tolist(), fields["repeats"].tolist(), values)
         self._served = dict(zip(keys, served, strict=True))

@@ -177,6 +177,7 @@ def test_what_was_served_is_in_the_file(tmp_path):
     [
         ("counts", {"predicted_total": -1}),
         ("outcomes", np.zeros((2, 4))),
+        ("outcomes", np.full((2, 3), -0.1)),
         ("inputs", {"secret": np.zeros(2)}),
         ("delays", np.array([np.nan])),
         ("labels", {True: 1, False: 0}),
@@ -184,6 +185,7 @@ def test_what_was_served_is_in_the_file(tmp_path):
         ("keys", np.zeros((1, 16), np.uint8)),
         ("repeats", np.zeros(20, np.int64)),
         ("values", np.zeros((20, 3))),
+        ("values", np.full((20, 2), 1.1)),
         (None, [1]),
     ],
 )
@@ -233,8 +235,12 @@ def test_counts_go_on_after_a_restart(watched, tmp_path):
         for each in (monitor, again):
             each.learn_one(x, y)
     assert again.figures() == pytest.approx(monitor.figures(), abs=1e-5)
-    Monitor(GLNRegressor(**SMALL)).save(tmp_path / "new")
-    assert Monitor(GLNRegressor.load(tmp_path / "new")).figures()["learned_total"] == 0
+    new = Monitor(GLNRegressor(**SMALL))
+    for waiting in range(2):
+        new.save(tmp_path / "new")
+        figures = Monitor(GLNRegressor.load(tmp_path / "new")).figures()
+        assert (figures["learned_total"], figures["waiting"]) == (0, waiting)
+        new.predict_one({"a": 1.0})
 
 
 def test_a_regressor_has_errors_and_a_bias():
