@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--load", metavar="FILE", help="saved model to start from; it knows its target")
     flag("--predict-only", help="learn nothing; needs --load, and --target for figures")
     add, flag = _group(parser, "how it is learned")
+    add("--delay", type=int, default=0, metavar="N", help="labels come N samples later, and are learned then")
+    add("--delay-by", metavar="NAME", help="labels come when the value of this column or key changes, such as a day")
     flag("--fast", help="small networks without a slow one: 1.6 times as fast, less accurate on numbers")
     add("--layers", type=sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16")
     rates = "learning rate of the networks (default: rates that fall)"
@@ -130,6 +132,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     counts = {"save-every": options.save_every, "every": options.every, "ngrams": options.ngrams}
     for is_wrong, message in (
         (options.predict_only and options.load is None, "--predict-only needs --load"),
+        (options.predict_only and (options.delay or options.delay_by), "--delay needs labels, not --predict-only"),
+        (options.delay and options.delay_by, "--delay, --delay-by: expected one of them"),
+        (options.delay < 0, "--delay: expected at least 0"),
         (options.resume and (options.load or not options.save), "--resume needs --save, and not --load"),
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
         *((number is not None and number < 1, f"--{name}: expected at least 1") for name, number in counts.items()),

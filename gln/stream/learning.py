@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from gln.engine import saving
-from gln.engine.streaming.values import NamedRows
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
 from gln.river import GLNClassifier, GLNRegressor
+from gln.stream.formats.chunks import Chunk
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
@@ -63,9 +69,49 @@ def _flag(name: str) -> str:
 
 def explained(model: Any, rows: NamedRows) -> list[tuple[Any, Any]]:
     """What a model's `explain_one` says of each sample."""
-    samples: list[dict[Any, Any]] = rows.frame.astype(object).to_dict("records") or [{} for _ in range(len(rows))]
-    for x, beside in zip(samples, rows.dictionaries, strict=False):
-        x.update(beside)
+    samples = dictionaries_of(rows)
     for x in samples:
         x.update({name: 0.0 for name in model.unknown_one(x)["missing"] if rows.is_zero(name)})
     return [model.explain_one(x) for x in samples]
+
+
+def dictionaries_of(rows: NamedRows) -> list[dict[Any, Any]]:
+    """Samples without columns."""
+    samples: list[dict[Any, Any]] = rows.frame.astype(object).to_dict("records") or [{} for _ in range(len(rows))]
+    for x, beside in zip(samples, rows.dictionaries, strict=False):
+        x.update(beside)
+    return samples
+
+
+def without_columns(rows: NamedRows) -> NamedRows:
+    return dataclasses.replace(rows, frame=NO_COLUMNS, dictionaries=dictionaries_of(rows))
+
+
+def ask(model: Any, rows: NamedRows) -> np.ndarray | None:  # -> (M, C, N)
+    """What all models of an estimator predict, for `learn`; None if there is nothing to combine."""
+    return model._stream.ask(rows)
+
+
+def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
+    """Learn samples that have a target and a weight, later than they were predicted."""
+    weights = np.ones(len(part.lines)) if part.weights is None else np.array(part.weights)
+    learns = np.array([target is not None for target in part.targets]) & (weights > 0)
+    if not learns.any():
+        return
+    rows, targets = part.rows, [*itertools.compress(part.targets, learns)]
+    if not learns.all():
+        frame = rows.frame[learns] if len(rows.frame) else rows.frame
+        rows = dataclasses.replace(rows, frame=frame, dictionaries=[*itertools.compress(rows.dictionaries, learns)])
+    model._learn(rows, targets, weights[learns], None if said is None else said[..., learns])
+
+
+def names_in(model: Any, parts: Iterable[NamedRows]) -> dict[Any, bool]:
+    """The names of features in samples that will be learned, and whether each is text; of dates also those of cycles"""
+    found: dict[Any, bool] = {}
+    for part in parts:
+        rows = model._stream.schema.rows(part)
+        columns = {name: column.dropna() for name, column in rows.frame.items()}
+        found |= {name: isinstance(values.iloc[0], str) for name, values in columns.items() if len(values)}
+        for x in rows.dictionaries:
+            found |= {name: isinstance(value, str) for name, value in x.items() if not is_missing(value)}
+    return found

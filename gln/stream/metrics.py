@@ -50,9 +50,16 @@ class Metrics:
     kept = "samples", "skipped", "unknown", "sums", "last_line", "last", "total", "classes"
 
     def __init__(
-        self, are_classes: bool, levels: Sequence[float] = (), density: bool = False, every: int | None = None
+        self,
+        are_classes: bool,
+        levels: Sequence[float] = (),
+        density: bool = False,
+        every: int | None = None,
+        is_late: bool = False,
     ) -> None:
-        """`levels` are of quantiles, in ascending order; `every` is the number of samples between two lines."""
+        """`levels` are of quantiles, in ascending order; `every` is the number of samples between two lines. If labels
+        come late, simple predictors know those that `learn` gets."""
+        self._is_late = is_late
         self.are_classes, self.levels, self.density, self.every = are_classes, levels, density, every
         of_levels = ["pinball_loss", "in_interval"][: len(levels)]
         of_densities = ["negative_log_likelihood", "in_90_percent"] if density else []
@@ -71,10 +78,10 @@ class Metrics:
         self.taken, self._start = 0, time.monotonic()  # samples of this process
 
     @classmethod
-    def of(cls, model: GLNClassifier | GLNRegressor, every: int | None = None) -> Metrics:
+    def of(cls, model: GLNClassifier | GLNRegressor, every: int | None = None, is_late: bool = False) -> Metrics:
         if isinstance(model, GLNClassifier):
-            return cls(True, every=every)
-        return cls(False, sorted(model.quantiles or ()), model.density, every)
+            return cls(True, every=every, is_late=is_late)
+        return cls(False, sorted(model.quantiles or ()), model.density, every, is_late)
 
     def state(self) -> dict[str, Any]:
         """All counts, to be saved in a file."""
@@ -118,6 +125,15 @@ class Metrics:
         self.samples, self.sums = self.samples + len(targets), sums[:, -1].tolist()
         return sums
 
+    def learn(self, targets: list[Any], weights: list[float] | None) -> None:
+        """Let simple predictors know targets of samples that were counted before."""
+        for target, weight in zip(targets, weights or [1.0] * len(targets), strict=True):
+            if target is not None:
+                self.last = target
+                self.total = (
+                    self.total if self.are_classes else [self.total[0] + weight, self.total[1] + weight * target]
+                )
+
     def _of_classes(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,), changed to 0 where no class was known -> (K, N)
@@ -135,7 +151,7 @@ class Metrics:
         self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
         losses = -np.log(np.minimum(np.maximum(of_class, LEAST), 1 - LEAST))
         losses[is_unknown] = 0
-        self._count_ranks(p, places, weights)
+        self._count_ranks(p, np.where(places < 0, p.shape[1], places), weights)  # it will be the next class
         return np.array([hits, losses, codes == before], np.float64)
 
     def _count_ranks(self, p: np.ndarray, places: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
@@ -155,16 +171,17 @@ class Metrics:
                 self.labels[target] = self.labels.get(target, 0.0) + weight
         places = {label: place for place, label in enumerate(self.labels)} | {None: -1}
         codes = np.array([places[target] for target in targets], np.int64)
-        last = _last_before(codes, known, places[self.last])
-        self.last = [*self.labels, None][last[-1]]
+        last = _last_before(codes, known & (not self._is_late), places.get(self.last, -1))
+        self.last = self.last if self._is_late else [*self.labels, None][last[-1]]
         return codes, last[:-1]
 
     def _of_numbers(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,) -> (K, N)
         y, p = np.array([0.0 if target is None else target for target in targets], np.float64), predicted.to_numpy()
-        last = _last_before(y, known, self.last or 0.0)
-        totals = np.add.accumulate(np.column_stack([self.total, [weights, weights * y]]), axis=1)  # (2, N + 1)
+        comes = known & (not self._is_late)
+        last = _last_before(y, comes, self.last or 0.0)
+        totals = np.add.accumulate(np.column_stack([self.total, comes * [weights, weights * y]]), axis=1)  # (2, N + 1)
         self.total, self.last = totals[:, -1].tolist(), float(last[-1])
         means = totals[1, :-1] / np.maximum(totals[0, :-1], LEAST)
         errors, simple = y - p[:, 0], [y - means, y - last[:-1]]

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import CHUNK, DECIDING, Chunk, Wanted, unit_of
+from gln.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
-from gln.stream.learning import are_labels, explained, loaded, made
+from gln.stream.learning import are_labels, ask, explained, learn, loaded, made, names_in, without_columns
 from gln.stream.metrics import Metrics
 from gln.stream.output import Outputs, printed, say
 from gln.stream.predictions import is_json, text_of
 from gln.stream.signals import CLOSED_PIPE, Signals
+from gln.stream.waiting import Late, Waiting
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
@@ -60,6 +61,7 @@ class Run:
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._target: str | None = options.target
         self._most = LEAST  # samples in a part of a chunk
+        self._waiting = Waiting(options.delay, options.delay_by)
         self._model: Any = None
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
@@ -81,6 +83,7 @@ class Run:
         if not (given or options.predict_only or self._inputs.current.form in LABELLED):
             self._target = saved
         self._begin(model, state if goes_on else {})
+        self._waiting.resume(state.get("waiting", ()))
         if goes_on:
             self._say(f"going on after {state['figures']['samples']:,} samples")
 
@@ -97,7 +100,7 @@ class Run:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
     def _begin(self, model: Any, state: dict[str, Any]) -> None:
-        self._metrics = Metrics.of(model, self._options.every)
+        self._metrics = Metrics.of(model, self._options.every, self._waiting.is_late)
         if state:
             self._metrics.resume(state["figures"])
         self._outputs = Outputs(self._options, self._signals, state)
@@ -118,12 +121,16 @@ class Run:
         most = self._options.save_every or CHUNK  # as it saves after whole parts
         for of in self._inputs:
             for number, chunk in enumerate(self._chunks_of(of)):
+                if chunk.lines and not number:
+                    self._waiting.check(chunk.rows)
                 waiting += [(of, part) for part in chunk.parts(most)]
                 if self._model is not None or self._decide(chunk, 1 if number else DECIDING):
                     yield from waiting
                     waiting.clear()
         if count := sum(len(chunk.lines) for _, chunk in waiting):
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
+        if not (self._options.resume or self._options.predict_only):
+            yield self._inputs.current, NO_SAMPLES  # after which all labels have come
 
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
@@ -146,10 +153,14 @@ class Run:
 
     def _wanted(self) -> Wanted:
         """What to read, with values of the kinds that the model has learned, if there is one."""
-        options, target, model = self._options, self._target, self._model
-        names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
+        options, target, model, waiting = self._options, self._target, self._model, self._waiting.queue
+        names: dict[str, bool] = {}
+        if model is not None:
+            known = names_in(model, (late.part.rows for late in waiting)) | model.known_names
+            names = {name: is_text for name, is_text in known.items() if isinstance(name, str)}
         if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
-            for label in model.predict_proba_one({}):
+            labels = [label for late in waiting for label in late.part.targets if label is not None]
+            for label in [*labels[:1], *model.predict_proba_one({})]:
                 names[target] = isinstance(label, str)
         numbers = options.numbers
         if target is not None and (options.regression or isinstance(model, GLNRegressor)):
@@ -160,6 +171,9 @@ class Run:
     def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
         of, chunk = part
+        if chunk is NO_SAMPLES:
+            self._learn_late(0)
+            return
         every, taken = self._options.save_every, self._metrics.taken
         for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
             since = of.line
@@ -173,10 +187,15 @@ class Run:
     def _few(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
         start, options = 0, self._options
+        ends = self._waiting.ends(chunk.rows)
+        if options.delay:
+            chunk = chunk._replace(rows=without_columns(chunk.rows))  # of which one is fast
+        # One by one if they are explained by what predicts them, or the label of another comes between.
+        are_single = options.delay or (options.explain and not options.predict_only)
         while start < len(chunk.lines) and not self._signals.received:
-            size = self._most if options.predict_only or not options.explain else 1  # explained by what predicts it
-            part, before = chunk.part(slice(start, start + size)), monotonic()
-            start += size
+            stop = start + 1 if are_single else min(start + self._most, ends[bisect.bisect(ends, start)])
+            part, before = chunk.part(slice(start, stop)), monotonic()
+            start = stop
             yield part
             took = max(monotonic() - before, 1e-3)
             self._most = max(LEAST, int(len(part.lines) * PATIENCE / took))
@@ -187,14 +206,21 @@ class Run:
         Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
         if it is held out.
         """
-        options, targets = self._options, part.targets
+        options, targets, waiting = self._options, part.targets, self._waiting
+        said = None
+        if waiting.count and not options.predict_only:
+            most = waiting.most(part.rows)
+            self._learn_late(most)
+            if waiting.count > most:  # a signal came
+                return
         try:
             if isinstance(self._model, GLNRegressor):
                 np.array([math.nan if target is None else target for target in targets], np.float64)
             explanations = explained(self._model, part.rows) if options.explain else []
-            to_learn = [None] * len(targets) if options.predict_only else targets
+            to_learn = [None] * len(targets) if options.predict_only or waiting.is_late else targets
             weights = 1.0 if part.weights is None else part.weights
             predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
+            said = ask(self._model, part.rows) if waiting.is_late else None
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
@@ -204,6 +230,8 @@ class Run:
             return
         lines = self._metrics.advance(predicted, targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
+        if waiting.is_late:
+            waiting.add(Late(of, part, said))
         if (output := self._outputs.get("predictions")) is not None:
             are_classes = self._metrics.are_classes
             output.add(text_of(output, predicted, part, explanations, are_classes, options.probabilities))
@@ -212,6 +240,21 @@ class Run:
         self._outputs.flush()  # all that was added, since an error or a signal may end this
         for line in lines:
             self._print(line.text)
+
+    def _learn_late(self, most: int) -> None:
+        """Learn samples whose labels have come, the first ones, until at most so many wait or a signal comes."""
+        waiting = self._waiting
+        while waiting.count > most and not self._signals.received:
+            of, part, said = waiting.first(waiting.count - most)
+            try:
+                learn(self._model, part, said)
+            except ValueError as error:
+                if len(part.lines) > 1:
+                    waiting.split()
+                    continue
+                self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
+            waiting.pop()
+            self._metrics.learn(part.targets, part.weights)
 
     def _is_told(self) -> bool:
         """Whether an option says what is learned."""
@@ -275,5 +318,6 @@ class Run:
             return False
         state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
         state |= self._outputs.state() | {"figures": self._metrics.state()}
+        state["waiting"] = self._waiting.state(self._model.known_names)
         self._model.save(self._options.save, state)
         return True

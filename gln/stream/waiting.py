@@ -1,0 +1,138 @@
+"""Samples that were predicted and wait for their labels, which come so many lines later or when a column changes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
+from gln.stream.formats.chunks import Chunk
+from gln.stream.inputs import Input
+from gln.stream.learning import dictionaries_of
+
+MOST = 1_000_000  # samples that may wait, as memory is bounded
+
+
+class Late(NamedTuple):
+    """Samples that were predicted together."""
+
+    of: Input
+    part: Chunk
+    said: np.ndarray | None  # (M, C, N), what all models predicted
+
+
+class Waiting:
+    """A queue of samples. Before others are predicted, the first ones are learned, whose labels have come by then."""
+
+    def __init__(self, delay: int, column: str | None) -> None:
+        """Labels come `delay` samples later, 0 at once, or when the value of the column changes."""
+        self._delay, self._column = delay, column
+        self.queue: deque[Late] = deque()
+        self.count = 0  # samples
+        self._value: Any = None  # the last one of the column
+        self.is_late = delay > 0 or column is not None
+
+    def add(self, late: Late) -> None:
+        self.queue.append(late)
+        self.count += len(late.part.lines)
+        self._value = self._values(late.part.rows)[-1]
+
+    def first(self, most: int) -> Late:
+        """The samples that came first, at most so many."""
+        if len(self.queue[0].part.lines) > most:
+            self.split()
+        return self.queue[0]
+
+    def split(self) -> None:
+        """Let the samples that came first be learned one by one."""
+        of, part, said = self.queue.popleft()
+        rows = [slice(row, row + 1) for row in reversed(range(len(part.lines)))]
+        self.queue.extendleft(Late(of, part.part(row), None if said is None else said[..., row]) for row in rows)
+
+    def pop(self) -> None:
+        self.count -= len(self.queue.popleft().part.lines)
+
+    # ---- When labels come --------------------------------------------------------------------------------------------
+
+    def _values(self, rows: NamedRows) -> list[Any]:
+        """The value of the column before these samples and in each; where it is missing, the one before."""
+        values = [self._value]
+        for value in [None] * len(rows) if self._column is None else values_of(rows, self._column):
+            values.append(values[-1] if is_missing(value) else value)
+        return values
+
+    def ends(self, rows: NamedRows) -> list[int]:
+        """Up to where samples can be predicted before labels come."""
+        values = self._values(rows)
+        return [*(row for row in range(1, len(rows)) if values[row + 1] != values[row]), len(rows)]
+
+    def most(self, rows: NamedRows) -> int:
+        """How many samples wait on while these are predicted. Raises ValueError if these are too many."""
+        if self._column is None:
+            return self._delay
+        if self._values(rows)[-1] != self._value:
+            return 0
+        if self.count >= MOST:
+            expected = f"a column whose value changes within {MOST:,} samples"
+            raise ValueError(f"--delay-by: expected {expected}, got {self._column!r}, which is still {self._value!r}")
+        return self.count
+
+    def check(self, rows: NamedRows) -> None:
+        """Raise ValueError if the column has no value in the first samples of a file."""
+        if self._column is not None and all(map(is_missing, values_of(rows, self._column))):
+            expected = "a column or key with values that are read"
+            raise ValueError(f"--delay-by: expected {expected}, got {self._column!r}, which has none at first")
+
+    # ---- What is saved -----------------------------------------------------------------------------------------------
+
+    def state(self, known: Collection[Any]) -> list[dict[str, Any]]:
+        """What to save, so that a run can go on; the model knows these names."""
+        names = sorted({*known}.union(*(late.part.rows.names for late in self.queue)), key=str)
+        return [_state([*group], names) for _, group in itertools.groupby(self.queue, _kind)]
+
+    def resume(self, state: Sequence[Mapping[str, Any]]) -> None:
+        for group in state:
+            name, form, of_part = group["file"]
+            samples, targets, weights, lines = json.loads(group["samples"])
+            for x in samples:
+                x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
+            is_zero, texts = frozenset(group["zeros"]).__contains__, frozenset(group["texts"])
+            rows = NamedRows(NO_COLUMNS, samples, is_zero, texts)
+            part = Chunk(rows, targets, weights, None, lines, of_part)
+            self.add(Late(Input(name, form, None), part, group["said"]))
+
+
+def values_of(rows: NamedRows, name: str) -> list[Any]:
+    """The values of a column or key, in each sample."""
+    return rows.frame[name].tolist() if name in rows.frame else [x.get(name) for x in rows.dictionaries]
+
+
+def _kind(late: Late) -> tuple[Any, ...]:
+    """Equal for samples that can be saved together."""
+    return late.of.name, late.part.form, None if late.said is None else late.said.shape[:2]
+
+
+def _state(group: Sequence[Late], names: Collection[Any]) -> dict[str, Any]:
+    of, part, said = group[-1]
+    rows = [late.part.rows for late in group]
+    samples = [
+        {name: value for name, value in x.items() if not is_missing(value)}
+        for of_part in rows
+        for x in dictionaries_of(of_part)
+    ]
+    targets = [target for late in group for target in late.part.targets]
+    weights = [weight for late in group for weight in late.part.weights or [1.0] * len(late.part.lines)]
+    lines = [line for late in group for line in late.part.lines]
+    return {
+        "file": [of.name, of.form, part.form],
+        "samples": json.dumps([samples, targets, weights, lines], default=lambda time: [time.value]),
+        "zeros": [name for name in names if part.rows.is_zero(name)],
+        "texts": sorted(part.rows.texts),
+        "said": None if said is None else np.concatenate([late.said for late in group], axis=-1),
+    }
