@@ -102,8 +102,8 @@ class Waiting:
             samples, targets, weights, lines = json.loads(group["samples"])
             for x in samples:
                 x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
-            is_zero, texts = frozenset(group["zeros"]).__contains__, frozenset(group["texts"])
-            rows = NamedRows(NO_COLUMNS, samples, is_zero, texts)
+            texts = frozenset().union(*samples)  # of which the user was warned
+            rows = NamedRows(NO_COLUMNS, samples, frozenset(group["zeros"]).__contains__, texts)
             part = Chunk(rows, targets, weights, None, lines, of_part)
             self.add(Late(Input(name, form, None), part, group["said"]))
 
@@ -133,6 +133,5 @@ def _state(group: Sequence[Late], names: Collection[Any]) -> dict[str, Any]:
         "file": [of.name, of.form, part.form],
         "samples": json.dumps([samples, targets, weights, lines], default=lambda time: [time.value]),
         "zeros": [name for name in names if part.rows.is_zero(name)],
-        "texts": sorted(part.rows.texts),
         "said": None if said is None else np.concatenate([late.said for late in group], axis=-1),
     }
