@@ -1,14 +1,13 @@
 """`gln-stream --delay` and `--delay-by`: labels that come late."""
 
-# ruff: noqa: N806 - X is a frame
+# ruff: noqa: N803, N806 - X is a frame
 
 from __future__ import annotations
 
+import csv
 import json
-import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from helpers import assert_same_file
 from test_stream_command import assert_same_arrays, figures_in
 
 from gln.engine.saving import read
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.run import Run
@@ -46,7 +46,8 @@ def table(seed: int, classes: int) -> pd.DataFrame:
 
 
 def samples_of(X: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{name: value for name, value in x.items() if value == value and value is not None} for x in X.to_dict("records")]
+    rows = X.astype(object).where(X.notna(), None).to_dict("records")
+    return [{name: value for name, value in x.items() if value is not None} for x in rows]
 
 
 def write(path: Path, X: pd.DataFrame) -> None:
@@ -111,3 +112,148 @@ def test_stops_at_any_place_change_no_bit(name, tmp_path, monkeypatch):
         assert (tmp_path / f"split_{seed}.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
         assert_same_file(tmp_path / f"split_{seed}", tmp_path / "whole")
     assert stops > 3
+
+
+# ---- A slow and obvious reference ------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Predicts samples one by one, and learns each one later, from what was said of it then."""
+
+    def __init__(self, model: Any, X: list[NamedRows], y: list[Any], weight: float) -> None:
+        self.model, self.X, self.y, self.weights = model, X, y, np.array([weight])
+        self.said: list[np.ndarray | None] = []
+        self.learned = 0
+
+    def predict(self) -> dict[Any, float]:
+        x = self.X[len(self.said)]
+        self.said.append(self.model._stream.ask(x))
+        return self.model.predict_learn_many(x, [None]).iloc[0].to_dict()
+
+    def learn(self, count: int) -> None:
+        """Learn until so many were learned."""
+        stream = self.model._stream
+        for x, y, said in list(zip(self.X, self.y, self.said, strict=False))[self.learned : count]:
+            if y is not None:
+                stream.learn_segments(stream.plan(x, [y]), [y], self.weights, said=said)
+        self.learned = count
+
+
+@pytest.mark.parametrize("name", [*map(case, ["lines", "days", "weights", "days of classes", "no negatives"])])
+def test_predictions_figures_and_the_model_are_those_of_labels_that_come_late(name, tmp_path):
+    form, classes, options = CASES[name]
+    frame, file = table(1, classes), tmp_path / f"s.{form}"
+    write(file, frame)
+    outputs = ["--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv")]
+    assert main([str(file), *([] if form == "vw" else ["--target", "y"]), *options, *outputs]) == 0
+
+    X = samples_of(frame)
+    y = [x.pop("y", None) for x in X]
+    if form == "vw":
+        X = [{"a": x.get("a", 0.0), f"w{int(abs(x.get('a', 0)) * 5)}": 1.0} for x in X]
+        y = [None if label is None else int(label[1:]) for label in y]
+    for x in X:
+        x |= {"day": pd.Timestamp(x["day"])} if "day" in x else {}
+    if options[0] == "--delay":
+        due = [max(0, row - int(options[1])) for row in range(COUNT)]
+    else:
+        days = frame["day"].ffill().tolist()
+        due = [days.index(day) for day in days]
+    model: Any = GLNRegressor(density=True, seed=0)
+    if classes:
+        model = GLNClassifier(seed=0, negatives="--no-negatives" not in options)
+    rows_of_one = [NamedRows(NO_COLUMNS, [x], lambda name: form == "vw") for x in X]
+    slow, predicted = Slow(model, rows_of_one, y, 2.0 if form == "vw" else 1.0), []
+    for count in due:
+        slow.learn(count)
+        predicted.append(slow.predict())
+    slow.learn(COUNT)
+    slow.model.save(tmp_path / "slow")
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "slow")[1])
+
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    lasts = [next((label for label in reversed(y[:count]) if label is not None), None) for count in due]
+    known = [row for row in range(COUNT) if y[row] is not None and predicted[row]]
+    simple = figures_in(tmp_path / "m").simple_predictors()
+    figures: dict[str, Any] = figures_in(tmp_path / "m").values()
+    if classes:
+        best = [max(p, key=p.__getitem__) if p else "" for p in predicted]
+        assert [row["prediction"] for row in rows] == [str(label) for label in best]
+        p = [f"{round(max(p.values()), 6)}" if p else "" for p in predicted]
+        assert [row["probability"] for row in rows] == p
+        assert figures["accuracy"] == pytest.approx(np.mean([best[row] == y[row] for row in known]))
+        assert simple["last label"]["accuracy"] == pytest.approx(np.mean([lasts[row] == y[row] for row in known]))
+        return
+    assert [float(row["prediction"]) for row in rows] == [p["mean"] for p in predicted]
+    assert [float(row["std"]) for row in rows] == [p["std"] for p in predicted]
+    errors = [abs(predicted[row]["mean"] - y[row]) for row in known]
+    assert figures["absolute_error"] == pytest.approx(np.mean(errors))
+    errors = [abs((lasts[row] or 0) - y[row]) for row in known]
+    assert simple["last target"]["absolute_error"] == pytest.approx(np.mean(errors))
+    means = [[label for label in y[:count] if label is not None] for count in due]
+    errors = [abs(np.mean(means[row] or [0]) - y[row]) for row in known]
+    assert simple["mean so far"]["absolute_error"] == pytest.approx(np.mean(errors))
+
+
+def test_no_delay_is_as_without(tmp_path):
+    write(tmp_path / "s.csv", table(0, 4))
+    for name, options in (("without", []), ("none", ["--delay", "0"])):
+        outputs = ["--save", str(tmp_path / name), "--predictions", str(tmp_path / f"{name}.csv")]
+        assert main([str(tmp_path / "s.csv"), "--target", "y", *options, *outputs]) == 0
+    assert_same_file(tmp_path / "none", tmp_path / "without")
+    assert (tmp_path / "none.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+
+
+def test_files_of_days_are_read_alike_before_one_is_learned(tmp_path, capsys):
+    """The kinds of columns and labels of lines that wait are those of later files, too."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "day-1.csv").write_text("day,code,when,y\n" + "1,x,2024-05-01,no\n1,7,2024-05-02,1\n" * 9)
+    (tmp_path / "a" / "day-2.csv").write_text("day,code,when,y\n" + "2,7,2024-05-03,1\n2,8,2024-05-03,0\n" * 9)
+    options = [str(tmp_path / "a"), "--target", "y", "--delay-by", "day", "--save", str(tmp_path / "m")]
+    assert main(options) == 0
+    model = GLNClassifier.load(tmp_path / "m")
+    assert list(model.predict_proba_one({})) == ["no", "1", "0"]
+    assert model.known_names["code"]
+    assert not model.known_names["when"]
+    assert figures_in(tmp_path / "m").samples == 36
+    # A model whose last day still waits learns it before the next file.
+    assert main([*options[:-1], str(tmp_path / "n"), "--resume"]) == 0
+    assert list(GLNClassifier.load(tmp_path / "n").predict_proba_one({})) == ["no", "1"]
+    more = [str(tmp_path / "a" / "day-2.csv"), "--target", "y", "--load", str(tmp_path / "n"), "--predict-only"]
+    assert main([*more, "--predictions", os.devnull]) == 0
+    assert main([*more[:-1], "--save", str(tmp_path / "o")]) == 0
+    assert list(GLNClassifier.load(tmp_path / "o").predict_proba_one({})) == ["no", "1", "0"]
+    capsys.readouterr()
+
+
+WRONG = {
+    "--delay -1": "--delay: expected at least 0",
+    "--delay 1 --delay-by day": "--delay, --delay-by: expected one of them",
+    "--delay 1 --load m --predict-only": "--delay needs labels, not --predict-only",
+    "--delay-by dya": "--delay-by: expected a column or key with values that are read, got 'dya'",
+    "--delay-by y": "--delay-by: expected a column or key with values that are read, got 'y'",
+    "--delay-by day --ignore day": "--delay-by: expected a column or key with values that are read, got 'day'",
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_wrong_delays_are_refused(form, tmp_path, capsys):
+    write(tmp_path / f"s.{form}", table(0, 2))
+    for options, message in WRONG.items():
+        try:
+            status = main([str(tmp_path / f"s.{form}"), "--target", "y", *options.split()])
+        except SystemExit as end:
+            status = int(str(end.code))
+        assert status == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_column_that_never_changes_is_refused_after_many_lines(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gln.stream.waiting.MOST", 10)
+    write(tmp_path / "s.csv", table(0, 2).assign(day=3))
+    options = [str(tmp_path / "s.csv"), "--target", "y", "--delay-by", "day", "--save", str(tmp_path / "m")]
+    assert main(options) == 2
+    expected = "--delay-by: expected a column whose value changes within 10 samples, got 'day', which is still 3.0"
+    assert f"{expected}; saved, and --resume continues" in capsys.readouterr().err
+    assert main([*options[:3], "--resume", *options[5:], "--quiet"]) == 0  # which learns what waits first
+    assert figures_in(tmp_path / "m").samples == COUNT
