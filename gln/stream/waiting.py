@@ -69,6 +69,8 @@ class Waiting:
 
     def ends(self, rows: NamedRows) -> list[int]:
         """Up to where samples can be predicted before labels come."""
+        if self._column is None:
+            return [len(rows)]
         values = self._values(rows)
         return [*(row for row in range(1, len(rows)) if values[row + 1] != values[row]), len(rows)]
 

@@ -47,7 +47,7 @@ def table(seed: int, classes: int) -> pd.DataFrame:
 
 def samples_of(X: pd.DataFrame) -> list[dict[str, Any]]:
     rows = X.astype(object).where(X.notna(), None).to_dict("records")
-    return [{name: value for name, value in x.items() if value is not None} for x in rows]
+    return [{str(name): value for name, value in x.items() if value is not None} for x in rows]
 
 
 def write(path: Path, X: pd.DataFrame) -> None:
@@ -224,6 +224,20 @@ def test_files_of_days_are_read_alike_before_one_is_learned(tmp_path, capsys):
     assert main([*more[:-1], "--save", str(tmp_path / "o")]) == 0
     assert list(GLNClassifier.load(tmp_path / "o").predict_proba_one({})) == ["no", "1", "0"]
     capsys.readouterr()
+
+
+def test_what_cannot_be_learned_is_a_bad_line_when_its_label_comes(tmp_path, capsys):
+    lines: list[dict[str, Any]] = [{"a": row % 5, "y": row % 2} for row in range(60)]
+    lines[30] |= {"tag": ["u", "v"]}
+    lines[31] |= {"tag=u": "a text, where a sample that was not yet learned has a number"}
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = [str(tmp_path / "s.jsonl"), "--target", "y", "--delay", "5", "--resume", "--save", str(tmp_path / "m")]
+    for _ in range(2):
+        assert main(options) == 2
+        assert "gln-stream: line 32: " in capsys.readouterr().err
+        assert figures_in(tmp_path / "m").samples == 37  # up to the one before which that is due
+    assert main([*options, "--skip-bad"]) == 0
+    assert (figures_in(tmp_path / "m").samples, figures_in(tmp_path / "m").skipped) == (60, 1)
 
 
 WRONG = {

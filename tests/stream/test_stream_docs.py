@@ -19,7 +19,6 @@ COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
 PAGES = {"stream": 3}  # and their numbers of compared blocks
-PACKAGES = {"stream": ("matplotlib",)}
 
 
 def run_shell(text: str, folder: Path, tools: Path) -> str:
@@ -35,8 +34,6 @@ def run_shell(text: str, folder: Path, tools: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "comparisons"), PAGES.items())
 def test_pages_run_as_they_stand(page, comparisons, tmp_path, monkeypatch):
-    for package in PACKAGES.get(page, ()):
-        pytest.importorskip(package)
     folder, tools = tmp_path / "work", tmp_path / "tools"
     folder.mkdir()
     tools.mkdir()
