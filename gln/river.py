@@ -35,7 +35,7 @@ from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad
-from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
+from gln.engine.streaming.estimator import ONCE, SaveableStream, Segment, StreamEstimator, check_seed
 from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
@@ -144,12 +144,26 @@ class _OneTarget(_Stream):
             X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
         self._learn(X, targets, weights, late)
 
+    def ask_many(self, X: Any) -> np.ndarray | None:
+        """What all models predict of each row of a frame, or list of dictionaries, (M, C, N), for `learn_asked` when
+        labels come; None if there is nothing to combine."""
+        return self._stream.ask(as_pandas(X))
+
+    def learn_asked(self, X: Any, y: Sequence[Any], weights: np.ndarray, said: np.ndarray | None = None) -> None:
+        """Learn rows, of which each has a target and a weight above 0, (N,), from what `ask_many` said of them."""
+        targets, segments = self._plan(X, y)
+        self._stream.learn_segments(segments, targets, weights, said=said)
+
     def _learn(self, X: Any, y: Sequence[Any], weights: np.ndarray, late: bool = False) -> None:
+        targets, segments = self._plan(X, y)
+        self._stream.learn_segments(segments, targets, weights, said=self._stream.said(X, late))
+
+    def _plan(self, X: Any, y: Sequence[Any]) -> tuple[Any, list[Segment]]:
+        """The targets of rows, and how these are learned."""
         targets = self._values(y)
         if any(map(is_missing, targets)):
             raise ValueError(f"y: expected {self._expected}, got NaN or None among {y[:10]}")
-        segments = self._stream.plan(X, targets)
-        self._stream.learn_segments(segments, targets, weights, said=self._stream.said(X, late))
+        return targets, self._stream.plan(X, targets)
 
     def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
         """Samples, targets, weights, and which rows are learned; the others have no target."""

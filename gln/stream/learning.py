@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine import saving
+from gln.engine.preprocessing.dates import DATES, features_of
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk
@@ -87,11 +88,6 @@ def without_columns(rows: NamedRows) -> NamedRows:
     return dataclasses.replace(rows, frame=NO_COLUMNS, dictionaries=dictionaries_of(rows))
 
 
-def ask(model: Any, rows: NamedRows) -> np.ndarray | None:  # -> (M, C, N)
-    """What all models of an estimator predict, for `learn`; None if there is nothing to combine."""
-    return model._stream.ask(rows)
-
-
 def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
     """Learn samples that have a target and a weight, later than they were predicted."""
     weights = np.ones(len(part.lines)) if part.weights is None else np.array(part.weights)
@@ -102,16 +98,17 @@ def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
     if not learns.all():
         frame = rows.frame[learns] if len(rows.frame) else rows.frame
         rows = dataclasses.replace(rows, frame=frame, dictionaries=[*itertools.compress(rows.dictionaries, learns)])
-    model._learn(rows, targets, weights[learns], None if said is None else said[..., learns])
+    model.learn_asked(rows, targets, weights[learns], None if said is None else said[..., learns])
 
 
-def names_in(model: Any, parts: Iterable[NamedRows]) -> dict[Any, bool]:
-    """The names of features in samples that will be learned, and whether each is text; of dates also those of cycles"""
-    found: dict[Any, bool] = {}
-    for part in parts:
-        rows = model._stream.schema.rows(part)
-        columns = {name: column.dropna() for name, column in rows.frame.items()}
-        found |= {name: isinstance(values.iloc[0], str) for name, values in columns.items() if len(values)}
+def names_in(parts: Iterable[NamedRows]) -> dict[str, bool]:
+    """The names of features, and whether each is text; with those of the cycles of dates, as a model knows them."""
+    found: dict[str, Any] = {}  # and some value of each
+    for rows in parts:
+        columns = {str(name): column.dropna() for name, column in rows.frame.items()}
+        found |= {name: values.iloc[0] for name, values in columns.items() if len(values)}
         for x in rows.dictionaries:
-            found |= {name: isinstance(value, str) for name, value in x.items() if not is_missing(value)}
-    return found
+            found |= {name: value for name, value in x.items() if not is_missing(value)}
+    for date in [name for name, value in found.items() if isinstance(value, DATES)]:
+        found |= features_of(date, np.zeros(1))
+    return {name: isinstance(value, str) for name, value in found.items()}

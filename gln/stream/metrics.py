@@ -130,9 +130,8 @@ class Metrics:
         for target, weight in zip(targets, weights or [1.0] * len(targets), strict=True):
             if target is not None:
                 self.last = target
-                self.total = (
-                    self.total if self.are_classes else [self.total[0] + weight, self.total[1] + weight * target]
-                )
+                if not self.are_classes:
+                    self.total = [self.total[0] + weight, self.total[1] + weight * target]
 
     def _of_classes(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray

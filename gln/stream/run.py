@@ -21,7 +21,7 @@ from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
-from gln.stream.learning import are_labels, ask, explained, learn, loaded, made, names_in, without_columns
+from gln.stream.learning import are_labels, explained, learn, loaded, made, names_in, without_columns
 from gln.stream.metrics import Metrics
 from gln.stream.output import Outputs, printed, say
 from gln.stream.predictions import is_json, text_of
@@ -156,7 +156,7 @@ class Run:
         options, target, model, waiting = self._options, self._target, self._model, self._waiting.queue
         names: dict[str, bool] = {}
         if model is not None:
-            known = names_in(model, (late.part.rows for late in waiting)) | model.known_names
+            known = names_in(late.part.rows for late in waiting) | model.known_names
             names = {name: is_text for name, is_text in known.items() if isinstance(name, str)}
         if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
             labels = [label for late in waiting for label in late.part.targets if label is not None]
@@ -220,7 +220,7 @@ class Run:
             to_learn = [None] * len(targets) if options.predict_only or waiting.is_late else targets
             weights = 1.0 if part.weights is None else part.weights
             predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
-            said = ask(self._model, part.rows) if waiting.is_late else None
+            said = self._model.ask_many(part.rows) if waiting.is_late else None
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
