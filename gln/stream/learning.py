@@ -103,7 +103,7 @@ def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
 
 def names_in(parts: Iterable[NamedRows]) -> dict[str, bool]:
     """The names of features, and whether each is text; with those of the cycles of dates, as a model knows them."""
-    found: dict[str, Any] = {}  # and some value of each
+    found: dict[Any, Any] = {}  # and some value of each
     for rows in parts:
         columns = {str(name): column.dropna() for name, column in rows.frame.items()}
         found |= {name: values.iloc[0] for name, values in columns.items() if len(values)}

@@ -83,7 +83,8 @@ class Run:
         if not (given or options.predict_only or self._inputs.current.form in LABELLED):
             self._target = saved
         self._begin(model, state if goes_on else {})
-        self._waiting.resume(state.get("waiting", ()))
+        if not options.predict_only:
+            self._waiting.resume(state.get("waiting", ()))
         if goes_on:
             self._say(f"going on after {state['figures']['samples']:,} samples")
 
@@ -129,7 +130,7 @@ class Run:
                     waiting.clear()
         if count := sum(len(chunk.lines) for _, chunk in waiting):
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
-        if not (self._options.resume or self._options.predict_only):
+        if self._options.save and not self._options.resume:
             yield self._inputs.current, NO_SAMPLES  # after which all labels have come
 
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
@@ -201,14 +202,15 @@ class Run:
             self._most = max(LEAST, int(len(part.lines) * PATIENCE / took))
 
     def _learn(self, of: Input, part: Chunk) -> None:
-        """Predict samples, and learn each one that has a target before the next is predicted. Write predictions.
+        """Predict samples, and learn each one that has a target before the next is predicted, or before these, what
+        waited for its label until now. Write predictions.
 
         Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
         if it is held out.
         """
         options, targets, waiting = self._options, part.targets, self._waiting
         said = None
-        if waiting.count and not options.predict_only:
+        if waiting.count:
             most = waiting.most(part.rows)
             self._learn_late(most)
             if waiting.count > most:  # a signal came

@@ -73,7 +73,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     "lines of numbers": ("parquet", 0, ["--delay", "20", "--quantiles", ".1,.9"]),
     "no negatives": ("csv", 3, ["--delay", "3", "--no-negatives"]),
 }
-QUICK = "lines", "days"
+QUICK = "weights", "days"
 
 
 def case(name: str) -> Any:
