@@ -9,11 +9,11 @@ from numbers import Real
 import numpy as np
 
 from gln.engine.batches import check_integer
-from gln.engine.saving import Array, Part, saved
+from gln.engine.saving import Array, Number, Part, saved
 from gln.engine.streaming.values import Sample, is_missing
 
 
-@saved(said={str: Array("f4", "* * 1")})
+@saved(said={str: Array("f4", "* * 1")}, repeats={str: Number(int, 1)})
 class Waiting(Part):
     """The last samples that were predicted and not learned."""
 
@@ -21,18 +21,28 @@ class Waiting(Part):
         check_integer("waiting", most, 0)
         self.most = most  # how many
         self.said: dict[str, np.ndarray] = {}  # (M, C, 1), in the order of the predictions
+        self.repeats: dict[str, int] = {}  # how many more samples of the same values wait
 
     def put(self, x: Sample, said: np.ndarray) -> None:
         """Keep what was said of a sample, and forget the oldest one if there are too many."""
         key = key_of(x)
-        self.said.pop(key, None)
+        if self.said.pop(key, None) is not None:
+            self.repeats[key] = self.repeats.get(key, 0) + 1
         self.said[key] = np.ascontiguousarray(said, np.float32)
         while len(self.said) > self.most:
-            del self.said[next(iter(self.said))]
+            oldest = next(iter(self.said))
+            del self.said[oldest]
+            self.repeats.pop(oldest, None)
 
     def take(self, x: Sample) -> np.ndarray | None:
         """What was said last of a sample that is learned now; None if it was not predicted, or too long ago."""
-        return self.said.pop(key_of(x), None) if self.said else None
+        key = key_of(x) if self.said else ""
+        if key not in self.repeats:
+            return self.said.pop(key, None)
+        self.repeats[key] -= 1
+        if self.repeats[key] == 0:
+            del self.repeats[key]
+        return self.said[key]
 
 
 def key_of(x: Sample) -> str:

@@ -122,6 +122,11 @@ def test_predictions_that_are_never_labelled_take_bounded_memory():
     assert len(waiting.said) == 1000
     assert waiting.take({"a": 98_999}) is None
     assert waiting.take({"a": 99_000}) is not None
+    for _ in range(2):  # of equal samples, each has what was said last
+        waiting.put({"a": 0}, np.ones((4, 1, 1)))
+    assert waiting.take({"a": 0}) is waiting.take({"a": 0})
+    assert waiting.take({"a": 0}) is None
+    assert waiting.repeats == {}
 
 
 def test_a_sample_is_known_by_its_values():
