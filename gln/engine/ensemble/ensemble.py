@@ -198,16 +198,16 @@ class Ensemble:
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
         networks, count = self.networks, read.columns.shape[1]
-        linear = read.linear if self.mixes_linear else read.linear[:0]
-        models = len(networks) + len(linear) // self.heads + (self.recent is not None)
+        linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
+        models = len(networks) + linear_models + (self.recent is not None)
         predicted = np.empty((models, self.heads, count), np.float32)
         inputs, columns = read.of(max(networks, key=lambda network: network.input_size))
         if targets is not None and self.free:
             targets = np.pad(targets, [(0, self.free), (0, 0)], constant_values=np.inf)
         learned = targets, rates, batch_size, step_sizes
         predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)[:, : self.heads]
-        if len(linear):
-            compiled(add_linear_predictions)(predicted, len(networks), linear, self.link == "logit")
+        if linear_models:
+            compiled(add_linear_predictions)(predicted, len(networks), read.linear, self.link == "logit")
         if self.recent is not None:
             y = np.full((self.heads, count), np.nan, np.float32) if targets is None else targets
             steps = ONE if step_sizes is None else plain(step_sizes)

@@ -13,7 +13,7 @@ from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
-from gln.engine.ensemble.combination import CURVATURE, FADING, INVERSE_LINKS, LINKS, Combination
+from gln.engine.ensemble.combination import CURVATURE, FADING, INVERSE_LINKS, LINKS, MAX_RATIO, Combination
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.model.targets import Classes, Labels, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
@@ -86,7 +86,7 @@ def by_hand(
                 if link == "itself":
                     slope, bend = (s - y).clip(-10, 10), np.diag(np.ones(len(y)))
                 elif link == "log":
-                    slope, bend = (1 - np.minimum(y**2 / np.exp(s), 100)) / 2, np.diag(0.5 * np.ones(len(y)))
+                    slope, bend = (1 - np.minimum(y**2 / np.exp(s), MAX_RATIO)) / 2, np.diag(0.5 * np.ones(len(y)))
                 elif is_joint:  # of log(p / total), whose second derivative is that of a softmax
                     q = p / p.sum()
                     slope = (q - y) * (1 - p)
