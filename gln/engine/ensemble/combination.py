@@ -87,6 +87,23 @@ class Combination(WritableArrays):
         weights = np.append(np.full(experts.max() + 1, 1 / (experts.max() + 1)), 0)
         return cls.of_weights(link, experts, constants, np.tile(weights, (targets, 1)))
 
+    def knowing(self, values: np.ndarray, sample_weights: np.ndarray) -> Combination:  # (E - 1, C, n), (n,)
+        """As if it had learned samples of which the experts said these logits, values or log variances, but with the
+        same weights, so that a few samples that follow change them little."""
+        constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
+        z, is_joint = np.concatenate([values, constants]), len(self.weights) < values.shape[1]
+        sizes = sample_weights / max(1, sample_weights.sum() * (1 - FADING))  # what was longer ago has faded
+        for t, curvature in enumerate(self.curvature):
+            of_target = z if is_joint else z[:, t : t + 1]
+            p = INVERSE_LINKS["logit"](np.tensordot(self.weights[t], of_target, 1))
+            bends = {"logit": p * (1 - p), "itself": np.ones(p.shape), "log": np.full(p.shape, 0.5)}[self.link]
+            if is_joint:
+                bends, of_target = p / p.sum(axis=0), (1 - p) * of_target
+                mean = np.einsum("cn,ecn->en", bends, of_target)
+                curvature -= (sizes * mean) @ mean.T
+            curvature += np.einsum("cn,ecn,fcn->ef", sizes * bends, of_target, of_target, optimize=True)
+        return self
+
     def of_experts(self, offset: float = 0.0) -> WeightedSum:
         """The present sum of what experts mix; `offset` is added to each head."""
         return WeightedSum(self.weights[:, :-1].T, offset + self.constants * self.weights[:, -1])

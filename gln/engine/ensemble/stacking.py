@@ -45,7 +45,7 @@ def fit_stacking(
     if not config.logits:
         pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
         found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
-        return Combination.of_weights(link, experts, ones, found)
+        return Combination.of_weights(link, experts, ones, found).knowing(values, sample_weights)
     offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
     rates = np.zeros(len(ones)) if rates is None else rates - offset
     of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
@@ -53,8 +53,8 @@ def fit_stacking(
     found = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart])
     if len(found) == len(ones):
         found[:, -1] *= rates
-        return Combination.of_weights(link, experts, ones, found)
-    return Combination.of_weights(link, experts, rates, found)
+        rates = ones
+    return Combination.of_weights(link, experts, rates, found).knowing(values, sample_weights)
 
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:

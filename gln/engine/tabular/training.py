@@ -332,7 +332,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
     of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
-    variances.combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
+    combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
+    variances.combination = combination.knowing(by_role, inputs.step_sizes[rows])
     variances.shape = JohnsonSU(np.array(skew), np.array(tails))
 
 
