@@ -27,7 +27,7 @@ ENDS = (0.05, 0.95)
 def streamed(data: Data, parts: int = 1, **arguments: Any) -> GLNRegressor:
     model = GLNRegressor(random_state=0, quantiles=ENDS, **arguments)
     for rows in np.array_split(np.arange(len(data[0])), parts):
-        model.partial_fit(data[0][rows], data[1][rows])
+        model.partial_fit_predict(data[0][rows], data[1][rows])  # each before it is learned
     return model
 
 
@@ -177,7 +177,7 @@ def test_rare_large_targets_are_not_predicted_as_the_mean(how):
     X, y, chosen = rare()
     said = getattr(GLNRegressor(random_state=0), how)(X, y).predict(X)
     assert said[chosen].mean() > (500 if how == "fit" else 300)  # 10 standard deviations of all targets are 573
-    assert abs(np.delete(said, chosen).mean()) < 1
+    assert abs(np.delete(said, chosen).mean()) < 1.5  # a standard deviation is 57
 
 
 def test_a_long_tail_belongs_to_the_mean():

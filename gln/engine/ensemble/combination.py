@@ -88,11 +88,11 @@ class Combination(WritableArrays):
         return cls.of_weights(link, experts, constants, np.tile(weights, (targets, 1)))
 
     def knowing(self, values: np.ndarray, sample_weights: np.ndarray) -> Combination:  # (E - 1, C, n), (n,)
-        """As if it had learned samples of which the experts said these logits, values or log variances, but with the
-        same weights, so that a few samples that follow change them little."""
+        """As if it had learned nothing but samples like these, of which the experts said these logits, values or log
+        variances, for as long as it remembers: so that a few others that follow change the weights little."""
         constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
         z, is_joint = np.concatenate([values, constants]), len(self.weights) < values.shape[1]
-        sizes = sample_weights / max(1, sample_weights.sum() * (1 - FADING))  # what was longer ago has faded
+        sizes = sample_weights / max(1, sample_weights.sum()) / (1 - FADING)
         for t, curvature in enumerate(self.curvature):
             of_target = z if is_joint else z[:, t : t + 1]
             p = INVERSE_LINKS["logit"](np.tensordot(self.weights[t], of_target, 1))
@@ -236,7 +236,7 @@ def mixed_values(
         if targets.shape[1] > 0 and math.isinf(targets[c, b]):
             continue
         for m in range(len(experts)):
-            value = float(predicted[m, c, b])
+            value: float = np.float64(predicted[m, c, b])  # in compiled code, `float` leaves it in single precision
             if link == LOGIT:
                 value = min(max(value, LEAST), MOST)
                 value = math.log(value) - math.log1p(-value)
