@@ -26,7 +26,7 @@ def days(count: int = 40, classes: int = 2, seed: int = 0) -> tuple[pd.DataFrame
     return X, np.digitize(signal, np.quantile(signal, np.arange(1, classes) / classes)) if classes else signal
 
 
-def dictionaries(X: pd.DataFrame) -> list[dict[str, Any]]:
+def dictionaries(X: pd.DataFrame) -> list[Any]:
     return X.to_dict("records")
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_has_grown_learns_what_was_said_before(tmp_path):
     for i in range(6):
         model.learn_one({"a": 1.0, "b": float(i), "name": "x" if i % 2 else "y"}, 2 + i % 3)
     before = combinations(model)[0].copy()
-    model.learn_many(pd.DataFrame([*waiting, {"a": 9.0}]), [0, 1, 0, 4, 3])
+    model.learn_many(pd.DataFrame([*waiting, {"a": 9.0}]), pd.Series([0, 1, 0, 4, 3]))
     assert np.isfinite(combinations(model)[0]).all()
     assert np.abs(combinations(model)[0] - before).max() > 0
     assert sum(model.predict_proba_one({"a": 1.0}).values()) == pytest.approx(1)
