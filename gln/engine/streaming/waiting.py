@@ -13,7 +13,7 @@ from gln.engine.saving import Array, Number, Part, saved
 from gln.engine.streaming.values import Sample, is_missing
 
 
-@saved(said={str: Array("f4", "* * 1")}, repeats={str: Number(int, 1)})
+@saved(said={str: Array("f8", "* * 1")}, repeats={str: Number(int, 1)})
 class Waiting(Part):
     """The last samples that were predicted and not learned."""
 
@@ -28,7 +28,7 @@ class Waiting(Part):
         key = key_of(x)
         if self.said.pop(key, None) is not None:
             self.repeats[key] = self.repeats.get(key, 0) + 1
-        self.said[key] = np.ascontiguousarray(said, np.float32)
+        self.said[key] = np.ascontiguousarray(said, np.float64)  # as targets may be far from 0
         while len(self.said) > self.most:
             oldest = next(iter(self.said))
             del self.said[oldest]

@@ -115,6 +115,19 @@ def test_several_targets_wait():
     assert np.isfinite(combinations(model)[0]).all()
 
 
+def test_targets_far_from_zero_wait_with_all_their_digits():
+    X, y = days(15, 0)
+    weights = []
+    for offset in (0.0, 1e9):
+        model = GLNRegressor(**SMALL, waiting=DAY)
+        for start in range(0, len(y), DAY):
+            rows = slice(start, start + DAY)
+            model.predict_many(X[rows])
+            model.learn_many(X[rows], pd.Series(offset + y[rows]))
+        weights += combinations(model)
+    np.testing.assert_allclose(weights[1], weights[0], atol=1e-3)
+
+
 def test_predictions_that_are_never_labelled_take_bounded_memory():
     waiting = Waiting(1000)
     for i in range(100_000):
