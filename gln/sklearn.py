@@ -254,11 +254,12 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
         """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
 
-        The labels of a call come together, so all of its samples are predicted before any is learned: networks that
-        predict well by then get more weight. (The first call of a new model and `partial_fit_predict_proba` predict
-        each sample just before it is learned.) Parts of a stream give the same networks as the whole if each is a
-        multiple of `batch_size` long, and the first contains all levels of the categories with few levels.
-        `batch_size` and `learning_rate` may change between calls; other parameters are those of the first call.
+        The labels of a call come together, so its samples are predicted, a hundred at a time, before any of these is
+        learned, and networks that predict well by then get more weight. (The first call of a new model and
+        `partial_fit_predict_proba` predict each sample just before it is learned.) Parts of a stream give the same
+        networks as the whole if each is a multiple of `batch_size` long, and the first contains all levels of the
+        categories with few levels. `batch_size` and `learning_rate` may change between calls; other parameters are
+        those of the first call.
 
         After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
         `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.

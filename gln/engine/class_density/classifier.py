@@ -73,9 +73,9 @@ class ClassDensityClassifier:
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
-        said: None = None,
+        late: bool = False,
     ) -> list[np.ndarray]:
-        """As `NetworkModel.learn`, but for `batch_size`, which must be 1. Words are left out.
+        """As `NetworkModel.learn`, but for `batch_size`, which must be 1. Words are left out; nothing is combined.
 
         Without `predicts`, all samples of a class take one call.
         """

@@ -6,9 +6,10 @@ than others: with the derivative r and the curvature h of the loss by the sum, a
 
     H <- FADING H + (1 - FADING) CURVATURE I + h z z',    w <- w - r H^-1 z
 
-so that old samples count less and less. Numbers are mixed as they are, by their squared error, and variances by their
-logarithms, with the loss of a normal distribution. Sources: Veness et al. (see README) for geometric mixing; L. Ljung
-and T. Söderström, Theory and Practice of Recursive Identification, 1983, for Newton's steps that forget.
+so that old samples count less and less. Numbers are mixed as they are, with the squared error and z - mean(z) in place
+of z, so that weights keep their sum; and variances by their logarithms, with the loss of a normal distribution.
+Sources: Veness et al. (see README) for geometric mixing; L. Ljung and T. Söderström, Theory and Practice of Recursive
+Identification, 1983, for Newton's steps that forget.
 
 Shapes: M models, E experts and a constant, C heads, T targets (1 for classes), n samples.
 """
@@ -26,15 +27,16 @@ from gln.engine.batches import repeats_of
 from gln.engine.jit import WritableArrays, compiled, is_compiled
 from gln.engine.saving import Array, saved
 
-# The loss of 30 streams is the same within .3 % for .999 and .9998; where labels are late, .999 is a little better.
-FADING = 0.9995
-# Before the first sample, and again by and by. Of numbers, 1 and 2 are as good, and 20 is slow at
-# first. Of classes, 5 to 20 are as good; at 2, the first samples of ten classes can drive weights far away. Of
-# variances, 5 is as good until noise grows at once: then weights go too far.
-CURVATURE = {"logit": 20.0, "itself": 1.0, "log": 50.0}
+# The loss of 40 streams is the same within .3 % for fadings of .998 and .9995.
+FADING = 0.999
+# Before the first sample, and again by and by. Classes: 5 to 20 are as good, but at 2 the first samples of ten classes
+# can drive weights far away. Numbers: 1 to 10; less is worse for streams of a hundred samples, more slower for long
+# ones. Variances: 5 is as good until noise grows at once, and then weights go too far.
+CURVATURE = {"logit": 20.0, "itself": 3.0, "log": 50.0}
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
-# Of standard deviations, and of a squared deviation to its variance: at 100, one outlier makes intervals too wide.
-MAX_ERROR, MAX_RATIO = 10.0, 25.0
+# An error of a number counts up to so many times the mean of recent ones, since one of a hundred may be an outlier; a
+# squared deviation, up to so many times its variance: at 100, a single one makes intervals too wide.
+MAX_ERROR, SPREAD_STEP, MAX_RATIO = 2.0, 0.01, 25.0
 LEAST, MOST = 2.0**-126, 1 - 2.0**-24  # float32's neighbours of 0 and 1
 ONE = np.ones(1)  # how long a step each sample makes, of any number of them
 LOGIT, ITSELF, LOG = 0, 1, 2  # what is mixed, for compiled loops
@@ -63,7 +65,7 @@ class WeightedSum(NamedTuple):
 
 @saved(
     **{"link": lambda link: link in CURVATURE, "experts": Array("i8", "M", 0, "E"), "constants": Array("f8", "C")},
-    **{"weights": Array("f8", "T E"), "curvature": Array("f8", "T E E")},
+    **{"weights": Array("f8", "T E"), "curvature": Array("f8", "T E E"), "spread": Array("f8", "T", 0)},
 )
 @dataclasses.dataclass
 class Combination(WritableArrays):
@@ -74,12 +76,13 @@ class Combination(WritableArrays):
     constants: np.ndarray  # (C,), what one more expert, the last, always says; 0 leaves it out
     weights: np.ndarray  # (T, E), one row for all classes, or one for each label or number
     curvature: np.ndarray  # (T, E, E)
+    spread: np.ndarray  # (T,), of numbers, the mean of recent absolute errors
 
     @classmethod
     def of_weights(cls, link: str, experts: np.ndarray, constants: np.ndarray, weights: np.ndarray) -> Combination:
         """One that has learned no sample so far."""
         curvature = np.tile(CURVATURE[link] * np.eye(weights.shape[1]), (len(weights), 1, 1))
-        return cls(link, experts, constants, weights, curvature)
+        return cls(link, experts, constants, weights, curvature, np.ones(len(weights)))
 
     @classmethod
     def equal(cls, link: str, experts: np.ndarray, constants: np.ndarray, targets: int) -> Combination:
@@ -92,6 +95,8 @@ class Combination(WritableArrays):
         variances, for as long as it remembers: so that a few others that follow change the weights little."""
         constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
         z, is_joint = np.concatenate([values, constants]), len(self.weights) < values.shape[1]
+        if self.link == "itself":
+            z = np.concatenate([values - values.mean(axis=0), np.zeros_like(constants)])
         sizes = sample_weights / max(1, sample_weights.sum()) / (1 - FADING)
         for t, curvature in enumerate(self.curvature):
             of_target = z if is_joint else z[:, t : t + 1]
@@ -134,9 +139,10 @@ class Combination(WritableArrays):
         return compiled(mix)(*arrays, *self.loop_state, offset, step_sizes, batch_size)
 
     @property
-    def loop_state(self) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def loop_state(self) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `mix` takes."""
-        return NUMBERS[self.link], CURVATURE[self.link], self.experts, self.constants, self.weights, self.curvature
+        arrays = self.experts, self.constants, self.weights, self.curvature, self.spread
+        return NUMBERS[self.link], CURVATURE[self.link], *arrays
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -165,7 +171,7 @@ class Combination(WritableArrays):
     def with_targets(self, kept: Sequence[int], new: int) -> Combination:
         """Of the targets `kept`, in this order, and of new ones."""
         first = Combination.equal(self.link, self.experts, np.ones(len(kept) + new), new)
-        for name in ("weights", "curvature"):
+        for name in ("weights", "curvature", "spread"):
             setattr(first, name, np.concatenate([getattr(self, name)[list(kept)], getattr(first, name)]))
         return first
 
@@ -182,6 +188,7 @@ def mix(
     constants: np.ndarray,  # (C,)
     weights: np.ndarray,  # (T, E), changed like the next
     curvature: np.ndarray,  # (T, E, E)
+    spread: np.ndarray,  # (T,)
     offset: float,
     step_sizes: np.ndarray,  # (n,) or (1,)
     batch_size: int,
@@ -204,7 +211,7 @@ def mix(
             for step in range(repeats):  # as the networks do; but time passes once
                 fading = FADING ** min(size, 1.0) if step == 0 else 1.0
                 for t in range(len(weights)):
-                    learn_sample(z, targets[:, b], weights, curvature, t, link, first, fading, size / repeats)
+                    learn_sample(z, targets[:, b], weights, curvature, spread, t, link, first, fading, size / repeats)
     return combined
 
 
@@ -250,6 +257,7 @@ def learn_sample(
     targets: np.ndarray,  # (C,)
     weights: np.ndarray,  # (T, E), changed like the next
     curvature: np.ndarray,  # (T, E, E)
+    spread: np.ndarray,  # (T,)
     t: int,
     link: int,
     first: float,
@@ -265,7 +273,7 @@ def learn_sample(
             known += 1
     if known == 0:
         return
-    sums, gradient, mean = np.zeros(stop - start), np.zeros(experts), np.zeros(experts)
+    sums, x, gradient, mean = np.zeros(stop - start), np.zeros(experts), np.zeros(experts), np.zeros(experts)
     for c in range(start, stop):
         for e in range(experts):
             sums[c - start] += weights[t, e] * z[e, c]
@@ -281,7 +289,9 @@ def learn_sample(
         s, y = sums[c - start], np.float64(targets[c])
         p = 1 / (1 + math.exp(-s))
         if link == ITSELF:
-            slope, bend = min(max(s - y, -MAX_ERROR), MAX_ERROR), 1.0
+            most = MAX_ERROR * spread[t]
+            slope, bend = min(max(s - y, -most), most), 1.0
+            spread[t] += (1 - (1 - SPREAD_STEP) ** size) * (min(abs(s - y), 5 * spread[t]) - spread[t])
         elif link == LOG:
             slope, bend = (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2, 0.5
         elif stop - start == 1:
@@ -290,10 +300,14 @@ def learn_sample(
             slope, bend = (p / total - y) * (1 - p), max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
             for e in range(experts):
                 mean[e] += p / total * (1 - p) * z[e, c]
+        average = z[:-1, c].mean() if link == ITSELF else 0.0
         for e in range(experts):
-            gradient[e] += size * slope * z[e, c]
+            x[e] = z[e, c] - average
+        x[-1] = 0.0 if link == ITSELF else z[-1, c]
+        for e in range(experts):
+            gradient[e] += size * slope * x[e]
             for f in range(experts):
-                curvature[t, e, f] += size * bend * z[e, c] * z[f, c]
+                curvature[t, e, f] += size * bend * x[e] * x[f]
     for e in range(experts):
         for f in range(experts):
             curvature[t, e, f] -= size * mean[e] * mean[f]

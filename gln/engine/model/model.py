@@ -23,6 +23,7 @@ from gln.engine.networks.protocol import Network, Rate
 from gln.engine.parallel import in_threads
 
 F = TypeVar("F", bound=Featurizer)
+DAY = 100  # samples whose labels come together
 
 
 @dataclasses.dataclass
@@ -97,6 +98,7 @@ class NetworkModel(Generic[F]):
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
         said: np.ndarray | None = None,
+        late: bool = False,
     ) -> list[np.ndarray]:
         """Predict samples and then learn them, one after another or batch after batch.
 
@@ -111,6 +113,8 @@ class NetworkModel(Generic[F]):
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
             said: (M, C, B), what `ask` returned when the samples were to be predicted; NaN or None if that is now.
+            late: whether labels came together, so that samples are to be predicted before any of their neighbours is
+                learned: a hundred at a time, since many more are rather a part of the history than one day.
 
         Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
         Raises ValueError for a wrong shape, and a target out of range; nothing has changed then. Whether a rate is in
@@ -122,9 +126,9 @@ class NetworkModel(Generic[F]):
         self.grow(featurizer)
         self.add_classes(targets)
         predicted: list[np.ndarray] = []
-        for segment in chunks(count, batch_size):
+        for segment in chunks(count, batch_size, DAY if late else None):
             steps = None if step_sizes is None else step_sizes[segment]
-            asked = None if said is None else said[..., segment]
+            asked = self.ask(samples.take(segment)) if late else None if said is None else said[..., segment]
             batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
             found = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
             if found is not None and predicts:

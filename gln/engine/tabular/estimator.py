@@ -463,8 +463,8 @@ class Estimator(Saveable, BaseEstimator):
         learner.set_learning_rate(self.learning_rate)
         learner.check_rates(X.shape[0])  # before anything changes, because a callable may fail
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
-        said = None if predicts or not vars(self).get("learner_") else learner.ask(samples)
-        predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts, said)
+        late = not predicts and bool(vars(self).get("learner_"))
+        predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts, late=late)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

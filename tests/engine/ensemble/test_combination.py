@@ -67,6 +67,7 @@ def by_hand(
     """The formulas, one sample after another: weights, curvature, and the sums before each sample."""
     weights, curvature, link = start.weights.copy(), start.curvature.copy(), start.link
     heads, count, unit = targets.shape[0], targets.shape[1], np.eye(start.weights.shape[1])
+    spread = np.ones(len(weights))
     values = LINKS[link](predicted.astype(np.float64))
     means = np.stack([values[start.experts == e].mean(axis=0) for e in range(len(unit) - 1)])
     z = np.concatenate([means, np.broadcast_to(start.constants[:, None], (1, heads, count))])  # (E, C, n)
@@ -84,7 +85,10 @@ def by_hand(
                 s = x @ weights[t]
                 p = 1 / (1 + np.exp(-s))
                 if link == "itself":
-                    slope, bend = (s - y).clip(-10, 10), np.diag(np.ones(len(y)))
+                    slope, bend = (s - y).clip(-2 * spread[t], 2 * spread[t]), np.diag(np.ones(len(y)))
+                    step_of_spread = 1 - 0.99 ** (size / repeats)
+                    spread[t] += step_of_spread * (min(abs(s - y)[0], 5 * spread[t]) - spread[t])
+                    x = np.append(x[:, :-1] - x[:, :-1].mean(), [[0.0]], axis=1)
                 elif link == "log":
                     slope, bend = (1 - np.minimum(y**2 / np.exp(s), MAX_RATIO)) / 2, np.diag(0.5 * np.ones(len(y)))
                 elif is_joint:  # of log(p / total), whose second derivative is that of a softmax
