@@ -188,7 +188,7 @@ def ends_of(delay: str, stream: LabelledStream) -> list[int]:
 
 def learn_late(model: Any, rows: pd.DataFrame, targets: list[Any]) -> None:
     """Learn samples whose labels came after all of them had been predicted."""
-    model.learn_many(rows, targets)
+    model.learn_many(rows, targets, late=True)
 
 
 # ---- Losses ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Pictures of models: halfspaces, regions, explanations, intervals, calibration. Needs Matplotlib (extra `plots`).
+"""Pictures of models: halfspaces, regions, explanations, intervals, calibration, weights. Needs Matplotlib.
 
 Every function returns a Matplotlib figure. A notebook shows it if the call is the last line of a cell, and
 `figure.savefig("picture.png")` saves it. Figures are narrow and their text is large enough to be read on a phone.
@@ -17,7 +17,7 @@ import copy
 import io
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
     *("plot_calibration", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
-    "plot_learning",
+    *("plot_learning", "plot_weights"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -282,6 +282,35 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(title, fontsize=10)
     axes[-1].set_xlabel(under, loc="right")
+    return figure
+
+
+def plot_weights(weights: Any) -> Figure:
+    """The weights by which the last neuron mixes networks, linear models and a constant: now, or over time.
+
+    Args:
+        weights: an estimator of `gln.river` or `gln.sklearn` that has learned, or its `weights_` at several times: a
+            dictionary by number of samples, or by date.
+    """
+    history = weights if isinstance(weights, Mapping) else {0: getattr(weights, "weights_", {})}
+    table = pd.DataFrame(list(history.values()), index=list(history))
+    if table.empty:
+        raise ValueError(f"weights: expected a model that has learned and mixes networks, got {weights!r}")
+    figure = _Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    if isinstance(weights, Mapping):
+        for name, mark in zip(table, itertools.cycle(MARKS), strict=False):
+            axes.plot(table.index, table[name], marker=mark, markersize=5, markevery=0.12, label=name)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set(xlabel="samples" if pd.api.types.is_numeric_dtype(table.index) else "", ylabel="weight")
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    else:
+        lengths = table.iloc[0]
+        axes.barh(lengths.index, lengths, color=np.where(lengths < 0, *BLUE_AND_RED))
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.invert_yaxis()
+        axes.set_xlabel("weight in the last neuron")
     return figure
 
 

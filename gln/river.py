@@ -86,6 +86,13 @@ class _Stream(SaveableStream, base.Estimator):
     def learning_rate(self, rate):
         self._stream.learning_rate = rate
 
+    @property
+    def weights_(self) -> dict[str, float]:
+        """The weights by which the last neuron mixes networks, linear models and a constant, by their names; of several
+        targets, the means. It is empty before the first sample, and where nothing is mixed."""
+        learner = self._stream.learner
+        return {} if learner is None else learner.means.weights
+
     def novelty_one(self, x: dict[Any, Any]) -> float:
         """The share of recent samples that were less novel, from 0 to 1; as `score_one` of `GLNNovelty`.
 

@@ -83,6 +83,7 @@ LONG = {
     "cores": 3,
     "forgetting": 2,
     "gallery": 0,
+    "late": 2,
     "long_tables": 1,
     "novelty": 2,
     "regression": 3,

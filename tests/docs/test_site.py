@@ -37,21 +37,7 @@ COMMAND = re.compile(r"(gln-(?:mnist|draw|stream|bandit)|python -m benchmarks\.\
 OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*)")
 OF_VOWPAL_WABBIT = {"--cb", "--squarecb", "--cb_adf"}
 PACKAGES = {"Python": 'requires-python = "', "PyTorch": "torch"}  # as pyproject.toml has them; others in small letters
-NEEDS = (
-    *("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocs_redirects"),
-    "mkdocstrings",
-)
-# Pages of release 1.0, to which others link.
-OF_1_0 = """
-api backends bandits batches choosing coming_from_sklearn_lightgbm_pytorch coming_from_vw_river_moa contributing
-densities draw forgetting images index install larger logs long_tables novelty pictures production rare_classes
-reference regression saving stream stream_evaluation stream_inputs streams tables tour tuning wide_tables algorithm
-api/bandits api/features api/internals api/larger api/layers api/mnist api/networks api/plots api/river api/saving
-api/sklearn benchmarks/bandits benchmarks/defaults benchmarks/densities benchmarks/drawings benchmarks/forgetting
-benchmarks/images benchmarks/index benchmarks/mnist benchmarks/novelty benchmarks/regression benchmarks/speed
-benchmarks/streams benchmarks/streams_capymoa benchmarks/streams_of_classes benchmarks/streams_of_names
-benchmarks/streams_of_numbers benchmarks/streams_of_words benchmarks/tables benchmarks/tables_of_choice
-"""
+NEEDS = "latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocstrings"
 # The page's width, what it loaded, and elements that extend beyond the screen and are in no box that scrolls or clips.
 LOOK = """
 const width = document.documentElement.clientWidth;
@@ -230,13 +216,6 @@ def test_links_to_notebooks_work_on_github_and_on_the_site(monkeypatch):
     assert found == {file.name for file in (ROOT / "examples").glob("*.ipynb")}
     assert hooks.on_page_markdown("[a](../examples/a.ipynb)") == "[a](examples/a.ipynb)"
     assert hooks.on_page_markdown("[a](../../examples/a.ipynb)") == "[a](../examples/a.ipynb)"
-
-
-def test_old_addresses_lead_to_pages():
-    [moved] = [plugin["redirects"]["redirect_maps"] for plugin in settings()["plugins"] if "redirects" in plugin]
-    assert [page for page in moved if (ROOT / "docs" / page).exists()] == []
-    now = [moved.get(f"{page}.md", f"{page}.md") for page in OF_1_0.split()]
-    assert [page for page in [*now, *moved.values()] if not (ROOT / "docs" / page).exists()] == []
 
 
 def test_a_phone_shows_glns_and_the_best_two_others(monkeypatch):

@@ -16,6 +16,7 @@ import pytest
 from helpers import ROOT
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -25,12 +26,13 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from gln_numpy import GLN
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    pytest.importorskip("matplotlib")
+    for package in ("matplotlib", "river"):
+        pytest.importorskip(package)
 
 from matplotlib import colormaps
 from matplotlib.text import Text
 
-from gln import plots
+from gln import plots, river
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 
@@ -511,6 +513,61 @@ def test_contributions_in_a_pipeline_of_words_and_of_a_step_without_names():
     assert sorted(bars_of(axes))[0] == "feature 0 = 0.6931"
     with pytest.raises(ValueError, match="or a fitted Pipeline that ends in one, got Pipeline"):
         plots.plot_contributions(make_pipeline(CountVectorizer(), LogisticRegression()), texts)
+
+
+# ---- Weights of the last neuron --------------------------------------------------------------------------------------
+
+
+STREAMS: dict[str, tuple[Any, Any]] = {
+    "classes": (river.GLNClassifier, lambda number: number > 0),
+    "numbers": (river.GLNRegressor, lambda number: number),
+    "labels": (river.GLNMultiLabelClassifier, lambda number: {"u": number > 0, "v": number < 1}),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_weights_of_a_stream_are_those_that_mix(kind):
+    cls, target = STREAMS[kind]
+    model, history = cls(layer_sizes=(4,), seed=0), {}
+    assert model.weights_ == {}
+    for count, number in enumerate(np.random.default_rng(0).normal(size=60).tolist(), 1):
+        names = {"b": "even" if count % 2 else "odd"} if count > 20 else {}
+        model.learn_one({"a": number} | names, target(number))
+        history[count] = model.weights_
+    first, last = history[1], history[60]
+    assert list(first) == ["slow", "fast", "shallow", "linear", "constant"]
+    assert list(last) == ["slow", "fast", "shallow", "linear", "crosses", "constant"]
+    np.testing.assert_allclose([*last.values()], model._stream.learner.means.combination.weights.mean(axis=0))
+    (axes,) = plots.plot_weights(model).axes
+    assert bars_of(axes) == pytest.approx(last)
+    (axes,) = plots.plot_weights(history).axes
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines[:-1]}
+    assert set(lines) == set(last)
+    for name, points in lines.items():
+        known = points[np.isfinite(points[:, 1])]  # crosses come with the first category
+        assert dict(known.tolist()) == {count: weights[name] for count, weights in history.items() if name in weights}
+    assert axes.get_xlabel() == "samples"
+
+
+def test_weights_of_a_table_are_those_that_mix():
+    X, y = load_wine(return_X_y=True)  # noqa: N806
+    model = GLNClassifier([4], n_epochs=1, backend="numpy", random_state=0).fit(X, y)
+    assert list(model.weights_) == ["columns", "expanded", "constant"]
+    model.learner_.means.combination.weights[:] = -1, 0.5, 2
+    (axes,) = plots.plot_weights(model).axes
+    assert bars_of(axes) == {"columns": -1, "expanded": 0.5, "constant": 2}
+    dates = pd.date_range("2024-05-01", periods=2)
+    (axes,) = plots.plot_weights(dict.fromkeys(dates, model.weights_)).axes
+    assert axes.get_xlabel() == ""
+
+
+def test_weights_of_what_has_learned_nothing_are_an_error():
+    nothing: list[Any] = [GLNClassifier(), river.GLNClassifier(), {}, {0: {}}, object()]
+    for model in nothing:
+        with pytest.raises(ValueError, match="weights: expected a model that has learned and mixes networks, got"):
+            plots.plot_weights(model)
+    with pytest.raises(NotFittedError):
+        _ = GLNClassifier().weights_
 
 
 # ---- Names -----------------------------------------------------------------------------------------------------------

@@ -116,6 +116,16 @@ class Ensemble:
         return len(self.members) if self.combination is None else len(self.combination.experts)
 
     @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each expert, the mean over targets: roles of networks, linear models, and the constant."""
+        if self.combination is None:
+            return {}
+        *experts, constant = self.combination.weights.mean(axis=0).tolist()
+        names = [*dict.fromkeys(member.role.name for member in self.members), "linear", "crosses"]
+        weights = dict(zip(names, experts, strict=False))
+        return weights | {"constant": constant} if self.combination.constants.any() else weights
+
+    @property
     def offset(self) -> float:
         """Of the weighted sum of logits, to correct for the sampling of heads."""
         return log_sampling_rate(self.heads) if self.config.record.heads == "num_classes" else 0.0

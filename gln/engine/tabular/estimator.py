@@ -119,6 +119,13 @@ class Estimator(Saveable, BaseEstimator):
         return (self._columns or plain).shown(vars(self).get("feature_names_in_", places), self.categories_)
 
     @property
+    def weights_(self) -> dict[str, float]:
+        """The weights by which the last neuron mixes networks and a constant, and after `partial_fit` alone also linear
+        models, by their names; of several targets, the means. It is empty for a single network."""
+        check_is_fitted(self)
+        return self.learner_.means.weights
+
+    @property
     def _levels_made(self):
         """The levels of categories, by number of the column that the networks read."""
         if self._columns is None:
