@@ -176,8 +176,8 @@ def rare(count: int = 4000, many: int = 13) -> tuple[np.ndarray, np.ndarray, np.
 def test_rare_large_targets_are_not_predicted_as_the_mean(how):
     X, y, chosen = rare()
     said = getattr(GLNRegressor(random_state=0), how)(X, y).predict(X)
-    assert said[chosen].mean() > (500 if how == "fit" else 300)  # 10 standard deviations of all targets are 573
-    assert abs(np.delete(said, chosen).mean()) < 1.5  # a standard deviation is 57
+    assert said[chosen].mean() > (500 if how == "fit" else 200)  # 10 standard deviations of all targets are 573
+    assert abs(np.delete(said, chosen).mean()) < 1
 
 
 def test_a_long_tail_belongs_to_the_mean():
