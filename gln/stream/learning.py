@@ -70,22 +70,14 @@ def _flag(name: str) -> str:
 
 def explained(model: Any, rows: NamedRows) -> list[tuple[Any, Any]]:
     """What a model's `explain_one` says of each sample."""
-    samples = dictionaries_of(rows)
+    samples = rows.records()
     for x in samples:
         x.update({name: 0.0 for name in model.unknown_one(x)["missing"] if rows.is_zero(name)})
     return [model.explain_one(x) for x in samples]
 
 
-def dictionaries_of(rows: NamedRows) -> list[dict[Any, Any]]:
-    """Samples without columns."""
-    samples: list[dict[Any, Any]] = rows.frame.astype(object).to_dict("records") or [{} for _ in range(len(rows))]
-    for x, beside in zip(samples, rows.dictionaries, strict=False):
-        x.update(beside)
-    return samples
-
-
 def without_columns(rows: NamedRows) -> NamedRows:
-    return dataclasses.replace(rows, frame=NO_COLUMNS, dictionaries=dictionaries_of(rows))
+    return dataclasses.replace(rows, frame=NO_COLUMNS, dictionaries=rows.records())
 
 
 def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:

@@ -14,7 +14,6 @@ import pandas as pd
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
 from gln.stream.formats.chunks import Chunk
 from gln.stream.inputs import Input
-from gln.stream.learning import dictionaries_of
 
 MOST = 1_000_000  # samples that may wait, as memory is bounded
 
@@ -126,7 +125,7 @@ def _state(group: Sequence[Late], names: Collection[Any]) -> dict[str, Any]:
     samples = [
         {name: value for name, value in x.items() if not is_missing(value)}
         for of_part in rows
-        for x in dictionaries_of(of_part)
+        for x in of_part.records()
     ]
     targets = [target for late in group for target in late.part.targets]
     weights = [weight for late in group for weight in late.part.weights or [1.0] * len(late.part.lines)]

@@ -220,14 +220,16 @@ class NetworkModel(Generic[F]):
         Who learns a sample later than it was predicted gives this to `learn`: what the models would say then, after the
         labels of its neighbours, does not tell how good they are at predicting.
         """
-        units = self.targets.units
 
         def ask(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
-            means, *variances = [ensemble.run(read) for ensemble in self.ensembles]
-            return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
+            return self._in_units([ensemble.run(read) for ensemble in self.ensembles])
 
         return by_chunks(ask, samples)
+
+    def _in_units(self, predicted: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> of all
+        units, (means, *variances) = self.targets.units, predicted
+        return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
         """What was said, for each ensemble, by models and heads of today."""

@@ -204,9 +204,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def ask(self, samples: SampleBatch) -> np.ndarray:  # -> (M, C, B)
         if len(samples) != 1 or not is_possible(self.means, samples):
             return super().ask(samples)
-        means, *variances = self.step().ask(samples)
-        units = self.targets.units
-        return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
+        return self._in_units(self.step().ask(samples))
 
     def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
         """Probabilities, or means with standard deviations and tails of densities."""

@@ -122,9 +122,9 @@ class NamedRows:
         yield from (name for name, column in self.frame.items() if has_values(column).any())
         yield from (name for x in self.dictionaries for name, value in x.items() if not is_missing(value))
 
-    def records(self) -> list[dict[Hashable, Any]]:
+    def records(self) -> list[dict[Any, Any]]:
         """Each sample as a dictionary."""
-        of_frame = self.frame.to_dict("records") or [{}] * len(self)
+        of_frame: list[dict[Any, Any]] = self.frame.astype(object).to_dict("records") or [{}] * len(self)
         return [{**row, **x} for row, x in zip(of_frame, self.dictionaries or [{}] * len(self), strict=True)]
 
     def values_of(self, name: Hashable) -> list[Any]:

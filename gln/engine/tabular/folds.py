@@ -54,11 +54,6 @@ def left_out_folds(ensemble: Ensemble, left_out: int) -> np.ndarray:  # (M,)
     return (1 + roles.groupby(roles).cumcount().to_numpy() % left_out) % FOLDS
 
 
-def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
-    roles = np.array([member.role.name for member in ensemble.members])
-    return [np.flatnonzero(roles == role) for role in dict.fromkeys(roles.tolist())]
-
-
 def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """A random fold for each row, 0 to FOLDS - 1, the same for all rows of a group; stratified by class.
 
