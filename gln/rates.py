@@ -24,7 +24,8 @@ RATES = {
     "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
     "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
 }
-PACES = {"slow": (1.0, 0), "fast": (1.0, 1), "steady": (0.1, 0)}  # a factor of rates, and which of the floors
+# A factor of rates, and which of the floors.
+PACES = {"slow": (1.0, 0), "fast": (1.0, 1), "steady": (0.1, 0), "tiny": (0.03, 0)}
 
 
 def linear_rate(t: Any, samples: int, first: float = 10.0, last: float = 0.1) -> Any:

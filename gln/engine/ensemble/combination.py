@@ -163,6 +163,17 @@ class Combination(WritableArrays):
         grown.curvature[np.ix_(range(len(self.weights)), old, old)] = self.curvature
         return grown
 
+    def divided(self, experts: np.ndarray) -> Combination:  # (M,)
+        """The same sum, of more experts: each is some of the models of an expert of before."""
+        _, first, models = np.unique(experts, return_index=True, return_counts=True)
+        old = np.append(self.experts[first], self.weights.shape[1] - 1)
+        shares = np.append(models / np.bincount(self.experts)[old[:-1]], 1.0)
+        grown = Combination.of_weights(self.link, experts, self.constants, self.weights[:, old] * shares)
+        learned = self.curvature - CURVATURE[self.link] * np.eye(self.weights.shape[1])
+        grown.curvature += learned[:, old][:, :, old]
+        grown.spread = self.spread
+        return grown
+
     def with_class(self) -> Combination:
         """With one more class."""
         constants = np.append(self.constants, 0.0) if len(self.constants) > 1 else np.zeros(3)  # one head is of two

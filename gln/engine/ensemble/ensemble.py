@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -54,7 +55,11 @@ COLUMNS, FAST = Role("columns"), Role("fast", pace="fast")
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
 SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
 STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
-ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY)}
+# At which networks of a kind go on after a table. What follows may be more of the table, of which nothing is to be
+# learned fast, or something else.
+AFTER_TABLE = "slow", "steady", "tiny"
+PACED = {role: [role._replace(name=f"{role.name}, {pace}", pace=pace) for pace in AFTER_TABLE] for role in (COLUMNS, EXPANDED)}
+ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, *PACED[COLUMNS], *PACED[EXPANDED])}
 
 
 @saved(network=is_network, role=str)
@@ -142,6 +147,19 @@ class Ensemble:
         experts = np.append(experts, 1 + experts.max() + np.arange(others))
         constants = np.full(self.heads, 0.0 if is_joint else 1.0)
         return Combination.equal(self.link, experts, constants, 1 if is_joint else self.heads)
+
+    def after_table(self) -> Ensemble:
+        """The same predictions, by networks that go on at several paces from now on."""
+        if self.combination is None or self.members[0].role not in PACED:
+            return self
+        numbers: Counter[Role] = Counter()
+        members = []
+        for network, role in self.members:
+            members.append(Member(network, PACED[role][numbers[role] % len(AFTER_TABLE)]))
+            numbers[role] += 1
+        paced = dataclasses.replace(self, members=members)
+        paced.combination = self.combination.divided(paced.experts)
+        return paced
 
     def is_combined(self, others: int) -> bool:
         """Whether the combination, of a file, is of these networks and so many other models."""

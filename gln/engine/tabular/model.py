@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Set
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -69,6 +70,13 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         if ensemble.mixes_linear or ensemble.recent is not None or ensemble.free or not super().fits(ensemble):
             return False
         return len(ensemble.members) == 1 if ensemble.combination is None else ensemble.is_combined(0)
+
+    def learn(self, samples: SampleBatch, targets: np.ndarray, *options: Any, **others: Any) -> list[np.ndarray]:
+        """As of a `NetworkModel`. After a table, networks of each kind go on at several paces."""
+        if self.histograms is not None:
+            self.means = self.means.after_table()
+            self.variances = self.variances and self.variances.after_table()
+        return super().learn(samples, targets, *options, **others)
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
