@@ -297,6 +297,8 @@ def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> 
         yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
         yield Output("probabilities", p, (labels,))
         return
+    if len(classes) > 2 and "_heads" in vars(classifier):
+        p = g("Gather", p, classifier._heads, axis=0)
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
         raise bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")

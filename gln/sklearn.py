@@ -32,9 +32,12 @@ from gln.engine.tabular.estimator import OF_WIDE, Estimator
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
 from gln.engine.tabular.model import TableModel
+from gln.engine.warn import Note
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
+OF_RATE = "{} is that of `fit`; `partial_fit` learns at partial_learning_rate"
+OF_NEW_CLASSES = "{} is new, and a class from now on; `classes` names those to expect"
 CLIPPING = 1e-4  # probabilities are in [1e-4, 1 - 1e-4]; with 1e-3 the most confident ones would all be equal
 
 
@@ -47,6 +50,7 @@ class OfStreams(Estimator):
     context_map_size: int | None = None
     context_bias: float = 1.0
     learning_rate: float | Callable[[int], float] | None = None
+    partial_learning_rate: float | Callable[[int], float] | None = None
     n_epochs: int | None = None
     early_stopping: bool = False
     batch_size: int = 1
@@ -60,6 +64,8 @@ class OfStreams(Estimator):
 
     def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets) -> TableModel | StreamModel:
         """A new model for a stream that begins with X (N, F)."""
+        if self.learning_rate is not None:
+            self._tell("", [Note(OF_RATE, "learning_rate")])
         if is_wide(X):
             settings, wide = self._settings(OF_WIDE | {"n_networks": 1}), PlainFeaturizer(SparseScaler(X.shape[1]))
             return TableModel.start(self._config(settings), settings["n_networks"], losses, wide, targets)
@@ -234,6 +240,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
                 targets = np.searchsorted(self.classes_, y)
             else:
                 self.classes_, targets = _of_labels(several), y.T.astype(bool)
+            self.__dict__.pop("_heads", None)
             losses = _losses(self.classes_)
             weighted = checks.with_class_weights(self.class_weight, targets, self.classes_, weights)
             if not self.negatives:
@@ -279,13 +286,13 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
         """Like `partial_fit`, but returns what `predict_proba` does for each sample before learning it."""
         predicted = np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)
-        return _listed(_shares(predicted, self.classes_))
+        return _listed(_shares(self._by_class(predicted), self.classes_))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C); of
         several labels, (N, L)."""
         samples = self._samples(X)
-        logits = self.learner_.decision(samples)
+        logits = self._by_class(self.learner_.decision(samples))
         return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X: Any) -> Any:
@@ -302,7 +309,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     def _predicted(self, X):  # (N, F) -> (N, C) or (N, 2, L)
         samples = self._samples(X)
-        return _shares(self.learner_.predict(samples), self.classes_)
+        return _shares(self._by_class(self.learner_.predict(samples)), self.classes_)
 
     @property
     def n_outputs_(self) -> int:
@@ -326,14 +333,15 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         labels.
         """
         samples = self._samples(X)
-        contributions, constant = self.learner_.explain(samples)
+        contributions, constant = map(self._by_class, self.learner_.explain(samples))
         contributions = self._summed(contributions)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
     kept = Estimator.kept | {
         **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
-        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier)},
+        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier), "_heads": np.ndarray},
     }
+    optional = (*Estimator.optional, "_heads")
 
     def _score_left_out(self, targets, predicted, weights):  # (..., n), (C, n), (n,) or None
         return _score_of(accuracy_score, targets.T, _shares(predicted, self.classes_).argmax(axis=1), weights)
@@ -349,7 +357,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     def _check_parameters(self):
         super()._check_parameters()
-        for name, only in (("n_epochs", 1), ("batch_size", 1), ("early_stopping", False)):
+        for name, only in (("n_epochs", 1), ("batch_size", 1), ("early_stopping", False), ("learning_rate", None)):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
@@ -370,24 +378,43 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             elif first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             else:
-                known = checks.checked_classes(classes) if first else self.classes_
+                classes = None if classes is None else checks.checked_classes(classes)
+                known = classes if first else self.classes_
             if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
                 expected = f"as many columns as in the first call, {self.n_outputs_}"
                 raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
-            if not (first or classes is None or np.array_equal(known, checks.checked_classes(classes))):
-                what = "is not the same as on last call to partial_fit"
-                raise ValueError(f"`classes={classes!r}` {what}, was: {known!r}")
             X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first, multi_output=several is not None)
+            if several is None and not first:
+                known = self._with_new_classes(classes, y)
             targets = checks.class_numbers(y, known) if several is None else y.T.astype(np.float64)
             if isinstance(self.class_weight, str):
                 raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
             weights = checks.with_class_weights(self.class_weight, targets, known, weights, most=STREAM_WEIGHT)
-            self.classes_ = known
             learner = self._stream_learner(_losses(known), X) if first else self.learner_
-            return self._learn(learner, X, targets, weights, predicts)
+            if several is not None:
+                self.classes_ = known
+                return self._learn(learner, X, targets, weights, predicts)
+            self._heads = self._heads_of(known)
+            self.classes_ = known
+            return self._learn(learner, X, self._heads[targets], weights, predicts, len(known))
+
+    def _with_new_classes(self, classes, y):  # (C,) or None, (N,)
+        """All classes, sorted, with those that `classes` names and those of labels that are new."""
+        named = self.classes_ if classes is None else checks.joined_classes(self.classes_, classes)
+        known = checks.joined_classes(named, y)
+        self._tell("y: ", [Note(OF_NEW_CLASSES, label) for label in np.setdiff1d(known, named).tolist()])
+        return known
+
+    def _heads_of(self, known):  # (C,)
+        """The head of each class; those of new classes come last."""
+        places = np.searchsorted(known, vars(self).get("classes_", known))
+        heads = np.full(len(known), -1)
+        heads[places] = vars(self).get("_heads", np.arange(len(places)))
+        heads[heads < 0] = np.arange(len(places), len(known))
+        return heads
 
 
 @documented_like(GLNClassifier)

@@ -88,7 +88,7 @@ class ClassDensityClassifier:
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
                 predicted.append(self.predict(SampleBatch.of(features[:, rows])))
-            self.grow(len(features), max(targets[rows].tolist(), default=-1) + 1)
+            self.add_classes(targets[rows])
             for number in np.unique(targets[rows]).tolist():
                 of_class = rows[targets[rows] == number]
                 numbers, levels = split(features[:, of_class], categorical)
@@ -131,6 +131,10 @@ class ClassDensityClassifier:
             networks = [copied(network, network.get_state()) for network in self.networks]
             self.classes.append(ClassDensity.start(networks))
         vars(self).pop("pooled", None)
+
+    def add_classes(self, targets: np.ndarray) -> None:
+        """Have room for classes that are new."""
+        self.grow(self.size, 1 + max(targets.tolist(), default=-1))
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 

@@ -176,7 +176,8 @@ class Combination(WritableArrays):
 
     def with_class(self) -> Combination:
         """With one more class."""
-        constants = np.append(self.constants, 0.0) if len(self.constants) > 1 else np.zeros(3)  # one head is of two
+        of_two = len(self.constants) == 1  # which share a head
+        constants = np.zeros(3) if of_two else np.append(self.constants, self.constants.min())
         return dataclasses.replace(self, constants=constants)
 
     def with_targets(self, kept: Sequence[int], new: int) -> Combination:

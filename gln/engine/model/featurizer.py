@@ -161,6 +161,10 @@ class Featurizer(WritableArrays):
         """With statistics and base predictions of one more class, after this many samples."""
         return self if self.encoding is None else self._with_encoding(self.encoding.with_class())
 
+    def room(self, classes: int) -> int:
+        """The heads that networks are to have for so many classes."""
+        return classes
+
     def with_targets(self, new: int) -> Self:
         """With statistics of so many more targets."""
         return self if self.encoding is None else self._with_encoding(self.encoding.with_targets(new))

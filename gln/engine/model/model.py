@@ -20,6 +20,7 @@ from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.surgery import add_class
 from gln.engine.parallel import in_threads
 
 F = TypeVar("F", bound=Featurizer)
@@ -201,7 +202,17 @@ class NetworkModel(Generic[F]):
         self.featurizer = featurizer
 
     def add_classes(self, targets: np.ndarray) -> None:
-        """Add heads for classes that are new; after a table there are none."""
+        """Add heads for classes that are new."""
+        while self.targets.starts(targets, self.means):
+            classes = 1 + self.targets.count(self.means)
+            self.grow(self.featurizer.with_class(int(self.means.networks[0].step)))  # first, as it may read less then
+            room, members, combination = self.featurizer.room(classes), self.means.members, self.means.combination
+            new = room - max(2, self.means.networks[0].num_heads)
+            if new > 0:
+                members = [member._replace(network=add_class(member.network, count=new)) for member in members]
+            combination = combination and combination.with_class()
+            free = room - classes
+            self.means = dataclasses.replace(self.means, members=members, combination=combination, free=free)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 

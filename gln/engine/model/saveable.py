@@ -22,6 +22,8 @@ from gln.engine.networks.definitions import check_calls, check_definitions, defi
 from gln.engine.networks.files import CALLABLE
 from gln.engine.saving import Arrays, Json, Kind, Part, Value, bad, checked, decoded, encoded, fits, read, usable, write
 
+LEARNING_RATES = "learning_rate", "partial_learning_rate"
+
 
 class Saveable(Part):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
@@ -83,8 +85,9 @@ class Saveable(Part):
             backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
             if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
                 saved["backend"] = "auto"
-            if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
-                raise bad("learning_rate", "the callable that the saved model had", None)
+            for name in LEARNING_RATES:
+                if saved.get(name) == CALLABLE and name not in parameters:
+                    raise bad(name, "the callable that the saved model had", None)
             annotations: dict[str, object] = {}
             with contextlib.suppress(NameError):  # of a subclass whose annotations name what is not there at run time
                 annotations = typing.get_type_hints(cls.__init__)
@@ -130,7 +133,7 @@ def _parameter(name: str, value: Value, arrays: Arrays) -> Json:
         return None
     if name == "backend" and not isinstance(value, str):
         return "auto"  # unless its definitions are its own, when `load` needs it
-    return CALLABLE if name == "learning_rate" and callable(value) else encoded(name, value, arrays)
+    return CALLABLE if name in LEARNING_RATES and callable(value) else encoded(name, value, arrays)
 
 
 def _kind(estimator: type) -> str:

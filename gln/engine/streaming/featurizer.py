@@ -52,6 +52,9 @@ class StreamFeaturizer(Featurizer):
         grown = super().with_class(count)
         return dataclasses.replace(grown, base_models=grown.base_models.with_class(count))
 
+    def room(self, classes: int) -> int:
+        return self.base_models.bin_means.heads
+
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamFeaturizer:
         """With base predictions of the targets `kept`, in this order, and of new ones."""
         return dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))

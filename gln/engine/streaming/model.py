@@ -26,7 +26,7 @@ from gln.engine.model.model import NetworkModel, by_chunks
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
-from gln.engine.networks.surgery import add_class, set_initial_logits, with_outputs
+from gln.engine.networks.surgery import set_initial_logits, with_outputs
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.step import CompiledStep, is_possible
@@ -147,17 +147,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             self.means.combination = self.means.neuron.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
-
-    def add_classes(self, targets: np.ndarray) -> None:
-        while self.targets.starts(targets, self.means):
-            self.grow(self.featurizer.with_class(int(self.means.networks[0].step)))  # first, as it may read less then
-            members, base_models = self.means.members, self.featurizer.base_models
-            room = base_models.bin_means.heads
-            new = room - max(2, self.means.networks[0].num_heads)
-            if new > 0:
-                members = [member._replace(network=add_class(member.network, count=new)) for member in members]
-            combination, free = self.means.neuron.with_class(), room - base_models.linear.heads
-            self.means = dataclasses.replace(self.means, members=members, combination=combination, free=free)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
         """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""

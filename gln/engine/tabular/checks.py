@@ -68,6 +68,15 @@ def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (N,), (C
     return numbers
 
 
+def joined_classes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:  # (C,), (N,)
+    """The classes with those that are new among labels of the same type, sorted."""
+    check_labels(labels)
+    alike = (classes.dtype.kind in "biuf") == (labels.dtype.kind in "biuf")  # if not, `class_numbers` raises an error
+    if not alike or np.isin(labels, classes).all():
+        return classes
+    return np.unique(np.concatenate([classes, labels]))
+
+
 def with_class_weights(
     class_weight: Any,
     targets: np.ndarray,  # (N,), numbers of classes

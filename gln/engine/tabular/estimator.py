@@ -101,8 +101,8 @@ class Estimator(Saveable, BaseEstimator):
     }
     optional = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
     changeable = (
-        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs"),
-        *("n_jobs", "random_state", "shuffle", "verbose"),
+        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs", "n_jobs"),
+        *("partial_learning_rate", "random_state", "shuffle", "verbose"),
     )
 
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
@@ -145,7 +145,7 @@ class Estimator(Saveable, BaseEstimator):
         return {name: value for name, value in super()._learned().items() if not callable(value)}  # a learning rate
 
     def _check_loaded(self):
-        self.learner_.set_learning_rate(self.learning_rate)
+        self.learner_.set_learning_rate(self.partial_learning_rate)
         self.learner_.check()
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
@@ -162,6 +162,9 @@ class Estimator(Saveable, BaseEstimator):
         for each in classes if of_labels else [classes]:
             if not np.array_equal(np.unique(each), each) or (of_labels and each.tolist() != [0, 1]):
                 raise bad("classes_", "different labels in ascending order", classes)
+        heads = vars(self).get("_heads", np.arange(len(classes)))
+        if not np.array_equal(np.sort(heads), np.arange(len(classes))):
+            raise bad("_heads", f"each number below {len(classes)} once", heads)
         shape = vars(self).get("targets_shape_", (len(classes),))
         if of_labels and (math.prod(shape) != self.learner_.means.heads or {*map(type, shape)} - {int}):
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
@@ -340,7 +343,7 @@ class Estimator(Saveable, BaseEstimator):
         or number), "word", and "contribution", or one for each class or target.
         """
         samples, table = self._samples(X), as_table(X)
-        contributions, _ = self.learner_.explain(samples)
+        contributions = self._by_class(self.learner_.explain(samples)[0])
         columns = self._columns or Columns([])
         found = columns.words_of(table, samples.features.T, contributions)
         names, count = vars(self).get("feature_names_in_", range(self.n_features_in_)), len(contributions)
@@ -348,6 +351,10 @@ class Estimator(Saveable, BaseEstimator):
         outputs = ["contribution"] if count == 1 else classes if type(classes) is np.ndarray else range(count)
         rows = [(row, names[column], word, *of_word) for row, column, word, of_word in found]
         return pd.DataFrame(rows, columns=["row", "column", "word", *outputs])
+
+    def _by_class(self, of_heads):  # (C, ...)
+        """What the heads of several classes say, in the order of `classes_`."""
+        return of_heads[self._heads] if len(of_heads) > 1 and "_heads" in vars(self) else of_heads
 
     def _summed(self, contributions):  # (..., D) -> (..., F)
         return contributions if self._columns is None else self._columns.summed(contributions)
@@ -463,12 +470,16 @@ class Estimator(Saveable, BaseEstimator):
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
 
-    def _learn(self, learner, X, targets, weights, predicts):
-        """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
+    def _learn(self, learner, X, targets, weights, predicts, classes=0):
+        """Predict, if `predicts`, and then learn the next samples, with a head for each of so many classes.
+
+        Returns a list of predictions, (C, n).
+        """
         if weights is not None:
             check_stream_weights("sample_weight, class_weight", weights)
-        learner.set_learning_rate(self.learning_rate)
+        learner.set_learning_rate(self.partial_learning_rate)
         learner.check_rates(X.shape[0])  # before anything changes, because a callable may fail
+        learner.add_classes(np.arange(classes))
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
         late = not predicts and bool(vars(self).get("learner_"))
         predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts, late=late)
