@@ -122,7 +122,7 @@ def moved(data: Data, X: pd.DataFrame, y: np.ndarray, is_number: bool) -> Moved:
     still = copy.deepcopy(model)
     before, score = predicted(model, data.later), model.score(data.later, data.later_y)
     surprise = np.abs(predicted(model, data.new) - data.new_y / unit).mean()
-    still.set_params(learning_rate=0.0).partial_fit(data.new, data.new_y)
+    still.set_params(partial_learning_rate=0.0).partial_fit(data.new, data.new_y)
     model.partial_fit(data.new, data.new_y)
     by_scales = np.abs(predicted(still, data.later) - before).mean()
     by_rows = np.abs(predicted(model, data.later) - before).mean() / surprise

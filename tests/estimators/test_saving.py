@@ -480,7 +480,7 @@ def test_estimators(estimator, labels, tmp_path):
     y, more = labels(y), {"quantiles": (0.1, 0.9)} if estimator is GLNRegressor else {"class_weight": "balanced"}
     model = estimator((4, 2), n_networks=2, n_epochs=1, backend="numpy", random_state=3, **more)
     for rate in (None, 0.25):
-        model.set_params(learning_rate=rate).fit(X, y).save(tmp_path / "m")
+        model.set_params(learning_rate=rate, partial_learning_rate=rate).fit(X, y).save(tmp_path / "m")
         loaded = estimator.load(tmp_path / "m")
         assert_same_estimator(loaded, model)
         np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
@@ -533,23 +533,26 @@ def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
 def test_parameters_that_a_file_cannot_hold(tmp_path):
     X, y = load_wine(return_X_y=True)
     rng, file = np.random.RandomState(0), tmp_path / "m"
-    model = GLNClassifier([2], n_epochs=1, backend="numpy", learning_rate=paper_rate, random_state=rng)
+    rates = {"learning_rate": paper_rate, "partial_learning_rate": paper_rate}
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=rng, **rates)
     with pytest.raises(NotFittedError):
         model.save(file)
     model.fit(X, y).save(file)
-    with pytest.raises(ValueError, match="learning_rate: expected the callable that the saved model had, got None"):
-        GLNClassifier.load(file)
-    loaded = GLNClassifier.load(file, learning_rate=paper_rate)
+    for name in rates:
+        others = {other: 0.5 for other in rates if other != name}
+        with pytest.raises(ValueError, match=f"^{name}: expected the callable that the saved model had, got None"):
+            GLNClassifier.load(file, **others)
+    loaded = GLNClassifier.load(file, **rates)
     assert loaded.learning_rate is loaded.glns_[0].learning_rate is paper_rate
     assert loaded.random_state is None
     for fixed in ("colour", "layer_sizes", "n_networks"):
         with pytest.raises(ValueError, match=rf"parameters: expected some of \[.*, got \['{fixed}'\]"):
-            GLNClassifier.load(file, learning_rate=0.5, **{fixed: 3})
+            GLNClassifier.load(file, **rates, **{fixed: 3})
     with pytest.raises(ValueError, match=r"classes_: expected numbers or text, .*got dtype datetime64"):
         model.fit(X, y.astype("datetime64[D]")).save(file)
-    assert GLNClassifier.load(file, learning_rate=0.5).glns_[0].learning_rate == 0.5
+    assert GLNClassifier.load(file, learning_rate=1.0, partial_learning_rate=0.5).glns_[0].learning_rate == 0.5
     model.set_params(layer_sizes=range(3, 1, -1)).fit(X, y).save(file)
-    assert GLNClassifier.load(file, learning_rate=0.5).layer_sizes == (3, 2)
+    assert GLNClassifier.load(file, **rates).layer_sizes == (3, 2)
     model.set_params(layer_sizes={2}).fit(X, y)
     with pytest.raises(ValueError, match=r"layer_sizes: expected numbers, text or sequences of them, got \{2\}"):
         model.save(file)

@@ -70,10 +70,14 @@ def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (N,), (C
 
 def joined_classes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:  # (C,), (N,)
     """The classes with those that are new among labels of the same type, sorted."""
-    check_labels(labels)
-    alike = (classes.dtype.kind in "biuf") == (labels.dtype.kind in "biuf")  # if not, `class_numbers` raises an error
-    if not alike or np.isin(labels, classes).all():
+    if labels.dtype == object:  # text, or labels that cannot be sorted
+        check_labels(labels)
+    are_numbers = [array.dtype.kind in "biuf" for array in (classes, labels)]
+    if are_numbers[0] != are_numbers[1]:
+        raise ValueError(f"y, classes: expected labels of the type of {classes!r}, got {reprlib.repr(labels.tolist())}")
+    if np.isin(labels, classes).all():
         return classes
+    check_labels(labels)
     return np.unique(np.concatenate([classes, labels]))
 
 

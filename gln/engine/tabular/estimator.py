@@ -459,6 +459,7 @@ class Estimator(Saveable, BaseEstimator):
         training, config = Training(settings["n_epochs"], *options, self.random_state), self._config(settings)
         self._forget_left_out()
         fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
+        fitted.model.set_learning_rate(self.partial_learning_rate)
         self.learner_: Any = fitted.model
         if self._columns is not None:
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
