@@ -33,6 +33,9 @@ FADING = 0.999
 # can drive weights far away. Numbers: 1 to 10; less is worse for streams of a hundred samples, more slower for long
 # ones. Variances: 5 is as good until noise grows at once, and then weights go too far.
 CURVATURE = {"logit": 20.0, "itself": 3.0, "log": 50.0}
+# Times so much between experts that were one: 3 to 30 are as good, and at 1 a few rows of a table, learned after it, can
+# make its predictions worse by 3%.
+ALIKE = 10.0
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
 # An error of a number counts up to so many times the mean of recent ones, since one of a hundred may be an outlier; a
 # squared deviation, up to so many times its variance: at 100, a single one makes intervals too wide.
@@ -170,7 +173,7 @@ class Combination(WritableArrays):
         shares = np.append(models / np.bincount(self.experts)[old[:-1]], 1.0)
         grown = Combination.of_weights(self.link, experts, self.constants, self.weights[:, old] * shares)
         learned = self.curvature - CURVATURE[self.link] * np.eye(self.weights.shape[1])
-        grown.curvature += learned[:, old][:, :, old]
+        grown.curvature = ALIKE * grown.curvature + learned[:, old][:, :, old]
         grown.spread = self.spread
         return grown
 

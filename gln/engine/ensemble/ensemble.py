@@ -58,8 +58,13 @@ STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the l
 # At which networks of a kind go on after a table. What follows may be more of the table, of which nothing is to be
 # learned fast, or something else.
 AFTER_TABLE = "slow", "steady", "tiny"
-PACED = {role: [role._replace(name=f"{role.name}, {pace}", pace=pace) for pace in AFTER_TABLE] for role in (COLUMNS, EXPANDED)}
-ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, *PACED[COLUMNS], *PACED[EXPANDED])}
+PACED = {
+    role: [role._replace(name=f"{role.name}, {pace}", pace=pace) for pace in AFTER_TABLE]
+    for role in (COLUMNS, EXPANDED)
+}
+ROLES = {
+    role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, *PACED[COLUMNS], *PACED[EXPANDED])
+}
 
 
 @saved(network=is_network, role=str)
