@@ -113,9 +113,12 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
         falls linearly to 0.01, from 3 or from 0.3, which is better for noisy tables, or from three times as much with
-        encodings. Up to six networks try both, and what these left out decides. In `partial_fit`, it falls from
-        min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones; see
-        `gln.rates.stream_rate`.
+        encodings. Up to six networks try both, and what these left out decides.
+    partial_learning_rate : float, callable or None, default=None
+        As `learning_rate`, in `partial_fit`. There, None falls from min(5, sqrt(d) / 2), d the inputs of the first
+        layer, to 0.5 for slow networks and 3 for fast ones; see `gln.rates.stream_rate`. After `fit`, a third of the
+        networks are slow, and others learn at a tenth and at 0.03 of that rate: the last neuron finds out which to
+        trust, so that a table that does not change is not forgotten.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
@@ -155,7 +158,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         tells its samples from noise of this mean and covariance. The result is then the same in whichever order classes
         come, even one after another; nothing is forgotten. Where the order is random, True is usually more accurate.
         Time and memory grow with the square of the number of features, of which there may be 1,000. `fit` then learns
-        each sample once, as `partial_fit` does. None for `learning_rate` is 1. Not for several labels.
+        each sample once, as `partial_fit` does, at `partial_learning_rate`, of which None is 1. Not for several labels.
 
     Attributes
     ----------
@@ -265,8 +268,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         learned, and networks that predict well by then get more weight. (The first call of a new model and
         `partial_fit_predict_proba` predict each sample just before it is learned.) Parts of a stream give the same
         networks as the whole if each is a multiple of `batch_size` long, and the first contains all levels of the
-        categories with few levels. `batch_size` and `learning_rate` may change between calls; other parameters are
-        those of the first call.
+        categories with few levels. `batch_size` and `partial_learning_rate` may change between calls; other parameters
+        are those of the first call.
 
         After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
         `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
@@ -275,8 +278,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         ----------
         X, y : as in `fit`
         classes : array-like of shape (C,), default=None
-            All classes that the stream may contain. Required in the first call; in later ones the same, or None. Not
-            used for several labels.
+            Classes that the stream may contain. Required in the first call of a new model, with all labels of that
+            call; in later ones, further classes, or None. A label that is new then is a new class, with a warning
+            unless it is among them. Not used for several labels.
         sample_weight : array-like of shape (N,), default=None
             From 0 to 10^6, ideally about 1: a sample of weight 2 counts as two. If all are 0, nothing changes.
         """
@@ -444,9 +448,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     context_map_size, context_bias
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 0.5, or from three times as much with encodings. In `partial_fit` it falls from 0.3
-        to 0.1 for slow networks and is 0.5 for fast ones; see `gln.rates.stream_rate`. The steps of a batch add up:
-        means oscillate if the rate exceeds 2 / batch_size.
+        falls linearly to 0.01, from 0.5, or from three times as much with encodings. The steps of a batch add up: means
+        oscillate if the rate exceeds 2 / batch_size.
+    partial_learning_rate : float, callable or None, default=None
+        As `learning_rate`, in `partial_fit`. There, None falls from 0.3 to 0.1 for slow networks and is 0.5 for fast
+        ones; see `gln.rates.stream_rate`. After `fit` it is as in `GLNClassifier`.
     n_epochs, early_stopping, batch_size, shuffle
     backend, n_jobs, random_state, verbose, categorical_features, text_features
 

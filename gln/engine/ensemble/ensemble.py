@@ -55,15 +55,20 @@ COLUMNS, FAST = Role("columns"), Role("fast", pace="fast")
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
 SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
 STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
-# At which networks of a kind go on after a table. What follows may be more of the table, of which nothing is to be
-# learned fast, or something else.
+
+# At which networks of a kind go on after a table: what follows may be alike, so that each row says little, or not. With
+# one pace, a table learned on is 2% worse on 22 static tables of classes and 2% on seven streams.
 AFTER_TABLE = "slow", "steady", "tiny"
-PACED = {
-    role: [role._replace(name=f"{role.name}, {pace}", pace=pace) for pace in AFTER_TABLE]
-    for role in (COLUMNS, EXPANDED)
-}
+
+
+def _paced(role: Role) -> list[Role]:
+    return [role._replace(name=f"{role.name}, {pace}", pace=pace) for pace in AFTER_TABLE]
+
+
+PACED = {COLUMNS: _paced(COLUMNS), EXPANDED: _paced(EXPANDED)}
 ROLES = {
-    role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, *PACED[COLUMNS], *PACED[EXPANDED])
+    **{role.name: role for role in (*PACED, SLOW, FAST, SHALLOW, STEADY)},
+    **{role.name: role for roles in PACED.values() for role in roles},
 }
 
 
