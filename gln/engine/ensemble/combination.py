@@ -33,8 +33,7 @@ FADING = 0.999
 # can drive weights far away. Numbers: 1 to 10; less is worse for streams of a hundred samples, more slower for long
 # ones. Variances: 5 is as good until noise grows at once, and then weights go too far.
 CURVATURE = {"logit": 20.0, "itself": 3.0, "log": 50.0}
-# Times so much between experts that were one: 3 to 30 are as good; at 1, a few more rows of a table can make predictions
-# worse by 3%.
+# Times so much between experts that were one. 3 to 30 are as good; at 1, a few more rows can make a table 3% worse.
 ALIKE = 10.0
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
 # An error of a number counts up to so many times the mean of recent ones, since one of a hundred may be an outlier; a
