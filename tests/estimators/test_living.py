@@ -170,7 +170,7 @@ def test_classes_that_are_expected_have_a_small_probability_until_they_come():
     after = model.predict_proba(X)
     assert model.classes_.tolist() == [-1, 0, 1, 7]
     assert after[:, [0, 3]].max() < 0.01
-    np.testing.assert_allclose(after[:, 1:3], control.predict_proba(X), atol=0.01)
+    np.testing.assert_allclose(after[:, 1:3], control.predict_proba(X), atol=0.02)
     with pytest.raises(ValueError, match="y, classes: expected labels of the type of"):
         model.partial_fit(X[:1], ["a"])
     assert model.classes_.tolist() == [-1, 0, 1, 7]
