@@ -179,6 +179,13 @@ def test_a_fit_that_partial_fit_continued(estimator, tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+def test_a_class_that_came_after_fit(tmp_path):
+    labels = np.array(["middle", "low", "high"])[CLASSES]  # the new one, "high", is the first of `classes_`
+    is_old = labels != "high"
+    model = GLNClassifier(**SMALL).fit(X[is_old], labels[is_old])
+    assert_same_predictions(model.partial_fit(X, labels, classes=["high"]), tmp_path, X)
+
+
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
 def test_models_of_streams_are_refused(estimator, tmp_path):
     more = {"classes": [0, 1, 2]} if estimator is GLNClassifier else {}

@@ -533,7 +533,7 @@ def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
 def test_parameters_that_a_file_cannot_hold(tmp_path):
     X, y = load_wine(return_X_y=True)
     rng, file = np.random.RandomState(0), tmp_path / "m"
-    rates = {"learning_rate": paper_rate, "partial_learning_rate": paper_rate}
+    rates: dict[str, Any] = {"learning_rate": paper_rate, "partial_learning_rate": paper_rate}
     model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=rng, **rates)
     with pytest.raises(NotFittedError):
         model.save(file)

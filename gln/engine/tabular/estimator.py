@@ -99,7 +99,7 @@ class Estimator(Saveable, BaseEstimator):
         **{"oob_score_": float, "validation_scores_": np.ndarray},
         **{"_importances": np.ndarray, "_columns": Columns},
     }
-    optional = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
+    optional: tuple[str, ...] = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
     changeable = (
         *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs", "n_jobs"),
         *("partial_learning_rate", "random_state", "shuffle", "verbose"),
