@@ -387,6 +387,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
                 expected = f"as many columns as in the first call, {self.n_outputs_}"
                 raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
+            if not first and checks.are_empty(X, y):
+                return self._nothing_learned()
             X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
@@ -597,6 +599,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         with checks.undone_after(Exception, self):
             first = not hasattr(self, "learner_")
+            if not first and checks.are_empty(X, y):
+                return self._nothing_learned()
             X, y, weights, _ = checks.with_weight(X, y, sample_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []

@@ -83,6 +83,12 @@ class BinMeans(WritableArrays):
         cells, grids = np.zeros((2, features), int), np.zeros((0, 2), int)
         return cls(np.ones(features, int), np.zeros(0), cells, grids, np.zeros((0, 1), np.float32))
 
+    def grown(self, features: int) -> BinMeans:
+        """With room for further features, the new ones last, which are in no grid."""
+        new = (0, features - len(self.sizes))
+        sizes, cells = np.pad(self.sizes, new, constant_values=1), np.pad(self.cells, [(0, 0), new])
+        return dataclasses.replace(self, sizes=sizes, cells=cells)
+
     @property
     def columns(self) -> int:
         return len(self.grids) * self.values.shape[1]

@@ -81,6 +81,11 @@ class Featurizer(WritableArrays):
         return np.arange(self.size) if self.encoding is None else self.encoding.features
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether to a table, whose samples placed the halfspaces."""
+        return getattr(self.standardizer, "fitted", False)
+
+    @property
     def categorical(self) -> Set[int]:
         """The features that are categories."""
         return {*np.flatnonzero(self.numbers < 0).tolist()}
@@ -144,8 +149,7 @@ class Featurizer(WritableArrays):
             return member
         places = {name: place for place, name in enumerate(old)}
         inputs = [places.get(name, -1) for name in new]
-        keeps_halfspaces = self.encoding is not None and self.encoding.fitted
-        return member._replace(network=with_inputs(member.network, inputs, self.size, keeps_halfspaces))
+        return member._replace(network=with_inputs(member.network, inputs, self.size, self.is_fitted))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -154,7 +158,7 @@ class Featurizer(WritableArrays):
         size = samples.features.shape[0]
         if self.encoding is None and not categorical:
             return self if size == self.size else self._with_columns(None, size)
-        known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
+        known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes, self.is_fitted)
         return self._with_encoding(known.of_stream(samples.features, categorical))
 
     def with_class(self, count: int) -> Self:

@@ -55,6 +55,11 @@ class Columns:
         return [place for place, column in enumerate(self.columns) if column.kind == kind]
 
     @property
+    def has_others(self) -> bool:
+        """Whether there are columns that are neither numbers nor categories."""
+        return any(column.kind not in (NUMBER, CATEGORY) for column in self.columns)
+
+    @property
     def owners(self) -> np.ndarray:  # (D,)
         """The column of the table that each column is made from."""
         widths = {ID: [], TEXT: range(self.heads)}
@@ -142,10 +147,12 @@ class Columns:
 # ---- Finding out -----------------------------------------------------------------------------------------------------
 
 
-def find_columns(X: Any, categorical: Any, text: Any) -> tuple[Columns, list[Note]]:
+def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[Columns, list[Note]]:
     """What the columns of a dense table are, and what to tell: what values or names decided.
 
-    `categorical` and `text` are the estimators' `categorical_features` and `text_features`.
+    `categorical` and `text` are the estimators' `categorical_features` and `text_features`. The columns before `start`
+    are known: those after it are new to a fitted model, and dates among them become all their parts, because a few rows
+    do not tell which vary.
     """
     categories = category_codes.categorical_columns(X, categorical)
     texts = category_codes.chosen_columns("text_features", X, text, "auto", [])
@@ -153,7 +160,7 @@ def find_columns(X: Any, categorical: Any, text: Any) -> tuple[Columns, list[Not
     if both := [*{*categories} & {*texts}] if named else []:
         raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
     columns, notes = [], []
-    for place in range(X.shape[1]):
+    for place in range(start, X.shape[1]):
         column = column_of(X, place)
         if place in texts:
             found = Column(TEXT, "text_features", of_characters=has_no_spaces(column))
@@ -162,6 +169,8 @@ def find_columns(X: Any, categorical: Any, text: Any) -> tuple[Columns, list[Not
         else:
             found = _found(column, isinstance(X, pd.DataFrame) and X.shape[1] > 1, is_auto) or Column()
             found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
+        if start and found.kind == DATE:
+            found = dataclasses.replace(found, parts=[*dates.PARTS])
         is_constant = found.kind == DATE and not found.parts
         if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):
             notes.append(Note(_note(found), column.name))

@@ -101,10 +101,10 @@ class TargetEncoding(WritableArrays):
         self._join_tables()  # they were copied one by one
 
     @classmethod
-    def of_numbers(cls, size: int, targets: int, are_classes: bool) -> TargetEncoding:
+    def of_numbers(cls, size: int, targets: int, are_classes: bool, fitted: bool = False) -> TargetEncoding:
         """No categories yet: `size` numeric features that stay as they are."""
         count = min(targets, MOST_CLASSES) if are_classes else targets
-        return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {})
+        return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {}, fitted)
 
     def of_table(self, levels: Mapping[int, int]) -> TargetEncoding:
         """A copy for a table whose categories have this many levels: each gets columns or statistics."""
@@ -188,7 +188,7 @@ class TargetEncoding(WritableArrays):
     def values_of(self, place: int) -> np.ndarray:  # -> (n,)
         """What this column would have been for the samples that were counted, if they were encoded now."""
         feature = self.columns[place].feature
-        counts = self.counts[feature][:, 0]
+        counts = self.counts.get(feature, NOTHING[:0])[:, 0]  # none of numbers
         samples = np.full((self.size, len(counts)), np.nan)
         samples[feature] = np.arange(len(counts))
         return self.transform(samples)[place].repeat(np.rint(counts).astype(int))

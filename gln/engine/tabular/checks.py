@@ -105,6 +105,11 @@ def with_class_weights(
     return factors[targets] if weights is None else weights * factors[targets]
 
 
+def are_empty(X: Any, y: Any) -> bool:
+    """Whether a table and its targets have no rows."""
+    return np.shape(y)[:1] == (0,) and np.shape(as_table(X))[:1] == (0,)
+
+
 @contextlib.contextmanager
 def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
     """After an error of this kind, all attributes of the estimator are again those of before."""

@@ -45,6 +45,8 @@ OF_CLASSES = f"X: texts are left out, because there are {MANY_CLASSES} classes o
 OF_GROUPS = f"groups: {{0}}, so there are {{0}} folds instead of {FOLDS}"
 FEWEST_OF_SHAPE = 20  # rows; with fewer of a table of 200, intervals of 90 % hold .73 to .80 of new targets, else .92
 OF_DENSITY = "density: intervals are fitted on {} and may be too narrow; a larger n_networks leaves out more rows"
+OF_MISSING = "there is no column {}, so its values count as missing"
+OF_UNKNOWN = "column {} is left out, because it was not there in training; partial_fit learns it"
 OF_COPIES = (
     "X, y: {} equal others and are taken for copies, left out together; if they are separate measurements, pass "
     "groups=np.arange(len(y)), else the group of each row (cross_val_score and searches pass groups to splits alone: "
@@ -114,9 +116,8 @@ class Estimator(Saveable, BaseEstimator):
     def columns_(self) -> pd.DataFrame:
         """What the columns of the table are treated as, what they become, and what told it: a row for each column."""
         check_is_fitted(self)
-        places = range(self.n_features_in_)
-        plain = Columns([Column(CATEGORY if place in self.categories_ else NUMBER) for place in places])
-        return (self._columns or plain).shown(vars(self).get("feature_names_in_", places), self.categories_)
+        names = vars(self).get("feature_names_in_", range(self.n_features_in_))
+        return self._known_columns().shown(names, self.categories_)
 
     @property
     def weights_(self) -> dict[str, float]:
@@ -191,7 +192,8 @@ class Estimator(Saveable, BaseEstimator):
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             check_targets(y)
-            table, (X, y) = X, self._numbers(X, y, reset=reset, of_table=of_table, **checks)
+            table = X if reset else self._by_name(X, learning=True)
+            X, y = self._numbers(table, y, reset=reset, of_table=of_table, **checks)
             X = X if reset else self._made_from(X, table)
         self._check_magnitude(X)
         return X, y
@@ -247,6 +249,43 @@ class Estimator(Saveable, BaseEstimator):
         self._tell("X: ", notes)  # what `validate_data` rejects has no codes
         return X
 
+    def _by_name(self, X, learning=False):
+        """A frame with its columns in the order of training, in which missing ones are empty. If learning, those that
+        are new are known from now on and come last; without it they are left out."""
+        X, names = category_codes.as_pandas(X), vars(self).get("feature_names_in_")
+        if names is None or not isinstance(X, pd.DataFrame) or X.columns.tolist() == names.tolist():
+            return X
+        category_codes.check_different_names(X)
+        missing, new = set(names).difference(X.columns), [name for name in X.columns if name not in set(names)]
+        if len(missing) == len(names):
+            return X  # which is another table: `validate_data` raises an error
+        notes = [Note(OF_MISSING, name) for name in names if name in missing]
+        if learning:
+            new = [name for name in new if X[name].notna().any()]
+        else:
+            notes += [Note(OF_UNKNOWN, name) for name in new]
+        self._tell("X: ", notes)
+        X = X.reindex(columns=[*names, *(new if learning else [])])
+        if learning and new:
+            self._add_columns(X)
+        return X
+
+    def _add_columns(self, X):  # (N, F)
+        """Know the columns of a frame that come after the known ones, too. They are what `fit` finds, but texts are
+        categories."""
+        known = self._known_columns()
+        new, notes = find_columns(X, self.categorical_features, None, start=self.n_features_in_)
+        self._tell("X: ", notes)
+        columns = dataclasses.replace(known, columns=known.columns + new.columns)
+        if self._columns is not None or columns.has_others:
+            self._columns = columns
+        self.categories_ = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
+        self.n_features_in_, self.feature_names_in_ = X.shape[1], X.columns.to_numpy(object)
+
+    def _known_columns(self):
+        kinds = [CATEGORY if place in self.categories_ else NUMBER for place in range(self.n_features_in_)]
+        return self._columns or Columns([*map(Column, kinds)])
+
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
         self.__dict__.pop("_columns", None)
@@ -260,7 +299,7 @@ class Estimator(Saveable, BaseEstimator):
             return category_codes.categorical_columns(X, self.categorical_features)
         columns, notes = find_columns(X, self.categorical_features, self.text_features)
         self._tell("X: ", notes)
-        if {column.kind for column in columns.columns} - {NUMBER, CATEGORY}:
+        if columns.has_others:
             self._columns = columns
         return columns.of_kind(CATEGORY)
 
@@ -304,7 +343,7 @@ class Estimator(Saveable, BaseEstimator):
     def _samples(self, X):  # (N, F), for prediction
         if not hasattr(self, "learner_"):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
-        X = category_codes.as_pandas(X)
+        X = self._by_name(X)
         if not self._is_plain(X):
             X = self._made_from(self._numbers(X, reset=False), X)
         self._check_magnitude(X)
@@ -342,6 +381,7 @@ class Estimator(Saveable, BaseEstimator):
         There is a row for each word that was learned of each text, with the columns "row" (a number), "column" (a name
         or number), "word", and "contribution", or one for each class or target.
         """
+        X = self._by_name(X)
         samples, table = self._samples(X), as_table(X)
         contributions = self._by_class(self.learner_.explain(samples)[0])
         columns = self._columns or Columns([])
@@ -361,6 +401,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _samples_with_new_levels(self, X):  # (N, F)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
+        X = self._by_name(X)
         samples = self._samples(X)
         if not self.categories_:
             return samples
@@ -470,6 +511,11 @@ class Estimator(Saveable, BaseEstimator):
         self._left_out = fitted.left_out
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
+
+    def _nothing_learned(self):
+        """What `_learn` returns for no samples."""
+        features, _, _ = self.learner_.sizes(frozenset())
+        return [self.learner_.predict(SampleBatch.of(np.empty((features, 0))))]
 
     def _learn(self, learner, X, targets, weights, predicts, classes=0):
         """Predict, if `predicts`, and then learn the next samples, with a head for each of so many classes.

@@ -78,6 +78,10 @@ class TableFeaturizer(Featurizer):
         inputs = with_expansions(np.ascontiguousarray(columns), np.ascontiguousarray(bin_means), self.pieces).T
         return NetworkInputs(columns.T, inputs, inputs[:0])
 
+    def _with_columns(self, encoding: TargetEncoding | None, size: int) -> TableFeaturizer:
+        grown = super()._with_columns(encoding, size)
+        return dataclasses.replace(grown, bin_means=self.bin_means.grown(len(grown.numbers)))
+
     def _more_specs(self) -> dict[str, InputSpec]:
         features = self.feature_of_columns[self.pieces.features]
         at_mean = basis_expansion.piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)

@@ -88,7 +88,9 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         determined them.
         """
         if self.histograms is not None:
-            self.histograms.learn(_compared(samples.features), self.featurizer.categorical)
+            compared = _compared(samples.features)
+            self.histograms = self.histograms.grown(len(compared))
+            self.histograms.learn(compared, self.featurizer.categorical)
         return super().learn_segment(samples, batch, batch_size, predicts)
 
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)

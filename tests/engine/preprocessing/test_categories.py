@@ -190,9 +190,7 @@ def test_errors_of_a_frame():
     frame, y = table()
     model, one = GLNClassifier(**SMALL).fit(frame, y), frame[5:6]
     for bad, message in (
-        (one[["x", "colour", "zip"]], "Feature names must be in the same order"),
-        (one.rename(columns={"x": "z"}), "feature names should match"),
-        (one[["colour", "x"]], "feature names should match"),
+        (one.set_axis(["a", "b", "c"], axis=1), "feature names should match"),
         (one.assign(x=np.inf), "infinity or a value too large for dtype\\('float32'\\) in column 'x'"),
         (one.assign(x="many"), "got 'many' in column 'x'"),
         (one.assign(zip=pd.Timestamp("2020")), "got dates or times in column 'zip'"),
@@ -200,9 +198,6 @@ def test_errors_of_a_frame():
     ):
         with pytest.raises(ValueError, match=message):
             model.predict_proba(bad)
-    dated = frame.assign(day=pd.date_range("2020", periods=len(frame)))  # converted by its place
-    with pytest.raises(ValueError, match="yet now missing:\n- colour"):
-        GLNClassifier(**SMALL).fit(dated, y).predict(dated.drop(columns="colour"))
 
 
 def test_frames_of_polars():
