@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.metrics import log_loss
 
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -328,3 +329,64 @@ def test_a_new_column_is_learned_from_then_on(kind, treated_as, task, tmp_path):
         assert value > known[score] - TOLERANCE[score]
     model.fit(X[["x"]], y)
     assert (model.n_features_in_, [*model.feature_names_in_], len(model.columns_)) == (1, ["x"], 1)
+
+
+@pytest.mark.filterwarnings("ignore:X has")
+def test_what_a_new_column_is_and_what_is_left_out_are_told():
+    (X, y), empty = mixed(120, 0, "class"), pd.Series(None, index=range(120), dtype=object)
+    X = X[["number", "few"]]
+    model = model_of("class", categorical_features=["few"]).fit(X, y)
+    wrong = X.assign(few=X["few"].map({"l0": "l0"}), colour="red")
+    before = outputs(model, X)
+    for call in (lambda: model.partial_fit(wrong, y), lambda: model.partial_fit(X.assign(**{"few": 1, "z": 2.0}), y)):
+        with pytest.raises(ValueError, match=r"got 'red' in column 'colour'; name it|expected text in column 'few'"):
+            call()
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(X.set_axis(["a", "b"], axis=1))
+    with pytest.raises(TypeError, match="only supported if all input features have string names"):
+        model.partial_fit(X.assign(**{"z": 1.0}).rename(columns={"z": 3}), y)
+    assert_equal(outputs(model, X), before)
+    assert [*model.feature_names_in_] == ["number", "few"]
+    warned = "X: column 'colour' is left out, because it was not there in training; partial_fit learns it"
+    assert told(lambda: [model.predict(wrong), model.novelty(wrong)]) == [warned]
+    assert told(lambda: model.partial_fit(X.assign(z=empty), y)) == []  # nothing to learn
+    assert model.n_features_in_ == 2
+    model.set_params(categorical_features=["few", "colour"]).partial_fit(wrong, y)
+    assert model.categories_[2] == {"red": 0}
+    days = pd.Series(pd.date_range("2020-01-01", periods=120).strftime("%d.%m.%Y"))
+    warned = "X: 'day' becomes dates, read as %d.%m.%Y; give it the dtype 'category' to make it a category"
+    assert told(lambda: model.partial_fit(wrong.assign(day=days), y)) == [warned]
+    assert model.columns_["treated as"].tolist() == ["number", "category", "category", "date"]
+    assert_equal(
+        outputs(model, wrong.assign(day=pd.to_datetime(days, dayfirst=True))), outputs(model, wrong.assign(day=days))
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "tolerance"), [("class", 0.03), pytest.param("targets", 0.12, marks=pytest.mark.slow)]
+)
+def test_new_words_of_a_wide_sparse_table_and_an_empty_day(task, tolerance):
+    """A word that no row of `fit` has is learned, as one that a few had."""
+    rng = np.random.default_rng(0)
+
+    def table(count: int, news: float) -> tuple[csr_array, np.ndarray]:
+        words = (rng.random((count, 1200)) < 0.01).astype(float)
+        words[:, 0], words[:, 1] = rng.random(count) < 0.5, rng.random(count) < news
+        sums = 2 * words[:, 0] + 3 * words[:, 1] - 1 + 0.3 * rng.normal(size=count)
+        return csr_array(words), targets_of(task, sums, words[:, 0])
+
+    start = rng.bit_generator.state
+    plain = table(400, 0.0)
+    rng.bit_generator.state = start
+    known, day, next_day, later = table(400, 0.02), *(table(400, 0.3) for _ in range(3))
+    models = [
+        model_of(task, layer_sizes=(1,)).fit(*of).partial_fit(*day).partial_fit(*next_day) for of in (plain, known)
+    ]
+    found, control = (scores_of(model, *later)[task] for model in models)
+    before = outputs(models[0], later[0])[:2]
+    assert found > control - tolerance
+    models[0].partial_fit(day[0][:0], day[1][:0])
+    assert_equal(outputs(models[0], later[0])[:2], before)
+    np.testing.assert_allclose(models[0].novelty(later[0].toarray()), models[0].novelty(later[0]))
+    with pytest.raises(ValueError, match="of a dense table or at most 1000 features"):
+        models[0].explain_novelty(later[0].toarray())

@@ -149,8 +149,8 @@ class Featurizer(WritableArrays):
             return member
         places = {name: place for place, name in enumerate(old)}
         inputs = [places.get(name, -1) for name in new]
-        # Halfspaces that were placed by samples stay for a new level, but some are replaced by ones that see a new feature:
-        # the log-loss with a new feature that matters by products is .01 lower.
+        # Halfspaces that samples placed stay for a new level. For a new feature, some are replaced by ones that see it:
+        # where it matters in products with others, the log-loss is .01 lower.
         keeps_halfspaces = self.is_fitted and len(self.numbers) == len(before.numbers)
         return member._replace(network=with_inputs(member.network, inputs, self.size, keeps_halfspaces))
 

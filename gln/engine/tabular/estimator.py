@@ -29,6 +29,7 @@ from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing import category_codes
 from gln.engine.preprocessing.category_codes import Levels, as_table, codes_of, column_of, new_levels
 from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
+from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
 from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
@@ -367,11 +368,11 @@ class Estimator(Saveable, BaseEstimator):
     def explain_novelty(self, X: Any) -> np.ndarray:
         """How much each feature contributes to the novelty of samples X (N, F): (N, F), the sum of each row is 1.
 
-        Raises ValueError as `novelty` does, for sparse arrays of more than 1,000 features, and with `negatives=False`.
+        Raises ValueError as `novelty` does, for wide sparse tables, and with `negatives=False`.
         """
         samples = self._samples_with_new_levels(X)
-        if is_wide(samples.features.T) or not hasattr(self.learner_, "explain_novelty"):
-            expected = f"a dense array or at most {WIDE} features, and a model that `fit` trained with negatives"
+        if not hasattr(self.learner_, "explain_novelty") or isinstance(self.standardizer_, SparseScaler):
+            expected = f"a model that `fit` trained with negatives, of a dense table or at most {WIDE} features"
             raise ValueError(f"X: expected {expected}, got {self.n_features_in_} features")
         return self._summed(self.learner_.explain_novelty(samples).T)
 

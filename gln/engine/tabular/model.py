@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from gln.engine.batches import Matrix, SampleBatch, spread
+from gln.engine.batches import Matrix, SampleBatch, dense, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.model import NetworkModel
 from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.preprocessing.scaling import Standardizer, Unscaled
+from gln.engine.preprocessing.scaling import SparseScaler, Standardizer, Unscaled
 from gln.engine.saving import bad, saved
-from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer, is_wide
+from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
 MOST_FOR_NOVELTY = 4000  # rows
 SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
@@ -88,7 +88,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         determined them.
         """
         if self.histograms is not None:
-            compared = _compared(samples.features)
+            compared = self._compared(samples.features)
             self.histograms = self.histograms.grown(len(compared))
             self.histograms.learn(compared, self.featurizer.categorical)
         return super().learn_segment(samples, batch, batch_size, predicts)
@@ -96,13 +96,13 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""
         rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
-        columns = _compared(X[np.random.default_rng(0).permutation(rows)].T)
+        columns = self._compared(X[np.random.default_rng(0).permutation(rows)].T)
         self.histograms = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
         self.histograms.learn(columns, categorical)
 
     def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
         """The share of the training samples that were less novel. Raises ValueError if they were not compared."""
-        return self._compared_with().novelty(_compared(samples.features), self.featurizer.categorical)
+        return self._compared_with().novelty(self._compared(samples.features), self.featurizer.categorical)
 
     def explain_novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (F, B)
         """How much each feature contributes to the novelty of samples; the contributions to each add up to 1."""
@@ -114,12 +114,11 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit`")
         return self.histograms
 
-
-def _compared(features: Matrix) -> np.ndarray:  # (F, B) -> (D, B)
-    """Features, but of wide samples as many sums of random ones with random signs."""
-    if not is_wide(features.T):
-        return features
-    rng, size = np.random.default_rng(0), features.shape[0]
-    places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
-    sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
-    return (sums @ features).toarray()
+    def _compared(self, features: Matrix) -> np.ndarray:  # (F, B) -> (D, B)
+        """Features, but of a wide table as many sums of random ones with random signs."""
+        if not isinstance(self.featurizer.standardizer, SparseScaler):
+            return features
+        rng, size = np.random.default_rng(0), features.shape[0]
+        places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
+        sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
+        return dense(sums @ features)
