@@ -281,7 +281,8 @@ class Estimator(Saveable, BaseEstimator):
         if self._columns is not None or columns.has_others:
             self._columns = columns
         self.categories_ = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
-        self.n_features_in_, self.feature_names_in_ = X.shape[1], X.columns.to_numpy(object)
+        self.n_features_in_: int = X.shape[1]
+        self.feature_names_in_ = X.columns.to_numpy(object)
 
     def _known_columns(self):
         kinds = [CATEGORY if place in self.categories_ else NUMBER for place in range(self.n_features_in_)]

@@ -294,7 +294,7 @@ def test_wide_sparse_rows_of_other_columns_are_novel():
     y = table[:, :5].any(axis=1)
     model = TableClassifier(n_epochs=1, random_state=0).fit(csr_array(table.astype(float)), y)
     assert model.novelty(csr_array(other.astype(float))).mean() > model.novelty(csr_array(table.astype(float))).mean()
-    with pytest.raises(ValueError, match="X: expected a dense array"):
+    with pytest.raises(ValueError, match="X: expected a model that `fit` trained with negatives, of a dense table"):
         model.explain_novelty(csr_array(other.astype(float)))
 
 
