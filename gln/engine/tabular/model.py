@@ -118,7 +118,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         """Features, but of a wide table as many sums of random ones with random signs."""
         if not isinstance(self.featurizer.standardizer, SparseScaler):
             return features
-        rng, size = np.random.default_rng(0), features.shape[0]
-        places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
-        sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
-        return dense(sums @ features)
+        size = features.shape[0]
+        places = np.random.default_rng(0).integers(0, SUMS_OF_WIDE, size)
+        signs = np.random.default_rng(1).choice([-1.0, 1.0], size)  # which stay the same if there are more features
+        return dense(csr_array((signs, (places, np.arange(size))), (SUMS_OF_WIDE, size)) @ features)
