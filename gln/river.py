@@ -6,6 +6,7 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import reprlib
@@ -34,12 +35,13 @@ from gln.engine.model.builders import Losses
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
-from gln.engine.saving import bad
+from gln.engine.saving import bad, read
 from gln.engine.streaming.estimator import ONCE, SaveableStream, Segment, StreamEstimator, check_seed
 from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
+from gln.engine.tabular.inputs import WIDE, PlainFeaturizer
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -124,7 +126,49 @@ class _OneTarget(_Stream):
     """Learns labels, or numbers."""
 
     _expected: ClassVar[str]  # of targets
+    _table: ClassVar[str]  # the class of `gln.sklearn` that learns the same from tables
     _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
+
+    @classmethod
+    def of(cls, fitted: Any) -> Any:
+        """A model that predicts as one of `gln.sklearn` of the same name, and learns on from samples by their names.
+
+        It takes over a copy of a model that `fit` (or `partial_fit`) trained on a dense table, of one target.
+        Names are those of the frame's columns, or numbers from 0; a key that is not there is missing, and others are
+        left out. `learn_one` learns as `partial_fit` does a row, and `save` writes the file that `fitted.save` would,
+        which `load` of both classes take. A clone begins anew. Raises ValueError for another model.
+        """
+        from gln import sklearn
+        from gln.engine.streaming.table import TableStream
+
+        kind: Any = getattr(sklearn, cls._table)
+        if not isinstance(fitted, kind) or not hasattr(fitted, "learner_"):
+            raise bad("fitted", f"a fitted gln.sklearn.{cls._table}", reprlib.repr(fitted))
+        if vars(fitted).get("targets_shape_", ()) != () or type(vars(fitted).get("classes_")) is list:
+            raise bad("fitted", "a model of one target", "one of several")
+        if fitted.n_features_in_ > WIDE and isinstance(getattr(fitted.learner_, "featurizer", None), PlainFeaturizer):
+            raise bad("fitted", "a model of a dense table", f"one of {fitted.n_features_in_} sparse columns")
+        if getattr(fitted, "class_weight", None) is not None:
+            raise bad("class_weight", "None, because learn_one takes the weight of each sample", fitted.class_weight)
+        names = inspect.signature(cls).parameters.keys() & inspect.signature(kind).parameters.keys()
+        given = {name: getattr(fitted, name) for name in names}
+        seed = fitted.random_state if isinstance(fitted.random_state, int) else None
+        model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
+        model._stream = TableStream(fitted, model._build)
+        model.extra = dict(fitted.extra)
+        return model
+
+    def save(self, path: Any, extra: Any = None) -> None:
+        fitted = getattr(self._stream, "fitted", None)
+        super().save(path, extra) if fitted is None else fitted.save(path, extra)
+
+    @classmethod
+    def load(cls, path: Any, **parameters: Any) -> Any:
+        from gln import sklearn
+
+        if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
+            return super().load(path, **parameters)
+        return cls.of(getattr(sklearn, cls._table).load(path, **parameters))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -239,7 +283,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     True
     """
 
-    _expected = "labels"
+    _expected, _table = "labels", "GLNClassifier"
     _multiclass = True  # for River's wrappers
 
     def __init__(
@@ -354,7 +398,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     True
     """
 
-    _expected = "finite numbers"
+    _expected, _table = "finite numbers", "GLNRegressor"
 
     def __init__(
         self,
@@ -453,8 +497,10 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
     def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)
-        """Quantiles in ascending order, of densities without a skew, as those of streams are."""
-        shapes = JohnsonSU(np.zeros(len(tails)), tails)
+        """Quantiles in ascending order, of densities with the skew of the model; those of streams have none."""
+        learner = self._stream.learner
+        skew = np.zeros(1) if learner is None else learner.shape.skew
+        shapes = JohnsonSU(skew.repeat(len(tails)), tails)
         return mean[:, None] + std[:, None] * shapes.quantiles(sorted(self.quantiles or ()))
 
     def _predict(self, batch: SampleBatch) -> np.ndarray:  # -> (1, B)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Set
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
@@ -135,6 +135,53 @@ class NetworkModel(Generic[F]):
             if found is not None and predicts:
                 predicted.append(units.of(found[: self.means.heads]))
         return predicted
+
+    def progressive(
+        self,
+        samples: SampleBatch,
+        targets: np.ndarray,
+        step_sizes: Steps,
+        categorical: Set[int],
+        predicts: bool = True,
+        said: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """Learn samples, of known features, to the last bit as if each came alone.
+
+        Returns `outputs` of samples that follow one another, (K, n), each before it was learned, which may have more
+        values as classes are added; nothing unless this `predicts`.
+        """
+        predicted: list[np.ndarray] = []
+        for part in self.parts(samples, targets):
+            first = part.start
+            while first < part.stop:
+                # The first sample of a part brings something new, to which the model adapts when it comes alone.
+                is_new = first == part.start or self.featurizer.standardizer.is_warming_up
+                rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
+                learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
+                asked = None if said is None else said[..., rows]
+                if predicts and not is_new:
+                    batch, units = self.target_batch(*learned[1:], predicts=True, said=asked)
+                    found = self.learn_segment(learned[0], batch, 1, predicts=True)
+                    predicted.append(self._outputs(cast(np.ndarray, found), units))
+                else:
+                    predicted += [self.outputs(learned[0])] if predicts else []
+                    self.learn(*learned, categorical=categorical, predicts=False, said=asked)
+                first = rows.stop
+        return predicted
+
+    def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
+        """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
+
+        Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
+        """
+        count = len(samples)
+        if count == 1:
+            return [slice(0, 1)]
+        self.targets.check(targets, count, self.means.heads)
+        starts = {0, *self.targets.starts(targets, self.means)}
+        if self.featurizer.encoding is not None:
+            starts.update(self.featurizer.encoding.starts(samples.features))
+        return [slice(*pair) for pair in itertools.pairwise([*sorted(starts), count])]
 
     def learn_segment(
         self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
@@ -268,6 +315,16 @@ class NetworkModel(Generic[F]):
             return np.concatenate([ensemble.predict(read) for ensemble in self.ensembles[:ensembles]])
 
         return by_chunks(predict, samples)
+
+    def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
+        """Probabilities, or means with standard deviations and tails of densities."""
+        return self._outputs(self.predicted(samples, len(self.ensembles)), self.targets.units)
+
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K, B)
+        heads = self.means.heads
+        predicted[:heads] = units.of(predicted[:heads])
+        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
+        return predicted
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""

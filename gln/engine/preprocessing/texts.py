@@ -9,6 +9,8 @@ Shapes: N texts, S slots, n of them that occur, H heads (one for two classes, el
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from sklearn.feature_extraction import FeatureHasher
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
+from sklearn.utils import murmurhash3_32
 
 from gln.engine.batches import WORD
 from gln.engine.saving import Array, saved
@@ -59,6 +62,18 @@ class TextModel(NamedTuple):
         values = unit_vectors(counts[:, self.slots], self.idf) @ self.weights.T.astype(np.float64) + self.offset
         values[np.diff(counts.indptr) == 0] = np.nan
         return values
+
+    def of_text(self, text: str) -> np.ndarray:  # -> (H,)
+        """What `transform` predicts for a single text, in a fiftieth of the time."""
+        slots = np.unique([abs(murmurhash3_32(word)) % SLOTS for word in _analyzer(self.of_characters)(text)])
+        if not len(slots) or not len(self.slots):
+            return self.offset if len(slots) else np.full(len(self.offset), np.nan)
+        places = np.searchsorted(self.slots, slots).clip(max=len(self.slots) - 1)
+        places = places[self.slots[places] == slots]
+        vector = self.idf[places]
+        length = np.sqrt(np.square(vector).sum(dtype=np.float64))
+        vector = (vector / (length or 1)).astype(np.float32).astype(np.float64)
+        return self.weights[:, places].astype(np.float64) @ vector + self.offset
 
     def divided(
         self, text: str, values: np.ndarray, contributions: np.ndarray
@@ -114,6 +129,11 @@ def vectorizer(of_characters: bool) -> HashingVectorizer:
     return HashingVectorizer(
         n_features=SLOTS, alternate_sign=False, norm=None, binary=True, dtype=np.float32, **options
     )
+
+
+@functools.cache
+def _analyzer(of_characters: bool) -> Callable[[str], list[str]]:
+    return vectorizer(of_characters).build_analyzer()
 
 
 def texts_of(column: pd.Series) -> np.ndarray:  # (N,) -> (N,), of str; empty ones where they are missing

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Sequence, Set
 from typing import Any, cast
@@ -17,13 +16,13 @@ import numpy as np
 
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
-from gln.engine.batches import CHUNK, SampleBatch, Steps
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import FAST, SHALLOW, SLOW, STEADY, Ensemble, Role
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
-from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets, Units
+from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.surgery import set_initial_logits, with_outputs
@@ -87,53 +86,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return None
         return super().learn_segment(samples, batch, batch_size, predicts)
 
-    def progressive(
-        self,
-        samples: SampleBatch,
-        targets: np.ndarray,
-        step_sizes: Steps,
-        categorical: Set[int],
-        predicts: bool = True,
-        said: np.ndarray | None = None,
-    ) -> list[np.ndarray]:
-        """Learn samples, of known features, to the last bit as if each came alone.
-
-        Returns `outputs` of samples that follow one another, (K, n), each before it was learned, which may have more
-        values as classes are added; nothing unless this `predicts`.
-        """
-        predicted: list[np.ndarray] = []
-        for part in self.parts(samples, targets):
-            first = part.start
-            while first < part.stop:
-                # The first sample of a part brings something new, to which the model adapts when it comes alone.
-                is_new = first == part.start or self.featurizer.standardizer.is_warming_up
-                rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
-                learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
-                asked = None if said is None else said[..., rows]
-                if predicts and not is_new:
-                    batch, units = self.target_batch(*learned[1:], predicts=True, said=asked)
-                    found = super().learn_segment(learned[0], batch, 1, predicts=True)
-                    predicted.append(self._outputs(cast(np.ndarray, found), units))
-                else:
-                    predicted += [self.outputs(learned[0])] if predicts else []
-                    self.learn(*learned, categorical=categorical, predicts=False, said=asked)
-                first = rows.stop
-        return predicted
-
-    def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
-        """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
-
-        Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
-        """
-        count = len(samples)
-        if count == 1:
-            return [slice(0, 1)]
-        self.targets.check(targets, count, self.means.heads)
-        starts = {0, *self.targets.starts(targets, self.means)}
-        if self.featurizer.encoding is not None:
-            starts.update(self.featurizer.encoding.starts(samples.features))
-        return [slice(*pair) for pair in itertools.pairwise([*sorted(starts), count])]
-
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def grow(self, featurizer: StreamFeaturizer) -> None:
@@ -194,16 +146,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         if len(samples) != 1 or not is_possible(self.means, samples):
             return super().ask(samples)
         return self._in_units(self.step().ask(samples))
-
-    def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
-        """Probabilities, or means with standard deviations and tails of densities."""
-        return self._outputs(self.predicted(samples, len(self.ensembles)), self.targets.units)
-
-    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K, B)
-        heads = self.means.heads
-        predicted[:heads] = units.of(predicted[:heads])
-        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
-        return predicted
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

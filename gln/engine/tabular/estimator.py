@@ -118,7 +118,13 @@ class Estimator(Saveable, BaseEstimator):
         """What the columns of the table are treated as, what they become, and what told it: a row for each column."""
         check_is_fitted(self)
         names = vars(self).get("feature_names_in_", range(self.n_features_in_))
-        return self._known_columns().shown(names, self.categories_)
+        return self.known_columns.shown(names, self.categories_)
+
+    @property
+    def known_columns(self) -> Columns:
+        """What each column is, and what it becomes."""
+        kinds = [CATEGORY if place in self.categories_ else NUMBER for place in range(self.n_features_in_)]
+        return self._columns or Columns([*map(Column, kinds)])
 
     @property
     def weights_(self) -> dict[str, float]:
@@ -274,7 +280,7 @@ class Estimator(Saveable, BaseEstimator):
     def _add_columns(self, X):  # (N, F)
         """Know the columns of a frame that come after the known ones, too. They are what `fit` finds, but texts are
         categories."""
-        known = self._known_columns()
+        known = self.known_columns
         new, notes = find_columns(X, self.categorical_features, None, start=self.n_features_in_)
         self._tell("X: ", notes)
         columns = dataclasses.replace(known, columns=known.columns + new.columns)
@@ -283,10 +289,6 @@ class Estimator(Saveable, BaseEstimator):
         self.categories_ = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
         self.n_features_in_: int = X.shape[1]
         self.feature_names_in_ = X.columns.to_numpy(object)
-
-    def _known_columns(self):
-        kinds = [CATEGORY if place in self.categories_ else NUMBER for place in range(self.n_features_in_)]
-        return self._columns or Columns([*map(Column, kinds)])
 
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
@@ -530,7 +532,7 @@ class Estimator(Saveable, BaseEstimator):
         learner.check_rates(X.shape[0])  # before anything changes, because a callable may fail
         learner.add_classes(np.arange(classes))
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
-        late = not predicts and bool(vars(self).get("learner_"))
+        late = not predicts and X.shape[0] > 1 and bool(vars(self).get("learner_"))
         predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts, late=late)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples

@@ -17,7 +17,7 @@ from gln.engine.batches import Matrix, SampleBatch, dense, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
+from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets, Units
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.scaling import SparseScaler, Standardizer, Unscaled
@@ -92,6 +92,12 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             self.histograms = self.histograms.grown(len(compared))
             self.histograms.learn(compared, self.featurizer.categorical)
         return super().learn_segment(samples, batch, batch_size, predicts)
+
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K + T, B)
+        """As of a `NetworkModel`, and tails of densities, which stay the same."""
+        found = super()._outputs(predicted, units)
+        tails = self.shape.tails[: len(found) - self.means.heads, None]
+        return np.concatenate([found, tails.repeat(found.shape[1], axis=1)])
 
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""

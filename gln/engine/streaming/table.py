@@ -1,0 +1,184 @@
+"""`TableStream`: what a fitted table has learned, as a stream of samples by names, for River's estimators.
+
+A `TableSchema` takes the place of a stream's: columns, and what they become, are those of the table.
+
+Shapes: B samples, C heads, F columns of the table, D columns made from them.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+
+from gln.engine.batches import SampleBatch
+from gln.engine.preprocessing.category_codes import Levels, level_of
+from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, Columns
+from gln.engine.preprocessing.dates import NO_TIME, day_in, features_of, part_of
+from gln.engine.saving import bad
+from gln.engine.streaming.estimator import StreamEstimator
+from gln.engine.streaming.schema import Labels, SchemaChange
+from gln.engine.streaming.values import (
+    NamedRows,
+    Rows,
+    Sample,
+    check_dictionary,
+    check_key,
+    is_missing,
+    named_rows,
+    number_of,
+)
+from gln.engine.tabular.estimator import OF_LEFT_OUT
+
+
+class TableSchema:
+    """Converts dictionaries and frames to what the networks of a table read; other keys are left out."""
+
+    words: Mapping[Hashable, int] = {}  # no key is one, so none becomes a feature
+    become: Set[Hashable] = frozenset()
+    until_check = sys.maxsize
+
+    def __init__(
+        self, names: Sequence[Hashable], columns: Columns, levels: dict[int, Levels], classes: Sequence[Hashable]
+    ) -> None:
+        self.columns = columns
+        self.levels = levels  # by number of the column; new ones are added
+        self.places = {name: place for place, name in enumerate(names)}
+        self.classes = {label: number for number, label in enumerate(classes)}
+        owners = columns.owners
+        self.widths = np.bincount(owners, minlength=len(columns.columns)).tolist()  # columns made from each
+        self.categorical = {int(np.searchsorted(owners, place)) for place in columns.of_kind(CATEGORY)}
+
+    @property
+    def names(self) -> dict[Hashable, bool]:
+        """The names that were learned, and whether each is text; with those of the cycles of dates by type."""
+        names: dict[Hashable, bool] = {}
+        for (name, place), column in zip(self.places.items(), self.columns.columns, strict=True):
+            if column.kind == DATE and column.form is None:
+                names |= dict.fromkeys(features_of(name, np.zeros(1)), False)
+            elif column.kind != ID:
+                are_texts = all(isinstance(level, str) for level in self.levels.get(place, ()))
+                names[name] = are_texts and column.kind != NUMBER
+        return names
+
+    def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
+        """As of a `StreamSchema`."""
+        check_dictionary(x)
+        has = {name: level_of(value) for name, value in x.items() if not is_missing(value)}
+        levels = {name: self.levels[place] for name, place in self.places.items() if place in self.levels}
+        read = {name for name, place in self.places.items() if self.columns.columns[place].kind != ID}
+        return {
+            "names": [name for name in has if name not in self.places],
+            "levels": [name for name in has if name in levels and has[name] not in levels[name]],
+            "missing": [name for name in self.places if name in read and name not in has],
+        }
+
+    # ---- Samples -----------------------------------------------------------------------------------------------------
+
+    def rows(self, samples: Rows) -> NamedRows:
+        return named_rows(samples)
+
+    def encode(self, x: Sample) -> SampleBatch:
+        """Convert a sample for prediction; levels that are not known are missing."""
+        return SampleBatch.of(np.array(self._values(x, None))[:, None])
+
+    def encode_rows(self, samples: Rows) -> SampleBatch:
+        return self._samples(named_rows(samples), None)
+
+    def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
+        """Convert a sample for learning, with its label if targets are classes."""
+        new: dict[int, Levels] = {}
+        return self._change(SampleBatch.of(np.array(self._values(x, new))[:, None]), new, labels)
+
+    def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
+        new: dict[int, Levels] = {}
+        return self._change(self._samples(rows, new), new, labels)
+
+    def copy(self) -> TableSchema:
+        """A copy, on which several changes can be tried."""
+        levels = {column: dict(known) for column, known in self.levels.items()}
+        return TableSchema([*self.places], self.columns, levels, [*self.classes])
+
+    def commit(self, change: SchemaChange) -> None:
+        for column, new in change.levels.items():
+            self.levels[column].update(new)
+
+    def _change(self, batch: SampleBatch, new: dict[Any, Levels], labels: Labels | None) -> SchemaChange:
+        unknown = [label for label in labels or () if label not in self.classes]
+        if unknown:
+            raise bad("y", f"labels among {[*self.classes]}", unknown)
+        targets = None if labels is None else np.array([self.classes[label] for label in labels], int)
+        return SchemaChange(batch, self.places, self.categorical, new, {}, targets=targets)
+
+    def _samples(self, rows: NamedRows, new: dict[Any, Levels] | None) -> SampleBatch:
+        zeros = {name: 0.0 for name in self.places if rows.is_zero(name)}
+        values = [self._values({**zeros, **x}, new) for x in rows.records()]
+        return SampleBatch.of(np.array(values, np.float64).reshape(len(rows), -1).T)
+
+    # ---- Values ------------------------------------------------------------------------------------------------------
+
+    def _values(self, x: Sample, new: dict[Any, Levels] | None) -> list[float]:  # -> D
+        """The columns made from a sample. Levels that are not known are added to `new`; without it they are missing."""
+        check_dictionary(x)
+        made: list[float] = []
+        for name, place in self.places.items():
+            value, column = x.get(name), self.columns.columns[place]
+            if is_missing(value) or self.widths[place] == 0:
+                made += [np.nan] * self.widths[place]
+            elif column.kind == NUMBER:
+                made.append(number_of(f"x[{name!r}]", "a finite number or a bool", value))
+            elif column.kind == CATEGORY:
+                made.append(self._code(name, place, value, new))
+            elif column.kind == DATE:
+                day = np.array([day_in(value, column.form, column.zone)])
+                if np.isnan(day[0]) and value not in NO_TIME:
+                    form = "" if column.form is None else f", or text in the format {column.form}"
+                    raise bad(f"x[{name!r}]", f"a date{form}, as in the table", repr(value))
+                made += [part_of(part, day).item() for part in column.parts]
+            else:
+                made += self.columns.texts[place].of_text(str(value)).tolist()
+        return made
+
+    def _code(self, name: Hashable, place: int, value: Any, new: dict[Any, Levels] | None) -> float:
+        """The code of a level, NaN if it is not known."""
+        check_key(f"x[{name!r}]", "values", value)
+        level, known = level_of(value), self.levels[place]
+        if level in known:
+            return known[level]
+        are_text = {isinstance(each, str) for each in known}
+        if len(are_text) == 1 and isinstance(level, str) not in are_text:
+            raise bad(
+                f"x[{name!r}]", f"{'text' if are_text == {True} else 'a number'}, like its first levels", repr(value)
+            )
+        if new is None:
+            return np.nan
+        found = new.setdefault(place, {})
+        return found.setdefault(level, len(known) + len(found))
+
+
+class TableStream(StreamEstimator):
+    """A copy of a fitted estimator of `gln.sklearn`, which learns on from a stream of its columns."""
+
+    schema: Any
+
+    def __init__(self, fitted: Any, build: Callable[..., Any]) -> None:
+        fitted = copy.copy(fitted)
+        for name in OF_LEFT_OUT:  # which is large, and not of the model that learns on
+            vars(fitted).pop(name, None)
+        self.fitted = fitted = copy.deepcopy(fitted)
+        names, classes = (
+            getattr(fitted, "feature_names_in_", range(fitted.n_features_in_)),
+            getattr(fitted, "classes_", ()),
+        )
+        schema: Any = TableSchema([*names], fitted.known_columns, fitted.categories_, np.asarray(classes).tolist())
+        super().__init__(build, schema, fitted.learning_rate, hasattr(fitted, "classes_"))
+        self.learner = fitted.learner_
+        self.learner.set_learning_rate(fitted.learning_rate)
+
+    def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
+        """Names of columns; their contributions, (C, F), and constants, (C,)."""
+        contributions, constants = self.learner.explain(self.schema.encode(x))
+        return [*self.schema.places], self.schema.columns.summed(contributions[:, 0]), constants[:, 0]
