@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     flag("--no-negatives", help=alone)
     add("--seed", type=int, help="seed of a new model (default: 0)")
     add("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
-    add("--load", metavar="FILE", help="saved model to start from; it knows its target")
+    add("--load", metavar="FILE", help="saved model to start from, also of gln.sklearn; it knows its target")
+    table = "fit a new model to the first N samples as a table, in several passes; these have no predictions or figures"
+    add("--fit-first", type=int, default=0, metavar="N", help=table)
     flag("--predict-only", help="learn nothing; needs --load, and --target for figures")
     add, flag = _group(parser, "how it is learned")
     add("--delay", type=int, default=0, metavar="N", help="labels come N samples later, and are learned then")
@@ -135,6 +137,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         (options.predict_only and (options.delay or options.delay_by), "--delay needs labels, not --predict-only"),
         (options.delay and options.delay_by, "--delay, --delay-by: expected one of them"),
         (options.delay < 0, "--delay: expected at least 0"),
+        (options.fit_first < 0, "--fit-first: expected at least 0"),
+        (options.fit_first and (options.load or options.fast), "--fit-first: expected no --load and no --fast"),
         (options.resume and (options.load or not options.save), "--resume needs --save, and not --load"),
         (options.save_every is not None and options.save is None, "--save-every needs --save"),
         *((number is not None and number < 1, f"--{name}: expected at least 1") for name, number in counts.items()),

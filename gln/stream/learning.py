@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.engine import saving
 from gln.engine.preprocessing.dates import DATES, features_of
@@ -17,7 +18,9 @@ from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.formats.chunks import Chunk
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
-ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
+ESTIMATORS: dict[Any, Any] = {
+    f"gln.{module}.{kind.__name__}": kind for module in ("river", "sklearn") for kind in (GLNClassifier, GLNRegressor)
+}
 FAST_LAYERS = (16, 8)  # of --fast
 
 
@@ -28,21 +31,41 @@ def are_labels(targets: list[Any]) -> bool:
 
 def made(options: argparse.Namespace, are_classes: bool) -> Any:
     """A new estimator. Raises ValueError for options of the other kind, or out of range."""
-    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": options.seed or 0, "fast": options.fast}
     layers = options.layers or (FAST_LAYERS if options.fast else None)
-    common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": layers} if layers else {})
+    common = {"seed": options.seed or 0, "fast": options.fast} | ({"layer_sizes": layers} if layers else {})
+    common |= _parameters(options, are_classes)
+    kind = GLNClassifier if are_classes else GLNRegressor
+    kind(**common).learn_one({"a": 0.0}, 0)  # raises for options that are wrong, before lines seem to be
+    return kind(**common)
+
+
+def fitted(options: argparse.Namespace, are_classes: bool, parts: Sequence[Chunk]) -> Any:
+    """An estimator that was fitted to the samples with a target in these parts, as a table. Raises as `made` does."""
+    from gln import sklearn
+
+    table = pd.DataFrame([x for part in parts for x in part.rows.records()])
+    for name in filter(parts[0].rows.is_zero, table.columns):
+        table[name] = table[name].fillna(0.0)
+    y = pd.Series([target for part in parts for target in part.targets])
+    weights = np.array([weight for part in parts for weight in part.weights or [1.0] * len(part.lines)])
+    door, kind = (GLNClassifier, sklearn.GLNClassifier) if are_classes else (GLNRegressor, sklearn.GLNRegressor)
+    of_table = {"layer_sizes": options.layers, "random_state": options.seed or 0}
+    model: Any = kind(**of_table, **_parameters(options, are_classes))
+    has = y.notna().to_numpy()
+    return door.of(model.fit(table[has], y[has].tolist(), weights[has]))
+
+
+def _parameters(options: argparse.Namespace, are_classes: bool) -> dict[str, Any]:
+    """Those that models of streams and of tables have in common. Raises ValueError for options of the other kind."""
     of_others = ("quantiles", "density") if are_classes else ("no_negatives", "probabilities")
     wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
         raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
+    common: dict[str, Any] = {"backend": options.backend or "auto", "learning_rate": options.learning_rate}
     if are_classes:
-        common["negatives"] = not options.no_negatives
-    else:
-        common |= {"quantiles": options.quantiles, "density": options.density}
-    kind = GLNClassifier if are_classes else GLNRegressor
-    kind(**common).learn_one({"a": 0.0}, 0)  # raises for options that are wrong, before lines seem to be
-    return kind(**common)
+        return common | {"negatives": not options.no_negatives}
+    return common | {"quantiles": options.quantiles, "density": options.density}
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:

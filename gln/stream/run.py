@@ -21,7 +21,7 @@ from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
 from gln.stream.formats.reader import LABELLED, opened, read
 from gln.stream.inputs import Input, Inputs
-from gln.stream.learning import are_labels, explained, learn, loaded, made, names_in, without_columns
+from gln.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
 from gln.stream.metrics import Metrics
 from gln.stream.output import Outputs, printed, say
 from gln.stream.predictions import is_json, text_of
@@ -125,10 +125,14 @@ class Run:
                 if chunk.lines and not number:
                     self._waiting.check(chunk.rows)
                 waiting += [(of, part) for part in chunk.parts(most)]
-                if self._model is not None or self._decide(chunk, 1 if number else DECIDING):
+                if self._model is None:
+                    self._start(chunk, waiting, 1 if number else DECIDING)
+                if self._model is not None:
                     yield from waiting
                     waiting.clear()
         if count := sum(len(chunk.lines) for _, chunk in waiting):
+            if count < self._options.fit_first:
+                raise ValueError(f"--fit-first: expected at most as many lines as there are, {count:,}")
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
         if self._options.save and not self._options.resume:
             yield self._inputs.current, NO_SAMPLES  # after which all labels have come
@@ -262,13 +266,24 @@ class Run:
         """Whether an option says what is learned."""
         return self._options.regression or self._target in self._options.strings
 
-    def _decide(self, chunk: Chunk, most: int) -> bool:
-        """Make a model for what at most so many targets look like; returns False if neither they nor an option tell."""
-        options, known = self._options, [target for target in chunk.targets if target is not None][:most]
+    def _start(self, chunk: Chunk, waiting: Sequence[tuple[Input, Chunk]], most: int) -> None:
+        """Make a model, perhaps fitted to the first lines, if enough wait, for what at most so many targets look like;
+        or none if neither they nor an option tell."""
+        options = self._options
+        first = _first(waiting, options.fit_first)
+        if sum(len(part.lines) for _, part in first) < options.fit_first:
+            return
+        targets = [target for _, part in first for target in part.targets] if first else chunk.targets
+        known = [target for target in targets if target is not None][: DECIDING if first else most]
         if not known and not self._is_told():
-            return False
+            return
         are_classes = not options.regression and are_labels(known)
-        self._begin(made(options, are_classes), {})
+        self._begin(
+            fitted(options, are_classes, [part for _, part in first]) if first else made(options, are_classes), {}
+        )
+        for of, part in first:
+            of.line = part.lines[-1]
+            self._leave_out(of, [bad for bad in part.bad if bad.line < of.line])
         if known and not options.regression:
             name, seen = self._target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
@@ -277,7 +292,6 @@ class Run:
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
         if listed := ",".join(name for name in ids if name not in options.numbers):
             self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
-        return True
 
     def _leave_out(self, of: Input, bad: Sequence[BadLine]) -> None:
         """Count bad lines, or raise the first one."""
@@ -323,3 +337,14 @@ class Run:
         state["waiting"] = self._waiting.state(self._model.known_names)
         self._model.save(self._options.save, state)
         return True
+
+
+def _first(waiting: Sequence[tuple[Input, Chunk]], count: int) -> list[tuple[Input, Chunk]]:
+    """The first so many samples, with the bad lines among them."""
+    first = []
+    for of, chunk in waiting:
+        part = chunk.part(slice(count))
+        if part.lines:
+            first.append((of, part._replace(bad=chunk.bad)))
+        count -= len(part.lines)
+    return first
