@@ -90,7 +90,7 @@ def interrupt(*numbers: int) -> None:
 
 # ---- Parts of random sizes -------------------------------------------------------------------------------------------
 
-QUICK = "8 classes", "quantiles"
+QUICK = "8 classes", "quantiles", "fit first"
 SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of classes or 0, and options
     **{f"{classes} classes": ("csv", classes, []) for classes in (2, 3, 4, 5, 6, 7, 8, 10, 12, 17, 25, 30)},
     "fast": ("csv", 9, ["--fast"]),
@@ -101,6 +101,8 @@ SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     "numbers": ("csv", 0, ["--regression"]),
     "quantiles": ("jsonl", 0, ["--regression", "--quantiles", ".1,.9"]),
     "density": ("csv", 0, ["--regression", "--density"]),
+    "fit first": ("csv", 0, ["--regression", "--quantiles", ".1,.9", "--fit-first", "100"]),
+    "fit first, words": ("jsonl", 2, ["--fit-first", "100"]),
 }
 
 

@@ -141,7 +141,7 @@ def day_in(value: Any, form: str | None = None, zone: str | None = None) -> floa
             return np.nan
     if not isinstance(value, DATES):
         return np.nan
-    if getattr(value, "tzinfo", None) is not None:
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         value = pd.Timestamp(value).tz_convert(zone or "UTC").tz_localize(None)
     return day_of(value)
 

@@ -103,6 +103,7 @@ class TableSchema:
         return TableSchema([*self.places], self.columns, levels, [*self.classes])
 
     def commit(self, change: SchemaChange) -> None:
+        column: Any
         for column, new in change.levels.items():
             self.levels[column].update(new)
 

@@ -1,0 +1,191 @@
+"""A fitted table in `gln.river`: it predicts single samples and learns from them as it does rows in `gln.sklearn`."""
+# ruff: noqa: N806 - X is a frame
+
+from __future__ import annotations
+
+import copy
+import datetime
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+    pytest.importorskip("river")
+
+from river import evaluate, metrics
+
+from gln import river, sklearn
+
+FITTED, COUNT = 120, 150
+SMALL: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 3, "n_epochs": 1, "random_state": 0}
+
+
+def table() -> pd.DataFrame:
+    """Columns of every kind, with values that are missing and, in the last rows, levels and words that are new."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(COUNT, 2)), columns=["a", "b"])
+    X["colour"] = rng.choice(["red", "green", "blue"], COUNT)
+    X["number"] = pd.Categorical(rng.integers(0, 4, COUNT))
+    when = pd.Timestamp("2023-11-05") + pd.to_timedelta(rng.integers(0, 9000, COUNT), "h")
+    X["when"] = when
+    X["zoned"] = when.tz_localize("UTC").tz_convert("Asia/Tokyo")
+    X["iso"] = when.strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    X["written"] = when.strftime("%d.%m.%Y %H:%M")
+    words = ["warm", "cold", "old", "new", "good"]
+    X["text"] = [f"{' '.join(rng.choice(words, 4))} {row}!" for row in range(COUNT)]
+    X["user_id"] = [f"user{row}" for row in range(COUNT)]
+    X = X.mask(pd.DataFrame(rng.random(X.shape) < 0.06, columns=X.columns).assign(user_id=False))
+    X.loc[FITTED:, "colour"] = X.loc[FITTED:, "colour"].replace("blue", "white")
+    return X
+
+
+X = table()
+SCORE = X["a"].fillna(0) + (X["colour"] == "red") + X["text"].str.contains("warm").fillna(False)
+TARGETS = {"GLNClassifier": pd.cut(SCORE, [-9, 0, 1, 9], labels=["low", "middle", "high"]).astype(str)}
+TARGETS["GLNRegressor"] = 10 * SCORE + 50
+COLUMNS = {
+    **{"numbers": ["a", "b"], "categories": ["a", "colour", "number"], "dates": ["when", "zoned", "iso", "written"]},
+    **{"texts": ["a", "text"], "all": [*X.columns]},
+}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{"classifier": ("GLNClassifier", {}), "regressor": ("GLNRegressor", {})},
+    **{"density": ("GLNRegressor", {"n_networks": 16, "quantiles": (0.1, 0.9), "density": True})},
+    **{"no negatives": ("GLNClassifier", {"negatives": False, "n_networks": 1})},
+}
+CASES = [(kind, model) for kind in COLUMNS for model in MODELS if model != "no negatives" or kind == "categories"]
+
+
+def fitted(kind: str, model: str) -> tuple[Any, Any, pd.DataFrame, pd.Series]:
+    name, options = MODELS[model]
+    columns, y = X[COLUMNS[kind]], TARGETS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = getattr(sklearn, name)(**{**SMALL, **options}).fit(columns[:FITTED], y[:FITTED])
+    return estimator, getattr(river, name).of(estimator), columns[FITTED:], y[FITTED:]
+
+
+def records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Samples as they come from a stream: a value that is missing is a key that is missing, and another key is new."""
+    samples = rows.astype(object).to_dict("records")
+    return [{name: value for name, value in x.items() if not pd.isna(value)} | {"other": 1.0} for x in samples]
+
+
+def assert_same_predictions(model: Any, door: Any, rows: pd.DataFrame) -> None:
+    samples, exact = records(rows), {"rtol": 1e-9, "atol": 1e-9}
+    if isinstance(door, river.GLNClassifier):
+        found = pd.DataFrame([door.predict_proba_one(x) for x in samples])
+        assert [*found] == model.classes_.tolist()
+        np.testing.assert_allclose(found, model.predict_proba(rows), **exact)
+        np.testing.assert_allclose(door.predict_proba_many(rows), found, **exact)
+        return
+    np.testing.assert_allclose([door.predict_one(x) for x in samples], model.predict(rows), **exact)
+    if model.density:
+        distributions = [door.predict_one(x, with_dist=True) for x in samples]
+        mean, std = model.predict(rows, return_std=True)
+        np.testing.assert_allclose([(each.mu, each.sigma) for each in distributions], np.stack([mean, std], 1), **exact)
+        quantiles = [[*door.predict_quantiles_one(x).values()] for x in samples]
+        np.testing.assert_allclose(quantiles, model.predict_quantiles(rows), **exact)
+
+
+@pytest.mark.parametrize(("kind", "model"), CASES)
+def test_both_doors_predict_and_learn_the_same(kind, model, tmp_path):
+    estimator, door, rows, y = fitted(kind, model)
+    assert_same_predictions(estimator, door, rows)
+    together = copy.deepcopy(door)
+    before = copy.deepcopy(estimator)
+    for place, x in enumerate(records(rows[:20])):
+        door.learn_one(x, y.iloc[place], 2.0)
+    assert_same_predictions(estimator, getattr(river, type(door).__name__).of(before), rows)  # which has not changed
+    for place in range(20):
+        estimator.partial_fit(rows[place : place + 1], y[place : place + 1], sample_weight=[2.0])
+    assert_same_predictions(estimator, door, rows)
+    predicted = together.predict_learn_many(rows[:20], y[:20].tolist(), 2.0)  # the same, in one call
+    assert_same_predictions(estimator, together, rows)
+    assert len(predicted) == 20
+    door.save(tmp_path / "m", {"day": 3})  # the file of the fitted model, which both doors load
+    loaded = type(door).load(tmp_path / "m")
+    assert loaded.extra == {"day": 3}
+    assert_same_predictions(type(estimator).load(tmp_path / "m"), loaded, rows)
+    loaded.learn_one(records(rows)[25], y.iloc[25])
+    door.learn_one(records(rows)[25], y.iloc[25])
+    assert_same_predictions(door._stream.fitted, loaded, rows)
+
+
+def test_what_is_explained_and_not_known():
+    estimator, door, rows, _ = fitted("all", "classifier")
+    contributions, constant = estimator.explain(rows[:5])
+    for row, x in enumerate(records(rows[:5])):
+        by_class, constants = door.explain_one(x)
+        np.testing.assert_allclose([[*of.values()] for of in by_class.values()], contributions[row])
+        np.testing.assert_allclose([*constants.values()], constant[row])
+    assert door.weights_ == estimator.weights_
+    known = door.known_names
+    assert (known["colour"], known["a"], known["number"], "user_id" in known) == (True, False, False, False)
+    unknown = door.unknown_one({"a": None, "colour": "white", "other": 1, "text": "warm"})
+    assert (unknown["names"], unknown["levels"], unknown["missing"][:2]) == (["other"], ["colour"], ["a", "b"])
+
+
+def test_a_fitted_model_goes_on_in_a_pipeline_of_river():
+    _, door, rows, y = fitted("all", "classifier")
+    metric = evaluate.progressive_val_score(zip(records(rows), y, strict=True), door, metrics.Accuracy())
+    assert metric.get() > max(y.value_counts(normalize=True))  # of who always says the same
+
+
+def test_columns_of_an_array_have_numbers():
+    values = X[["a", "b"]].fillna(0).to_numpy()
+    estimator = sklearn.GLNRegressor(**SMALL).fit(values, SCORE)
+    door = river.GLNRegressor.of(estimator)
+    assert door.predict_one({1: values[0, 1], 0: values[0, 0]}) == pytest.approx(estimator.predict(values[:1])[0])
+
+
+def test_a_model_of_partial_fit_alone_goes_on_too():
+    rows, y = X[["a", "colour"]], TARGETS["GLNClassifier"]
+    estimator = sklearn.GLNClassifier(layer_sizes=(4,), random_state=0)
+    estimator.partial_fit(rows[:FITTED], y[:FITTED], classes=y.unique())
+    assert_same_predictions(estimator, river.GLNClassifier.of(estimator), rows[FITTED:])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ({"a": "one"}, r"x\['a'\]: expected a finite number or a bool, got 'one'"),
+        ({"a": np.inf}, r"x\['a'\]: expected a finite number"),
+        ({"colour": 3}, r"x\['colour'\]: expected text, like its first levels, got 3"),
+        ({"written": "2024-01-01"}, r"x\['written'\]: expected a date, or text in the format %d.%m.%Y %H:%M"),
+        ({"when": 20.0}, r"x\['when'\]: expected a date, as in the table, got 20.0"),
+        (3, "x: expected a dictionary"),
+    ],
+)
+def test_bad_values_are_told_by_name_and_change_nothing(x, message):
+    _, door, rows, y = fitted("all", "classifier")
+    good = records(rows)[0]
+    before = door.predict_proba_one(good)
+    with pytest.raises(ValueError, match=message):
+        door.predict_proba_one(x)
+    with pytest.raises(ValueError, match=message):
+        door.learn_one({**good, **x} if isinstance(x, dict) else x, y.iloc[0])
+    assert door.predict_proba_one(good) == before
+    assert door.predict_proba_one({"when": datetime.date(2024, 1, 1)}) == door.predict_proba_one(
+        {"when": np.datetime64("2024-01-01")}
+    )
+
+
+def test_models_that_cannot_be_taken_over_are_told():
+    numbers, y = X[["a", "b"]], TARGETS["GLNClassifier"]
+    several = sklearn.GLNRegressor(**SMALL).fit(numbers, np.stack([SCORE, SCORE], 1))
+    with pytest.raises(ValueError, match="fitted: expected a model of one target, got one of several"):
+        river.GLNRegressor.of(several)
+    with pytest.raises(ValueError, match=r"fitted: expected a fitted gln\.sklearn\.GLNClassifier"):
+        river.GLNClassifier.of(several)
+    with pytest.raises(ValueError, match=r"fitted: expected a fitted gln\.sklearn\.GLNClassifier"):
+        river.GLNClassifier.of(sklearn.GLNClassifier())
+    weighted = sklearn.GLNClassifier(**SMALL, class_weight="balanced").fit(numbers, y)
+    with pytest.raises(ValueError, match="class_weight: expected None"):
+        river.GLNClassifier.of(weighted)
+    door = river.GLNClassifier.of(weighted.set_params(class_weight=None))
+    with pytest.raises(ValueError, match="novelty: expected a model with novelty=True"):
+        door.novelty_one({"a": 1.0})
