@@ -75,7 +75,8 @@ def records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def assert_same_predictions(model: Any, door: Any, rows: pd.DataFrame) -> None:
-    samples, exact = records(rows), {"rtol": 1e-9, "atol": 1e-9}
+    samples = records(rows)
+    exact: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
     if isinstance(door, river.GLNClassifier):
         found = pd.DataFrame([door.predict_proba_one(x) for x in samples])
         assert [*found] == model.classes_.tolist()

@@ -101,8 +101,8 @@ SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     "numbers": ("csv", 0, ["--regression"]),
     "quantiles": ("jsonl", 0, ["--regression", "--quantiles", ".1,.9"]),
     "density": ("csv", 0, ["--regression", "--density"]),
-    "fit first": ("csv", 0, ["--regression", "--quantiles", ".1,.9", "--fit-first", "100"]),
-    "fit first, words": ("jsonl", 2, ["--fit-first", "100"]),
+    "fit first": ("csv", 0, ["--regression", "--quantiles", ".1,.9", "--fit-first", "60"]),
+    "fit first, words": ("jsonl", 0, ["--fit-first", "60"]),
 }
 
 

@@ -184,7 +184,8 @@ def _next_total(total: float, count: int, window: int) -> float:
 
 def _score(surprises: np.ndarray, words: np.ndarray | None) -> np.ndarray:  # (F, B), (2, B) -> (B,)
     number, total = (0, 0) if words is None else words
-    return np.log((surprises.sum(axis=0) + total) / np.maximum(len(surprises) + number, 1))
+    sums = surprises.cumsum(axis=0)[-1:].sum(axis=0)  # `sum` alone adds up one sample in another order than several
+    return np.log((sums + total) / np.maximum(len(surprises) + number, 1))
 
 
 # ---- Loops -----------------------------------------------------------------------------------------------------------

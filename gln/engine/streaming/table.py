@@ -99,8 +99,9 @@ class TableSchema:
 
     def copy(self) -> TableSchema:
         """A copy, on which several changes can be tried."""
-        levels = {column: dict(known) for column, known in self.levels.items()}
-        return TableSchema([*self.places], self.columns, levels, [*self.classes])
+        other = copy.copy(self)
+        other.levels = {column: dict(known) for column, known in self.levels.items()}
+        return other
 
     def commit(self, change: SchemaChange) -> None:
         column: Any
