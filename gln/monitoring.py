@@ -1,11 +1,15 @@
-"""What to watch of a model of a stream in service: `Monitor`, whose figures go to Prometheus or to a log.
+"""What to watch of a model in service, and when to replace it.
 
-It wraps a classifier or regressor of `gln.river`, or any other of River's.
+`Monitor` wraps a classifier or regressor of `gln.river`, or any other of River's; its figures go to Prometheus or to a
+log. `compare_refit` tells whether a model of `gln.sklearn` that learns day after day should be fitted again.
 """
+# ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
 import math
 import os
 import time
@@ -15,23 +19,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import is_classifier
+from sklearn.utils import check_consistent_length
 
 try:
     from river import base, compose, drift
 except ImportError as error:
     raise ImportError("gln.monitoring needs River: pip install river") from error
 
-from gln.engine.batches import check_integer
+from gln.engine.batches import check_integer, spread
+from gln.engine.preprocessing.category_codes import as_table
 from gln.engine.saving import ENTRIES, Array, Kind, Number, bad, checked
 from gln.engine.streaming.values import check_dictionary, check_key, target_of
 from gln.engine.streaming.waiting import key_of
+from gln.engine.tabular.estimator import Estimator
 
-__all__ = ["Monitor"]
+__all__ = ["Comparison", "Monitor", "compare_refit"]
 
 LEAST = 1e-15  # probability of a label that was never seen, for its log-loss
 BINS = 10  # of probabilities, for the calibration error
 NOVEL = 0.99
 KEPT = "monitor"  # the name of what is kept in a file
+MOST_EXPLAINED = 200  # rows whose contributions are compared
 
 HELP = {
     "predicted_total": "Samples predicted.",
@@ -289,3 +299,102 @@ class Monitor:
     def _of_number(self, predicted: np.ndarray, y: Any) -> Outcome:  # (1,)
         difference = float(predicted[0]) - target_of(y)
         return Outcome(abs(difference), difference, False)
+
+
+# ---- Refits ----------------------------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """What `compare_refit` returns. Losses are log-losses, or absolute errors of regressors."""
+
+    days: pd.DataFrame  # a row for each day: "rows", the mean losses "model" and "refit", and their difference, "gain"
+    columns: pd.Series  # by how much the contributions of each column differ on average, the largest first
+    gain: float  # by how much the mean loss of all rows is lower with the refit
+    error: float  # the standard error of the gain, over days
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the gain exceeds two standard errors."""
+        return self.gain > 2 * self.error
+
+
+def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparison:
+    """Compare a model that lives with one that was fitted again, on rows that neither has learned.
+
+    Copies of both predict the rows of each day, and then learn them by `partial_fit`: these are the predictions that
+    each would have served. The models do not change. One that has learned some of the rows seems better than it is, so
+    load the file that was saved before them.
+
+    Columns are compared by what they contribute (`explain`) to the logits, or to what regressors predict, of up to 200
+    of the rows before any is learned. A column whose values drift, or what they mean, contributes otherwise in the
+    refit.
+
+    Parameters
+    ----------
+    model, refit
+        The model in service, and its rival: two fitted classifiers or two regressors of `gln.sklearn`, with classes in
+        common.
+    X, y
+        N rows as for `partial_fit`, in the order of time.
+    days
+        The day of each row, (N,), or another label of rows that are learned together; at least two.
+
+    Raises ValueError for other models, and if days are missing or their rows are not together.
+    """
+    models = {"model": model, "refit": refit}
+    if not all(isinstance(each, Estimator) for each in models.values()) or is_classifier(model) != is_classifier(refit):
+        raise bad("model, refit", "two classifiers or two regressors of gln.sklearn", f"{model!r} and {refit!r}")
+    X = as_table(X)
+    y = y.toarray() if issparse(y) else np.asarray(y)
+    check_consistent_length(X, y, days)
+    numbers, names = pd.factorize(np.asarray(days))
+    if len(names) < 2 or not np.isin(np.diff(numbers, prepend=0), (0, 1)).all():
+        raise bad("days", "at least two, none of them missing, the rows of each together", repr(days))
+    rows_of = X.iloc if isinstance(X, pd.DataFrame) else X
+    columns = _difference_of_contributions(model, refit, rows_of[spread(len(y), MOST_EXPLAINED)])
+    models = copy.deepcopy(models)
+    losses = []
+    ends = np.bincount(numbers).cumsum()
+    for start, end in itertools.pairwise([0, *ends]):
+        of_day = rows_of[start:end], y[start:end]
+        losses.append({name: _mean_loss(each, *of_day) for name, each in models.items()})
+        for each in models.values():
+            each.partial_fit(*of_day)
+    table = pd.DataFrame(losses, index=pd.Index(names, name="day"))
+    table.insert(0, "rows", np.diff(ends, prepend=0))
+    table["gain"] = table["model"] - table["refit"]
+    gain = float(np.average(table["gain"], weights=table["rows"]))
+    deviations = table["rows"] * (table["gain"] - gain) / len(y)
+    return Comparison(table, columns, gain, math.sqrt((deviations**2).sum() * len(names) / (len(names) - 1)))
+
+
+def _mean_loss(model: Any, X: Any, y: np.ndarray) -> float:  # (N, F), (N,) or (N, T)
+    if not is_classifier(model):
+        return float(np.abs(model.predict(X) - y).mean())
+    p = model.predict_proba(X)
+    of_labels = zip(p, y.T, model.classes_, strict=True) if type(p) is list else [(p, y.ravel(), model.classes_)]
+    losses = []
+    for of_label, labels, classes in of_labels:
+        indices = pd.Index(classes).get_indexer(labels)  # -1 if the class is unknown
+        chosen = np.where(indices < 0, 0, of_label[np.arange(len(y)), indices])
+        losses.append(-np.log(np.maximum(chosen, LEAST)))
+    return float(np.mean(losses))
+
+
+def _difference_of_contributions(model: Any, refit: Any, X: Any) -> pd.Series:  # (N, F) -> (F,)
+    of_model = _contributions(model, X)
+    of_refit = _contributions(refit, X)
+    common = [name for name in of_model if name in of_refit]
+    differences = [of_model[name].sub(of_refit[name], fill_value=0).abs().mean() for name in common]
+    return pd.concat(differences, axis=1).mean(axis=1).sort_values(ascending=False).rename_axis("column")
+
+
+def _contributions(model: Any, X: Any) -> dict[Any, pd.DataFrame]:  # (N, F) -> (N, F) by class, label or target
+    outputs, _ = model.explain(X)
+    outputs = outputs[:, None] if outputs.ndim == 2 else outputs
+    classes = getattr(model, "classes_", [])
+    names: Any = classes if type(classes) is np.ndarray else range(outputs.shape[1])
+    if len(names) > outputs.shape[1]:  # of two classes, `explain` explains the second
+        outputs = np.concatenate([-outputs, outputs], axis=1)
+    columns = getattr(model, "feature_names_in_", None)
+    return {name: pd.DataFrame(outputs[:, i], columns=columns) for i, name in enumerate(names)}

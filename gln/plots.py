@@ -1,4 +1,4 @@
-"""Pictures of models: halfspaces, regions, explanations, intervals, calibration, weights. Needs Matplotlib.
+"""Pictures of models: halfspaces, regions, explanations, intervals, calibration, weights, refits. Needs Matplotlib.
 
 Every function returns a Matplotlib figure. A notebook shows it if the call is the last line of a cell, and
 `figure.savefig("picture.png")` saves it. Figures are narrow and their text is large enough to be read on a phone.
@@ -41,7 +41,7 @@ from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
     *("plot_calibration", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
-    *("plot_learning", "plot_weights"),
+    *("plot_learning", "plot_refit", "plot_weights"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -311,6 +311,36 @@ def plot_weights(weights: Any) -> Figure:
         axes.axvline(0, color="black", linewidth=0.8)
         axes.invert_yaxis()
         axes.set_xlabel("weight in the last neuron")
+    return figure
+
+
+def plot_refit(comparison: Any, most: int = 8) -> Figure:
+    """The losses of a model and of its refit by day, their means so far, and the columns that differ most between them.
+
+    Args:
+        comparison: from `gln.monitoring.compare_refit`.
+        most: columns that are shown, at least 1.
+    """
+    check_integer("most", most, 1)
+    days, columns = comparison.days, comparison.columns[:most]
+    figure = _Figure(figsize=(WIDTH, 3.6 + 0.27 * len(columns)), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(2.6, 0.27 * len(columns) + 0.4))
+    kind = days.index.dtype.kind
+    x = days.index if kind in "biufM" else range(1, 1 + len(days))
+    for name, colour, mark in zip(("model", "refit"), (OF_MEAN, BLUE_AND_RED[0]), MARKS, strict=False):
+        so_far = (days["rows"] * days[name]).cumsum() / days["rows"].cumsum()
+        label = f"{name}, mean so far"
+        above.plot(x, days[name], color=colour, linewidth=0.8, alpha=0.4)
+        above.plot(x, so_far, color=colour, linewidth=2, marker=mark, markevery=0.12, label=label)
+    above.set_title(f"gain of the refit: {comparison.gain:.3g} ± {comparison.error:.2g}", fontsize=11)
+    above.set(xlabel="" if kind == "M" else "day", ylabel="loss")
+    above.tick_params(axis="x", rotation=30 if kind == "M" else 0)
+    above.legend(frameon=False)
+    below.barh([_text(name) for name in columns.index], columns, color=OF_BAND)
+    below.invert_yaxis()
+    below.set_xlabel("mean difference of contributions")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -1,4 +1,5 @@
-"""`gln.monitoring`: figures against River's own, late labels, Prometheus' text, JSON lines, and refused samples."""
+"""`gln.monitoring`: figures against River's own, late labels, Prometheus' text, JSON lines, and refused samples; and
+whether a refit is worth it."""
 
 from __future__ import annotations
 
@@ -9,11 +10,15 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from helpers import assert_same_file
 from river import base, datasets, dummy, linear_model, metrics, preprocessing, stream
+from sklearn.base import clone
+from sklearn.metrics import log_loss
 
-from gln import monitoring
-from gln.monitoring import KEPT, Monitor
+from gln import monitoring, sklearn
+from gln.monitoring import KEPT, Comparison, Monitor, compare_refit
 from gln.river import GLNClassifier, GLNRegressor
 from test_mnist import calibration_error
 
@@ -301,3 +306,107 @@ def test_other_models_of_river_are_watched_too():
     assert "novel" not in monitor.figures()
     with pytest.raises(ValueError, match="window_size: expected an integer of at least 1"):
         Monitor(GLNRegressor(**SMALL), window_size=0)
+
+
+# ---- Refits ----------------------------------------------------------------------------------------------------------
+
+
+def orders(count: int, seed: int, kind: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows of which "a" means something else or comes in another unit, by kind, and labels."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(count, 4)), columns=list("abcd"))  # noqa: N806
+    X["level"] = rng.choice(["u", "v", "w"], count)
+    of_a = 6 * np.sin(4 * X["a"]) if kind == "meaning" else 2 * X["a"]
+    if kind == "unit":
+        X["a"] /= 100
+    logits = of_a + X["b"] - X["d"] + 1.5 * (X["level"] == "u")
+    return X, np.where(rng.random(count) < 1 / (1 + np.exp(-logits)), "yes", "no")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> sklearn.GLNClassifier:
+    return sklearn.GLNClassifier(random_state=0).fit(*orders(1500, 0, "history"))
+
+
+def lived(model: Any, kind: str, folder: Any) -> tuple[Any, Any]:
+    """A copy that learned 1,000 rows by days, and a refit of these rows."""
+    model.save(folder / "history")
+    model = type(model).load(folder / "history")
+    X, y = orders(1000, 1, kind)  # noqa: N806
+    for start in range(0, 1000, 50):
+        model.partial_fit(X[start : start + 50], y[start : start + 50])
+    return model, clone(model).fit(X, y)
+
+
+@pytest.mark.parametrize(("kind", "is_worth_it"), [("history", False), ("meaning", True), ("unit", True)])
+def test_a_refit_is_worth_it_where_a_column_changed_after_the_history(fitted, tmp_path, kind, is_worth_it):
+    model, refit = lived(fitted, kind, tmp_path)
+    model.save(tmp_path / "before")
+    X, y = orders(600, 2, kind)  # noqa: N806
+    days = pd.date_range("2026-05-01", periods=20).repeat(30)
+    found = compare_refit(model, refit, X, y, days)
+    model.save(tmp_path / "after")
+    assert_same_file(tmp_path / "before", tmp_path / "after")
+    assert found.is_worth_it == is_worth_it
+    assert found.gain > 0.04 or not is_worth_it
+    assert abs(found.gain) < 0.02 or is_worth_it
+    assert set(found.columns.index) == set(X)
+    if is_worth_it:
+        assert found.columns.index[0] == "a"
+        assert found.columns.iloc[0] > 2 * found.columns.iloc[1]
+    assert found.days.index.equals(days.unique())
+    for name, each in (("model", model), ("refit", refit)):  # as they would have served
+        for day, loss in enumerate(found.days[name]):
+            rows = slice(30 * day, 30 * day + 30)
+            assert loss == pytest.approx(log_loss(y[rows], each.predict_proba(X[rows]), labels=each.classes_))
+            each.partial_fit(X[rows], y[rows])
+
+
+def test_the_error_of_a_gain_is_that_of_a_mean_of_days(fitted):
+    X, y = orders(90, 3, "history")  # noqa: N806
+    found = compare_refit(fitted, clone(fitted).fit(X, y), X, y, np.arange(90) // 30)
+    gains = found.days["model"] - found.days["refit"]
+    assert (found.gain, found.error) == pytest.approx((gains.mean(), gains.std(ddof=1) / np.sqrt(3)))
+    uneven = compare_refit(fitted, fitted, X, y, ["a"] * 60 + ["b"] * 30)
+    assert uneven.days["rows"].to_list() == [60, 30]
+    assert (uneven.gain, uneven.error, uneven.columns.max()) == (0, 0, 0)
+    assert not uneven.is_worth_it
+
+
+SHORT: dict[str, Any] = {"layer_sizes": [4], "n_networks": 2, "n_epochs": 1, "backend": "numpy", "random_state": 0}
+
+
+def test_regressors_labels_and_other_classes_are_compared():
+    X = np.random.default_rng(0).normal(size=(120, 3))  # noqa: N806
+    numbers = X[:, :2] + 3
+    model, refit = (sklearn.GLNRegressor(**SHORT).fit(X[rows], numbers[rows]) for rows in (slice(40), slice(80)))
+    found = compare_refit(model, refit, X[80:], numbers[80:], np.arange(40) // 20)
+    assert found.days["model"][0] == pytest.approx(np.abs(model.predict(X[80:100]) - numbers[80:100]).mean())
+    labels = (X[:, :2] > 0).astype(int)
+    model, refit = (sklearn.GLNClassifier(**SHORT).fit(X[rows], labels[rows]) for rows in (slice(40), slice(80)))
+    found = compare_refit(model, refit, X[80:], labels[80:], np.arange(40) // 20)
+    expected = [log_loss(labels[80:100, i], model.predict_proba(X[80:100])[i]) for i in range(2)]
+    assert found.days["model"][0] == pytest.approx(np.mean(expected))
+    y = labels[:, 0]
+    of_two, of_three = (sklearn.GLNClassifier(**SHORT).fit(X, y + extra) for extra in (0, X[:, 1] > 1))
+    found = compare_refit(of_two, of_three, X, y, np.arange(120) // 60)
+    assert sorted(found.columns.index) == [0, 1, 2]
+    assert found.columns.min() > 0
+    assert found.days["model"][0] == pytest.approx(log_loss(y[:60], of_two.predict_proba(X[:60])))
+
+
+def test_what_cannot_be_compared_is_refused(fitted):
+    X, y = orders(6, 3, "history")  # noqa: N806
+    for model, refit in ((fitted, GLNClassifier(**SMALL)), (fitted, sklearn.GLNRegressor())):
+        with pytest.raises(ValueError, match="model, refit: expected two classifiers or two regressors"):
+            compare_refit(model, refit, X, y, range(6))
+    for days in ([1] * 6, [1, 1, 2, 1, 2, 2], [None, 1, 1, 2, 2, 2], [1, 1, 2, 2, 2, np.nan]):
+        with pytest.raises(ValueError, match="days: expected at least two, none of them missing"):
+            compare_refit(fitted, fitted, X, y, days)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        compare_refit(fitted, fitted, X, y, [1, 2])
+
+
+def test_a_gain_within_two_standard_errors_is_not_worth_it():
+    nothing = pd.DataFrame(), pd.Series(dtype=float)
+    assert [Comparison(*nothing, gain, 0.1).is_worth_it for gain in (-1, 0.19, 0.21)] == [False, False, True]

@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -568,6 +569,23 @@ def test_weights_of_what_has_learned_nothing_are_an_error():
             plots.plot_weights(model)
     with pytest.raises(NotFittedError):
         _ = GLNClassifier().weights_
+
+
+# ---- Refits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [pd.date_range("2026-05-01", periods=3), [1, 2, 3], ["1 May", "2 May", "3 May"]])
+def test_a_refit_has_its_losses_by_day_and_the_columns_that_differ_most(days):
+    losses = pd.DataFrame({"rows": [10, 30, 10], "model": [1.0, 2.0, 3.0], "refit": 0.5}, index=days)
+    columns = pd.Series({"a$": 0.9, "b": 0.5, "c": 0.1})
+    figure = plots.plot_refit(SimpleNamespace(days=losses, columns=columns, gain=1.5, error=0.25), most=2)
+    above, below = figure.axes
+    assert [line.get_ydata().tolist() for line in above.lines[:2]] == [[1, 2, 3], [1, 1.75, 2]]
+    assert above.get_title() == "gain of the refit: 1.5 ± 0.25"
+    assert bars_of(below) == {r"a\$": 0.9, "b": 0.5}
+    assert {"model, mean so far", "refit, mean so far", "a$"} <= shown_by(figure)
+    with pytest.raises(ValueError, match="most: expected an integer of at least 1"):
+        plots.plot_refit(SimpleNamespace(days=losses, columns=columns), most=0)
 
 
 # ---- Names -----------------------------------------------------------------------------------------------------------
