@@ -335,7 +335,7 @@ def plot_refit(comparison: Any, most: int = 8) -> Figure:
     above.set_title(f"gain of the refit: {comparison.gain:.3g} ± {comparison.error:.2g}", fontsize=11)
     above.set(xlabel="" if kind == "M" else "day", ylabel="loss")
     above.tick_params(axis="x", rotation=30 if kind == "M" else 0)
-    above.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     below.barh([_text(name) for name in columns.index], columns, color=OF_BAND)
     below.invert_yaxis()
     below.set_xlabel("mean difference of contributions")

@@ -84,12 +84,13 @@ LONG = {
     "forgetting": 2,
     "gallery": 0,
     "late": 2,
+    "living": 3,
     "long_tables": 1,
     "novelty": 2,
     "regression": 3,
     "saving": 3,
     "start": 5,
-    "streams": 9,
+    "streams": 8,
     "tuning": 1,
 }
 SHORT = {"tables": 5, "columns": 1}  # pages that are not slow, and their numbers of compared blocks

@@ -28,7 +28,7 @@ import gln
 from gln_numpy import GLN
 
 WORDS, ALL_WORDS = 2000, 27_000  # of a page, and of README.md and docs together
-ENTRIES = 29  # of the navigation
+ENTRIES = 30  # of the navigation
 COLUMNS = 82  # of code, which the site cuts off beyond
 INCLUDE = re.compile(r'{% include-markdown "(.*?)"(?: end="(.*?)")? %}')
 CODE = re.compile(r"^( *)```\w.*?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
