@@ -345,9 +345,10 @@ def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparis
     if not all(isinstance(each, Estimator) for each in models.values()) or is_classifier(model) != is_classifier(refit):
         raise bad("model, refit", "two classifiers or two regressors of gln.sklearn", f"{model!r} and {refit!r}")
     X = as_table(X)
-    y = y.toarray() if issparse(y) else np.asarray(y)
+    y = y.toarray() if issparse(y) else np.atleast_1d(y)
+    days = np.atleast_1d(days)
     check_consistent_length(X, y, days)
-    numbers, names = pd.factorize(np.asarray(days))
+    numbers, names = pd.factorize(days)
     if len(names) < 2 or not np.isin(np.diff(numbers, prepend=0), (0, 1)).all():
         raise bad("days", "at least two, none of them missing, the rows of each together", repr(days))
     rows_of = X.iloc if isinstance(X, pd.DataFrame) else X
@@ -385,6 +386,8 @@ def _difference_of_contributions(model: Any, refit: Any, X: Any) -> pd.Series:  
     of_model = _contributions(model, X)
     of_refit = _contributions(refit, X)
     common = [name for name in of_model if name in of_refit]
+    if not common:
+        raise bad("model, refit", f"common classes, {[*of_model]}", [*of_refit])
     differences = [of_model[name].sub(of_refit[name], fill_value=0).abs().mean() for name in common]
     return pd.concat(differences, axis=1).mean(axis=1).sort_values(ascending=False).rename_axis("column")
 
@@ -393,7 +396,7 @@ def _contributions(model: Any, X: Any) -> dict[Any, pd.DataFrame]:  # (N, F) -> 
     outputs, _ = model.explain(X)
     outputs = outputs[:, None] if outputs.ndim == 2 else outputs
     classes = getattr(model, "classes_", [])
-    names: Any = classes if type(classes) is np.ndarray else range(outputs.shape[1])
+    names = classes.tolist() if type(classes) is np.ndarray else [*range(outputs.shape[1])]
     if len(names) > outputs.shape[1]:  # of two classes, `explain` explains the second
         outputs = np.concatenate([-outputs, outputs], axis=1)
     columns = getattr(model, "feature_names_in_", None)

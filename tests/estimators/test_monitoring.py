@@ -403,8 +403,13 @@ def test_what_cannot_be_compared_is_refused(fitted):
     for days in ([1] * 6, [1, 1, 2, 1, 2, 2], [None, 1, 1, 2, 2, 2], [1, 1, 2, 2, 2, np.nan]):
         with pytest.raises(ValueError, match="days: expected at least two, none of them missing"):
             compare_refit(fitted, fitted, X, y, days)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        compare_refit(fitted, fitted, X, y, [1, 2])
+    wrong: list[Any] = [(y, [1, 2]), (y, None), (None, range(6)), (y[1:], range(6))]
+    for targets, days in wrong:
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            compare_refit(fitted, fitted, X, targets, days)
+    other = sklearn.GLNClassifier(**SHORT).fit(X, [0, 1] * 3)
+    with pytest.raises(ValueError, match=r"model, refit: expected common classes, \['no', 'yes'\], got \[0, 1\]"):
+        compare_refit(fitted, other, X, y, range(6))
 
 
 def test_a_gain_within_two_standard_errors_is_not_worth_it():
