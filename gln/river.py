@@ -159,8 +159,10 @@ class _OneTarget(_Stream):
         return model
 
     def save(self, path: Any, extra: Any = None) -> None:
-        fitted = getattr(self._stream, "fitted", None)
-        super().save(path, extra) if fitted is None else fitted.save(path, extra)
+        if hasattr(self._stream, "table"):
+            self._stream.table().save(path, extra)
+        else:
+            super().save(path, extra)
 
     @classmethod
     def load(cls, path: Any, **parameters: Any) -> Any:

@@ -101,19 +101,25 @@ class TableSchema:
         """A copy, on which several changes can be tried."""
         other = copy.copy(self)
         other.levels = {column: dict(known) for column, known in self.levels.items()}
+        other.classes = dict(self.classes)
         return other
 
     def commit(self, change: SchemaChange) -> None:
         column: Any
         for column, new in change.levels.items():
             self.levels[column].update(new)
+        self.classes |= {label: len(self.classes) + i for i, label in enumerate(change.classes)}
 
     def _change(self, batch: SampleBatch, new: dict[Any, Levels], labels: Labels | None) -> SchemaChange:
-        unknown = [label for label in labels or () if label not in self.classes]
-        if unknown:
-            raise bad("y", f"labels among {[*self.classes]}", unknown)
-        targets = None if labels is None else np.array([self.classes[label] for label in labels], int)
-        return SchemaChange(batch, self.places, self.categorical, new, {}, targets=targets)
+        if labels is None:
+            return SchemaChange(batch, self.places, self.categorical, new, {})
+        are_text = {isinstance(label, str) for label in (*self.classes, *labels)}
+        if len(are_text) > 1:
+            raise bad("y", f"labels like {[*self.classes]}", [*dict.fromkeys(labels)])
+        classes = [label for label in dict.fromkeys(labels) if label not in self.classes]
+        numbers = self.classes | {label: len(self.classes) + i for i, label in enumerate(classes)}
+        targets = np.array([numbers[label] for label in labels], int)
+        return SchemaChange(batch, self.places, self.categorical, new, {}, classes, targets)
 
     def _samples(self, rows: NamedRows, new: dict[Any, Levels] | None) -> SampleBatch:
         zeros = {name: 0.0 for name in self.places if rows.is_zero(name)}
@@ -171,14 +177,21 @@ class TableStream(StreamEstimator):
         for name in OF_LEFT_OUT:  # which is large, and not of the model that learns on
             vars(fitted).pop(name, None)
         self.fitted = fitted = copy.deepcopy(fitted)
-        names, classes = (
-            getattr(fitted, "feature_names_in_", range(fitted.n_features_in_)),
-            getattr(fitted, "classes_", ()),
-        )
-        schema: Any = TableSchema([*names], fitted.known_columns, fitted.categories_, np.asarray(classes).tolist())
-        super().__init__(build, schema, fitted.learning_rate, hasattr(fitted, "classes_"))
+        names = getattr(fitted, "feature_names_in_", range(fitted.n_features_in_))
+        classes = np.asarray(getattr(fitted, "classes_", ()))
+        classes = classes[np.argsort(getattr(fitted, "_heads", np.arange(len(classes))))].tolist()
+        schema: Any = TableSchema([*names], fitted.known_columns, fitted.categories_, classes)
+        super().__init__(build, schema, fitted.partial_learning_rate, hasattr(fitted, "classes_"))
         self.learner = fitted.learner_
-        self.learner.set_learning_rate(fitted.learning_rate)
+        self.learner.set_learning_rate(fitted.partial_learning_rate)
+
+    def table(self) -> Any:
+        """The estimator of `gln.sklearn`, with the classes that came since."""
+        classes = self.schema.classes
+        if self.are_classes and len(classes) > len(self.fitted.classes_):
+            self.fitted.classes_ = np.unique([*classes])
+            self.fitted._heads = np.array([classes[label] for label in self.fitted.classes_.tolist()])
+        return self.fitted
 
     def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of columns; their contributions, (C, F), and constants, (C,)."""
