@@ -132,7 +132,7 @@ class Run:
                     waiting.clear()
         if count := sum(len(chunk.lines) for _, chunk in waiting):
             if count < self._options.fit_first:
-                raise ValueError(f"--fit-first: expected at most as many lines as there are, {count:,}")
+                raise ValueError(f"--fit-first: expected at most as many samples as there are, {count:,}")
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
         if self._options.save and not self._options.resume:
             yield self._inputs.current, NO_SAMPLES  # after which all labels have come

@@ -29,6 +29,7 @@ from scipy.stats import norm
 from sklearn.metrics import mean_pinball_loss, mean_squared_error
 
 import gln
+from gln import sklearn
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
@@ -386,6 +387,39 @@ def test_a_saved_model_predicts_and_goes_on_learning(files, tmp_path, capfdbinar
     assert figures_in(tmp_path / "more.gln").sums[0] == known.sum()
 
 
+def test_a_model_that_fit_saved_predicts_and_learns_on(tmp_path, capfdbinary):
+    X = table(300)
+    columns = ["a", "b", "c", "colour", "name"]
+    model = sklearn.GLNClassifier(layer_sizes=(4,), n_networks=3, random_state=0).fit(X[columns][:200], X["kind"][:200])
+    model.save(tmp_path / "m")
+    X[200:].to_csv(tmp_path / "rest.csv", index=False)
+    load = [str(tmp_path / "rest.csv"), *KINDS, "--load", str(tmp_path / "m")]
+    assert main([*load, "--predict-only"]) == 0
+    rows = list(csv.DictReader(capfdbinary.readouterr().out.decode().splitlines()))
+    assert [row["prediction"] for row in rows] == model.predict(X[columns][200:]).tolist()
+    assert main([*load, "--save", str(tmp_path / "n")]) == 0
+    for place in range(200, 300):
+        model.partial_fit(X[columns][place : place + 1], X["kind"][place : place + 1])
+    found = sklearn.GLNClassifier.load(tmp_path / "n").predict_proba(X[columns])
+    np.testing.assert_allclose(found, model.predict_proba(X[columns]), rtol=1e-9)
+
+
+def test_the_first_samples_are_fitted_as_a_table(tmp_path):
+    X = table(300).drop(columns="price")
+    lines = [*X[:150].to_csv(index=False).splitlines(), *X[150:].to_csv(index=False, header=False).splitlines()]
+    lines.insert(20, "too,few")
+    (tmp_path / "s.csv").write_text("\n".join(lines))
+    fit = [str(tmp_path / "s.csv"), "--target", "kind", "--skip-bad", "--fit-first", "150", "--layers", "4"]
+    assert main([*fit, "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv")]) == 0
+    figures = figures_in(tmp_path / "m")
+    assert (figures.samples, figures.skipped) == (150, 1)
+    columns = [name for name in X if name != "kind"]
+    model = sklearn.GLNClassifier(layer_sizes=(4,), random_state=0).fit(X[columns][:150], X["kind"][:150])
+    first = next(csv.DictReader((tmp_path / "p.csv").open()))
+    assert first["prediction"] == model.predict(X[columns][150:151])[0]
+    assert float(first["probability"]) == pytest.approx(model.predict_proba(X[columns][150:151]).max(), abs=1e-6)
+
+
 # ---- What cannot be done ---------------------------------------------------------------------------------------------
 
 REFUSED = {
@@ -397,6 +431,7 @@ REFUSED = {
     "--density: expected numbers as targets (--regression), got classes": ["{csv}", *KINDS, "--density"],
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
     "expected a saved GLN, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
+    "--fit-first: expected at most as many samples as there are, 700": ["{csv}", *KINDS, "--fit-first", "701"],
     "No such file or directory": ["missing.csv", *KINDS],
     "format: expected one of csv, tsv, jsonl, vw, parquet": ["{folder}/model.gln", *KINDS],
 }

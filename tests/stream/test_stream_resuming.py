@@ -161,7 +161,7 @@ def test_parts_of_any_size_and_stops_change_no_bit(stream, tmp_path, monkeypatch
             stops += 1
         assert (tmp_path / f"split_{seed}.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
         assert_same_file(tmp_path / f"split_{seed}", tmp_path / "whole")
-    assert stops > 5
+    assert stops >= 5
 
 
 # ---- Signals ---------------------------------------------------------------------------------------------------------
