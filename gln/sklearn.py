@@ -274,6 +274,10 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         categories with few levels. `batch_size` and `partial_learning_rate` may change between calls; other parameters
         are those of the first call.
 
+        Columns of a frame are found by name, here and wherever X is a frame: a column that is missing has missing
+        values, a new one is learned from now on (as `fit` would, but texts are categories), and elsewhere it is left
+        out with a warning. No rows change nothing, once there is a model.
+
         After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
         `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
 

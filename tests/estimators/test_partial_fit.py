@@ -273,6 +273,7 @@ def test_a_column_that_is_missing_is_missing(fitted, name):
     assert_equal(outputs(other, without), outputs(one.partial_fit(empty, y), empty))
 
 
+@pytest.mark.filterwarnings("ignore:X. 'date' is left out")
 def test_an_empty_day_changes_nothing(fitted):
     task, model = fitted
     X, y = mixed(50, 1, task)

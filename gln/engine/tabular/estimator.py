@@ -263,10 +263,11 @@ class Estimator(Saveable, BaseEstimator):
         if names is None or not isinstance(X, pd.DataFrame) or X.columns.tolist() == names.tolist():
             return X
         category_codes.check_different_names(X)
-        missing, new = set(names).difference(X.columns), [name for name in X.columns if name not in set(names)]
+        missing = [name for name in names if name not in X.columns]
+        new = X.columns[~X.columns.isin(names)].tolist()
         if len(missing) == len(names):
             return X  # which is another table: `validate_data` raises an error
-        notes = [Note(OF_MISSING, name) for name in names if name in missing]
+        notes = [Note(OF_MISSING, name) for name in missing]
         if learning:
             new = [name for name in new if X[name].notna().any()]
         else:
