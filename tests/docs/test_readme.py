@@ -84,7 +84,7 @@ LONG = {
     "forgetting": 2,
     "gallery": 0,
     "late": 2,
-    "living": 3,
+    "living": 4,
     "long_tables": 1,
     "novelty": 2,
     "regression": 3,
