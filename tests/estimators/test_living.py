@@ -71,6 +71,15 @@ def test_numbers_and_their_densities_go_on():
     assert {*living.weights_} > {f"columns, {pace}" for pace in ("slow", "steady", "tiny")}
 
 
+def test_what_was_noise_in_the_table_may_become_predictable():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1600, 2)), rng.normal(size=1600)
+    model = GLNRegressor(**SMALL).fit(X[:400], y[:400])
+    assert abs(model.score(X[:400], y[:400])) < 0.1
+    y[400:] = X[400:, 0]
+    assert by_days(model, X[400:1200], y[400:1200]).score(X[1200:], y[1200:]) > 0.9
+
+
 def test_a_rule_that_turns_round_is_followed():
     X, y = clusters(900)
     frozen = GLNClassifier(**SMALL).fit(X[:300], y[:300])

@@ -6,8 +6,9 @@ than others: with the derivative r and the curvature h of the loss by the sum, a
 
     H <- FADING H + (1 - FADING) CURVATURE I + h z z',    w <- w - r H^-1 z
 
-so that old samples count less and less. Numbers are mixed as they are, with the squared error and z - mean(z) in place
-of z, so that weights keep their sum; and variances by their logarithms, with the loss of a normal distribution.
+so that old samples count less and less. Numbers are mixed as they are, with the squared error; in streams, of which the
+first samples tell little, with z - mean(z) in place of z, so that weights keep their sum. Variances are mixed by their
+logarithms, with the loss of a normal distribution.
 Sources: Veness et al. (see README) for geometric mixing; L. Ljung and T. Söderström, Theory and Practice of Recursive
 Identification, 1983, for Newton's steps that forget.
 
@@ -97,8 +98,6 @@ class Combination(WritableArrays):
         variances, for as long as it remembers: so that a few others that follow change the weights little."""
         constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
         z, is_joint = np.concatenate([values, constants]), len(self.weights) < values.shape[1]
-        if self.link == "itself":
-            z = np.concatenate([values - values.mean(axis=0), np.zeros_like(constants)])
         sizes = sample_weights / max(1, sample_weights.sum()) / (1 - FADING)
         for t, curvature in enumerate(self.curvature):
             of_target = z if is_joint else z[:, t : t + 1]
@@ -184,7 +183,7 @@ class Combination(WritableArrays):
 
     def with_targets(self, kept: Sequence[int], new: int) -> Combination:
         """Of the targets `kept`, in this order, and of new ones."""
-        first = Combination.equal(self.link, self.experts, np.ones(len(kept) + new), new)
+        first = Combination.equal(self.link, self.experts, self.constants[:1].repeat(len(kept) + new), new)
         for name in ("weights", "curvature", "spread"):
             setattr(first, name, np.concatenate([getattr(self, name)[list(kept)], getattr(first, name)]))
         return first
@@ -314,10 +313,10 @@ def learn_sample(
             slope, bend = (p / total - y) * (1 - p), max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
             for e in range(experts):
                 mean[e] += p / total * (1 - p) * z[e, c]
-        average = z[:-1, c].mean() if link == ITSELF else 0.0
-        for e in range(experts):
+        average = z[:-1, c].mean() if link == ITSELF and z[-1, c] == 0 else 0.0
+        for e in range(experts - 1):
             x[e] = z[e, c] - average
-        x[-1] = 0.0 if link == ITSELF else z[-1, c]
+        x[-1] = z[-1, c]
         for e in range(experts):
             gradient[e] += size * slope * x[e]
             for f in range(experts):

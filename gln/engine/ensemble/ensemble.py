@@ -155,7 +155,7 @@ class Ensemble:
         """The mean of the experts, of which so many are no networks."""
         experts, is_joint = self.experts, self.config.record.heads == "num_classes" and self.heads > 1
         experts = np.append(experts, 1 + experts.max() + np.arange(others))
-        constants = np.full(self.heads, 0.0 if is_joint else 1.0)
+        constants = np.full(self.heads, 0.0 if is_joint or self.link == "itself" else 1.0)
         return Combination.equal(self.link, experts, constants, 1 if is_joint else self.heads)
 
     def after_table(self) -> Ensemble:
