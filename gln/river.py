@@ -6,6 +6,8 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import itertools
 import math
@@ -41,7 +43,6 @@ from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
-from gln.engine.tabular.inputs import WIDE, PlainFeaturizer
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -140,6 +141,8 @@ class _OneTarget(_Stream):
         """
         from gln import sklearn
         from gln.engine.streaming.table import TableStream
+        from gln.engine.tabular.estimator import OF_LEFT_OUT
+        from gln.engine.tabular.inputs import WIDE, PlainFeaturizer
 
         kind: Any = getattr(sklearn, cls._table)
         if not isinstance(fitted, kind) or not hasattr(fitted, "learner_"):
@@ -154,7 +157,10 @@ class _OneTarget(_Stream):
         given = {name: getattr(fitted, name) for name in names}
         seed = fitted.random_state if isinstance(fitted.random_state, int) else None
         model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
-        model._stream = TableStream(fitted, model._build)
+        fitted = copy.copy(fitted)
+        for name in OF_LEFT_OUT:  # which is large, and not of a model that learns on
+            vars(fitted).pop(name, None)
+        model._stream = TableStream(copy.deepcopy(fitted), model._build)
         model.extra = dict(fitted.extra)
         return model
 
@@ -165,11 +171,12 @@ class _OneTarget(_Stream):
             super().save(path, extra)
 
     @classmethod
-    def load(cls, path: Any, **parameters: Any) -> Any:
-        from gln import sklearn
-
+    @functools.wraps(SaveableStream.load.__func__)
+    def load(cls, path, **parameters):
         if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
             return super().load(path, **parameters)
+        from gln import sklearn
+
         return cls.of(getattr(sklearn, cls._table).load(path, **parameters))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:

@@ -31,7 +31,6 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
-from gln.engine.tabular.estimator import OF_LEFT_OUT
 
 
 class TableSchema:
@@ -168,15 +167,12 @@ class TableSchema:
 
 
 class TableStream(StreamEstimator):
-    """A copy of a fitted estimator of `gln.sklearn`, which learns on from a stream of its columns."""
+    """A fitted estimator of `gln.sklearn`, which learns on from a stream of its columns."""
 
     schema: Any
 
     def __init__(self, fitted: Any, build: Callable[..., Any]) -> None:
-        fitted = copy.copy(fitted)
-        for name in OF_LEFT_OUT:  # which is large, and not of the model that learns on
-            vars(fitted).pop(name, None)
-        self.fitted = fitted = copy.deepcopy(fitted)
+        self.fitted = fitted
         names = getattr(fitted, "feature_names_in_", range(fitted.n_features_in_))
         classes = np.asarray(getattr(fitted, "classes_", ()))
         classes = classes[np.argsort(getattr(fitted, "_heads", np.arange(len(classes))))].tolist()
