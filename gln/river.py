@@ -7,12 +7,12 @@ Shapes: B samples, F features, C classes.
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import itertools
 import math
+import os
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -164,15 +164,16 @@ class _OneTarget(_Stream):
         model.extra = dict(fitted.extra)
         return model
 
-    def save(self, path: Any, extra: Any = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """As `gln.sklearn.GLNClassifier.save`, whose file a model that `of` took over becomes."""
         if hasattr(self._stream, "table"):
             self._stream.table().save(path, extra)
         else:
             super().save(path, extra)
 
     @classmethod
-    @functools.wraps(SaveableStream.load.__func__)
-    def load(cls, path, **parameters):
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
+        """As `gln.sklearn.GLNClassifier.load`, whose files this takes, too, by `of`."""
         if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
             return super().load(path, **parameters)
         from gln import sklearn

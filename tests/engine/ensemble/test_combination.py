@@ -88,7 +88,8 @@ def by_hand(
                     slope, bend = (s - y).clip(-2 * spread[t], 2 * spread[t]), np.diag(np.ones(len(y)))
                     step_of_spread = 1 - 0.99 ** (size / repeats)
                     spread[t] += step_of_spread * (min(abs(s - y)[0], 5 * spread[t]) - spread[t])
-                    x = np.append(x[:, :-1] - x[:, :-1].mean(), [[0.0]], axis=1)
+                    if start.constants[t] == 0:  # weights keep their sum
+                        x = np.append(x[:, :-1] - x[:, :-1].mean(), [[0.0]], axis=1)
                 elif link == "log":
                     slope, bend = (1 - np.minimum(y**2 / np.exp(s), MAX_RATIO)) / 2, np.diag(0.5 * np.ones(len(y)))
                 elif is_joint:  # of log(p / total), whose second derivative is that of a softmax
@@ -108,6 +109,7 @@ KINDS: dict[str, tuple[str, int, int]] = {  # the link, heads and targets
     "four classes": ("logit", 4, 1),
     "labels": ("logit", 3, 3),
     "numbers": ("itself", 2, 2),
+    "numbers of a table": ("itself", 2, 2),
     "variances": ("log", 2, 2),
 }
 
@@ -123,7 +125,7 @@ def made(kind: str, count: int = 120) -> tuple[Combination, np.ndarray, np.ndarr
         y = (signal + rng.logistic(size=signal.shape) > 0).astype(float)
         if heads == 4:
             y = ((signal + rng.gumbel(size=signal.shape)).argmax(axis=0) == np.arange(4)[:, None]).astype(float)
-    constants = np.zeros(heads) if targets < heads else np.ones(heads)
+    constants = np.zeros(heads) if targets < heads or kind == "numbers" else np.ones(heads)
     return Combination.equal(link, np.array([0, 0, 1, 2]), constants, targets), predicted, y.astype("f4")
 
 
@@ -166,7 +168,7 @@ def test_the_weights_with_the_lowest_loss_are_found(kind):
     z = np.stack([values[:2].mean(axis=0), *values[2:]])
 
     def loss(weights: np.ndarray) -> float:
-        if link == "itself":  # whose weights keep their sum, without a constant
+        if kind == "numbers":  # whose weights keep their sum, without a constant
             weights = np.array([weights[0], weights[1], 1 - weights[0] - weights[1], 0])
         s = np.tensordot(weights[:3], z, 1) + weights[3] * combination.constants[:, None]
         if link == "itself":
