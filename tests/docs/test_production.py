@@ -55,6 +55,15 @@ def events(count: int) -> list[dict[str, Any]]:
     return [{"x": x, "y": "sold" if y else "kept"} for x, y in zip(samples, sold, strict=True)]
 
 
+def learned_at_once(shown: list[dict[str, Any]]) -> GLNClassifier:
+    """A model of the page that predicted each event and then learned it."""
+    model = GLNClassifier(seed=0, waiting=1)
+    for event in shown:
+        model.predict_proba_one(event["x"])
+        model.learn_one(event["x"], event["y"])
+    return model
+
+
 def assert_served_are_scored(monitor: Monitor, served: list[tuple[dict[str, float], str]]) -> None:
     """Assert that the figures are those of the probabilities that were answered, with the labels that came later."""
     losses = [-np.log(max(p.get(y, 0.0), 1e-15)) for p, y in served]
@@ -142,7 +151,9 @@ def test_the_service_learns_while_it_serves(tmp_path):
         assert post(port, "learn", {"key": "0", "y": "sold"}) == unknown
         assert post(port, "learn", {"key": "59", "y": None})[0] == 400  # which still waits
         answers = [post(port, "predict", {"key": str(100 + i), "x": shown[i]["x"]}) for i in range(3)]
-    model, expected = GLNClassifier.load(tmp_path / "model.gln"), GLNClassifier(seed=0)
+    model, expected = GLNClassifier.load(tmp_path / "model.gln"), GLNClassifier(seed=0, waiting=60)
+    for event in shown:
+        expected.predict_proba_one(event["x"])
     for event in shown[:50]:
         expected.learn_one(event["x"], event["y"])
     for event, answer in zip(shown, answers, strict=False):
@@ -160,7 +171,7 @@ def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatc
     shown, served = events(40), []
     for key, event in enumerate(shown):
         if key % 20 == 0:  # it is killed between two saves
-            page = service_here("10_000", "25")
+            page = service_here("10_000, 50", "25, 50")
         status, p = answered(page, "predict", {"key": str(key), "x": event["x"]})
         assert status == 200
         served.append((p, event["y"]))
@@ -172,9 +183,11 @@ def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatc
         page.save()
     with page.journal(page.saves).open("ab") as file:
         file.write(cut_off)
-    page, expected = service_here(), GLNClassifier(seed=0)
-    for event in shown[1:32:2]:
-        expected.learn_one(event["x"], event["y"])
+    page, expected = service_here(), GLNClassifier(seed=0, waiting=40)
+    for key, event in enumerate(shown):
+        expected.predict_proba_one(event["x"])
+        if key % 2 and key > 8:
+            expected.learn_one(shown[key - 8]["x"], shown[key - 8]["y"])
     assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
     assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 17})
     assert_served_are_scored(page.monitor, [*served[1:32:2], served[0]])
@@ -214,16 +227,14 @@ def test_a_request_that_finds_the_disk_full_changes_nothing(tmp_path, monkeypatc
                 refused += 1
             assert answered(page, route, request)[0] == 200
     assert 20 < refused < 40
-    page, expected = service_here(), GLNClassifier(seed=0)
-    for event in shown:
-        expected.learn_one(event["x"], event["y"])
+    page, expected = service_here(), learned_at_once(shown)
     assert (page.learned, page.size, [*page.waiting]) == (30, 0, [])
     assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
 
 
 def test_a_service_that_cannot_save_refuses_requests_until_it_can(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page, shown = service_here("10_000", "4"), events(5)
+    page, shown = service_here("10_000, 50", "4, 50"), events(5)
     for key, event in enumerate(shown[:2]):
         answered(page, "predict", {"key": str(key), "x": event["x"]})
         answered(page, "learn", {"key": str(key), "y": event["y"]})
@@ -335,9 +346,7 @@ def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
     *errors, figures = capsys.readouterr().err.splitlines()
     assert len(errors) == len(wrong)
     assert json.loads(figures)["learned_total"] == 30
-    model, expected = GLNClassifier.load("model.gln"), GLNClassifier(seed=0)
-    for event in events(30):
-        expected.learn_one(event["x"], event["y"])
+    model, expected = GLNClassifier.load("model.gln"), learned_at_once(events(30))
     assert model.predict_proba_one({"item": "tea"}) == pytest.approx(expected.predict_proba_one({"item": "tea"}))
     assert model.extra["offsets"] == {0: Path("events.jsonl").stat().st_size}
 
@@ -366,9 +375,7 @@ def test_a_line_that_is_still_being_written_is_not_lost(tmp_path, monkeypatch):
         consumer.consume(consumer.lines("events.jsonl"))
         learned = GLNClassifier.load("model.gln")
         assert learned.known_names == {"item": True, "price": False}
-    expected = GLNClassifier(seed=0)
-    for event in events(3):
-        expected.learn_one(event["x"], event["y"])
+    expected = learned_at_once(events(3))
     assert learned.predict_proba_one({"item": "tea"}) == expected.predict_proba_one({"item": "tea"})
 
 
