@@ -32,7 +32,7 @@ from gln.engine.batches import check_integer, spread
 from gln.engine.preprocessing.category_codes import as_table
 from gln.engine.saving import ENTRIES, Array, Kind, Number, bad, checked
 from gln.engine.streaming.values import check_dictionary, check_key, target_of
-from gln.engine.streaming.waiting import key_of
+from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular.estimator import Estimator
 
 __all__ = ["Comparison", "Monitor", "compare_refit"]
@@ -68,7 +68,6 @@ class Served(NamedTuple):
     """What was predicted for a sample whose label has not come."""
 
     seconds: float  # when, since 1970
-    repeats: int  # how often equal samples were predicted, each of which gets a label
     values: np.ndarray  # (C,), probabilities of the labels known then, or (1,), the number
 
 
@@ -92,7 +91,7 @@ KINDS: dict[str, Kind] = {  # of what is in a file
     "labels": {object: Number(int, 0, ENTRIES)},
     "keys": Array("u1", "W 16"),
     "seconds": Array("f8", "W"),
-    "repeats": Array("i8", "W", 1),
+    "repeats": Array("i8", "W", 0),
     "values": Array("f8", "W C"),
 }
 OF_CLASSES = {"outcomes": Array("f8", "N 3", 0, -math.log(LEAST)), "values": Array("f8", "W C", 0, 1)}
@@ -136,14 +135,13 @@ class Monitor:
         # A model that keeps more would be asked again about what it keeps, and then keep that.
         check_integer("waiting", waiting, getattr(last, "waiting", 0))
         self.model = model
-        self.waiting = waiting
         self.is_classifier = isinstance(last, base.Classifier)
         self._counts: Counter[str] = Counter()
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
         self._inputs: deque[Mapping[Any, float]] = deque(maxlen=window_size)
         self._delays: deque[float] = deque(maxlen=window_size)
         self._labels: dict[Any, int] = {}  # and their places in `Served.values`
-        self._served: dict[str, Served] = {}  # by the keys of samples, the oldest first
+        self._served: Waiting[Served] = Waiting(waiting)
         self._drift = drift.ADWIN()
         if (saved := getattr(model, "extra", {}).get(KEPT)) is not None:
             self._restore(saved)
@@ -151,9 +149,9 @@ class Monitor:
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Save the model, whose `save` this is, with what the monitor knows. For models of `gln.river`."""
         inputs = {name: column.to_numpy() for name, column in pd.DataFrame([*self._inputs], dtype=float).items()}
-        served = self._served.values()
+        served, repeats = self._served.predictions, self._served.repeats
         values = np.zeros((len(served), max(1, len(self._labels))))
-        for row, of_sample in zip(values, served, strict=True):
+        for row, of_sample in zip(values, served.values(), strict=True):
             row[: len(of_sample.values)] = of_sample.values
         kept = {
             "counts": dict(self._counts),
@@ -161,9 +159,9 @@ class Monitor:
             "inputs": inputs,
             "delays": np.array(self._delays, float),
             "labels": self._labels,
-            "keys": np.frombuffer(bytes.fromhex("".join(self._served)), np.uint8).reshape(-1, 16),
-            "seconds": np.array([of_sample.seconds for of_sample in served], float),
-            "repeats": np.array([of_sample.repeats for of_sample in served], np.int64),
+            "keys": np.frombuffer(bytes.fromhex("".join(served)), np.uint8).reshape(-1, 16),
+            "seconds": np.array([of_sample.seconds for of_sample in served.values()], float),
+            "repeats": np.array([repeats.get(key, 0) for key in served], np.int64),
             "values": values,
         }
         self.model.save(path, {**(extra or {}), KEPT: kept})
@@ -186,16 +184,13 @@ class Monitor:
         """Learn a sample, and score what was predicted for it; `more` goes to `learn_one`."""
         with self._counting("learned_total"):
             check_dictionary(x)
-            key = key_of(x)
-            served = self._served.get(key)
+            served = self._served.get(x)
             values = self._predict(x) if served is None else served.values
             outcome = self._of_class(values, y) if self.is_classifier else self._of_number(values, y)
             self.model.learn_one(x, y, **more)
         if served is not None:
             self._delays.append(max(0.0, time.time() - served.seconds))
-            self._served[key] = served._replace(repeats=served.repeats - 1)
-            if served.repeats == 1:
-                del self._served[key]
+            self._served.take(x)
         self._outcomes.append(outcome)
         self._drift.update(outcome.loss)
         self._counts["drifts_total"] += self._drift.drift_detected
@@ -204,7 +199,7 @@ class Monitor:
         """All figures by name, as the text for Prometheus explains them."""
         losses, probabilities, hits = np.array(self._outcomes or [(0.0, 0.0, 0.0)], float).T
         found: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
-        found["waiting"] = sum(served.repeats for served in self._served.values())
+        found["waiting"] = len(self._served)
         delays = np.array(self._delays or [0.0])
         found |= {"label_delay_seconds": delays.mean(), "label_delay_seconds_p95": np.quantile(delays, 0.95)}
         if self.is_classifier:
@@ -237,17 +232,8 @@ class Monitor:
 
     def _keep(self, x: dict[Any, Any], values: np.ndarray) -> None:
         """Keep what was predicted for a sample until its label comes."""
-        inputs = self._of_inputs(x)
-        key = key_of(x)
-        earlier = self._served.pop(key, None)
-        self._inputs.append(inputs)
-        self._served[key] = Served(time.time(), 1 if earlier is None else earlier.repeats + 1, values)
-        self._forget()
-
-    def _forget(self) -> None:
-        while len(self._served) > self.waiting:
-            oldest = self._served.pop(next(iter(self._served)))
-            self._counts["forgotten_total"] += oldest.repeats
+        self._inputs.append(self._of_inputs(x))
+        self._counts["forgotten_total"] += self._served.put(x, Served(time.time(), values))
 
     def _restore(self, saved: Any) -> None:
         """Go on from what is in a file. Raises ValueError if that is not what `save` wrote."""
@@ -264,9 +250,10 @@ class Monitor:
         self._delays.extend(fields["delays"].tolist())
         self._labels = dict(labels)
         keys = [row.tobytes().hex() for row in fields["keys"]]
-        served = map(Served, fields["seconds"].tolist(), fields["repeats"].tolist(), values)
-        self._served = dict(zip(keys, served, strict=True))
-        self._forget()
+        self._served.predictions = dict(zip(keys, map(Served, fields["seconds"].tolist(), values), strict=True))
+        repeats = zip(keys, fields["repeats"].tolist(), strict=True)
+        self._served.repeats = {key: count for key, count in repeats if count > 0}
+        self._counts["forgotten_total"] += self._served.forget()
         for outcome in self._outcomes:
             self._drift.update(outcome.loss)
 

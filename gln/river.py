@@ -28,7 +28,7 @@ try:
 except ImportError as error:
     raise ImportError("gln.river needs River: pip install river") from error
 
-from gln.engine.batches import SampleBatch, check_integer
+from gln.engine.batches import check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
@@ -353,13 +353,13 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
         schema = self._stream.schema
-        p = self._probabilities(self._stream.encode([x]))
+        p = self._probabilities([x])
         return dict(zip(schema.classes, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
         X = as_pandas(X)
-        p = self._probabilities(self._stream.encode(X))
+        p = self._probabilities(X)
         return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
@@ -370,11 +370,11 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         """
         return self._explain(x, least=2)
 
-    def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
-        learner, count = self._stream.learner, len(self._stream.schema.classes)
-        if learner is None or count < 2:  # nothing to distinguish yet
-            return np.full((count, len(batch)), 1 / max(1, count))
-        return sum_to_one(learner.predict(batch))
+    def _probabilities(self, X: Any) -> np.ndarray:  # -> (C, N)
+        p, count = self._stream.predict(X), len(self._stream.schema.classes)
+        if p is None or count < 2:  # nothing to distinguish yet
+            return np.full((count, len(X)), 1 / max(1, count))
+        return sum_to_one(p)
 
 
 @documented_like(GLNClassifier)
@@ -473,20 +473,19 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. Before the first sample it is normal
         with mean 0 and standard deviation 1.
         """
-        learner, batch = self._stream.learner, self._stream.encode([x])
         if not with_dist:
-            return float(self._predict(batch)[0, 0])
+            return float(self._outputs([x], 1)[0, 0])
         if not self._has_density:
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
-        mean, std = (0.0, 1.0) if learner is None else (float(m[0, 0]) for m in learner.moments(batch))
-        return Density(mean, std, JohnsonSU.normal(1) if learner is None else learner.shape)
+        mean, std, tails = self._outputs([x], 2)
+        return Density(float(mean[0]), float(std[0]), JohnsonSU(np.zeros(1), tails))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
         X = as_pandas(X)
-        return pd.Series(self._predict(self._stream.encode(X))[0], index=X.index)
+        return pd.Series(self._outputs(X, 1)[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
         """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
@@ -502,8 +501,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         """
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        learner, batch = self._stream.learner, self._stream.encode([x])
-        found = self._quantiles(*(np.array(BEFORE)[:, None] if learner is None else learner.outputs(batch)))[0]
+        found = self._quantiles(*self._outputs([x], 2))[0]
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
     def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)
@@ -513,9 +511,10 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         shapes = JohnsonSU(skew.repeat(len(tails)), tails)
         return mean[:, None] + std[:, None] * shapes.quantiles(sorted(self.quantiles or ()))
 
-    def _predict(self, batch: SampleBatch) -> np.ndarray:  # -> (1, B)
-        learner = self._stream.learner
-        return np.zeros((1, len(batch))) if learner is None else learner.predict(batch)
+    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or 3, N)
+        """The means and, of two ensembles, standard deviations and tails."""
+        found = self._stream.predict(X, ensembles)
+        return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if found is None else found
 
 
 class _SeveralTargets(_Stream):
@@ -573,10 +572,8 @@ class _SeveralTargets(_Stream):
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
-        learner, sample, names = self._stream.learner, self._stream.encode([x]), self._stream.schema.classes
-        if learner is None:
-            return dict.fromkeys(names, initial)
-        return dict(zip(names, learner.predict(sample)[:, 0].tolist(), strict=False))
+        found, names = self._stream.predict([x]), self._stream.schema.classes
+        return dict.fromkeys(names, initial) if found is None else dict(zip(names, found[:, 0].tolist(), strict=False))
 
 
 @documented_like(GLNClassifier)

@@ -88,6 +88,15 @@ def streamed(model: Any) -> Any:
     return model
 
 
+def late(model: Any) -> Any:
+    """With samples that wait for their labels."""
+    for i, x in enumerate(ROWS[:30]):
+        model.learn_one(x, X[i, 0] if hasattr(model, "quantiles") else Y[i])
+    for x in (*ROWS[1:4], ROWS[1]):
+        model.predict_one(x)
+    return model
+
+
 def bandit(arms: Any) -> Kind:
     def learned() -> Any:
         model = GLNBandit(arms, seed=0, **SMALL)
@@ -148,6 +157,7 @@ KINDS: dict[str, Kind] = {
     "river": Kind(lambda: streamed(river.GLNClassifier(seed=0, novelty=True, **SMALL)), stream),
     "river, regressor": Kind(lambda: streamed(river.GLNRegressor(seed=0, quantiles=(0.1, 0.9), **SMALL)), stream),
     "river, density": Kind(lambda: streamed(river.GLNRegressor(seed=0, density=True, **SMALL)), stream),
+    "river, late": Kind(lambda: late(river.GLNRegressor(seed=0, density=True, waiting=9, **SMALL)), stream),
     "river, alone": Kind(lambda: streamed(river.GLNClassifier(seed=0, negatives=False, **SMALL)), stream),
     "novelty": Kind(lambda: streamed(river.GLNNovelty(seed=0)), stream),
     "fresh": Kind(lambda: river.GLNClassifier(seed=0, novelty=True, **SMALL), stream),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gln.river import GLNClassifier, GLNRegressor
+from gln.stream.delay_queue import DelayQueue, Late
 from gln.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
 from gln.stream.formats.column_types import ids_in
 from gln.stream.formats.lines import BadLine
@@ -26,7 +27,6 @@ from gln.stream.metrics import Metrics
 from gln.stream.output import Outputs, printed, say
 from gln.stream.predictions import is_json, text_of
 from gln.stream.signals import CLOSED_PIPE, Signals
-from gln.stream.waiting import Late, Waiting
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
@@ -61,7 +61,7 @@ class Run:
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._target: str | None = options.target
         self._most = LEAST  # samples in a part of a chunk
-        self._waiting = Waiting(options.delay, options.delay_by)
+        self._waiting = DelayQueue(options.delay, options.delay_by)
         self._model: Any = None
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)

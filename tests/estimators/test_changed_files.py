@@ -97,6 +97,7 @@ SCHEMA, LEARNER = ("_stream", "fields", "schema", "fields"), ("_stream", "fields
 CODE = ("pairs", 0, 1, "pairs", 0, 1)
 WEIGHTS = (*LEARNER, "means", "fields", "combination", "fields", "weights")
 LINEAR = (*LEARNER, "featurizer", "fields", "base_models", "fields", "linear", "fields")
+WAITING = ("_stream", "fields", "waiting", "fields")
 NOVELTY = ("_stream", "fields", "novelty", "fields")
 LIMIT = (*LEARNER, "featurizer", "fields", "standardizer", "fields", "limit", "array")
 CHANGES: dict[str, tuple[str, Any, str]] = {
@@ -137,6 +138,16 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
         "bandit",
         put(9, "_model", "fields", "arms", "pairs", 0, 1),
         r"arms: expected one of \d heads for each arm",
+    ),
+    "what waits without a learner": (
+        "fresh",
+        put({"pairs": [["0", {"array": [0.0], "dtype": "<f8", "shape": [1, 1, 1]}]]}, *WAITING, "predictions"),
+        "waiting: expected no predictions without a last neuron, got 1",
+    ),
+    "what waits without a prediction": (
+        "river, late",
+        put({"pairs": [["0", 1]]}, *WAITING, "repeats"),
+        "waiting: expected repeats of samples that wait",
     ),
     "another model": ("levels", put("ClassDensity", "learner_", "object"), "expected"),
 }

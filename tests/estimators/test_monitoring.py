@@ -188,7 +188,7 @@ def test_what_was_served_is_in_the_file(tmp_path):
         ("labels", {True: 1, False: 0}),
         ("labels", {True: 0}),
         ("keys", np.zeros((1, 16), np.uint8)),
-        ("repeats", np.zeros(20, np.int64)),
+        ("repeats", np.full(20, -1)),
         ("values", np.zeros((20, 3))),
         ("values", np.full((20, 2), 1.1)),
         (None, [1]),

@@ -263,7 +263,7 @@ def test_wrong_delays_are_refused(form, tmp_path, capsys):
 
 
 def test_a_column_that_never_changes_is_refused_after_many_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("gln.stream.waiting.MOST", 10)
+    monkeypatch.setattr("gln.stream.delay_queue.MOST", 10)
     write(tmp_path / "s.csv", table(0, 2).assign(day=3))
     options = [str(tmp_path / "s.csv"), "--target", "y", "--delay-by", "day", "--save", str(tmp_path / "m")]
     assert main(options) == 2

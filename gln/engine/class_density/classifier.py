@@ -143,10 +143,16 @@ class ClassDensityClassifier:
         scores = np.ascontiguousarray(self._scores(samples).T)  # sums of rows do not depend on how many there are
         return softmax(scores, axis=1).T
 
-    outputs = predict
+    def outputs(self, samples: SampleBatch, ensembles: int = 1) -> np.ndarray:  # -> (C, B)
+        """As of a `StreamModel`."""
+        return self.predict(samples)
 
     def ask(self, samples: SampleBatch) -> None:
         """As of a `NetworkModel`; nothing is combined here."""
+
+    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, None]:
+        """As of a `StreamModel`."""
+        return self.predict(samples), None
 
     def decision(self, samples: SampleBatch) -> np.ndarray:
         """Logarithms of the probabilities but for what all classes share, (C, B); of two classes the logit, (1, B)."""

@@ -279,14 +279,19 @@ class NetworkModel(Generic[F]):
         labels of its neighbours, does not tell how good they are at predicting.
         """
 
+        return self._in_units(self.asked(samples))
+
+    def asked(self, samples: SampleBatch) -> list[np.ndarray]:  # of each ensemble (M, C, B)
+        """As `ask`, in the networks' units."""
+
         def ask(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
-            return self._in_units([ensemble.run(read) for ensemble in self.ensembles])
+            return np.concatenate([ensemble.run(read) for ensemble in self.ensembles])
 
-        return by_chunks(ask, samples)
+        return np.split(by_chunks(ask, samples), [self.means.models])[: len(self.ensembles)]
 
-    def _in_units(self, predicted: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> of all
-        units, (means, *variances) = self.targets.units, predicted
+    def _in_units(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> of all
+        units, (means, *variances) = self.targets.units, asked
         return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
@@ -316,14 +321,15 @@ class NetworkModel(Generic[F]):
 
         return by_chunks(predict, samples)
 
-    def outputs(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B)
-        """Probabilities, or means with standard deviations and tails of densities."""
-        return self._outputs(self.predicted(samples, len(self.ensembles)), self.targets.units)
+    def outputs(self, samples: SampleBatch, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
+        """Probabilities or means and, of two ensembles, standard deviations and tails of densities."""
+        return self._outputs(self.predicted(samples, min(ensembles, len(self.ensembles))), self.targets.units)
 
     def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K, B)
         heads = self.means.heads
         predicted[:heads] = units.of(predicted[:heads])
-        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
+        if len(predicted) > heads:
+            predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
         return predicted
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)

@@ -64,7 +64,7 @@ class StreamEstimator(Part):
         self.learning_rate = learning_rate
         self.are_classes = are_classes
         self.novelty = novelty
-        self.waiting = Waiting(waiting)
+        self.waiting: Waiting[np.ndarray] = Waiting(waiting)  # (M, C, 1), what was said of each
         self.learner: Learner = None  # from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -104,20 +104,25 @@ class StreamEstimator(Part):
         """What all models predict, for who learns these samples later; None if there is nothing to combine."""
         return None if self.learner is None else self.learner.ask(self.schema.encode_rows(samples))
 
-    def encode(self, samples: Rows) -> SampleBatch:
-        """Samples for prediction, of which what is said is kept if some may wait."""
+    def predict(self, samples: Rows, ensembles: int = 1) -> np.ndarray | None:  # -> (K, B)
+        """`outputs` of the first so many ensembles, or None before the first sample; if samples may wait for their
+        labels, what is said of them is kept."""
         batch = self.schema.encode(samples[0]) if isinstance(samples, list) else self.schema.encode_rows(samples)
-        said = None if self.learner is None or not self.waiting.most else self.learner.ask(batch)
-        if said is not None:
+        if self.learner is None:
+            return None
+        if not self.waiting.most:
+            return self.learner.outputs(batch, ensembles)
+        outputs, said = self.learner.predict_and_ask(batch)
+        if said is not None and np.isfinite(said).all():  # variances are not before a target has varied
             for b, x in enumerate(named_rows(samples).records()):
-                self.waiting.put(x, said[..., b : b + 1])
-        return batch
+                self.waiting.put(x, np.ascontiguousarray(said[..., b : b + 1], np.float64))  # targets may be far from 0
+        return outputs
 
     def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
         """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
         not wait are asked for now, before any is learned."""
         found = self.ask(samples) if late else None
-        if not self.waiting.said:
+        if not self.waiting.predictions:
             return found
         kept = [self.waiting.take(x) for x in named_rows(samples).records()]
         if not any(one is not None for one in kept):
@@ -226,6 +231,9 @@ class StreamEstimator(Part):
             novelty.check()
             if novelty.size > len(schema.places):
                 raise bad("novelty", f"at most {len(schema.places)} features", novelty.size)
+        self.waiting.check()
+        if self.waiting.predictions and (learner is None or learner.means.combination is None):
+            raise bad("waiting", "no predictions without a last neuron", f"{len(self.waiting)}")
         if learner is None:
             return
         learner.set_learning_rate(self.learning_rate)

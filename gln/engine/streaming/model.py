@@ -138,14 +138,23 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """As of a `NetworkModel`, and tails of densities."""
         if len(samples) == 1 and is_possible(self.means, samples):
             return self.step().predict(samples, ensembles)[0]
-        found = super().predicted(samples, ensembles)
-        tails = self.shape.tails[: len(found) - self.means.heads, None]
-        return np.concatenate([found, tails.repeat(len(samples), axis=1)])
+        return self._with_tails(super().predicted(samples, ensembles))
 
-    def ask(self, samples: SampleBatch) -> np.ndarray:  # -> (M, C, B)
+    def _with_tails(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) or (2 T, B) -> (C, B) or (3 T, B)
+        tails = self.shape.tails[: len(predicted) - self.means.heads, None]
+        return np.concatenate([predicted, tails.repeat(predicted.shape[1], axis=1)])
+
+    def asked(self, samples: SampleBatch) -> list[np.ndarray]:
         if len(samples) != 1 or not is_possible(self.means, samples):
-            return super().ask(samples)
-        return self._in_units(self.step().ask(samples))
+            return super().asked(samples)
+        return self.step().ask(samples)
+
+    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (M, C, B)
+        """What `outputs` and `ask` return, by one run of the networks."""
+        asked = self.asked(samples)
+        pairs = zip(self.ensembles, asked, strict=True)
+        combined = np.concatenate([ensemble.combined(predicted) for ensemble, predicted in pairs])
+        return self._outputs(self._with_tails(combined), self.targets.units), self._in_units(asked)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

@@ -1,48 +1,69 @@
-"""What was said of samples that wait for their labels, kept by the values of each sample."""
+"""Predictions that wait for the labels of their samples, kept by the values of each sample."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 from numbers import Real
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from gln.engine.batches import check_integer
-from gln.engine.saving import Array, Number, Part, saved
+from gln.engine.saving import Array, Number, Part, bad, saved
 from gln.engine.streaming.values import Sample, is_missing
 
+T = TypeVar("T")
 
-@saved(said={str: Array("f8", "* * 1")}, repeats={str: Number(int, 1)})
-class Waiting(Part):
-    """The last samples that were predicted and not learned."""
+
+@saved(predictions={str: Array("f8", "* * 1")}, repeats={str: Number(int, 1)})
+class Waiting(Part, Generic[T]):
+    """Predictions of the last samples that were not learned; of equal samples, the last prediction counts for all."""
 
     def __init__(self, most: int) -> None:
         check_integer("waiting", most, 0)
-        self.most = most  # how many
-        self.said: dict[str, np.ndarray] = {}  # (M, C, 1), in the order of the predictions
+        self.most = most  # how many different samples
+        self.predictions: dict[str, T] = {}  # by the keys of samples, the oldest first
         self.repeats: dict[str, int] = {}  # how many more samples of the same values wait
 
-    def put(self, x: Sample, said: np.ndarray) -> None:
-        """Keep what was said of a sample, and forget the oldest one if there are too many."""
-        key = key_of(x)
-        if self.said.pop(key, None) is not None:
-            self.repeats[key] = self.repeats.get(key, 0) + 1
-        self.said[key] = np.ascontiguousarray(said, np.float64)  # as targets may be far from 0
-        while len(self.said) > self.most:
-            oldest = next(iter(self.said))
-            del self.said[oldest]
-            self.repeats.pop(oldest, None)
+    def __len__(self) -> int:
+        return len(self.predictions) + sum(self.repeats.values())
 
-    def take(self, x: Sample) -> np.ndarray | None:
-        """What was said last of a sample that is learned now; None if it was not predicted, or too long ago."""
-        key = key_of(x) if self.said else ""
+    def put(self, x: Sample, prediction: T) -> int:
+        """Keep what was predicted of a sample; returns what `forget` does."""
+        key = key_of(x)
+        if self.predictions.pop(key, None) is not None:
+            self.repeats[key] = self.repeats.get(key, 0) + 1
+        self.predictions[key] = prediction
+        return self.forget()
+
+    def forget(self) -> int:
+        """Forget the oldest samples if there are too many; returns how many predictions were forgotten."""
+        forgotten = 0
+        while len(self.predictions) > self.most:
+            oldest = next(iter(self.predictions))
+            del self.predictions[oldest]
+            forgotten += 1 + self.repeats.pop(oldest, 0)
+        return forgotten
+
+    def check(self) -> None:
+        """Raise ValueError unless the fields, of a file, fit together."""
+        if not self.repeats.keys() <= self.predictions.keys():
+            raise bad("waiting", "repeats of samples that wait", f"{len(self.repeats)} others")
+
+    def get(self, x: Sample) -> T | None:
+        """What was predicted last of a sample; None if it was not predicted, or too long ago."""
+        return self.predictions.get(key_of(x)) if self.predictions else None
+
+    def take(self, x: Sample) -> T | None:
+        """As `get`, of a sample that is learned now and does not wait any more."""
+        key = key_of(x) if self.predictions else ""
         if key not in self.repeats:
-            return self.said.pop(key, None)
+            return self.predictions.pop(key, None)
         self.repeats[key] -= 1
         if self.repeats[key] == 0:
             del self.repeats[key]
-        return self.said[key]
+        return self.predictions[key]
 
 
 def key_of(x: Sample) -> str:
@@ -52,7 +73,8 @@ def key_of(x: Sample) -> str:
 
 
 def _value(value: object) -> tuple[str, str]:
-    with contextlib.suppress(OverflowError):  # an integer that no model learns
-        if isinstance(value, (Real, np.bool_)):
-            return "number", repr(float(value) + 0.0)  # -0.0 is 0.0
+    if isinstance(value, (Real, np.bool_)):
+        with contextlib.suppress(OverflowError):  # infinity is no integer
+            whole = int(value)
+            return "number", hex(whole) if whole == value else repr(float(value))  # ids have more digits than floats
     return "other", str(value)

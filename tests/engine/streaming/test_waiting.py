@@ -61,7 +61,7 @@ def test_what_was_said_is_learned_when_labels_come(kind, backend, tmp_path):
         one_by_one = cls.load(tmp_path / "model")
         for x, target in zip(dictionaries(X[rows]), y[rows].tolist(), strict=True):
             one_by_one.learn_one(dict(reversed(x.items())), target)
-        assert len(one_by_one._stream.waiting.said) == 0
+        assert len(one_by_one._stream.waiting) == 0
     for found, expected, other in zip(*map(combinations, (one_by_one, by_day, at_once)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         assert np.abs(found - other).max() > 1e-3
@@ -108,7 +108,7 @@ def test_several_targets_wait():
     for x in dictionaries(pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"])):
         model.predict_one(x)
         model.learn_one(x, {"sum": x["a"] + x["b"], "first": x["a"]})
-    assert model._stream.waiting.said == {}
+    assert len(model._stream.waiting) == 0
     model.predict_one({"a": 1.0, "b": 2.0})
     model.learn_one({"a": 5.0, "b": 2.0}, {"sum": 7.0, "new": 1.0})
     model.learn_one({"a": 1.0, "b": 2.0}, {"sum": 3.0, "new": 1.0})  # was not there when it was predicted
@@ -128,23 +128,53 @@ def test_targets_far_from_zero_wait_with_all_their_digits():
     np.testing.assert_allclose(weights[1], weights[0], atol=1e-3)
 
 
+def test_what_is_said_before_a_target_has_varied_does_not_keep_a_model_from_being_loaded(tmp_path):
+    model = GLNRegressor(**SMALL, density=True, waiting=5)
+    model.learn_one({"a": 1.0}, 1.0)
+    model.predict_one({"a": 2.0})
+    model.save(tmp_path / "model")
+    model = GLNRegressor.load(tmp_path / "model")
+    model.learn_one({"a": 2.0}, 3.0)
+    assert np.isfinite(model.predict_one({"a": 2.0}, with_dist=True).sigma)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_predictions_are_those_of_a_model_where_nothing_waits(kind):
+    """Though they are combined from what is kept."""
+    cls, options, classes = MODELS[kind]
+    X, y = days(3, classes)
+    models = [cls(**SMALL, **options, waiting=waiting) for waiting in (0, 100)]
+    for model in models:
+        model.learn_many(X, pd.Series(y))
+    for one in dictionaries(X[:5]):
+        assert models[1].predict_one(one) == models[0].predict_one(one)
+    many = [getattr(model, "predict_proba_many" if classes else "predict_many")(X) for model in models]
+    np.testing.assert_allclose(many[1], many[0], rtol=1e-9)
+    if "density" in options:
+        first, second = (model.predict_one(dictionaries(X)[0], with_dist=True) for model in models)
+        assert first.ppf(0.9) == second.ppf(0.9)
+
+
 def test_predictions_that_are_never_labelled_take_bounded_memory():
-    waiting = Waiting(1000)
+    waiting: Waiting[np.ndarray] = Waiting(1000)
     for i in range(100_000):
         waiting.put({"a": i}, np.zeros((4, 1, 1), np.float32))
-    assert len(waiting.said) == 1000
+    assert len(waiting) == 1000
     assert waiting.take({"a": 98_999}) is None
     assert waiting.take({"a": 99_000}) is not None
     for _ in range(2):  # of equal samples, each has what was said last
         waiting.put({"a": 0}, np.ones((4, 1, 1)))
     assert waiting.take({"a": 0}) is waiting.take({"a": 0})
     assert waiting.take({"a": 0}) is None
-    assert waiting.repeats == {}
+    assert len(waiting) == 999
 
 
 def test_a_sample_is_known_by_its_values():
     x = {"a": 1, "b": "x", "c": None, 3: True}
     assert key_of(x) == key_of({3: np.bool_(True), "b": "x", "a": np.float32(1), "d": float("nan")})
+    assert len({key_of({"id": 2**53 + i}) for i in range(4)} | {key_of({"id": np.int64(2**53)})}) == 4
+    assert len({key_of({"a": value}) for value in (0, -0.0, False)}) == 1
+    assert len({key_of({"a": value}) for value in (np.inf, -np.inf, 10**5000, 10**5000 + 1)}) == 4
     assert len({key_of(x), key_of(x | {"a": 1.5}), key_of(x | {"b": "1"}), key_of(x | {"b": 1}), key_of({})}) == 5
 
 

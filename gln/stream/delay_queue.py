@@ -26,7 +26,7 @@ class Late(NamedTuple):
     said: np.ndarray | None  # (M, C, N), what all models predicted
 
 
-class Waiting:
+class DelayQueue:
     """A queue of samples. Before others are predicted, the first ones are learned, whose labels have come by then."""
 
     def __init__(self, delay: int, column: str | None) -> None:
