@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from numbers import Real
+from numbers import Integral, Real
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -73,8 +72,9 @@ def key_of(x: Sample) -> str:
 
 
 def _value(value: object) -> tuple[str, str]:
+    if isinstance(value, Integral):
+        return "number", hex(int(value))  # ids may have more digits than floats
     if isinstance(value, (Real, np.bool_)):
-        with contextlib.suppress(OverflowError):  # infinity is no integer
-            whole = int(value)
-            return "number", hex(whole) if whole == value else repr(float(value))  # ids have more digits than floats
+        number = float(value)
+        return "number", hex(int(number)) if number.is_integer() else repr(number)
     return "other", str(value)
