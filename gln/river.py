@@ -480,7 +480,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         from gln.engine.streaming.density import Density
 
         mean, std, tails = self._outputs([x], 2)
-        return Density(float(mean[0]), float(std[0]), JohnsonSU(np.zeros(1), tails))
+        return Density(float(mean[0]), float(std[0]), self._shapes(tails))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
@@ -505,11 +505,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
     def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)
-        """Quantiles in ascending order, of densities with the skew of the model; those of streams have none."""
+        """Quantiles in ascending order."""
+        return mean[:, None] + std[:, None] * self._shapes(tails).quantiles(sorted(self.quantiles or ()))
+
+    def _shapes(self, tails: np.ndarray) -> JohnsonSU:  # (N,)
+        """Densities with the skew of the model; those of streams have none."""
         learner = self._stream.learner
-        skew = np.zeros(1) if learner is None else learner.shape.skew
-        shapes = JohnsonSU(skew.repeat(len(tails)), tails)
-        return mean[:, None] + std[:, None] * shapes.quantiles(sorted(self.quantiles or ()))
+        return JohnsonSU((np.zeros(1) if learner is None else learner.shape.skew).repeat(len(tails)), tails)
 
     def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or 3, N)
         """The means and, of two ensembles, standard deviations and tails."""

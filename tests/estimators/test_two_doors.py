@@ -88,6 +88,9 @@ def assert_same_predictions(model: Any, door: Any, rows: pd.DataFrame) -> None:
         distributions = [door.predict_one(x, with_dist=True) for x in samples]
         mean, std = model.predict(rows, return_std=True)
         np.testing.assert_allclose([(each.mu, each.sigma) for each in distributions], np.stack([mean, std], 1), **exact)
+        y = 10 * SCORE[rows.index] + 50
+        densities = [each.log_pdf(target) for each, target in zip(distributions, y, strict=True)]
+        np.testing.assert_allclose(densities, model.log_density(rows, y), **exact)
         quantiles = [[*door.predict_quantiles_one(x).values()] for x in samples]
         np.testing.assert_allclose(quantiles, model.predict_quantiles(rows), **exact)
 
