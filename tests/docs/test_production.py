@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import ROOT, assert_same_file, blocks
 
@@ -25,6 +26,7 @@ pytest.importorskip("river")
 
 from river import stream
 
+from gln import sklearn
 from gln.monitoring import Monitor
 from gln.river import GLNClassifier
 
@@ -267,6 +269,26 @@ def test_samples_that_wait_are_bounded_and_do_not_keep_the_model_from_being_save
     assert [*page.waiting] == ["8", "9", "10", "11"]
     assert [path.stat().st_size < 5_000_000 for path in sorted(tmp_path.iterdir())] == [True, True]
     assert GLNClassifier.load("model.gln").extra.items() >= {"learned": 0, "saves": 2}.items()
+
+
+def test_the_service_may_begin_with_a_fitted_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = events(120)
+    history = pd.DataFrame([event["x"] for event in shown[:100]])
+    fitted = sklearn.GLNClassifier((4,), n_networks=2, random_state=0).fit(history, [e["y"] for e in shown[:100]])
+    fitted.save("model.gln")
+    page = service_here()
+    for key, event in enumerate(shown[100:]):
+        status, p = answered(page, "predict", {"key": str(key), "x": event["x"]})
+        assert status == 200
+        found = fitted.predict_proba(pd.DataFrame([event["x"]]))[0]
+        np.testing.assert_allclose([p[label] for label in fitted.classes_], found, atol=1e-9)
+        assert answered(page, "learn", {"key": str(key), "y": event["y"]})[0] == 200
+        fitted.partial_fit(pd.DataFrame([event["x"]]), [event["y"]])
+    page.save()
+    again = service_here()
+    assert again.learned == 20
+    assert again.model.predict_proba_one(shown[0]["x"]) == page.model.predict_proba_one(shown[0]["x"])
 
 
 def test_what_no_answer_could_hold_is_refused(tmp_path, monkeypatch):
