@@ -173,11 +173,14 @@ class _OneTarget(_Stream):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
-        """As `gln.sklearn.GLNClassifier.load`, whose files this takes, too, by `of`."""
+        """As `gln.sklearn.GLNClassifier.load`, whose files this takes, too, by `of`; `learning_rate` is then that of
+        `partial_fit`."""
         if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
             return super().load(path, **parameters)
         from gln import sklearn
 
+        if "learning_rate" in parameters:
+            parameters["partial_learning_rate"] = parameters.pop("learning_rate")
         return cls.of(getattr(sklearn, cls._table).load(path, **parameters))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:

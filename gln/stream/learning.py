@@ -49,8 +49,10 @@ def fitted(options: argparse.Namespace, are_classes: bool, parts: Sequence[Chunk
     y = pd.Series([target for part in parts for target in part.targets])
     weights = np.array([weight for part in parts for weight in part.weights or [1.0] * len(part.lines)])
     door, kind = (GLNClassifier, sklearn.GLNClassifier) if are_classes else (GLNRegressor, sklearn.GLNRegressor)
+    common = _parameters(options, are_classes)
     of_table = {"layer_sizes": options.layers, "random_state": options.seed or 0}
-    model: Any = kind(**of_table, **_parameters(options, are_classes))
+    of_table["partial_learning_rate"] = common.pop("learning_rate")  # of lines that follow
+    model: Any = kind(**of_table, **common)
     has = y.notna().to_numpy()
     return door.of(model.fit(table[has], y[has].tolist(), weights[has]))
 

@@ -193,3 +193,35 @@ def test_models_that_cannot_be_taken_over_are_told():
     door = river.GLNClassifier.of(weighted.set_params(class_weight=None))
     with pytest.raises(ValueError, match="novelty: expected a model with novelty=True"):
         door.novelty_one({"a": 1.0})
+
+
+def test_the_rate_of_a_door_is_that_of_what_follows(tmp_path):
+    estimator, door, rows, y = fitted("numbers", "classifier")
+    estimator.save(tmp_path / "m")
+    still = river.GLNClassifier.load(tmp_path / "m", learning_rate=0.0)
+    assert still.learning_rate == 0.0
+    assert door.learning_rate is None
+    before = [network.get_state()["weights.1"] for network in still._stream.learner.networks]
+    still.learn_many(rows, y)
+    for network, weights in zip(still._stream.learner.networks, before, strict=True):
+        np.testing.assert_array_equal(network.get_state()["weights.1"], weights)
+
+
+def test_a_class_that_is_new_comes_through_both_doors(tmp_path):
+    y = TARGETS["GLNClassifier"]
+    is_old = y != "high"
+    columns = X[COLUMNS["categories"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = sklearn.GLNClassifier(**SMALL).fit(columns[is_old][:90], y[is_old][:90])
+        door = river.GLNClassifier.of(estimator)
+        for place in range(100, 130):
+            estimator.partial_fit(columns[place : place + 1], y[place : place + 1])
+            door.learn_one(records(columns[place : place + 1])[0], y[place])
+    assert [*door.predict_proba_one({})] == ["low", "middle", "high"]
+    door.save(tmp_path / "m")
+    loaded = sklearn.GLNClassifier.load(tmp_path / "m")
+    assert loaded.classes_.tolist() == estimator.classes_.tolist() == ["high", "low", "middle"]
+    np.testing.assert_allclose(loaded.predict_proba(columns), estimator.predict_proba(columns), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="y: expected labels like"):
+        door.learn_one({}, 3)
