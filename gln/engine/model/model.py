@@ -292,13 +292,14 @@ class NetworkModel(Generic[F]):
 
     def _in_units(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> of all
         units, (means, *variances) = self.targets.units, asked
-        return np.concatenate([units.of(means), *(of * units.unit_of_variances for of in variances)])
+        return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
         """What was said, for each ensemble, by models and heads of today."""
         means, variances = np.split(self.of_today(said), [self.means.models])
         found = [units.standardised(means)]
-        return found if self.variances is None else [*found, variances / units.unit_of_variances]
+        known = np.where(variances > 0, variances, np.nan)  # 0 is of a target that had not varied
+        return found if self.variances is None else [*found, known / units.unit_of_variances]
 
     def of_today(self, said: np.ndarray) -> np.ndarray:
         """What was said, with NaN for models and heads that were not there then: these say it now."""
