@@ -154,7 +154,7 @@ class Monitor:
         for row, of_sample in zip(values, served.values(), strict=True):
             row[: len(of_sample.values)] = of_sample.values
         kept = {
-            "counts": dict(self._counts),
+            "counts": dict(+self._counts),
             "outcomes": np.array(self._outcomes, float).reshape(-1, 3),
             "inputs": inputs,
             "delays": np.array(self._delays, float),

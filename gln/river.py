@@ -160,9 +160,12 @@ class _OneTarget(_Stream):
         fitted = copy.copy(fitted)
         for name in OF_LEFT_OUT:  # which is large, and not of a model that learns on
             vars(fitted).pop(name, None)
-        model._stream = TableStream(copy.deepcopy(fitted), model._build)
+        model._go_on(TableStream(copy.deepcopy(fitted), model._build))
         model.extra = dict(fitted.extra)
         return model
+
+    def _go_on(self, stream: StreamEstimator) -> None:
+        self._stream = stream
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """As `gln.sklearn.GLNClassifier.save`, whose file a model that `of` took over becomes."""

@@ -130,7 +130,7 @@ NOT_HUGE = [each for each in ODD if type(each) is not int]  # NumPy says that th
 KINDS: dict[str, Kind] = {  # of arguments, by name
     **dict.fromkeys(["inputs", "context_inputs"], array(3, None)),
     **dict.fromkeys(["x", "context"], SAMPLE),
-    **dict.fromkeys(["rate", "learning_rate"], some(None, 0.1, 0, odd="falling;")),
+    **dict.fromkeys(["rate", "learning_rate", "partial_learning_rate"], some(None, 0.1, 0, odd="falling;")),
     **dict.fromkeys(["seed", "random_state"], some(0, 7)),
     **dict.fromkeys(["bias", "shuffle", "return_std", "with_dist", "density"], some(True, False)),
     "early_stopping": some(True, False),

@@ -78,9 +78,6 @@ def of_tables() -> Iterator[tuple[str, str]]:
     yield "README.md", f"GLN takes {ratio:.1f} times as long as LightGBM, the median"
     page = "docs/tables.md"
     yield page, f"calibration error is {gln[1]:.1f}% (LightGBM {boosting[1]:.1f}%, random forest {forest[1]:.1f}%)"
-    loss = values_of("tables_seconds", "Log-loss").mean()
-    yield page, f"the log-loss of CatBoost ({loss['GLNClassifier']:.3f} and {loss['CatBoostClassifier']:.3f})"
-    yield page, f"25 random settings ({loss['LGBMClassifier, tuned']:.3f})"
 
 
 def of_streams() -> Iterator[tuple[str, str]]:
@@ -94,13 +91,7 @@ def of_streams() -> Iterator[tuple[str, str]]:
 
 def of_forgetting() -> Iterator[tuple[str, str]]:
     ours, perceptron, page = "GLN [32, 16], k = 4", "perceptron", "docs/forgetting.md"
-    end, shuffled, forgotten = (
-        values_of("forgetting", name).iloc[0]
-        for name in ("class-incremental", "shuffled", "forgotten, on all but the last")
-    )
-    yield page, f"with 4 halfspaces gets {end[ours]} % of all digits right"
-    of_classes = end["GLNClassifier(negatives=False)"]
-    yield page, f"instead of {shuffled[ours]} % shuffled; `negatives=False` gets {of_classes} %"
+    forgotten = values_of("forgetting", "forgotten, on all but the last").iloc[0]
     few, many, others = (forgotten[name] for name in (ours, ours.replace("4", "10"), perceptron))
     yield page, f"forgets {few} points of accuracy with 4 halfspaces and {many} with 10; a perceptron forgets {others}."
     for table, (mixed, in_order, alone, _) in values_of("forgetting", f"{pages.SORTED}accuracy, %").iterrows():
