@@ -26,6 +26,7 @@ from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.sample_weights import STREAM_WEIGHT, indices_of_table
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
 from gln.engine.preprocessing.scaling import SparseScaler
+from gln.engine.saving import Array
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular import checks
 from gln.engine.tabular.estimator import OF_WIDE, Estimator
@@ -350,7 +351,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     kept = Estimator.kept | {
         **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
-        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier), "_heads": np.ndarray},
+        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier), "_heads": Array("i8", "*", 0)},
     }
     optional = (*Estimator.optional, "_heads")
 

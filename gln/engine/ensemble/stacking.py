@@ -24,7 +24,6 @@ PENALTY, OFFSET_PENALTY = {"classes": 4.0, "values": 0.5}, 100.0
 # equal weights of networks are only the start for n / (n + TRUST_ROWS) of the sum, the rest being the weight of rates.
 # On 16 rows of 23 tables the mean log-loss is .70 (.72 without), on 64 .487 (.496), on 6 to 16 rows of noise .76 (1.2).
 RATE_ROWS, TRUST_ROWS = 6.0, 8.0
-LEAST_SPREAD = 0.01  # standard deviations
 MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 TOLERANCE = 1e-6  # of the loss of classes, relative: some left-out rows say no more
@@ -48,7 +47,7 @@ def fit_stacking(
         found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
         combination = Combination.of_weights(link, experts, ones, found).knowing(values, sample_weights)
         errors = np.abs(targets - combination.of_experts().combine(values))
-        combination.spread = np.average(errors, axis=1, weights=sample_weights).clip(LEAST_SPREAD)
+        combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())  # and that of one more row
         return combination
     offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
     rates = np.zeros(len(ones)) if rates is None else rates - offset
