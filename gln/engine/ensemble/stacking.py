@@ -47,7 +47,8 @@ def fit_stacking(
         found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
         combination = Combination.of_weights(link, experts, ones, found).knowing(values, sample_weights)
         errors = np.abs(targets - combination.of_experts().combine(values))
-        combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())  # and that of one more row
+        # As if one more row had an error of 1, the standard deviation: there may be no rows.
+        combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())
         return combination
     offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
     rates = np.zeros(len(ones)) if rates is None else rates - offset
