@@ -16,16 +16,15 @@ import functools
 import importlib
 import inspect
 import math
-import operator
-import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
+
+BLOCK_SAMPLES = 512  # gated at a time
 
 
 def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
@@ -108,52 +107,71 @@ def pass_sample(config: Config, layers: list, contexts: Any, z: np.ndarray, y: A
     return s
 
 
-def learn_batch(config: Config, layers: list, contexts: list, z: np.ndarray, y: Any, rates: Any) -> np.ndarray:
-    """Predict all samples of a batch with the weights as they were, then add up their steps, then clip the weights.
-
-    Shapes: as for `pass_sample`, with B before all others but that of weights -> (B, n, C).
-    """
-    samples = range(len(z))
-    for weights, context in zip(layers, contexts, strict=True):
-        z = add_bias(config, z)
-        picked = [(np.arange(len(weights)), context[b]) for b in samples]
-        s = np.stack([mix(weights[picked[b]], z[b], config.bound) for b in samples])
-        for b in samples:  # one after another, because samples may pick the same row
-            weights[picked[b]] = learn_rows(config, weights[picked[b]], z[b], s[b], y[b], rates[b])
-        for b in samples:
-            weights[picked[b]] = weights[picked[b]].clip(-config.weight_clipping, config.weight_clipping)
-        z = s.swapaxes(1, 2)
-    return s
-
-
-def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: Any, rates: Any, size: int) -> Any:
-    """Predict samples and, given their targets, learn them in batches of `size` samples.
+def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: Any, rates: Any) -> Any:
+    """Predict samples and, given their targets, learn each of them before the next one is predicted.
 
     Shapes: contexts (B, N), base logits (K, B), targets (C, B) or None, learning rates (B,) or None -> (C, B).
     """
     z = np.clip(base.T[:, None], -config.bound, config.bound, order="C")  # the numbers of a sample side by side
-    by_layer = np.split(contexts, np.cumsum(config.layer_sizes)[:-1], axis=1)
-    by_sample = zip(*by_layer, strict=True)
-    if targets is None:
-        s = [pass_sample(config, layers, contexts_b, z_b) for contexts_b, z_b in zip(by_sample, z, strict=True)]
-        return output(np.mean(s, axis=1).T, config.loss)
-    known = np.isfinite(targets.T)  # a head whose target is unknown learns at rate 0
-    y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C)
-    if size == 1:
+    by_sample = zip(*np.split(contexts, np.cumsum(config.layer_sizes)[:-1], axis=1), strict=True)
+    samples = zip(by_sample, z, strict=True)
+    if targets is not None:
+        known = np.isfinite(targets.T)  # a head whose target is unknown learns at rate 0
+        y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C)
         samples = zip(by_sample, z, y, rates, strict=True)
-        s = [pass_sample(config, layers, contexts_b, z_b, y_b, rate) for contexts_b, z_b, y_b, rate in samples]
-    else:
-        s = []
-        for start in range(0, len(z), size):
-            b = slice(start, start + size)
-            s.extend(learn_batch(config, layers, [c[b] for c in by_layer], z[b], y[b], rates[b]))
+    s = [pass_sample(config, layers, *sample) for sample in samples]
     return output(np.mean(s, axis=1).T, config.loss)  # of the mean logit of the last layer's neurons
+
+
+class Network:
+    """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
+
+    config: Config
+    step: int  # the number of samples learned
+
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
+        self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
+
+    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+        self._weights, self.step = [np.array(array, order="C") for array in weights], step
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        *halfspaces, weights, step = self._dump()
+        self._load_hyperplanes(*halfspaces)  # copies: joblib maps the arrays of a file read-only
+        self._load_weights(weights, step)
+
+    def _tensor(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
+        return gate(self._hyperplanes, self._hyperplane_bias, context)
+
+    # exp(-s) may be infinite, and 1 / inf is correct; a BLAS that reads beyond matrices may report "invalid".
+    @np.errstate(over="ignore", invalid="ignore")
+    def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
+        """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+        blocks = []
+        for start in range(0, base.shape[1], BLOCK_SAMPLES):
+            here = slice(start, start + BLOCK_SAMPLES)
+            contexts = self.contexts(context[:, here])  # one product for the gates of all layers and samples
+            y, rate = (None, None) if targets is None else (targets[:, here], rates[here])
+            blocks.append(pass_block(self.config, self._weights, contexts, base[:, here], y, rate))
+            if targets is not None:
+                self.step += len(contexts)
+        return np.concatenate(blocks, axis=1)
 
 
 # ---- The same in every backend: tools/copy_shared.py copies it from gln_numpy.py -------------------------------------
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
-BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
@@ -184,31 +202,32 @@ LOSSES = {
 }
 
 
-def _argument(kind: type, interval: str = "", default: Any = dataclasses.MISSING, **options: Any) -> Any:
+def _argument(kind: type, interval: str, meaning: str, default: Any = dataclasses.MISSING, compare: bool = True) -> Any:
     """A field of `Config`: of a kind or, if that is its default, None; a number or numbers are in the interval."""
-    return dataclasses.field(default=default, metadata={"check": (kind, interval)}, **options)
+    meaning = f"{meaning}; {kind.__name__}{interval and ' in '}{interval}."
+    return dataclasses.field(default=default, compare=compare, metadata={"check": (kind, interval), "doc": meaning})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
-    layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # neurons of each layer, first to last; becomes a tuple
-    input_size: int = _argument(int, "[1, 1e9]")  # values per sample in the inputs
-    context_size: int = _argument(int, "[1, 1e9]")  # values per sample in the side information
-    num_classes: int = _argument(int, "[2, inf)", 2)  # 2: one head, the probability of class 1; more: a head per class
-    context_map_size: int = _argument(int, "[0, 30]", 4)  # halfspaces per neuron; 2^30 contexts fit an int32
-    bias: bool = _argument(bool, "", True)  # whether to append a constant 1 to the input of every layer
-    context_bias: float = _argument(float, "[0, 1e30]", 0.0, compare=False)  # standard deviation of their offsets
-    normalize: bool = _argument(bool, "", True)  # whether to divide a step by 1 + |z|^2; False: the paper's plain step
-    pred_clipping: float = _argument(float, "(0, 0.5)", 1e-3)  # logits are clipped to ±logit(1 - pred_clipping)
-    weight_clipping: float = _argument(float, "(0, 1e30]", 200.0)  # of weights, so that sums of products stay finite
-    seed: int | None = _argument(int, "[0, inf)", None, compare=False)  # gives the same network in every backend
-    loss: str = _argument(str, "", "log_loss")  # what neurons minimise: one of `LOSSES`
-    num_outputs: int = _argument(int, "[1, inf)", 1)  # heads, one per target of a sample; with the log-loss, per label
-    quantiles: Sequence[float] | None = _argument(float, "(0, 1)", None)  # levels, one head per level; becomes a tuple
-    value_clipping: float = _argument(float, "(0, 1e4]", 10.0)  # of inputs, targets and outputs, without the log-loss
-    context_features: int | None = _argument(int, "[1, 1e9]", None, compare=False)  # most values a halfspace sees
+    layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
+    input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
+    context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
+    num_classes: int = _argument(int, "[2, inf)", "2: one head, the probability of class 1; more: a head per class", 2)
+    context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
+    bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
+    context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)
+    normalize: bool = _argument(bool, "", "whether a step is divided by 1 + |z|^2; False: the paper's plain step", True)
+    pred_clipping: float = _argument(float, "(0, 0.5)", "logits are clipped to ±logit(1 - pred_clipping)", 1e-3)
+    weight_clipping: float = _argument(float, "(0, 1e30]", "weights are clipped to ±weight_clipping", 200.0)
+    seed: int | None = _argument(int, "[0, inf)", "draws the same halfspaces in every backend", None, False)
+    loss: str = _argument(str, "", "what neurons minimise, one of `LOSSES`", "log_loss")
+    num_outputs: int = _argument(int, "[1, inf)", "heads, one per target of a sample; with the log-loss, per label", 1)
+    quantiles: Sequence[float] | None = _argument(float, "(0, 1)", "levels, one head per level", None)
+    value_clipping: float = _argument(float, "(0, 1e4]", "without the log-loss, limit of inputs and outputs", 10.0)
+    context_features: int | None = _argument(int, "[1, 1e9]", "most values a halfspace sees; None: all", None, False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
@@ -244,55 +263,56 @@ class Config:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
 
-def _of_package(function: str, does: str) -> Callable:
-    """A method that is a function of the package `gln`, imported when it is called: it serves all backends."""
-    module, name = function.rsplit(".", 1)
-
-    def method(self, *arguments, **options):
-        try:
-            shared = getattr(importlib.import_module(f"gln.{module}"), name)
-        except ModuleNotFoundError as error:
-            way = "pip install . in its folder; get_state() works without it"
-            raise ImportError(f"{name} needs the package gln: {error}; {way}") from error
-        return shared(self, *arguments, **options)
-
-    method.__name__, method.__doc__ = name, f"{does}; see `gln.{function}`."
-    return method
+_ARGUMENTS = "".join(f"\n        {field.name}: {field.metadata['doc']}" for field in dataclasses.fields(Config))
+Config.__doc__ = f"{Config.__doc__}\n\n    Args:{_ARGUMENTS}\n    "
 
 
-class BaseGLN:
-    """What networks of all backends have in common; a `GLN` adds how it keeps its arrays, predicts and learns."""
+class GLN(Network):
+    __doc__ = f"""{inspect.getdoc(Network)}
 
-    step: Any  # number of samples learned
+    Its halfspaces are drawn at random, and every weight starts at 1 / d.
+
+    Args:{_ARGUMENTS}
+        base_predictor: a callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, which
+            replace the inputs; it is called once here, with zeros, to find K.
+        learning_rate: a number in [0, 1e30], a callable of the number of samples learned, or None, see
+            `set_learning_rate`.
+
+    Raises ValueError for an argument outside its range or not used by the loss.
+    """
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
-    config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
-    base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
-    base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # the arguments, which are properties set below, and what a `GLN` adds
 
-        def __getattr__(self, name: str) -> Any: ...
-
-    def __init__(self, layer_sizes, input_size, context_size, *, base_predictor=None, learning_rate=None, **options):
-        """Build the network, of arguments as in `Config`, and draw its halfspaces; every weight starts at 1 / d.
-
-        `base_predictor` is a callable (input_size, B) -> (K, B) of probabilities, or values without the log-loss, that
-        replace the inputs; called once here with zeros to find K. For `learning_rate` see `set_learning_rate`. Raises
-        ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
-        """
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = Config.num_classes,
+        context_map_size: int = Config.context_map_size,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = Config.bias,
+        context_bias: float = Config.context_bias,
+        learning_rate: Rate | None = None,
+        normalize: bool = Config.normalize,
+        pred_clipping: float = Config.pred_clipping,
+        weight_clipping: float = Config.weight_clipping,
+        seed: int | None = Config.seed,
+        loss: str = Config.loss,
+        num_outputs: int = Config.num_outputs,
+        quantiles: Sequence[float] | None = Config.quantiles,
+        value_clipping: float = Config.value_clipping,
+        context_features: int | None = Config.context_features,
+    ) -> None:
+        given = locals()
         super().__init__()
-        for name in options.keys() - Config.__dataclass_fields__.keys():
-            raise TypeError(f"{name}: expected one of {', '.join(inspect.signature(BaseGLN).parameters)}")
-        self._config = Config(layer_sizes, input_size, context_size, **options)
-        self._base_predictor, self._base_size = base_predictor, self.config.input_size
+        self.config = Config(**{field.name: given[field.name] for field in dataclasses.fields(Config)})
+        self.base_predictor, self.base_size = base_predictor, self.config.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self._base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-        if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
-            names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
-            raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {size >> 30} GiB")
+            self.base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
@@ -302,9 +322,10 @@ class BaseGLN:
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
+        """Predict samples and, if targets are given, learn them: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, then their updates are added up; one sample is Algorithm 1.
+        All samples are predicted with the weights as they were, and then learned one after another: how they are
+        grouped into calls has no influence on what is learned.
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -315,42 +336,47 @@ class BaseGLN:
 
         Raises ValueError, and changes nothing, for a wrong shape, NaN, infinity or a target outside its range.
         """
-        return self._answer(inputs, context_inputs, targets, None)
+        return self._progressive(inputs, context_inputs, targets, None)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
-        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call."""
+        """`predict` with targets, but for predictions, which are those before each `batch_size` samples are learned."""
         if targets is None:
             raise _bad("targets", "one target per sample", None)
-        return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
+        return self._progressive(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
-    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
+    def _progressive(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+        """Predictions before each `batch_size` samples, by default all; learns if targets are given."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
-        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
-        p = p[0] if self._config.num_heads == 1 else p
+        count = base.shape[1]
+        size = min(batch_size or count, count)
+        if targets is None or size <= 1:
+            p = self.predict_arrays(base, context, targets)
+        else:
+            p, rates = np.empty((self.config.num_heads, count), np.float32), self.rates(count)
+            for start in range(0, count, size):
+                b = slice(start, start + size)
+                p[:, b] = self.predict_arrays(base[:, b], context[:, b])
+                self.predict_arrays(base[:, b], context[:, b], targets[:, b], rates[b])
+        p = p[0] if self.config.num_heads == 1 else p
         return self._tensor(p[..., 0] if is_vector else p)
 
-    def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
+    def predict_arrays(self, base, context, targets=None, rates=None) -> np.ndarray:
         """`predict`, or with targets `predict_online`, for checked float32 arrays: only shapes and dtypes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
-        count, heads = base.shape[-1], self._config.num_heads
-        shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
+        count, heads = base.shape[-1], self.config.num_heads
+        shapes = (self.base_size, count), (self.config.context_size, count), (heads, count), (count,)
         arrays = {"base": base, "context": context, "targets": targets, "rates": rates}
         for (name, array), shape in zip(arrays.items(), shapes, strict=True):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
-        return self._numpy(self._predict(base, context, targets, rates, batch_size))
-
-    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-        if (count := base.shape[1]) == 0:
-            return np.empty((self._config.num_heads, 0), np.float32)
-        if targets is None:  # predictions are independent
-            return self._stream(base, context, None, None, min(BLOCK_SAMPLES, count))
-        rates = self.rates(count) if rates is None else rates
-        return self._stream(base, context, targets, rates, min(batch_size, count))
+        if count == 0:
+            return np.empty((heads, 0), np.float32)
+        if targets is None:
+            return self._numpy(self._stream(base, context))
+        return self._numpy(self._stream(base, context, targets, self.rates(count) if rates is None else rates))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
@@ -361,20 +387,15 @@ class BaseGLN:
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
-        size, context_size = self._config.input_size, self._config.context_size
+        size, context_size = self.config.input_size, self.config.context_size
         base = context = self.check_array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, is_vector = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
             context = self.check_array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        usual = self._config.bound + 20
-        if self._base_predictor is not None:
-            base = self._base_values(base, self._base_size) if base.size else base  # few take an empty batch
-        elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
-            clipped = f"inputs: far beyond ±{self._config.bound:.3g}, to which they are clipped"
-            advice = "scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
+        if self.base_predictor is not None and base.size:  # few take an empty batch
+            base = self._base_values(base, self.base_size)
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
@@ -400,10 +421,22 @@ class BaseGLN:
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
-    save = _of_package("saving.save", "`save(path, extra=None)` writes a file that every backend can load")
-    load = classmethod(_of_package("saving.load", "`GLN.load(path)` returns a model that any backend saved"))
-    explain = _of_package("explaining.explain", "The linear function of `inputs` and `context_inputs` that is computed")
-    fit_hyperplanes = _of_package("engine.networks.sample_halfspaces.fit_hyperplanes", "Fit halfspaces to samples")
+    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
+        """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
+        importlib.import_module("gln.saving").save(self, path, extra)
+
+    @classmethod
+    def load(cls, path: Any, **arguments: Any) -> Any:
+        """Read a file that the `GLN` of any backend has saved; see `gln.saving.load`."""
+        return importlib.import_module("gln.saving").load(cls, path, **arguments)
+
+    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+        """The linear function of the inputs that is computed for each sample; see `gln.explaining.explain`."""
+        return importlib.import_module("gln.explaining").explain(self, inputs, context_inputs)
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None:
+        """Move every halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
+        importlib.import_module("gln.engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
@@ -421,7 +454,7 @@ class BaseGLN:
 
     def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
-        config, heads = self._config, self._config.num_heads
+        config, heads = self.config, self.config.num_heads
         per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]  # of one sample: number or vector
         shapes = {"num_classes": [*per_sample, per_head], "num_outputs": [per_head], "quantiles": per_sample}
         allowed = shapes[config.record.heads] if heads > 1 else per_sample
@@ -441,7 +474,7 @@ class BaseGLN:
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
-        name, config = "base_predictor's output", self._config
+        name, config = "base_predictor's output", self.config
         values = self.check_array(name, values, (size, inputs.shape[1]), span=config.record.targets)
         if len(values) == 0:
             raise _bad(name, "at least one row", "none")
@@ -501,13 +534,6 @@ class BaseGLN:
         self._load_weights(weights, step)
 
 
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # `model.seed` stands for `model.config.seed`
-    setattr(BaseGLN, _name, property(operator.attrgetter(f"config.{_name}")))
-_first, _fields = ([*inspect.signature(call).parameters.values()] for call in (BaseGLN.__init__, Config))
-_options = [field.replace(kind=field.KEYWORD_ONLY) for field in _fields[3:]]  # in place of `**options`, for `help`
-BaseGLN.__init__.__signature__ = inspect.Signature([*_first[:-1], *_options])  # type: ignore[attr-defined]
-
-
 def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
 
@@ -542,47 +568,3 @@ def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool
 
 def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
     return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
-
-
-# ---- NumPy -----------------------------------------------------------------------------------------------------------
-
-
-class GLN(BaseGLN):
-    """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
-
-    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
-        self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
-
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        self._weights, self.step = [np.array(array, order="C") for array in weights], step
-
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._load(self.get_state(copy=False), self.step)  # copies: joblib maps the arrays of a file read-only
-
-    def _tensor(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
-        return np.asarray(value)
-
-    def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
-        return gate(self._hyperplanes, self._hyperplane_bias, context)
-
-    # exp(-s) may be infinite, and 1 / inf is correct; a BLAS that reads beyond matrices may report "invalid".
-    @np.errstate(over="ignore", invalid="ignore")
-    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        blocks, size = [], batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        for start in range(0, base.shape[1], size):
-            here = slice(start, start + size)
-            contexts = self.contexts(context[:, here])  # one product for the gates of all layers and samples
-            y, rate = (None, None) if targets is None else (targets[:, here], rates[here])
-            blocks.append(pass_block(self.config, self._weights, contexts, base[:, here], y, rate, batch_size))
-            if targets is not None:
-                self.step += len(contexts)
-        return np.concatenate(blocks, axis=1)

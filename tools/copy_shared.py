@@ -1,4 +1,4 @@
-"""Copy the region that all backends share, from its mark to the next, from gln_numpy.py into the other four files.
+"""Copy the region that all backends share, from its mark to the end, from gln_numpy.py into the other four files.
 
 Exits with 1 if a file changed, so that pre-commit stops and CI fails.
 """
@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-REGION = re.compile(r"^# ---- The same in every backend.*?(?=^# ---- )", re.DOTALL | re.MULTILINE)
+REGION = re.compile(r"^# ---- The same in every backend.*\Z", re.DOTALL | re.MULTILINE)
 
 
 def copy_shared(folder: Path) -> list[str]:
