@@ -28,6 +28,7 @@ except ImportError as error:
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
+BLOCK_SAMPLES = 512  # that pass through a layer before the next one
 SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking threads pays off
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
 NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
@@ -148,7 +149,7 @@ def is_changed(name: str) -> bool:
     return not np.allclose([mix(planes[0], x_b, one) for x_b in x], sums[0].clip(-1, 1), atol=1e-5)
 
 
-class Network(NamedTuple):  # a model, and how it processes a stream
+class Layers(NamedTuple):  # all layers as compiled code takes them, and whether they learn
     sizes: np.ndarray  # (L,)
     bias: bool
     normalize: bool
@@ -159,55 +160,35 @@ class Network(NamedTuple):  # a model, and how it processes a stream
     small: bool  # whether narrow layers are so small that sample by sample is faster
     rows: int  # 2^k
     weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
-    batch_size: int
     learns: bool
 
 
 @inner
 def predicting(network):
     """The network, which does not learn."""
-    return Network(*network[:-1], False)  # type: ignore[call-arg]  # which counts one of them
+    return Layers(*network[:-1], False)  # type: ignore[call-arg]  # which counts one of them
 
 
 @inner
-def predict_row(own, w, z, bound, b, end, later, s):
-    """Predict the samples of a row, (C, d), from b on and before `end` with heads `own`; returns its next sample."""
-    while b < end:
-        for c in own:  # all heads of the first layer mix the same z
-            s[c, b] = mix(w[c], z[c * (len(z) > 1), b], bound)
+def learn_row(network, w, z, targets, scales, b, later, s):
+    """Predict and learn the samples of a row, (C, d), from b on, one after another."""
+    own = len(z) > 1  # all heads of the first layer mix the same z
+    while b < len(later):
+        for c in range(len(w)):
+            s[c, b] = mix(w[c], z[c * own, b], network.bound)
+            step = scales[c * own, b] * residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
+            update_row(w[c], z[c * own, b], step, network.weight_clipping)
         b = later[b]
-    return b
-
-
-@inner
-def learn_row(network, own, w, z, targets, scales, b, later, s):
-    """Predict and learn the samples of a row from b on with heads `own`, batch by batch."""
-    heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
-    predict_row(own, w, z, bound, b, b + 1, later, s)  # an update predicts the first of each later batch
-    while b < count:
-        after, end = later[b], min((b // size + 1) * size, count)
-        if after < end:  # more samples of its batch
-            after = predict_row(own, w, z, bound, after, end, later, s)
-        while b != after:
-            last = later[b] == after  # the row is clipped after the last update of a batch
-            clipping = network.weight_clipping if last else np.float32(np.inf)
-            for c in own:
-                row = w[c]
-                step = scales[c * heads, b] * residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
-                update_row(row, z[c * heads, b], step, clipping)
-                if last and after < count:
-                    s[c, after] = mix(row, z[c * heads, after], bound)
-            b = later[b]
 
 
 @inner
 def learn_units(layer, network, above):
     """Process a block in a layer, neuron by neuron; writes their logits to `above`, (C, B, n or n + 1)."""
     weights, contexts, z, targets, scales = layer  # (n, 2^k, C, d), (n, B), (C or 1, B, d), (C, B), (C or 1, B)
-    count, heads = targets.shape[1], range(len(targets))
+    count = targets.shape[1]
     # Linked lists of the samples of each row: if 0 to 3 pick rows 1, 0, 1, 1, earliest is 1, 0 and later is 2, 4, 3, 4.
     earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)
-    tile = network.batch_size * max(1, CACHED // (len(z) * z.shape[2] * network.batch_size))
+    tile = max(1, CACHED // (len(z) * z.shape[2]))
     for begin in range(0, count, tile):
         block = range(begin, min(begin + tile, count))
         for j in range(len(weights)):
@@ -218,7 +199,7 @@ def learn_units(layer, network, above):
                 later[b], earliest[rows[b]] = earliest[rows[b]], b
             for b in block:
                 if earliest[rows[b]] == b:  # row by row: each stays in the cache for all its samples
-                    learn_row(network, heads, weights[j, rows[b]], z, targets, scales, b, later, above[:, :, j])
+                    learn_row(network, weights[j, rows[b]], z, targets, scales, b, later, above[:, :, j])
 
 
 @inner
@@ -254,36 +235,25 @@ def learn_samples(layer, network, above):
     `mix` is inlined, because slicing weights takes as long as short sums.
     """
     weights, contexts, z, targets, scales = layer
-    own, heads, bound = len(z) > 1, np.empty(len(targets), np.int64), network.bound
-    for begin in range(0, targets.shape[1], network.batch_size):
-        batch = range(begin, min(begin + network.batch_size, targets.shape[1]))
-        for b in batch:
-            count = list_heads(targets, b, heads)
-            for j in range(len(weights)):
-                for h in range(count):
-                    c, row = heads[h], contexts[j, b]
-                    s = np.float32(0)
-                    for i in range(weights.shape[3]):
-                        s += weights[j, row, c, i] * z[c * own, b, i]
-                    above[c, b, j] = clip(s, bound)
-        if network.learns:
-            clipping = network.weight_clipping if len(batch) == 1 else np.float32(np.inf)
-            for b in batch:
-                count = list_heads(targets, b, heads)
-                for j in range(len(weights)):
-                    for h in range(count):
-                        c, row = heads[h], contexts[j, b]
-                        r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
-                        step = scales[c * own, b] * r
-                        # Heads that only predict, as most of many classes, have nothing to learn.
-                        for i in range(weights.shape[3] if step else 0):
-                            weight = update(weights[j, row, c, i], z[c * own, b, i], step)
-                            weights[j, row, c, i] = clip(weight, clipping)
-            for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch
-                for j, c in np.ndindex(len(weights), len(targets)):
-                    w = weights[j, contexts[j, b], c]
-                    for i in range(len(w)):
-                        w[i] = clip(w[i], network.weight_clipping)
+    own, heads = len(z) > 1, np.empty(len(targets), np.int64)
+    for b in range(targets.shape[1]):
+        count = list_heads(targets, b, heads)
+        for j in range(len(weights)):
+            row = contexts[j, b]
+            for h in range(count):
+                c = heads[h]
+                s = np.float32(0)
+                for i in range(weights.shape[3]):
+                    s += weights[j, row, c, i] * z[c * own, b, i]
+                s = clip(s, network.bound)
+                above[c, b, j] = s
+                if not network.learns:
+                    continue
+                step = scales[c * own, b] * residual(s, targets[c, b], network.loss, network.quantiles[c])
+                # Heads that only predict, as most of many classes, have nothing to learn.
+                for i in range(weights.shape[3] if step else 0):
+                    weight = update(weights[j, row, c, i], z[c * own, b, i], step)
+                    weights[j, row, c, i] = clip(weight, network.weight_clipping)
 
 
 @compiled
@@ -378,22 +348,15 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
     for b in range(count):
         z = samples.values[samples.starts[b] : samples.starts[b + 1]]
         scales[b] = rates[b] / (np.float32(1) + dot(z, z) if network.normalize else np.float32(1))
-    # A row is clipped after all updates of a batch.
-    first_clipping = network.weight_clipping if network.batch_size == 1 else np.float32(np.inf)
     for j, c in np.ndindex(n, heads):
-        for start in range(0, count, network.batch_size):
-            batch = range(start, min(start + network.batch_size, count))
-            for b in batch:
-                if not np.isinf(targets[c, b]):  # as in `learn_samples`
-                    above[c, b, j] = mix_sparse(weights[j, contexts[j, b], c], samples, b, network.bound)
-            for b in batch if network.learns else range(0):
-                if np.isfinite(targets[c, b]):
-                    step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
-                    update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
-            for b in batch if network.learns and network.batch_size > 1 else range(0):
-                w = weights[j, contexts[j, b], c]
-                for place in samples.places[samples.starts[b] : samples.starts[b + 1]]:
-                    w[place] = clip(w[place], network.weight_clipping)
+        for b in range(count):
+            if np.isinf(targets[c, b]):  # as in `learn_samples`
+                continue
+            w = weights[j, contexts[j, b], c]
+            above[c, b, j] = mix_sparse(w, samples, b, network.bound)
+            if network.learns and np.isfinite(targets[c, b]):
+                step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
+                update_sparse(w, samples, b, step, network.weight_clipping)
     return above
 
 
@@ -496,29 +459,30 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._load(self.get_state(copy=False), self.step)  # copies: joblib maps the arrays of a file read-only
+        *halfspaces, weights, step = self._dump()
+        self._load_hyperplanes(*halfspaces)  # copies: joblib maps the arrays of a file read-only
+        self._load_weights(weights, step)
 
     @functools.cached_property
-    def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives
+    def _network(self) -> Callable[..., Layers]:  # with the arguments that `config` gives
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
         sizes = [array.size // self.config.num_heads for array in self._of_layers() if array.shape[3] <= NARROW]
         options = config.bias, config.normalize, *bounds, *loss, max(sizes, default=0) <= SMALL
-        return functools.partial(Network, np.array(config.layer_sizes), *options, 1 << config.context_map_size)
+        return functools.partial(Layers, np.array(config.layer_sizes), *options, 1 << config.context_map_size)
 
     @functools.cached_property
-    def of_sample(self) -> tuple[Any, Network]:  # halfspaces, and the network that learns sample by sample
-        return self._planes, self._network(self._weights, 1, True)
+    def of_sample(self) -> tuple[Any, Layers]:  # halfspaces, and the network that learns sample by sample
+        return self._planes, self._network(self._weights, True)
 
-    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+    def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
+        """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.config.num_heads, base.shape[1]), np.float32), targets is not None
-        targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        network = self._network(self._weights, batch_size, learns)
-        size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        for start in range(0, len(rates), size):
-            some = slice(start, start + size)
+        targets, rates = (targets, rates) if learns else (p, p[0])
+        network = self._network(self._weights, learns)
+        for start in range(0, len(rates), BLOCK_SAMPLES):
+            some = slice(start, start + BLOCK_SAMPLES)
             planes, seen = self._side_information(context[:, some])
             block = map(plain, (seen, targets[:, some], rates[some]))
             run = self._sparse_block if is_sparse(base) else self._block
@@ -526,22 +490,23 @@ class Network:
             self.step += len(rates[some]) if learns else 0
         return p
 
-    def _sparse_block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
+    def _sparse_block(self, network: Layers, planes, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs."""
-        n, size, samples = self.layer_sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
+        config, size = self.config, self._of_layers()[0].size
+        n, samples = config.layer_sizes[0], columns(base, config.bound, config.bias)
         contexts = gate_block(*planes, context, np.ascontiguousarray(context.T))
         first = network._replace(weights=self._weights[:size])
         above = network._replace(sizes=network.sizes[1:], weights=self._weights[size:])
         z = learn_sparse(first, samples, contexts[:n], targets, rates)
         return outputs(above, learn_block(above, z, contexts[n:], targets, rates))
 
-    def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
+    def _block(self, network: Layers, planes, base, context, targets, rates) -> np.ndarray:
         base, count = plain(base.T).T, base.shape[1]
         # Threads share large layers, but those of a pool have enough to do.
         alone = settings.NUMBA_NUM_THREADS == 1 or threading.current_thread() is not threading.main_thread()
         if alone or count * _products(planes, self._weights, network) < SHARED_PRODUCTS:
             return learn_layers(network, planes, base, context, targets, rates)
-        z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
+        z, seen, first = read(base, self.config.bias, self.config.bound), (context, np.ascontiguousarray(context.T)), 0
         for weights in self._of_layers():
             some = slice(first, first + len(weights))
             z = _share(network, [array[some] for array in planes], weights, z, seen, targets, rates)
@@ -553,7 +518,7 @@ def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sam
     return (planes[2].size or planes[0].size) + weights.size // network.rows
 
 
-def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`
+def _share(network: Layers, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`
     """Process a block in a layer with these weights, (n, 2^k, C, d). If it is large, threads share the neurons."""
     large = len(seen[1]) * _products(planes, weights, network) >= SHARED_PRODUCTS
     ends = np.linspace(0, len(weights), 1 + (settings.NUMBA_NUM_THREADS if large else 1))
@@ -680,10 +645,9 @@ class GLN(Network):
         learning_rate: a number in [0, 1e30], a callable of the number of samples learned, or None, see
             `set_learning_rate`.
 
-    Raises ValueError for an argument outside its range or not used by the loss.
+    Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
     """
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
-    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     def __init__(
         self,
@@ -716,7 +680,11 @@ class GLN(Network):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
             self.base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         self.set_learning_rate(learning_rate)
-        self._load(self._initial_state(), 0)
+        try:
+            self._load(self._initial_state(), 0)
+        except MemoryError as error:
+            names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
+            raise _bad(names, "a network that fits into memory", error) from None
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()
@@ -825,20 +793,20 @@ class GLN(Network):
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
-        importlib.import_module("gln.saving").save(self, path, extra)
+        _package("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: Any, **arguments: Any) -> Any:
         """Read a file that the `GLN` of any backend has saved; see `gln.saving.load`."""
-        return importlib.import_module("gln.saving").load(cls, path, **arguments)
+        return _package("saving").load(cls, path, **arguments)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
         """The linear function of the inputs that is computed for each sample; see `gln.explaining.explain`."""
-        return importlib.import_module("gln.explaining").explain(self, inputs, context_inputs)
+        return _package("explaining").explain(self, inputs, context_inputs)
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Move every halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
-        importlib.import_module("gln.engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
+        """Move each halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
+        _package("engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
@@ -934,6 +902,15 @@ class GLN(Network):
         *halfspaces, weights = ([state[f"{name}.{layer}"] for layer in layers] for name in names)
         self._load_hyperplanes(*map(np.concatenate, halfspaces))  # so that the gates of a batch are one matrix product
         self._load_weights(weights, step)
+
+
+def _package(module: str) -> Any:
+    """A module of the package `gln`, which serves all backends."""
+    try:
+        return importlib.import_module(f"gln.{module}")
+    except ModuleNotFoundError as error:
+        way = "pip install . in its folder; get_state() works without it"
+        raise ImportError(f"this needs the package gln: {error}; {way}") from error
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

@@ -53,7 +53,7 @@ def get_mnist_metrics(
         model: any object with `predict(inputs, context_inputs, targets=None)` that takes columns of 784 pixels and
             returns one probability per column, in any framework.
         mnist_class: the digit, 0 to 9, to distinguish from the others.
-        batch_size: images that the model predicts and learns at a time, at least 1; 1 is exact online learning.
+        batch_size: images in a call, at least 1. It has no influence on what is learned; more take less time.
         digits: the result of `load_mnist`, to load it once for many models; None loads the embedded, deskewed digits.
         seed: seed for the order of the training images.
         verbose: whether to show a progress bar, in batches, for each set.
@@ -97,7 +97,6 @@ class TenDigits(NamedTuple):
 
 def get_ten_digits_metrics(
     model: Any,
-    batch_size: int = 1,
     *,
     digits: Digits | None = None,
     standardize: bool = True,
@@ -111,7 +110,6 @@ def get_ten_digits_metrics(
 
     Args:
         model: a `GLN` of any backend, with `num_classes=10`.
-        batch_size: digits that the model predicts and learns at a time, at least 1; 1 is exact online learning.
         digits: the result of `load_mnist`, or the same with features other than pixels, (N, F) in [0, 1]; None loads
             the embedded, deskewed digits.
         standardize: whether to standardise the digits online, see `gln.features.Standardizer`.
@@ -127,9 +125,8 @@ def get_ten_digits_metrics(
         ValueError: an argument is out of range, or the model has another size or has already learned.
         OSError: the model cannot be saved.
     """
-    check_integer("batch_size", batch_size, 1)
-    if model.num_classes != 10:
-        raise ValueError(f"model: expected one of 10 classes, got one of {model.num_classes}")
+    if model.config.num_classes != 10:
+        raise ValueError(f"model: expected one of 10 classes, got one of {model.config.num_classes}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
     standardizer = Standardizer(x_train.shape[1]) if standardize else None
@@ -138,9 +135,9 @@ def get_ten_digits_metrics(
     learner = TableModel.of_network(model, standardizer, model.learning_rate)
     hits, start = np.empty(len(order), bool), time.perf_counter()
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
-        for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):
+        for part in gen_batches(len(order), CHUNK):
             labels = y_train[order[part]]
-            [p] = learner.learn(SampleBatch.of(x_train[order[part]].T), labels, batch_size=batch_size)
+            [p] = learner.learn(SampleBatch.of(x_train[order[part]].T), labels)
             hits[part] = p.argmax(axis=0) == labels
             bar.update(len(labels))
             bar.set_postfix(accuracy=f"{100 * hits[: part.stop].mean():.2f}")
@@ -212,9 +209,9 @@ def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
     """The result of `get_mnist_metrics` or `get_ten_digits_metrics`; its first entry is the accuracy."""
     passing = {"digits": digits, "seed": options.seed, "verbose": not options.quiet}
     if options.digit is not None:
-        return get_mnist_metrics(model, options.digit, options.batch_size, **passing)
+        return get_mnist_metrics(model, options.digit, CHUNK, **passing)
     model.learning_rate = functools.partial(linear_rate, samples=len(digits[0]))
-    return get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
+    return get_ten_digits_metrics(model, save=options.save, **passing)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def learned() -> tuple[GLN, np.ndarray, int]:
 def passed(model: GLN, x: np.ndarray) -> list[Passed]:
     """A sample's way through the layers of a network with one head, x (2,)."""
     state, z, layers = model.get_state(), x, []
-    for layer in range(1, len(model.layer_sizes) + 1):
+    for layer in range(1, len(model.config.layer_sizes) + 1):
         hyperplanes, offsets = state[f"hyperplanes.{layer}"], state[f"hyperplane_bias.{layer}"]
         contexts = gate(hyperplanes, offsets, x[:, None])[0]
         weights, z = state[f"weights.{layer}"][:, :, 0], np.append(z, 1)

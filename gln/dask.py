@@ -201,7 +201,7 @@ class OnDask(Estimator):
             shares.append(cluster.submit(share_of, model, pieces, sample.positions, scale, number))
         parts.clear()  # so that workers have memory for the shares
         passes = max(1, round(PASSES / math.sqrt(rows / count))) if self.n_epochs is None else self.n_epochs
-        training = Training(passes, self.batch_size, self.shuffle, self.n_jobs, verbose=False, early_stopping=False)
+        training = Training(passes, self.shuffle, self.n_jobs, verbose=False, early_stopping=False)
         left_out = count_left_out(len(self.learner_.means.members), self.learner_.variances is not None, rows)
         rate = min(MOST_RATE, math.sqrt(count)) * self.learning_rate_ if self.learning_rate is None else None
         start = Common(self.learner_, [], left_out, rate, training)

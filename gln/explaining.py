@@ -39,7 +39,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     """
     base, context, _, one = model.prepare(inputs, context_inputs)
     base = dense(base)
-    count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
+    count, heads, state = base.shape[1], model.config.num_heads, model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
     contexts = model.contexts(context) if count > 0 else ()  # from the backend, so that rounding agrees
     explanation = Explanation(
@@ -62,8 +62,8 @@ def _explain_one(
     """(n, 2^k, C, d) per layer, contexts (N,), base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
     pairs = zip(layers, np.split(contexts, np.cumsum([len(weights) for weights in layers])[:-1]), strict=True)
     rows = [weights[np.arange(len(weights)), picked].astype(np.float64) for weights, picked in pairs]  # (n, C, d)
-    bound, bias = model.bound, int(model.bias)
-    z = np.tile(base.clip(-bound, bound), (model.num_heads, 1))  # (C, K)
+    bound, bias = model.config.bound, int(model.config.bias)
+    z = np.tile(base.clip(-bound, bound), (model.config.num_heads, 1))  # (C, K)
     clipped, scaled = (z != base).any(axis=1), []
     for row in rows:
         s = np.einsum("ncd,cd->cn", row, np.pad(z, ((0, 0), (0, bias)), constant_values=1))
@@ -71,7 +71,7 @@ def _explain_one(
         clipped |= (excess > 1).any(axis=1)
         scaled.append(row / excess.T[:, :, None])
         z = s / excess
-    explained, constant = np.full(z.shape, 1 / z.shape[1]), np.zeros(model.num_heads)
+    explained, constant = np.full(z.shape, 1 / z.shape[1]), np.zeros(model.config.num_heads)
     for row in reversed(scaled):
         explained = np.einsum("cn,ncd->cd", explained, row)
         if bias:

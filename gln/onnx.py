@@ -378,7 +378,7 @@ def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str) -> str: 
     """The prediction of an ensemble: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
     stacking, outputs = ensemble.weighted_sum(), []
     for network in ensemble.networks:
-        read = g("Slice", inputs, [-network.input_size], [LAST], [1])
+        read = g("Slice", inputs, [-network.config.input_size], [LAST], [1])
         outputs.append(_mixed(g, network, read, context))
     mixed = g("Cast", g("Concat", *outputs, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
     sums = g("ReduceSum", g("Mul", mixed, stacking.weights.T[:, None]), [2], keepdims=0)

@@ -105,8 +105,8 @@ def plot_halfspaces(
     """
     images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
     side = _side(images)
-    if context.shape != images.shape or len(context) != model.context_size:
-        raise ValueError(f"context_inputs: expected ({model.context_size}, B), like images, got {context.shape}")
+    if context.shape != images.shape or len(context) != model.config.context_size:
+        raise ValueError(f"context_inputs: expected ({model.config.context_size}, B), like images, got {context.shape}")
     planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
     if not isinstance(shown, (int, np.integer)) or not 1 <= shown <= images.shape[1]:
         raise ValueError(f"shown: expected an integer from 1 to {images.shape[1]}, got {shown!r}")

@@ -54,7 +54,6 @@ class OfStreams(Estimator):
     partial_learning_rate: float | Callable[[int], float] | None = None
     n_epochs: int | None = None
     early_stopping: bool = False
-    batch_size: int = 1
     shuffle: bool = True
     backend: str | type = "auto"
     n_jobs: int | None = None
@@ -126,8 +125,6 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     early_stopping : bool, default=False
         Whether `fit` goes on for as many passes again, while that raises the score of what networks left out by 0.001,
         at most ten times. It helps where there is little noise.
-    batch_size : int, default=1
-        Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
     shuffle : bool, default=True
         Whether `fit` shuffles the samples before each pass. `partial_fit` keeps their order.
     class_weight : dict, "balanced" or None, default=None
@@ -271,9 +268,8 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         The labels of a call come together, so its samples are predicted, a hundred at a time, before any of these is
         learned, and networks that predict well by then get more weight. (The first call of a new model and
         `partial_fit_predict_proba` predict each sample just before it is learned.) Parts of a stream give the same
-        networks as the whole if each is a multiple of `batch_size` long, and the first contains all levels of the
-        categories with few levels. `batch_size` and `partial_learning_rate` may change between calls; other parameters
-        are those of the first call.
+        networks as the whole if the first contains all levels of the categories with few levels.
+        `partial_learning_rate` may change between calls; other parameters are those of the first call.
 
         Columns of a frame are found by name, here and wherever X is a frame: a column that is missing has missing
         values, a new one is learned from now on (as `fit` would, but texts are categories), and elsewhere it is left
@@ -369,7 +365,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     def _check_parameters(self):
         super()._check_parameters()
-        for name, only in (("n_epochs", 1), ("batch_size", 1), ("early_stopping", False), ("learning_rate", None)):
+        for name, only in (("n_epochs", 1), ("early_stopping", False), ("learning_rate", None)):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
@@ -458,12 +454,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     context_map_size, context_bias
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 0.5, or from three times as much with encodings. The steps of a batch add up: means
-        oscillate if the rate exceeds 2 / batch_size.
+        falls linearly to 0.01, from 0.5, or from three times as much with encodings.
     partial_learning_rate : float, callable or None, default=None
         As `learning_rate`, in `partial_fit`. There, None falls from 0.3 to 0.1 for slow networks and is 0.5 for fast
         ones; see `gln.rates.stream_rate`. After `fit` it is as in `GLNClassifier`.
-    n_epochs, early_stopping, batch_size, shuffle
+    n_epochs, early_stopping, shuffle
     backend, n_jobs, random_state, verbose, categorical_features, text_features
 
     Attributes

@@ -68,8 +68,8 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     rng = np.random.default_rng(5)
     inputs, context, noise = rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.normal(size=(2, count))
     if model.config.record.heads == "num_classes":
-        return inputs, context, rng.integers(0, model.num_classes, count)
-    values = (inputs[:2] + noise)[: model.num_heads].squeeze() if model.num_heads < 3 else noise[0]
+        return inputs, context, rng.integers(0, model.config.num_classes, count)
+    values = (inputs[:2] + noise)[: model.config.num_heads].squeeze() if model.config.num_heads < 3 else noise[0]
     return inputs, context, values > 0 if model.config.logits else values
 
 
@@ -119,8 +119,8 @@ def _check_values(name: str, model: Any, expected: Any) -> None:
         "predictions only": lambda gln: gln.predict(inputs, context),
         "an empty batch": lambda gln: gln.predict(inputs[:, :0], context[:, :0], targets[..., :0]),
     }
-    if expected.num_heads > 1 and expected.config.record.heads != "quantiles":
-        unknown = np.full((expected.num_heads, 8), 0.5)
+    if expected.config.num_heads > 1 and expected.config.record.heads != "quantiles":
+        unknown = np.full((expected.config.num_heads, 8), 0.5)
         unknown[0, ::2] = unknown[1, 4:] = np.nan
         calls["unknown targets"] = lambda gln: gln.predict_online(inputs[:, :8], context[:, :8], unknown)
     for call, learn in calls.items():

@@ -16,57 +16,52 @@ class SlowGLN:
 
     def __init__(self, model: Any) -> None:
         self.state = {name: array.astype(np.float64) for name, array in model.get_state().items()}
-        self.num_layers, self.num_heads = len(model.layer_sizes), model.num_heads
-        self.bias, self.normalize = model.bias, model.normalize
-        self.loss, self.quantiles = model.loss, model.quantiles
-        logit_bound = math.log((1 - model.pred_clipping) / model.pred_clipping)
-        self.bound = logit_bound if self.loss == "log_loss" else model.value_clipping
-        self.weight_clipping, self.rate = model.weight_clipping, model.learning_rate
+        self.num_layers, self.num_heads = len(model.config.layer_sizes), model.config.num_heads
+        self.bias, self.normalize = model.config.bias, model.config.normalize
+        self.loss, self.quantiles = model.config.loss, model.config.quantiles
+        logit_bound = math.log((1 - model.config.pred_clipping) / model.config.pred_clipping)
+        self.bound = logit_bound if self.loss == "log_loss" else model.config.value_clipping
+        self.weight_clipping, self.rate = model.config.weight_clipping, model.learning_rate
 
     def predict(self, inputs: np.ndarray, context: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
         """(input_size, B), (context_size, B), (B,) or (C, B) -> (C, B)."""
-        count = inputs.shape[1]
-        output = np.empty((self.num_heads, count))
-        gradients = {name: np.zeros_like(array) for name, array in self.state.items() if name.startswith("weights")}
-        touched = {name: np.zeros(array.shape[:2], bool) for name, array in gradients.items()}
-        for b in range(count):
-            t = int(self.state["step"]) + b
-            rate = self.rate(t) if callable(self.rate) else self.rate
-            for head in range(self.num_heads):
-                logits = [max(-self.bound, min(self.bound, float(v))) for v in inputs[:, b]]
-                for layer in range(1, self.num_layers + 1):
-                    z = np.array([*logits, 1.0] if self.bias else logits)
-                    logits = []
-                    for neuron in range(len(self.state[f"weights.{layer}"])):
-                        context_number = self.context(layer, neuron, context[:, b])
-                        w = self.state[f"weights.{layer}"][neuron, context_number, head]
-                        s = max(-self.bound, min(self.bound, float(w @ z)))
-                        logits.append(s)
-                        if targets is not None:
-                            r = self.residual(s, targets, head, b)
-                            step = rate / (1 + z @ z) if self.normalize else rate
-                            gradients[f"weights.{layer}"][neuron, context_number, head] += step * r * z
-                            touched[f"weights.{layer}"][neuron, context_number] = True
-                s = sum(logits) / len(logits)
-                output[head, b] = {"log_loss": sigmoid, "variance": math.exp}.get(self.loss, float)(s)
+        output = np.stack([self.pass_sample(inputs[:, b], context[:, b]) for b in range(inputs.shape[1])], axis=1)
         if targets is not None:
-            for name, gradient in gradients.items():
-                new = np.clip(self.state[name] - gradient, -self.weight_clipping, self.weight_clipping)
-                self.state[name] = np.where(touched[name][:, :, None, None], new, self.state[name])
-            self.state["step"] += count
+            for b in range(inputs.shape[1]):
+                self.pass_sample(inputs[:, b], context[:, b], np.asarray(targets)[..., b])
+                self.state["step"] += 1
         return output
 
-    def residual(self, s: float, targets: np.ndarray, head: int, b: int) -> float:
+    def pass_sample(self, inputs: np.ndarray, context: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
+        """(input_size,), (context_size,), () or (C,) -> (C,), before the target is learned."""
+        output = np.empty(self.num_heads)
+        rate = self.rate(int(self.state["step"])) if callable(self.rate) else self.rate
+        for head in range(self.num_heads):
+            logits = [max(-self.bound, min(self.bound, float(v))) for v in inputs]
+            for layer in range(1, self.num_layers + 1):
+                z = np.array([*logits, 1.0] if self.bias else logits)
+                logits = []
+                for neuron in range(len(self.state[f"weights.{layer}"])):
+                    w = self.state[f"weights.{layer}"][neuron, self.context(layer, neuron, context), head]
+                    s = max(-self.bound, min(self.bound, float(w @ z)))
+                    logits.append(s)
+                    if target is not None and not math.isnan(y := self.target_of(target, head)):
+                        step = rate / (1 + z @ z) if self.normalize else rate
+                        w[:] = np.clip(
+                            w - step * self.residual(s, y, head) * z, -self.weight_clipping, self.weight_clipping
+                        )
+            s = sum(logits) / len(logits)
+            output[head] = {"log_loss": sigmoid, "variance": math.exp}.get(self.loss, float)(s)
+        return output
+
+    def target_of(self, target: np.ndarray, head: int) -> float:
+        """The target of a head, NaN if it is unknown."""
+        if target.ndim == 1:
+            return float(target[head])
+        return float(target == head) if self.loss == "log_loss" and self.num_heads > 1 else float(target)
+
+    def residual(self, s: float, y: float, head: int) -> float:
         """Derivative of a head's loss with respect to s."""
-        targets = np.asarray(targets)
-        if targets.ndim == 2:
-            y = targets[head, b]
-        elif self.loss == "log_loss" and self.num_heads > 1:
-            y = float(targets[b] == head)
-        else:
-            y = targets[b]
-        if math.isnan(y):  # unknown
-            return 0.0
         if self.loss == "log_loss":
             return sigmoid(s) - y
         y = max(-self.bound, min(self.bound, y))
@@ -123,7 +118,7 @@ def clear_of_hyperplanes(model: Any, context: np.ndarray) -> np.ndarray:
     """
     state = model.get_state()
     clear = np.ones(context.shape[1], bool)
-    for layer in range(1, len(model.layer_sizes) + 1):
+    for layer in range(1, len(model.config.layer_sizes) + 1):
         h, b = state[f"hyperplanes.{layer}"].astype(np.float64), state[f"hyperplane_bias.{layer}"].astype(np.float64)
         distance = np.abs(h @ context - b[..., None])  # (n, k, B)
         rounding = 1e-6 * (np.abs(h) @ np.abs(context) + np.abs(b[..., None]))

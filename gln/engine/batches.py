@@ -61,9 +61,8 @@ def dense(samples: Matrix) -> np.ndarray:
     return samples.toarray() if issparse(samples) else samples
 
 
-def chunks(count: int, batch_size: int = 1, about: int | None = None) -> Iterator[slice]:
-    """Slices of about so many samples, 1000 by default, each of whole batches."""
-    size = batch_size * max(1, (about or CHUNK) // batch_size)
+def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
+    """Slices of so many samples, of which the last has those that are left."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 

@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 
 from gln.backends import BACKENDS
-from gln.engine.batches import check_integer
 from gln.mnist.digits import PIXELS, Digits, load_mnist
 from gln.mnist.orientations import orientation_features
 
 # The features of images, (N, 784) -> (N, F), by the names that `--features` takes.
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
 # Defaults, which differ for all ten digits and for one.
-TEN_DIGITS = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
-ONE_DIGIT = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
+TEN_DIGITS = {"layer_sizes": [64, 32], "halfspaces": 6}
+ONE_DIGIT = {"layer_sizes": [4, 4, 1], "halfspaces": 4}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -50,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, metavar, nargs, text in (
         ("layer_sizes", "N", "+", "neurons in each layer"),
         ("halfspaces", "K", None, "halfspaces per neuron"),
-        ("batch_size", "B", None, "digits learned at a time, 1 for exact online learning"),
     ):
         text += f" (default: {TEN_DIGITS[name]}, with --digit {ONE_DIGIT[name]})"
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, nargs=nargs, metavar=metavar, help=text)
@@ -66,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def check(options: argparse.Namespace) -> None:
     """Raise errors that would otherwise occur only after loading the digits, or after a pass over them."""
-    check_integer("--batch-size", options.batch_size, 1)
     if options.save is not None:
         file = Path(options.save)
         if file.is_dir() or not file.parent.is_dir():

@@ -22,7 +22,7 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
     window get the same coefficient, and the halfspace's boundary passes beside that digit.
 
-    `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
+    The network's seed determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
     unchanged, but may be in memory twice while the state is set.
 
     Args:
@@ -34,8 +34,8 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
         ValueError: an argument outside its range or of the wrong size, NaN or infinity; nothing has changed then.
         RuntimeError: the network has already learned; moving its halfspaces would scramble what it learned.
     """
-    if network.context_size != PIXELS:
-        raise bad("network", f"a context_size of {PIXELS}", network.context_size)
+    if network.config.context_size != PIXELS:
+        raise bad("network", f"a context_size of {PIXELS}", network.config.context_size)
     if int(network.step) > 0:
         raise RuntimeError(f"network: expected one before its first update, got step {int(network.step)}")
     check_integer("window", window, 1)
@@ -44,9 +44,9 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     digits = np.ascontiguousarray(network.check_array("samples", samples, (PIXELS, None)).T)  # (B, 784)
     if len(digits) < 2:
         raise bad("samples", "two digits or more", len(digits))
-    rng, state = np.random.default_rng(network.seed), network.get_state(copy=False)
-    for layer, n in enumerate(network.layer_sizes, start=1):
-        planes, bias = _bisectors(rng, digits, (n, network.context_map_size), window)
+    rng, state = np.random.default_rng(network.config.seed), network.get_state(copy=False)
+    for layer, n in enumerate(network.config.layer_sizes, start=1):
+        planes, bias = _bisectors(rng, digits, (n, network.config.context_map_size), window)
         state |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": bias}
     network.set_state(state)
 

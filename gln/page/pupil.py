@@ -98,7 +98,7 @@ class Pupil:
         again = np.argsort(-shared, kind="stable")[:REHEARSED]
         samples = np.hstack([z, digits[:, again]])
         rates = np.repeat(np.array([1, REHEARSAL], np.float32) * LESSON_RATE, [z.shape[1], REHEARSED])
-        heads = np.arange(sum(network.num_heads for network in self._networks))
+        heads = np.arange(sum(network.config.num_heads for network in self._networks))
         targets = np.append(np.full(z.shape[1], number), labels[again]) == heads[:, None]
         targets = np.where(heads[:, None] < len(self._classes), targets, np.inf).astype(np.float32)  # of all heads
         targets_of_networks = np.split(targets, heads[len(self._names) :: BLOCK])
@@ -155,7 +155,7 @@ class Pupil:
             state = self.state()
             p = self._predict(z)[:, 0]
             slopes = np.concatenate([network.explain(z, z).weights for network in self._networks])[p.argmax(), :, 0]
-        return state, Answer(p, upright, slopes * z[:, 0].clip(-self._start.bound, self._start.bound))
+        return state, Answer(p, upright, slopes * z[:, 0].clip(-self._start.config.bound, self._start.config.bound))
 
     def teach(self, drawing: Drawing, label: str) -> float:
         """Store a lesson, then learn it. An unknown label becomes a new class, or raises `FullError` if there would be
@@ -217,7 +217,7 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     """A saved network, the standardizer of its inputs, and its classes: those that `export` saved, or the digits."""
     network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
     extra = dict(network.extra)
-    kind = network.config.record.heads, network.input_size, network.context_size, network.num_heads
+    kind = network.config.record.heads, network.config.input_size, network.config.context_size, network.config.num_heads
     try:
         names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list("0123456789")
         if kind != ("num_classes", PIXELS, PIXELS, len(names)):

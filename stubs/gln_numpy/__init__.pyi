@@ -29,7 +29,7 @@ def decaying_rate(t: int, start: float = 10.0) -> float: ...
 def paper_rate(t: int) -> float: ...
 
 @dataclass(frozen=True)
-class _Settings:  # also properties of a network
+class Config:
     layer_sizes: Sequence[int]
     input_size: int
     context_size: int
@@ -51,24 +51,19 @@ class _Settings:  # also properties of a network
     def bound(self) -> float: ...
     @property
     def num_heads(self) -> int: ...
-
-class Config(_Settings):
     @property
     def record(self) -> Any: ...
     @property
     def logits(self) -> bool: ...
 
-class _GLN(_Settings, Generic[_Array, _Samples]):
+class _GLN(Generic[_Array, _Samples]):
+    config: Config
+    base_predictor: _BasePredictor | None
+    base_size: int
     step: Any
     extra: Mapping[str, NDArray[Any]]
     has_default_rate: bool
     takes_sparse: bool
-    @property
-    def config(self) -> Config: ...
-    @property
-    def base_predictor(self) -> _BasePredictor | None: ...
-    @property
-    def base_size(self) -> int: ...
     @property
     def learning_rate(self) -> _Rate: ...
     @learning_rate.setter
@@ -79,12 +74,12 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
         input_size: int,
         context_size: int,
         *,
-        base_predictor: _BasePredictor | None = None,
-        learning_rate: _Rate | None = None,
         num_classes: int = 2,
         context_map_size: int = 4,
+        base_predictor: _BasePredictor | None = None,
         bias: bool = True,
         context_bias: float = 0.0,
+        learning_rate: _Rate | None = None,
         normalize: bool = True,
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
@@ -100,12 +95,7 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
         self, inputs: _Samples, context_inputs: _Samples, targets: ArrayLike, batch_size: int = 1
     ) -> _Array: ...
     def predict_arrays(
-        self,
-        base: Any,
-        context: Any,
-        targets: _Floats | None = None,
-        rates: _Floats | None = None,
-        batch_size: int = 1,
+        self, base: Any, context: Any, targets: _Floats | None = None, rates: _Floats | None = None
     ) -> _Floats: ...
     def rates(self, count: int, rate: _Rate | None = None) -> _Floats: ...
     def prepare(

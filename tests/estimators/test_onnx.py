@@ -113,8 +113,8 @@ def assert_same_predictions(model: Any, folder: Path, rows: Any, given: np.ndarr
 
 def learned(**arguments: Any) -> GLN:
     model = GLN(**arguments, input_size=6, context_size=5, context_bias=0.5, seed=0)
-    targets = np.random.default_rng(0).random((model.num_outputs, COUNT)).round()
-    model.predict_online(INPUTS, CONTEXT, targets if model.num_outputs > 1 else targets[0])
+    targets = np.random.default_rng(0).random((model.config.num_outputs, COUNT)).round()
+    model.predict_online(INPUTS, CONTEXT, targets if model.config.num_outputs > 1 else targets[0])
     return model
 
 

@@ -69,7 +69,7 @@ def test_arguments_are_saved(backend, tmp_path):
     arguments |= {"context_features": 3}
     backend.GLN((3, 1), 5, 4, **arguments).save(tmp_path / "m")
     loaded = backend.GLN.load(str(tmp_path / "m"))
-    assert (loaded.layer_sizes, loaded.input_size, loaded.context_size) == ((3, 1), 5, 4)
+    assert (loaded.config.layer_sizes, loaded.config.input_size, loaded.config.context_size) == ((3, 1), 5, 4)
     assert {name: getattr(loaded, name) for name in arguments} == arguments
 
 
@@ -165,7 +165,7 @@ def test_a_file_of_a_copy_with_a_new_loss_names_what_it_needs(tmp_path):
     record = '"absolute": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),'
     copy_of_numpy = copied(gln_numpy, "copy_with_a_loss", tmp_path, "LOSSES = {", f"LOSSES = {{\n    {record}")
     copy_of_numpy.GLN([2], 3, 3, loss="absolute", seed=0).save(tmp_path / "m")
-    assert copy_of_numpy.GLN.load(tmp_path / "m").loss == "absolute"
+    assert copy_of_numpy.GLN.load(tmp_path / "m").config.loss == "absolute"
     with pytest.raises(ValueError, match="made with the `LOSSES` of gln_numpy, got one made with another"):
         GLN.load(tmp_path / "m")
 

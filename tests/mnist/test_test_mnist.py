@@ -478,7 +478,12 @@ def test_command_line_saves(tmp_path, ten_options, capsys, halfspaces):
     assert test_mnist.main([*options, "--save", str(file)]) == 0
     assert capsys.readouterr()[0].startswith("\nAccuracy: ")
     loaded = GLN.load(file, learning_rate=1)
-    assert (loaded.seed, loaded.step, loaded.layer_sizes, loaded.context_map_size) == (6, 5, (3,), halfspaces)
+    assert (loaded.config.seed, loaded.step, loaded.config.layer_sizes, loaded.config.context_map_size) == (
+        6,
+        5,
+        (3,),
+        halfspaces,
+    )
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from helpers import ROOT, run_python
 import gln_numpy
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("threads", [2, 3, 64])  # with 3, threads share neurons; 64 is more than there are units
-def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_size):
+def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads):
     images, labels = digits[0][:, :98], digits[1][:98]
     expected, alone, shared = (
         module.GLN([4, 7], 784, 784, num_classes=10, seed=3, learning_rate=1.0)
@@ -27,7 +26,7 @@ def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_s
         outputs = []
         for model, count in ((expected, 1), (alone, 1), (shared, threads)):
             monkeypatch.setattr(gln_numba.settings, "NUMBA_NUM_THREADS", count)
-            outputs.append([model.predict(images, images), model.predict_online(images, images, labels, batch_size)])
+            outputs.append([model.predict(images, images), model.predict_online(images, images, labels)])
         np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-4)
         np.testing.assert_allclose(outputs[2], outputs[1], rtol=0, atol=1e-6)
     for name, array in alone.get_state().items():
@@ -145,19 +144,8 @@ def test_a_sample_on_the_halfspaces_is_on_one_side_whatever_comes_with_it(gln_nu
         np.testing.assert_array_equal(model.contexts(x[:, :count])[0], alone)
 
 
-@pytest.mark.parametrize("targets", [[1, 0], [0, 1]])
-def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets):
-    arguments: dict[str, Any] = {"context_map_size": 0, "bias": False, "weight_clipping": 1.0, "learning_rate": 8.0}
-    model = gln_numba.GLN([1], 1, 1, **arguments)  # a single weight, initially 1
-    p = model.predict([[1.0, 1.0]], [[0.0, 0.0]], targets)
-    np.testing.assert_allclose(p, 1 / (1 + np.exp(-1.0)), rtol=1e-6)
-    # The rate is 8 / (1 + 1). Clipped after each step, the weight would be -1 or, in the other order, 0.08.
-    np.testing.assert_allclose(model.get_state()["weights.1"], 1 - 4 * (2 * p[0] - 1), rtol=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_narrow_and_wide_layers_learn_the_same(gln_numba, batch_size, num_classes):
+def test_narrow_and_wide_layers_learn_the_same(gln_numba, num_classes):
     """Sample by sample and row by row; inputs of zero make a layer wide without changing its results."""
     rng = np.random.default_rng(4)
     x, targets = rng.normal(size=(5, 200)), rng.integers(0, num_classes, 200)
@@ -168,7 +156,7 @@ def test_narrow_and_wide_layers_learn_the_same(gln_numba, batch_size, num_classe
     first[..., :5], first[..., -1] = state["weights.1"][..., :5], state["weights.1"][..., -1]
     wide.set_state(state | {"weights.1": first})
     padded = np.concatenate([x, np.zeros((gln_numba.NARROW - 5, 200))])
-    outputs = narrow.predict_online(x, x, targets, batch_size), wide.predict_online(padded, x, targets, batch_size)
+    outputs = narrow.predict_online(x, x, targets), wide.predict_online(padded, x, targets)
     np.testing.assert_allclose(*outputs, rtol=0, atol=1e-5)
     assert np.abs(narrow.get_state()["weights.1"]).max() == np.float32(0.6)  # some were clipped
 

@@ -56,7 +56,7 @@ def test_shapes_and_ranges(network, count, seed):
     assert state["step"] == count
     for layer, n in enumerate(network["layer_sizes"], start=1):
         weights = state[f"weights.{layer}"]
-        assert weights.shape == (n, 2 ** network["context_map_size"], model.num_heads, below + network["bias"])
+        assert weights.shape == (n, 2 ** network["context_map_size"], model.config.num_heads, below + network["bias"])
         initial = np.float32(1 / weights.shape[-1])
         assert np.abs(weights).max() <= max(initial, np.float32(network["weight_clipping"]))
         assert (weights != initial).any(axis=(2, 3)).sum() <= n * count  # a sample moves one row of each neuron

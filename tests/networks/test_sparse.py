@@ -34,19 +34,16 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # arguments of a n
 }
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("sizes", [pytest.param([5], marks=pytest.mark.slow), [6, 3]])
 @pytest.mark.parametrize("kind", KINDS)
-def test_sparse_samples_are_learned_as_dense_ones(gln_numba, kind, sizes, batch_size):
+def test_sparse_samples_are_learned_as_dense_ones(gln_numba, kind, sizes):
     options, shape = KINDS[kind]
     options = {"context_bias": 0.1, "weight_clipping": 0.1, "seed": 3, **options}
     dense, of_sparse, mixed = (gln_numba.GLN(sizes, 60, 60, **options) for _ in range(3))
     x, targets = SAMPLES.toarray(), np.random.default_rng(0).random(shape)
     given = [(x, x), (SAMPLES.tocsr(), SAMPLES.tocsc()), (SAMPLES, x)]
     models = [dense, of_sparse, mixed]
-    expected, *found = (
-        model.predict_online(*arrays, targets, batch_size) for model, arrays in zip(models, given, strict=True)
-    )
+    expected, *found = (model.predict_online(*arrays, targets) for model, arrays in zip(models, given, strict=True))
     np.testing.assert_allclose(found, [expected, expected], atol=1e-5)
     assert abs(dense.get_state()["weights.1"]).max() == np.float32(0.1)
     for model in (of_sparse, mixed):
@@ -63,8 +60,8 @@ def test_heads_whose_target_is_unknown_do_not_learn(gln_numba, unknown):
     dense, of_sparse = (gln_numba.GLN([3, 2], 60, 60, num_classes=4, seed=0) for _ in range(2))
     x, rng = SAMPLES.tocsc().astype(np.float32), np.random.default_rng(0)
     targets = np.where(rng.random((4, 700)) < 0.5, unknown, rng.random((4, 700))).astype(np.float32)
-    dense.predict_arrays(x.toarray(), x.toarray(), targets, batch_size=3)
-    of_sparse.predict_arrays(x, x, targets, batch_size=3)
+    dense.predict_arrays(x.toarray(), x.toarray(), targets)
+    of_sparse.predict_arrays(x, x, targets)
     assert_same_state(of_sparse, dense, atol=1e-4)
 
 
@@ -135,7 +132,7 @@ def test_wide_tables_are_the_same_to_every_backend_and_from_a_file(tmp_path):
     p, *others = (model.fit(X, y).predict_proba(X) for model in models)
     for model in models:
         assert model.n_iter_ == 11
-        assert [network.layer_sizes for network in model.glns_] == [(1,)] * 2
+        assert [network.config.layer_sizes for network in model.glns_] == [(1,)] * 2
         model.save(tmp_path / "model")
         others += [GLNClassifier.load(tmp_path / "model").predict_proba(x) for x in (X, X.tocsc(), X.toarray())]
         contributions, constant = model.explain(X[:5])

@@ -100,5 +100,5 @@ def test_the_whole_algorithm_comes_first_in_numpy():
     """Whoever reads `gln_numpy` from the top has read all of the algorithm before any check or state."""
     functions = {node.name: node for node in ast.parse(source("numpy")).body if isinstance(node, ast.FunctionDef)}
     of_algorithm = ["gate", "mix", "output", "residual", "update", "add_bias", "learn_rows", "pass_sample"]
-    of_algorithm += ["learn_batch", "pass_block", "decaying_rate", "paper_rate"]
+    of_algorithm += ["pass_block", "decaying_rate", "paper_rate"]
     assert list(functions)[: len(of_algorithm)] == of_algorithm

@@ -53,7 +53,7 @@ reveal_type(GLN.load("model.gln", learning_rate=0.1))
 reveal_type(model.config.bound)
 reveal_type(model.learning_rate)
 model.learning_rate = None
-reveal_type(model.layer_sizes)
+reveal_type(model.config.layer_sizes)
 """
 ON_TOP = """
 from gln_numpy import GLN
@@ -82,7 +82,7 @@ from gln_numpy import GLN
 model = GLN([1], 2, 2, layers=3)
 model.predcit([[0.0], [1.0]], [[0.0], [1.0]])
 model.predict({}, [0.0])
-model.input_size = 3
+model.config.input_size = 3
 """
 
 
@@ -96,7 +96,7 @@ def test_stubs_have_the_arguments_of_a_network():
     """As `Config` and the class have them, which `stubtest` below compares, too, but takes half a minute."""
     stubs = ast.parse((ROOT / "stubs" / "gln_numpy" / "__init__.pyi").read_text(encoding="utf-8"))
     classes: dict[str, Any] = {node.name: node.body for node in stubs.body if isinstance(node, ast.ClassDef)}
-    fields = [ast.unparse(node.target) for node in classes["_Settings"] if isinstance(node, ast.AnnAssign)]
+    fields = [ast.unparse(node.target) for node in classes["Config"] if isinstance(node, ast.AnnAssign)]
     assert fields == [*gln_numpy.Config.__dataclass_fields__]
     [arguments] = [node.args for node in classes["_GLN"] if getattr(node, "name", "") == "__init__"]
     defaults = zip(arguments.kwonlyargs, map(ast.literal_eval, arguments.kw_defaults), strict=True)

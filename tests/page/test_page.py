@@ -257,7 +257,7 @@ def test_an_exported_network_continues(pupil, tmp_path):
     again = Pupil(file, tmp_path / "others")
     assert again.state() == ([*"0123456789", *names], [])
     np.testing.assert_allclose(said(again), said(pupil), rtol=1e-5)
-    assert load_backend("numpy").GLN.load(file).num_classes == 10 + len(names)
+    assert load_backend("numpy").GLN.load(file).config.num_classes == 10 + len(names)
 
 
 def test_a_file_of_something_else_is_refused(trained, tmp_path):
@@ -445,7 +445,7 @@ def test_the_command_ends_and_exports(trained, tmp_path, capsys):
     assert (tmp_path / "stderr").read_text() == ""
     assert command.main(["--model", str(model), "--export", str(tmp_path / "taught.gln")]) == 0
     assert "gln-draw: learning the lessons again: 1" in capsys.readouterr().err
-    assert load_backend("numba").GLN.load(tmp_path / "taught.gln").num_classes == 11
+    assert load_backend("numba").GLN.load(tmp_path / "taught.gln").config.num_classes == 11
     for arguments, error in (
         (["--export", str(tmp_path / "none" / "x")], "--export: expected a file in a folder that exists"),
         (["--port", "70000"], "--port: expected an integer from 0 to 65535, got 70000"),

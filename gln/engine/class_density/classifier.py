@@ -50,7 +50,7 @@ class ClassDensityClassifier:
 
     @property
     def size(self) -> int:
-        return self.networks[0].context_size
+        return self.networks[0].config.context_size
 
     @property
     def means(self) -> Ensemble:
@@ -70,19 +70,16 @@ class ClassDensityClassifier:
         samples: SampleBatch,
         targets: np.ndarray,
         step_sizes: np.ndarray | None = None,
-        batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
         late: bool = False,
     ) -> list[np.ndarray]:
-        """As `NetworkModel.learn`, but for `batch_size`, which must be 1. Words are left out; nothing is combined.
+        """As `NetworkModel.learn`. Words are left out; nothing is combined.
 
         Without `predicts`, all samples of a class take one call.
         """
         features, count = dense(samples.features), len(samples)
         Classes().check(targets, count, len(self.classes))
-        if batch_size > 1:
-            raise ValueError(f"batch_size: expected 1 with negatives=False, got {batch_size}")
         self.grow(len(features), 0)
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
@@ -211,7 +208,9 @@ class ClassDensityClassifier:
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
         for networks in (self.networks, *(density.networks for density in self.classes)):
-            sizes = {(one.base_size, one.context_size, one.num_heads, one.config.logits) for one in networks}
+            sizes = {
+                (one.base_size, one.config.context_size, one.config.num_heads, one.config.logits) for one in networks
+            }
             if sizes != {(2 * self.size, self.size, 1, True)}:
                 raise ValueError(f"learner: expected networks of {self.size} features, got others")
         for density in self.classes:

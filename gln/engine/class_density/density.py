@@ -80,7 +80,7 @@ class ClassDensity(WritableArrays):
 
     @classmethod
     def start(cls, networks: list[Network]) -> ClassDensity:
-        arrays = _initial_arrays(networks[0].context_size)
+        arrays = _initial_arrays(networks[0].config.context_size)
         return cls(networks, **arrays, freedom=degrees_of_freedom(arrays["scores"][0]), levels={})
 
     def grown(self, size: int) -> ClassDensity:
@@ -140,7 +140,7 @@ class ClassDensity(WritableArrays):
 
     def _noise(self, count: int) -> np.ndarray:  # -> (D, count)
         """Normal noise, which depends on the number of the sample alone."""
-        seed, size = self.networks[0].seed or 0, len(self.mean)
+        seed, size = self.networks[0].config.seed or 0, len(self.mean)
         numbers = range(self.samples, self.samples + count)
         noise = [np.random.default_rng([seed, number]).standard_normal(size) for number in numbers]
         return np.array(noise).T.clip(-CLIP, CLIP)
@@ -190,7 +190,7 @@ class ClassDensity(WritableArrays):
         inputs, contributions, constant = with_distances(z), np.zeros(z.shape), np.zeros(z.shape[1])
         for network in self.networks:
             slopes, constants, _ = network.explain(inputs, z)
-            summands = (slopes * inputs.clip(-network.bound, network.bound)).reshape(len(z), 2, -1)
+            summands = (slopes * inputs.clip(-network.config.bound, network.config.bound)).reshape(len(z), 2, -1)
             contributions += summands.sum(axis=1) / len(self.networks)
             constant += constants / len(self.networks)
         return contributions, constant
@@ -211,7 +211,7 @@ def _initial_arrays(size: int) -> dict[str, Any]:
 
 def with_features(networks: Sequence[Network], size: int) -> list[Network]:
     """Networks that read so many features, the new ones last, with their distances."""
-    old = networks[0].context_size
+    old = networks[0].config.context_size
     places = [*range(2 * old), *[-1] * 2 * (size - old)]
     return [with_inputs(network, places, size) for network in networks]
 

@@ -133,11 +133,10 @@ class Combination(WritableArrays):
         targets: np.ndarray,  # (C, n), not finite if unknown; or (C, 0) to learn nothing
         offset: float = 0.0,
         step_sizes: np.ndarray = ONE,  # (n,) or (1,)
-        batch_size: int = 1,
     ) -> np.ndarray:  # -> (C, n)
-        """Learn samples, and return the combined predictions before each, or before its batch."""
+        """Learn samples, and return the combined predictions before each."""
         arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
-        return compiled(mix)(*arrays, *self.loop_state, offset, step_sizes, batch_size)
+        return compiled(mix)(*arrays, *self.loop_state, offset, step_sizes)
 
     @property
     def loop_state(self) -> tuple[int, float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -204,19 +203,16 @@ def mix(
     spread: np.ndarray,  # (T,)
     offset: float,
     step_sizes: np.ndarray,  # (n,) or (1,)
-    batch_size: int,
 ) -> np.ndarray:
-    """The combined predictions (C, n), each before the sample was learned, or before its batch was."""
+    """The combined predictions (C, n), each before the sample was learned."""
     _, heads, count = predicted.shape
-    combined, z, before = np.empty((heads, count)), np.empty((weights.shape[1], heads)), weights
+    combined, z = np.empty((heads, count)), np.empty((weights.shape[1], heads))
     for b in range(count):
         mixed_values(predicted, targets, b, experts, constants, link, z)
-        if batch_size > 1 and b % batch_size == 0:
-            before = weights.copy()
         for c in range(heads):
             s = offset
             for e in range(len(z)):
-                s += before[min(c, len(weights) - 1), e] * z[e, c]
+                s += weights[min(c, len(weights) - 1), e] * z[e, c]
             combined[c, b] = 1 / (1 + math.exp(-s)) if link == LOGIT else math.exp(s) if link == LOG else s
         if targets.shape[1] > 0:
             size = step_sizes[b % len(step_sizes)]

@@ -40,7 +40,7 @@ class NetworkInputs(NamedTuple):
         inputs, columns = self.inputs, self.columns
         if not network.takes_sparse:
             inputs, columns = dense(inputs), dense(columns)
-        return inputs[inputs.shape[0] - network.input_size :], columns
+        return inputs[inputs.shape[0] - network.config.input_size :], columns
 
 
 class Role(NamedTuple):
@@ -117,7 +117,7 @@ class Ensemble:
 
     @property
     def heads(self) -> int:
-        return self.members[0].network.num_heads - self.free
+        return self.members[0].network.config.num_heads - self.free
 
     @property
     def neuron(self) -> Combination:
@@ -189,7 +189,7 @@ class Ensemble:
     def deviations(self, y: np.ndarray, means: np.ndarray) -> np.ndarray:  # (T, B), (T, B) -> (T, B)
         """What networks of variances learn: deviations of standardised targets from the combined means."""
         # Deviations below the least one that can be predicted would drive the weights to their bounds.
-        bound = self.members[0].network.bound
+        bound = self.members[0].network.config.bound
         deviations = np.abs(y - means).clip(np.exp(-bound / 2), bound)
         return np.where(np.isfinite(y), deviations, y).astype(np.float32)
 
@@ -208,21 +208,20 @@ class Ensemble:
         y: np.ndarray,  # (C, B)
         rates: np.ndarray,  # (M, B)
         step_sizes: np.ndarray | None,  # (B,)
-        batch_size: int,
         said: np.ndarray | None = None,  # (M, C, B), what models predicted when they were asked; NaN or None: now
     ) -> np.ndarray:
         """Learn samples, and return the combined predictions before each: (C, B), or (2 T, B) of the variances of a
         stream with the tails of its densities. Heads whose target is infinity predict nothing."""
-        predicted = self.run(read, y, rates, batch_size, step_sizes)
+        predicted = self.run(read, y, rates, step_sizes)
         if self.combination is None:
             return self.combined(predicted)
         steps = ONE if step_sizes is None else plain(step_sizes)
         said = predicted if said is None else np.where(np.isnan(said), predicted, said)
-        combined = self.combination.learn(said, y, self.offset, steps, batch_size)
+        combined = self.combination.learn(said, y, self.offset, steps)
         if self.recent is None or self.shape is None:
             return combined
         ratios = np.square(y, dtype=np.float64) / combined
-        return np.concatenate([combined, compiled(follow_quartiles)(ratios, self.shape.tails, steps, batch_size)])
+        return np.concatenate([combined, compiled(follow_quartiles)(ratios, self.shape.tails, steps)])
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -231,7 +230,6 @@ class Ensemble:
         read: NetworkInputs,
         targets: np.ndarray | None = None,  # (C, B)
         rates: np.ndarray | None = None,  # (M, B)
-        batch_size: int = 1,
         step_sizes: np.ndarray | None = None,  # (B,)
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
@@ -239,17 +237,17 @@ class Ensemble:
         linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
         models = len(networks) + linear_models + (self.recent is not None)
         predicted = np.empty((models, self.heads, count), np.float32)
-        inputs, columns = read.of(max(networks, key=lambda network: network.input_size))
+        inputs, columns = read.of(max(networks, key=lambda network: network.config.input_size))
         if targets is not None and self.free:
             targets = np.pad(targets, [(0, self.free), (0, 0)], constant_values=np.inf)
-        learned = targets, rates, batch_size, step_sizes
+        learned = targets, rates, step_sizes
         predicted[: len(networks)] = predict_all(networks, inputs, columns, *learned)[:, : self.heads]
         if linear_models:
             compiled(add_linear_predictions)(predicted, len(networks), read.linear, self.link == "logit")
         if self.recent is not None:
             y = np.full((self.heads, count), np.nan, np.float32) if targets is None else targets
             steps = ONE if step_sizes is None else plain(step_sizes)
-            predicted[-1] = compiled(follow)(y, self.recent, steps, batch_size)
+            predicted[-1] = compiled(follow)(y, self.recent, steps)
         return predicted
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:

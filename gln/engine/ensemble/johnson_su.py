@@ -73,13 +73,12 @@ def follow(
     deviations: np.ndarray,  # (T, n) float32, of a stream; not finite if unknown
     recent: np.ndarray,  # (T,), changed
     step_sizes: np.ndarray,  # (n,) or (1,)
-    batch_size: int,
 ) -> np.ndarray:
-    """The fading mean of the last squared deviations, before each sample or before its batch: (T, n)."""
+    """The fading mean of the last squared deviations, before each sample: (T, n)."""
     before = np.empty(deviations.shape)
     for t in range(len(deviations)):
         for b in range(deviations.shape[1]):
-            before[t, b] = recent[t] if b % batch_size == 0 else before[t, b - 1]
+            before[t, b] = recent[t]
             if np.isfinite(deviations[t, b]):
                 size, square = step_sizes[b % len(step_sizes)], np.float64(deviations[t, b]) ** 2
                 recent[t] += (1 - RECENT_FADING**size) * (square - recent[t])
@@ -90,14 +89,13 @@ def follow_quartiles(
     ratios: np.ndarray,  # (T, n), of squared deviations of a stream to their variances; not finite if unknown
     tails: np.ndarray,  # (T,), changed, of a density without a skew
     step_sizes: np.ndarray,  # (n,) or (1,)
-    batch_size: int,
 ) -> np.ndarray:
     """Let the tails follow the ratios, half of which lie between the quartiles. Returns the tails before each sample,
     or before its batch: (T, n)."""
     before = np.empty(ratios.shape)
     for t in range(len(ratios)):
         for b in range(ratios.shape[1]):
-            before[t, b] = tails[t] if b % batch_size == 0 else before[t, b - 1]
+            before[t, b] = tails[t]
             if np.isfinite(ratios[t, b]):
                 quartile = _loc_and_size(0.0, tails[t])[1] * np.sinh(tails[t] * QUARTILE)
                 step = STEP / 2 * min(step_sizes[b % len(step_sizes)], 1.0) * np.sign(quartile**2 - ratios[t, b])

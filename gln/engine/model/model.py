@@ -80,7 +80,7 @@ class NetworkModel(Generic[F]):
 
     def fits(self, ensemble: Ensemble) -> bool:
         """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""
-        sizes = [(network.base_size, network.context_size) for network in ensemble.networks]
+        sizes = [(network.base_size, network.config.context_size) for network in ensemble.networks]
         spec_of, size = self.featurizer.spec_of, self.featurizer.size
         roles = [member.role for member in ensemble.members]
         if sizes != [(len(spec_of(role).names), size) for role in roles]:
@@ -95,13 +95,12 @@ class NetworkModel(Generic[F]):
         samples: SampleBatch,
         targets: np.ndarray,
         step_sizes: Steps = None,
-        batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
         said: np.ndarray | None = None,
         late: bool = False,
     ) -> list[np.ndarray]:
-        """Predict samples and then learn them, one after another or batch after batch.
+        """Predict samples and then learn them, one after another.
 
         Everything grows when a class, a feature or one of the first levels of a category is new. Predictions stay the
         same until the networks learn about it.
@@ -110,7 +109,6 @@ class NetworkModel(Generic[F]):
             samples: New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers or labels.
             step_sizes: (B,), how long a step each sample makes, at least 0. None is 1, a whole step.
-            batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
             said: (M, C, B), what `ask` returned when the samples were to be predicted; NaN or None if that is now.
@@ -127,11 +125,11 @@ class NetworkModel(Generic[F]):
         self.grow(featurizer)
         self.add_classes(targets)
         predicted: list[np.ndarray] = []
-        for segment in chunks(count, batch_size, DAY if late else None):
+        for segment in chunks(count, DAY if late else CHUNK):
             steps = None if step_sizes is None else step_sizes[segment]
             asked = self.ask(samples.take(segment)) if late else None if said is None else said[..., segment]
             batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
-            found = self.learn_segment(samples.take(segment), batch, batch_size, predicts)
+            found = self.learn_segment(samples.take(segment), batch, predicts)
             if found is not None and predicts:
                 predicted.append(units.of(found[: self.means.heads]))
         return predicted
@@ -161,7 +159,7 @@ class NetworkModel(Generic[F]):
                 asked = None if said is None else said[..., rows]
                 if predicts and not is_new:
                     batch, units = self.target_batch(*learned[1:], predicts=True, said=asked)
-                    found = self.learn_segment(learned[0], batch, 1, predicts=True)
+                    found = self.learn_segment(learned[0], batch, predicts=True)
                     predicted.append(self._outputs(cast(np.ndarray, found), units))
                 else:
                     predicted += [self.outputs(learned[0])] if predicts else []
@@ -183,20 +181,18 @@ class NetworkModel(Generic[F]):
             starts.update(self.featurizer.encoding.starts(samples.features))
         return [slice(*pair) for pair in itertools.pairwise([*sorted(starts), count])]
 
-    def learn_segment(
-        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (K, B)
+    def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
         """Learn samples of which none brings anything new. Returns what `predicted` does before each, if needed."""
         read = self.featurizer.learn(samples, batch)
-        y, steps = batch.targets, (batch.step_sizes, batch_size)
+        y, steps = batch.targets, batch.step_sizes
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), y)
         said = [None, None] if batch.said is None else batch.said
-        means = self.means.learn(read, y, batch.rates[0], *steps, said[0])
+        means = self.means.learn(read, y, batch.rates[0], steps, said[0])
         if self.variances is None:
             return means
         deviations = self.variances.deviations(y, means)
-        return np.concatenate([means, self.variances.learn(read, deviations, batch.rates[1], *steps, said[1])])
+        return np.concatenate([means, self.variances.learn(read, deviations, batch.rates[1], steps, said[1])])
 
     def contexts(self, columns: Matrix) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""
@@ -254,7 +250,7 @@ class NetworkModel(Generic[F]):
             classes = 1 + self.targets.count(self.means)
             self.grow(self.featurizer.with_class(int(self.means.networks[0].step)))  # first, as it may read less then
             room, members, combination = self.featurizer.room(classes), self.means.members, self.means.combination
-            new = room - max(2, self.means.networks[0].num_heads)
+            new = room - max(2, self.means.networks[0].config.num_heads)
             if new > 0:
                 members = [member._replace(network=add_class(member.network, count=new)) for member in members]
             combination = combination and combination.with_class()
@@ -362,7 +358,7 @@ class NetworkModel(Generic[F]):
             slopes, constants, _ = member.network.explain(inputs, columns)
             slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[:heads]  # (C, K, B), without free heads
             _, input_features, at_mean = self.featurizer.spec_of(member.role)
-            linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
+            linear, bound = (input_features[:, 0] < 0).sum(), member.network.config.bound
             linear_slopes[:, :linear] += slopes[:, :linear]
             halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
             for place in (0, 1):

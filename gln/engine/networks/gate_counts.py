@@ -24,7 +24,7 @@ class GateCounts(WritableArrays):
 
     @classmethod
     def zeros(cls, networks: Sequence[Network], heads: int = 1) -> GateCounts:
-        shapes = [(sum(network.layer_sizes), 2**network.context_map_size, heads) for network in networks]
+        shapes = [(sum(network.config.layer_sizes), 2**network.config.context_map_size, heads) for network in networks]
         return cls([np.zeros(shape, np.int32) for shape in shapes])
 
     @property
@@ -91,7 +91,7 @@ def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:
     """
     old_planes, old_offsets = _halfspaces(old)
     planes, offsets = _halfspaces(new)
-    seen = planes[..., : old.context_size]
+    seen = planes[..., : old.config.context_size]
     is_replaced = (seen != old_planes).any(axis=-1) | (offsets != old_offsets)  # (N, k)
     length = np.linalg.norm(seen, axis=-1)
     above = np.where(length > 0, ndtr(-offsets / np.where(length > 0, length, 1)), offsets < 0)
@@ -105,6 +105,6 @@ def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:
 
 
 def _halfspaces(network: Network) -> tuple[np.ndarray, np.ndarray]:  # (N, k, D), (N, k)
-    state, layers = network.get_state(copy=False), range(1, len(network.layer_sizes) + 1)
+    state, layers = network.get_state(copy=False), range(1, len(network.config.layer_sizes) + 1)
     planes = np.concatenate([state[f"hyperplanes.{layer}"] for layer in layers])
     return planes, np.concatenate([state[f"hyperplane_bias.{layer}"] for layer in layers])

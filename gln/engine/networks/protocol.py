@@ -27,7 +27,6 @@ def predict_all(
     context: Tensor,
     targets: Tensor = None,
     rates: Tensor = None,
-    batch_size: int = 1,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """`predict_arrays` of several networks, which read the last rows of `base` and may learn at rates of their own.
@@ -36,37 +35,27 @@ def predict_all(
     Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None, (B,) or None -> (M, C, B).
     """
     predicted = []
-    if weights is not None and weights.max(initial=1) > 1:  # each batch is learned as often as needed
+    if weights is not None and weights.max(initial=1) > 1:  # a sample is learned as often as needed
         repeats, _ = steps_of(weights)
-        if batch_size == 1 and hasattr(type(networks[0]), "of_sample"):  # whose loops take any number of samples
-            parts = np.flatnonzero(np.diff(np.cumsum(repeats) // CHUNK)) + 1  # to save memory
-            for some in np.split(np.arange(len(repeats)), parts):
-                steps = np.repeat(some, repeats[some])
-                found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
-                predicted.append(found[..., np.cumsum(repeats[some]) - repeats[some]])
-                for network in networks:  # which count samples, not steps
+        parts = np.flatnonzero(np.diff(np.cumsum(repeats) // CHUNK)) + 1  # to save memory
+        for some in np.split(np.arange(len(repeats)), parts):
+            steps = np.repeat(some, repeats[some])
+            found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
+            predicted.append(found[..., np.cumsum(repeats[some]) - repeats[some]])
+            for network in networks:  # which count samples, not steps
+                if hasattr(network.step, "assign_sub"):  # TensorFlow's
+                    network.step.assign_sub(len(steps) - len(some))
+                else:
                     network.step -= len(steps) - len(some)
-            return np.concatenate(predicted, axis=2)
-        for start in range(0, len(repeats), batch_size):
-            rows = slice(start, start + batch_size)
-            samples = base[:, rows], context[:, rows], targets[:, rows]
-            predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
-            for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
-                predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
-                for network in networks:
-                    if hasattr(network.step, "assign_sub"):  # TensorFlow's
-                        network.step.assign_sub(len(repeats[rows]))
-                    else:
-                        network.step -= len(repeats[rows])
         return np.concatenate(predicted, axis=2)
     for network, of_network in zip(networks, [None] * len(networks) if rates is None else rates, strict=True):
         inputs = base[-network.base_size :]
-        predicted.append(network.predict_arrays(inputs, context, targets, of_network, batch_size))
+        predicted.append(network.predict_arrays(inputs, context, targets, of_network))
     return np.array(predicted)
 
 
 def is_network(value: object) -> bool:
-    """Whether a value is a `GLN` of any backend: each has a base class of its own, which has no `contexts`."""
+    """Whether a value is a `GLN` of any backend: each has a base class of its own, without `predict_arrays`."""
     return hasattr(value, "predict_arrays") and hasattr(value, "contexts")
 
 

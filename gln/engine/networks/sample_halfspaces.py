@@ -23,7 +23,7 @@ def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
     """
     if int(model.step) > 0:
         raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(model.step)}")
-    samples = model.check_array("context_inputs", context_inputs, (model.context_size, None)).T
+    samples = model.check_array("context_inputs", context_inputs, (model.config.context_size, None)).T
     if len(samples) < 2:
         raise bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
     low, high = (end(samples, axis=0).astype(np.float64) for end in (np.min, np.max))  # (D,), (D,)
@@ -33,10 +33,10 @@ def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
         what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
         advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
         warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)  # in the line that called the method
-    rng, state = np.random.default_rng(model.seed), model.get_state(copy=False)
-    for layer in range(1, len(model.layer_sizes) + 1):
+    rng, state = np.random.default_rng(model.config.seed), model.get_state(copy=False)
+    for layer in range(1, len(model.config.layer_sizes) + 1):
         planes = state[f"hyperplanes.{layer}"]
-        fitted = layer_between_samples(planes, samples, rng, model.context_features is not None)
+        fitted = layer_between_samples(planes, samples, rng, model.config.context_features is not None)
         for name, array in zip(("hyperplanes", "hyperplane_bias"), fitted, strict=True):
             state[f"{name}.{layer}"] = model.check_array("context_inputs", array, array.shape)
     model.set_state(state)

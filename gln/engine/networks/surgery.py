@@ -48,12 +48,12 @@ def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None, 
         samples = np.shape(inputs)[-1]
         head.learning_rate = functools.partial(linear_rate, samples=max(1, samples))
         head.predict_online(inputs, context_inputs, np.zeros(samples))
-    elif network.bias:
+    elif network.config.bias:
         set_initial_logits(head, np.array([-math.log(int(network.step) + 1)]))
-    known = [network] if network.num_heads > 1 else [_mirrored(network), network]
+    known = [network] if network.config.num_heads > 1 else [_mirrored(network), network]
     weights = [_arrays(model, "weights") for model in (*known, *[head] * count)]
     joined = {name: np.concatenate([arrays[name] for arrays in weights], axis=2) for name in weights[0]}
-    return copied(network, network.get_state(copy=False) | joined, num_classes=count + max(2, network.num_heads))
+    return copied(network, network.get_state(copy=False) | joined, num_classes=count + max(2, network.config.num_heads))
 
 
 def set_initial_logits(network: N, logits: np.ndarray) -> None:  # (C,)
@@ -76,16 +76,16 @@ def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_half
     """
     grown = untrained(network, input_size=len(places), context_size=context_size)
     drawn, state, old_places = grown.get_state(copy=False), {}, np.array(places)
-    is_replaced = _replaced_halfspaces(drawn, network) if network.context_features is not None else {}
+    is_replaced = _replaced_halfspaces(drawn, network) if network.config.context_features is not None else {}
     if keeps_halfspaces:
         is_replaced = {name: np.zeros(old.shape[:2], bool) for name, old in _arrays(network, "hyperplane").items()}
     for name, old in network.get_state(copy=False).items():
         if name == "weights.1":
             kept = old.take(old_places, axis=-1)  # a quarter of the time of indexing
             kept[..., old_places < 0] = 0
-            state[name] = np.concatenate([kept, old[..., network.input_size :]], axis=-1)  # the bias
+            state[name] = np.concatenate([kept, old[..., network.config.input_size :]], axis=-1)  # the bias
         elif name in is_replaced:
-            kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.context_size)][: old.ndim])
+            kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.config.context_size)][: old.ndim])
             state[name] = np.where(np.expand_dims(is_replaced[name], (*range(2, old.ndim),)), drawn[name], kept)
         else:
             state[name] = np.array(drawn[name])
@@ -111,10 +111,10 @@ def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: N) -> dict[st
     .1.
     """
     is_replaced: dict[str, np.ndarray] = {}
-    for layer, n in enumerate(network.layer_sizes, start=1):
+    for layer, n in enumerate(network.config.layer_sizes, start=1):
         planes = drawn[f"hyperplanes.{layer}"]
         is_chosen = np.arange(n) % REPLACED == planes.shape[2] % REPLACED
-        sees_new = (planes[..., network.context_size :] != 0).any(axis=2) & is_chosen[:, None]
+        sees_new = (planes[..., network.config.context_size :] != 0).any(axis=2) & is_chosen[:, None]
         is_replaced |= {f"hyperplanes.{layer}": sees_new, f"hyperplane_bias.{layer}": sees_new}
     return is_replaced
 
@@ -130,6 +130,6 @@ def _mirrored(network: N) -> N:
     for name in _arrays(network, "weights"):
         if name == "weights.1":
             state[name] = -state[name]
-        elif network.bias:
+        elif network.config.bias:
             state[name][..., -1] *= -1
     return copied(network, state)

@@ -78,13 +78,11 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             self.compiled = CompiledStep.of(*sources)
         return self.compiled
 
-    def learn_segment(
-        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (K, B)
+    def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
         if len(samples) == 1 and not predicts and is_possible(self.means, samples):
             self.step().learn(samples, batch)
             return None
-        return super().learn_segment(samples, batch, batch_size, predicts)
+        return super().learn_segment(samples, batch, predicts)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 

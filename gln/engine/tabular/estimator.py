@@ -104,7 +104,7 @@ class Estimator(Saveable, BaseEstimator):
     }
     optional: tuple[str, ...] = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
     changeable = (
-        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "n_epochs", "n_jobs"),
+        *("backend", "class_weight", "early_stopping", "learning_rate", "n_epochs", "n_jobs"),
         *("partial_learning_rate", "random_state", "shuffle", "verbose"),
     )
 
@@ -158,7 +158,6 @@ class Estimator(Saveable, BaseEstimator):
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
         of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
-        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         if (columns := self._columns) is not None:
             columns.check()
             if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
@@ -193,7 +192,6 @@ class Estimator(Saveable, BaseEstimator):
 
     def _checked(self, X, y, reset, of_table=False, **checks):
         """Validated X and y; also checks the parameters. With `of_table`, columns may be dates, texts or ids."""
-        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         if reset:
             self._check_parameters()
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
@@ -501,7 +499,7 @@ class Estimator(Saveable, BaseEstimator):
             texts=words,
             folds=None if folds is None else folds[indices],
         )
-        options = self.batch_size, self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
+        options = self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
         training, config = Training(settings["n_epochs"], *options, self.random_state), self._config(settings)
         self._forget_left_out()
         fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
@@ -534,7 +532,7 @@ class Estimator(Saveable, BaseEstimator):
         learner.add_classes(np.arange(classes))
         samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
         late = not predicts and X.shape[0] > 1 and bool(vars(self).get("learner_"))
-        predicted = learner.learn(samples, targets, weights, self.batch_size, categorical, predicts, late=late)
+        predicted = learner.learn(samples, targets, weights, categorical, predicts, late=late)
         self.learner_, self.n_iter_ = learner, 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

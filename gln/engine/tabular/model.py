@@ -56,7 +56,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     @classmethod
     def of_network(cls, network: Network, scaler: Standardizer | None, learning_rate: Rate | None) -> TableModel:
         """For one network of classes that reads samples as they are, or as a scaler gives them."""
-        featurizer = PlainFeaturizer(Unscaled(network.context_size) if scaler is None else scaler)
+        featurizer = PlainFeaturizer(Unscaled(network.config.context_size) if scaler is None else scaler)
         return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
 
     def check(self) -> None:
@@ -78,9 +78,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             self.variances = self.variances and self.variances.after_table()
         return super().learn(samples, targets, *options, **others)
 
-    def learn_segment(
-        self, samples: SampleBatch, batch: TargetBatch, batch_size: int, predicts: bool
-    ) -> np.ndarray | None:  # -> (K, B)
+    def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
         """Learn samples that follow the table.
 
         From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
@@ -91,7 +89,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             compared = self._compared(samples.features)
             self.histograms = self.histograms.grown(len(compared))
             self.histograms.learn(compared, self.featurizer.categorical)
-        return super().learn_segment(samples, batch, batch_size, predicts)
+        return super().learn_segment(samples, batch, predicts)
 
     def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K + T, B)
         """As of a `NetworkModel`, and tails of densities, which stay the same."""

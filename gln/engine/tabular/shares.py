@@ -168,14 +168,14 @@ def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:
 
 def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Averaged:
     """Let networks that begin with the mean of the last round learn a share's part of a round."""
-    ensemble, batch_size = copy.deepcopy(common.model.means), common.training.batch_size
+    ensemble = copy.deepcopy(common.model.means)
     set_weights(ensemble, mean[1])
     (passed, part), count = divmod(number, common.rounds), len(share.folds)
     order, (first, end) = np.arange(count), (count * place // common.rounds for place in (part, part + 1))
     if common.training.shuffle:
         order = np.random.default_rng([share.number, passed]).permutation(count)
     left_out = left_out_folds(ensemble, common.left_out)[:, None]
-    for chunk in chunks(end - first, batch_size):
+    for chunk in chunks(end - first):
         place = first + np.arange(chunk.start, chunk.stop)
         rows, learned = order[place], (passed * count + place) / (common.training.passes * count)
         read = common.model.featurizer.from_columns(*common.arrays(share, rows))
@@ -183,7 +183,7 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
         of_members = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
         rates = np.where(share.folds[rows] == left_out, 0, of_members) * steps_of(steps)[1]
         of_heads = targets_of_heads(ensemble.networks[0], targets)
-        ensemble.run(read, of_heads, rates.astype(np.float32), batch_size, None if (steps == 1).all() else steps)
+        ensemble.run(read, of_heads, rates.astype(np.float32), None if (steps == 1).all() else steps)
     return end - first, weights_of(ensemble)
 
 

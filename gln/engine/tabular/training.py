@@ -54,7 +54,6 @@ MOST_SHUFFLES = 10
 
 class Training(NamedTuple):
     passes: int
-    batch_size: int
     shuffle: bool
     n_jobs: int | None
     verbose: bool
@@ -171,7 +170,7 @@ def jobs_of(ensemble: Ensemble, folds: np.ndarray, left_out: int, most: int) -> 
         together.setdefault((member.role, int(fold)), []).append(member)
     jobs = []
     for (_, fold), members in together.items():
-        rows, seed = np.flatnonzero(folds == fold), members[0].network.seed or 0
+        rows, seed = np.flatnonzero(folds == fold), members[0].network.config.seed or 0
         jobs.append(Job(members, seed, np.flatnonzero(folds != fold), fold, rows[spread(len(rows), most)]))
     return jobs
 
@@ -179,7 +178,7 @@ def jobs_of(ensemble: Ensemble, folds: np.ndarray, left_out: int, most: int) -> 
 def place_tree_halfspaces(jobs: list[Job], inputs: TableInputs, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
     expanded = [(network, job, inputs) for job in jobs if job.role == EXPANDED for network in job.networks]
-    if expanded and expanded[0][0].context_map_size > 0:
+    if expanded and expanded[0][0].config.context_map_size > 0:
         list(in_threads(fit_tree_halfspaces, expanded, n_jobs))
 
 
@@ -188,7 +187,7 @@ def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None
     config = network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
     halfspaces = choose_halfspaces(config, inputs.columns_of(rows), inputs.targets[..., rows], inputs.step_sizes[rows])
-    state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
+    state, ends = dict(network.get_state(copy=False)), np.cumsum(network.config.layer_sizes)[:-1]
     for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
         state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
     network.set_state(state)
@@ -294,13 +293,13 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
     rows, network = job.rows, job.members[0].network
     rng = np.random.default_rng([job.seed, int(network.step)])
     order = rng.permutation(rows) if training.shuffle else rows
-    for chunk in chunks(len(rows), training.batch_size):
+    for chunk in chunks(len(rows)):
         chosen, learned = order[chunk], number * len(rows) + np.arange(chunk.start, chunk.stop)
         rates = rates_of(job.members[0], learned, training.passes * len(rows), rate).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
         read, targets = inputs.read(chosen), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
         for member in job.members:
-            member.network.predict_arrays(*read.of(member.network), targets, rates, training.batch_size)
+            member.network.predict_arrays(*read.of(member.network), targets, rates)
     return outputs_of(job, inputs)
 
 
@@ -313,18 +312,18 @@ def rates_of(member: Member, learned: np.ndarray, planned: int, rate: float | No
 
 def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n,) or (T, n) -> (C, n) float32
     if network.config.record.heads == "num_classes":
-        return one_vs_rest(targets, network.num_heads, int(network.step))
-    clipped = targets.clip(-network.bound, network.bound)
-    return np.broadcast_to(clipped, (network.num_heads, targets.shape[-1])).astype(np.float32)
+        return one_vs_rest(targets, network.config.num_heads, int(network.step))
+    clipped = targets.clip(-network.config.bound, network.config.bound)
+    return np.broadcast_to(clipped, (network.config.num_heads, targets.shape[-1])).astype(np.float32)
 
 
 def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, folds: int, training: Training) -> None:
     """Train the networks of variances on the deviations of standardised targets from their means, as predicted out of
     fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
-    variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].bound
+    variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].config.bound
     assert variances is not None
     deviations = (inputs.targets - left_out.combined).clip(-bound, bound).astype(np.float32)
-    inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].seed)
+    inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].config.seed)
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)

@@ -159,7 +159,7 @@ def test_fit_calibrates_probabilities():
 def test_any_number_of_networks(networks):
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
-    encoded = sum(network.input_size > 60 for network in model.glns_)
+    encoded = sum(network.config.input_size > 60 for network in model.glns_)
     assert (len(model.glns_), encoded) == (networks, (networks + 1) // 2)
     weights = model.learner_.means.weighted_sum().weights[:, 0]
     assert len(np.unique(weights[networks - encoded :])) == 1
@@ -182,7 +182,7 @@ def test_binary_features_need_no_encodings(rng):
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
     assert len(model.learner_.featurizer.pieces.features) == 0
     # Nor cells of their own; those of the three pairs are mixed.
-    assert [network.input_size for network in model.glns_] == [6] * 6 + [9] * 6
+    assert [network.config.input_size for network in model.glns_] == [6] * 6 + [9] * 6
 
 
 def test_weights_of_several_targets_are_their_own(rng):

@@ -54,7 +54,7 @@ def test_probabilities_of_many_classes_are_calibrated(table):
     X, y = table
     model = GLNClassifier(random_state=0, n_epochs=2).fit(X[:1600], y[:1600])
     assert len(model.glns_) == 6
-    assert len({network.input_size for network in model.glns_}) == 1  # encodings would take five times as long
+    assert len({network.config.input_size for network in model.glns_}) == 1  # encodings would take five times as long
     p = model.predict_proba(X[1600:])
     np.testing.assert_allclose(p.sum(axis=1), 1)
     linear = LogisticRegression(max_iter=300).fit(X[:1600], y[:1600]).predict_proba(X[1600:])

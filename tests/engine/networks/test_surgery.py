@@ -33,7 +33,7 @@ def test_a_new_class_leaves_the_others_unchanged(backend, digits):
     network.predict_online(images, images, labels)
     before, known = network.get_state(), to_numpy(network.predict(images, images))
     joined = add_class(network, images, images)
-    assert (joined.num_classes, int(joined.step), joined.learning_rate) == (4, 200, 1.0)
+    assert (joined.config.num_classes, int(joined.step), joined.learning_rate) == (4, 200, 1.0)
     p = to_numpy(joined.predict(images, images))
     np.testing.assert_allclose(p[:3], known, atol=1e-6)
     assert p[3].mean() < 0.05  # none of them belongs to the new class

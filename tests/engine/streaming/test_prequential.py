@@ -158,7 +158,7 @@ def test_heads_that_are_free_for_new_classes_hardly_change_predictions(backend, 
         return model, model.predict_proba_many(X), float(np.mean(losses))
 
     (model, p, loss), (control, expected, expected_loss) = run(3), run(10**9)
-    heads = [{network.num_heads for network in one._stream.learner.networks} for one in (model, control)]
+    heads = [{network.config.num_heads for network in one._stream.learner.networks} for one in (model, control)]
     assert heads == [{20}, {19}]
     np.testing.assert_allclose(p, expected, atol=0.05)  # a free head has the rate of new classes when it was added
     assert abs(loss - expected_loss) < 0.01 * expected_loss
@@ -190,7 +190,7 @@ def test_networks_are_rarely_rebuilt_for_a_class_per_sample():
         network = model._stream.learner.networks[0]
         if label >= 64 and network not in networks:
             networks.append(network)
-    assert [network.num_heads for network in networks] == [80, 96, 112, 128, 160]
+    assert [network.config.num_heads for network in networks] == [80, 96, 112, 128, 160]
     p = model.predict_proba_one({"a": 1, "b": 1})
     assert [*p] == [f"user {label}" for label in range(150)]
     assert math.isclose(sum(p.values()), 1)
