@@ -316,7 +316,7 @@ class GLN(Network):
         self.set_learning_rate(learning_rate)
         try:
             self._load(self._initial_state(), 0)
-        except MemoryError as error:
+        except (MemoryError, ValueError) as error:  # NumPy raises the latter for sizes beyond its integers
             names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
             raise _bad(names, "a network that fits into memory", error) from None
 

@@ -388,10 +388,9 @@ class GLN(Network):
         learning_rate: a number in [0, 1e30], a callable of the number of samples learned, or None, see
             `set_learning_rate`.
 
-    Raises ValueError for an argument outside its range or not used by the loss.
+    Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
     """
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
-    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     def __init__(
         self,
@@ -424,7 +423,11 @@ class GLN(Network):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
             self.base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         self.set_learning_rate(learning_rate)
-        self._load(self._initial_state(), 0)
+        try:
+            self._load(self._initial_state(), 0)
+        except (MemoryError, ValueError) as error:  # NumPy raises the latter for sizes beyond its integers
+            names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
+            raise _bad(names, "a network that fits into memory", error) from None
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()
@@ -533,20 +536,20 @@ class GLN(Network):
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
-        importlib.import_module("gln.saving").save(self, path, extra)
+        _package("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: Any, **arguments: Any) -> Any:
         """Read a file that the `GLN` of any backend has saved; see `gln.saving.load`."""
-        return importlib.import_module("gln.saving").load(cls, path, **arguments)
+        return _package("saving").load(cls, path, **arguments)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
         """The linear function of the inputs that is computed for each sample; see `gln.explaining.explain`."""
-        return importlib.import_module("gln.explaining").explain(self, inputs, context_inputs)
+        return _package("explaining").explain(self, inputs, context_inputs)
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Move every halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
-        importlib.import_module("gln.engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
+        """Move each halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
+        _package("engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
@@ -642,6 +645,15 @@ class GLN(Network):
         *halfspaces, weights = ([state[f"{name}.{layer}"] for layer in layers] for name in names)
         self._load_hyperplanes(*map(np.concatenate, halfspaces))  # so that the gates of a batch are one matrix product
         self._load_weights(weights, step)
+
+
+def _package(module: str) -> Any:
+    """A module of the package `gln`, which serves all backends."""
+    try:
+        return importlib.import_module(f"gln.{module}")
+    except ModuleNotFoundError as error:
+        way = "pip install . in its folder; get_state() works without it"
+        raise ImportError(f"this needs the package gln: {error}; {way}") from error
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

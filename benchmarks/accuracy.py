@@ -84,9 +84,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "[64]": {"layer_sizes": [64]},
     "[64, 32, 1]": {"layer_sizes": [64, 32, 1]},
     "no bias": {"bias": False},
-    "batches of 8": {"batch_size": 8},
-    "batches of 64": {"batch_size": 64},
-    "batches of 512": {"batch_size": 512},
     "no gates: linear": {"layer_sizes": [1], "context_map_size": 0, "halfspace_samples": 0},
 }
 
@@ -108,7 +105,7 @@ class Trials:
 
     def one(self, seed: int, **changes: Any) -> TenDigits:
         kind = {"deskew": True, "features": False, "scale": None, "held_out": False}
-        setting = {**kind, "standardize": True, "batch_size": 1, **RECIPE, **changes}
+        setting = {**kind, "standardize": True, **RECIPE, **changes}
         if self.widest is not None:
             setting["layer_sizes"] = [min(neurons, self.widest) for neurons in setting["layer_sizes"]]
         upright, features, scale, held_out = (setting.pop(name) for name in kind)
@@ -120,9 +117,7 @@ class Trials:
             mean = x.mean(axis=0)
             x, x_test = scale * (x - mean), scale * (x_test - mean)
         digits = x, y, x_test, y_test
-        passing = {
-            name: setting.pop(name) for name in ("batch_size", "standardize", "halfspace_samples", "halfspace_window")
-        }
+        passing = {name: setting.pop(name) for name in ("standardize", "halfspace_samples", "halfspace_window")}
         rate, size = setting.pop("rate"), digits[0].shape[1]
         rate = rate and functools.partial(rate, samples=len(digits[0]))
         model = network()(input_size=size, context_size=size, num_classes=10, learning_rate=rate, seed=seed, **setting)

@@ -63,8 +63,9 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
     )
 
 
-def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
-    """A pass of `predict_online` by an untrained network, by default [16, 16, 1] with ten heads."""
+def online(module: Any, images: np.ndarray, digits: np.ndarray, call: int | None = None, **settings: Any) -> Prepare:
+    """A pass of `predict_online`, or of `predict` in calls of so many samples, by an untrained network, by default
+    [16, 16, 1] with ten heads."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
     targets = digits if settings["num_classes"] > 2 else digits == 3
 
@@ -73,7 +74,7 @@ def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int 
 
     def prepare() -> Run:
         model.set_state(first_state)  # instead of a new network, for which TensorFlow would compile again
-        return lambda: model.predict_online(images, images, targets, batch_size)
+        return lambda: model.predict_online(images, images, targets, call or 1)
 
     return prepare
 
@@ -127,7 +128,7 @@ def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
 
 
 GROWTH: dict[str, dict[str, Any]] = {
-    "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
+    "[16, 16, 1], 4 halfspaces, 10 heads": {},
     "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
     "[64, 64, 1]": {"layer_sizes": [64, 64, 1]},
     "[256, 64, 1]": {"layer_sizes": [256, 64, 1]},
@@ -135,8 +136,8 @@ GROWTH: dict[str, dict[str, Any]] = {
     "8 halfspaces": {"context_map_size": 8},
     "1 head": {"num_classes": 2},
     "100 heads": {"num_classes": 100},
-    "batch of 8": {"batch_size": 8},
-    "batch of 64": {"batch_size": 64},
+    "predicted 64 at a time": {"call": 64},
+    "predicted 512 at a time": {"call": 512},
 }
 
 

@@ -38,7 +38,7 @@ WEIGHTS = rng.choice([0.5, 1.0, 3.0], 240)
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "weighted": {"weights": WEIGHTS[:160]},
-    "batches": {"batch_size": 8, "shuffle": False},
+    "in order": {"shuffle": False},
     "stopping": {"early_stopping": True},
 }
 
@@ -129,7 +129,7 @@ def of_networks() -> Iterator[tuple[str, Callable[[], Any]]]:
             inputs = np.nan_to_num(X).T
             network = BARE([4, 2], 5, 5, seed=3, **options)
             network.fit_hyperplanes(inputs)
-            network.predict_online(inputs, inputs, SIGNAL if options else BINARY, batch_size=2)
+            network.predict_online(inputs, inputs, SIGNAL if options else BINARY)
             return network
 
         return learn

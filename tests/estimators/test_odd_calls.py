@@ -93,7 +93,7 @@ OF_TABLES = (
     FILES
     + """fit: X y sample_weight?; predict: X; explain: X; novelty: X; cloned: ; exported: path;
     made_to_fit: X y layer_sizes? n_networks? context_map_size? context_bias? learning_rate? n_epochs?
-    partial_learning_rate? early_stopping? batch_size? shuffle? backend? random_state? categorical_features?;"""
+    partial_learning_rate? early_stopping? shuffle? backend? random_state? categorical_features?;"""
 )
 OF_CLASSIFIERS = (
     OF_TABLES

@@ -257,7 +257,6 @@ def test_no_quantiles_without_a_density():
         pytest.param({"quantiles": [0.5, 1.0]}, ValueError, id="a level of one"),
         pytest.param({"quantiles": []}, ValueError, id="no level"),
         pytest.param({"quantiles": 0.5}, ValueError, id="a number"),
-        pytest.param({"batch_size": 1.5}, TypeError, id="half a sample"),
     ],
 )
 def test_bad_parameters(arguments, error):

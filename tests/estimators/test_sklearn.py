@@ -260,9 +260,9 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
 
 
 def test_a_stream_longer_than_a_chunk(monkeypatch):
-    whole = streamed(batch_size=4)
+    whole = streamed()
     monkeypatch.setattr(gln.engine.batches, "CHUNK", 30)
-    cut = streamed(batch_size=4)
+    cut = streamed()
     np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
 
 
@@ -454,7 +454,6 @@ def test_not_fitted_if_the_first_samples_were_refused(change, classes):
         pytest.param({"n_networks": 0}, ValueError, id="no network"),
         pytest.param({"n_epochs": 0}, ValueError, id="no epoch"),
         pytest.param({"n_epochs": 1.5}, TypeError, id="half an epoch"),
-        pytest.param({"batch_size": 0}, ValueError, id="empty batches"),
         pytest.param({"learning_rate": -1}, ValueError, id="negative rate"),
         pytest.param({"shuffle": "no"}, ValueError, id="shuffle is text"),
         pytest.param({"verbose": None}, ValueError, id="verbose is None"),

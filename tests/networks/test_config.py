@@ -192,7 +192,7 @@ def test_a_network_read_from_a_memory_map_learns(backend, kind, tmp_path):
     model.predict_arrays(base, context, targets)
     joblib.dump(model, tmp_path / "model")
     twin = joblib.load(tmp_path / "model", mmap_mode="r")
-    for given in ((), (targets, None, 3)):
+    for given in ((), (targets,)):
         np.testing.assert_array_equal(*(each.predict_arrays(base, context, *given) for each in (twin, model)))
     assert_same_state(twin, model)
     assert int(joblib.load(tmp_path / "model").step) == 8

@@ -132,7 +132,7 @@ def run(
         linear = base[size : size + others * heads]
         add_linear_predictions(of_models, ensemble.networks, linear, are_classes)
         if of_variances:
-            recent = follow(of_heads if learns else np.full_like(of_heads, np.nan), ensemble.recent, step_sizes, 1)
+            recent = follow(of_heads if learns else np.full_like(of_heads, np.nan), ensemble.recent, step_sizes)
             for c, b in np.ndindex(recent.shape):
                 of_models[-1, c, b] = recent[c, b]
         said = batch.said[e]
@@ -142,7 +142,7 @@ def run(
             for m, c, b in np.ndindex(said.shape):
                 of_models[m, c, b] = said[m, c, b] if said[m, c, b] == said[m, c, b] else of_models[m, c, b]
         learned_heads = of_heads if learns else nothing
-        combined = mix(of_models, learned_heads, *ensemble.combination, ensemble.offset, step_sizes, 1)
+        combined = mix(of_models, learned_heads, *ensemble.combination, ensemble.offset, step_sizes)
         for c in range(heads):
             for b in range(samples):
                 predicted[row + c, b] = combined[c, b]
@@ -152,6 +152,6 @@ def run(
             ratios = np.empty(combined.shape)
             for c, b in np.ndindex(ratios.shape):
                 ratios[c, b] = np.float64(of_heads[c, b]) ** 2 / combined[c, b]
-            follow_quartiles(ratios, ensemble.tails, step_sizes, 1)
+            follow_quartiles(ratios, ensemble.tails, step_sizes)
         first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)
     return True

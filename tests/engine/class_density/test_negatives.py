@@ -283,7 +283,6 @@ def test_it_cannot_be_exported(flowers, tmp_path):
     ("options", "message"),
     [
         ({"negatives": "no"}, "negatives: expected True or False, got 'no'"),
-        ({"batch_size": 2}, "batch_size: expected 1 with negatives=False, got 2"),
         ({"n_epochs": 3}, "n_epochs: expected 1 with negatives=False, got 3"),
     ],
 )

@@ -148,17 +148,6 @@ def test_weights_are_those_of_the_formulas(monkeypatch, kind, python):
     np.testing.assert_allclose(combination.combine(predicted), INVERSE_LINKS[combination.link](now), rtol=1e-9)
 
 
-def test_a_batch_is_predicted_by_what_was_known_before_it():
-    one, predicted, y = made("two classes")
-    other, batches = made("two classes")[0], [predicted[..., at : at + 10] for at in range(0, 120, 10)]
-    before = []
-    for at, batch in zip(range(0, 120, 10), batches, strict=True):
-        before.append(other.combine(batch))
-        other.learn(batch, y[:, at : at + 10])
-    np.testing.assert_array_equal(one.learn(predicted, y, batch_size=10), np.concatenate(before, axis=1))
-    np.testing.assert_array_equal(one.weights, other.weights)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_weights_with_the_lowest_loss_are_found(kind):
     """Of what does not change, the steps find what a solver finds for all samples."""
