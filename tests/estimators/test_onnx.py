@@ -461,7 +461,7 @@ def test_text_that_is_no_category_is_refused():
 def test_wide_sparse_models_take_dense_rows(tmp_path):
     counts = random_array((COUNT, 1200), density=0.02, rng=0, format="csr", dtype=np.float32)
     classifier = GLNClassifier(random_state=0).fit(counts, np.digitize(counts[:, :300].sum(axis=1), (2, 4)))
-    assert classifier.glns_[0].input_size == 1200
+    assert classifier.glns_[0].config.input_size == 1200
     dense = counts.toarray()
     assert_same_predictions(classifier, tmp_path, counts, np.where(dense == 0, np.nan, dense))
     regressor = GLNRegressor(random_state=0, density=True).partial_fit(counts, counts[:, :300].sum(axis=1))

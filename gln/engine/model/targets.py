@@ -138,7 +138,7 @@ class Numbers:
 
         Heads without a target have infinity or NaN, as for `Classes`.
         """
-        options = ensemble.members[0].network.bound, np.nan if predicts else np.inf
+        options = ensemble.members[0].network.config.bound, np.nan if predicts else np.inf
         if len(targets) == self.standardizer.size:
             y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
             return y, Units(zero[:, :-1], unit[:, :-1])

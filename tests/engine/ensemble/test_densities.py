@@ -247,12 +247,9 @@ def test_deviations_are_followed_as_in_a_plain_loop():
         recent = np.where(np.isfinite(deviations[:, b]), followed, recent)
     for parts in ([slice(0, 60)], [slice(0, 13), slice(13, 60)]):
         found = np.ones(2)
-        before = [follow(deviations[:, part], found, step_sizes[part], 1) for part in parts]
+        before = [follow(deviations[:, part], found, step_sizes[part]) for part in parts]
         np.testing.assert_allclose(np.concatenate(before, axis=1).T, expected)
         np.testing.assert_allclose(found, recent)
-    batches = np.ones(2)
-    np.testing.assert_allclose(follow(deviations, batches, step_sizes, 25).T, np.repeat(expected[::25], 25, 0)[:60])
-    np.testing.assert_allclose(batches, recent)
 
 
 @pytest.mark.parametrize("late", [False, True])
