@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 try:
-    from gln.backends import load_backend, load_file
+    from gln.backends import load_backend
 except ModuleNotFoundError as missing:
     raise ImportError(f"test_mnist needs the package gln: {missing}; pip install . in its folder") from missing
 
@@ -216,7 +216,7 @@ def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
 
 def _run(options: argparse.Namespace) -> None:
     check(options)
-    backend = (load_file if options.backend.endswith(".py") else load_backend)(options.backend)
+    backend = load_backend(options.backend)
     model = make_network(backend, options)
     digits = load_digits(options)
     start = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from gln.backends import BACKENDS, load_backend, load_file
+from gln.backends import BACKENDS, load_backend
 
 KEYS = ["measure", "kind", "task", "model"]  # columns of a CSV file, which are followed by the value
 Rows = dict[tuple[str, ...], str]  # values by KEYS
@@ -51,7 +51,7 @@ def network() -> Any:
 
 @functools.cache
 def _load(name: str) -> Any:
-    return (load_file if name.endswith(".py") else load_backend)(name).GLN
+    return load_backend(name).GLN
 
 
 def read_rows(path: Path) -> Rows:

@@ -25,17 +25,19 @@ def fastest_backend() -> str:
 def load_backend(backend: Any) -> Any:
     """Load the module of a backend by name; `"auto"` is the fastest one installed.
 
-    A module or a class of one's own, such as a changed copy of a file, is taken as it is; of a class, the result has it
-    as `GLN`. With Numba, a line on stderr says when a call compiles, once per process.
+    A changed copy of a file is given as its path, which ends in ".py" and is run, or as its module or class; of a class,
+    the result has it as `GLN`. With Numba, a line on stderr says when a call compiles, once per process.
 
     Raises:
         ImportError: the framework is not installed.
-        ValueError: there is no backend of this name, or no `GLN` in the module.
+        ValueError: there is no backend of this name, no such file, or no `GLN` in the module.
     """
     if hasattr(getattr(backend, "GLN", None), "predict_arrays"):
         return backend
     if hasattr(backend, "predict_arrays"):
         return SimpleNamespace(GLN=backend, __name__=backend.__name__)
+    if isinstance(backend, str) and backend.endswith(".py"):
+        return load_file(backend)
     if not isinstance(backend, str) or backend not in ("auto", *BACKENDS):
         raise ValueError(f"backend: expected 'auto', one of {list(BACKENDS)} or a GLN, got {backend!r}")
     name = fastest_backend() if backend == "auto" else backend
@@ -46,10 +48,16 @@ def load_backend(backend: Any) -> Any:
 
 
 def load_file(path: str) -> Any:
-    """Run a changed copy of a backend's file and return its module. Raises ValueError if it has no `GLN`."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
+    """Run a changed copy of a backend's file, once until it changes, and return its module. Raises ValueError if it has
+    no `GLN`."""
+    if not Path(path).is_file():
         raise ValueError(f"backend: expected a Python file, got {path!r}")
+    return _run_file(str(Path(path).resolve()), Path(path).stat().st_mtime_ns)
+
+
+@functools.cache
+def _run_file(path: str, changed: int) -> Any:
+    spec: Any = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
     spec.loader.exec_module(module)
     return load_backend(module)

@@ -203,7 +203,8 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
     y = x[:, 0] * x[:, 1] > 0
     plain = GLNClassifier(backend="numpy", **few).fit(x, y)
     for change, same in (((), True), ((("rate * r, z)", "0.5 * rate * r, z)"),), False)):
-        network = changed_copy(tmp_path, *change).GLN
+        changed_copy(tmp_path, *change)
+        network = str(tmp_path / "gln_mine.py")
         model = sklearn.base.clone(GLNClassifier(backend=network, **few)).fit(x, y)
         assert np.array_equal(model.predict_proba(x), plain.predict_proba(x)) == same
     model.save(tmp_path / "model.gln")

@@ -67,8 +67,8 @@ class Saveable(Part):
     def load(cls, path: str | os.PathLike[str], **parameters: Value) -> Any:
         """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
-        Networks keep their backend, or get the fastest installed one if it is missing or was a class; pass the class of
-        a changed copy again. `parameters` replace saved ones, for example `backend`; those that determine the networks
+        Networks keep their backend, or get the fastest installed one if it is missing; give a changed copy again, by its path
+        or class. `parameters` replace saved ones, for example `backend`; those that determine the networks
         raise an error.
 
         Raises OSError if the file does not exist or cannot be read; ValueError if it is not a saved estimator of this
@@ -83,6 +83,8 @@ class Saveable(Part):
         with usable(path):
             saved = {name: decoded(name, value, arrays, None) for name, value in config["parameters"].items()}
             backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
+            if backend not in ("auto", *BACKENDS):  # no file tells which code to run
+                raise bad("backend", f"'auto' or one of {list(BACKENDS)}", repr(backend))
             if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
                 saved["backend"] = "auto"
             for name in LEARNING_RATES:
@@ -131,7 +133,7 @@ def _check_sizes(parameters: Mapping[str, Value], arrays: Arrays) -> None:
 def _parameter(name: str, value: Value, arrays: Arrays) -> Json:
     if isinstance(value, np.random.RandomState):
         return None
-    if name == "backend" and not isinstance(value, str):
+    if name == "backend" and value not in ("auto", *BACKENDS):
         return "auto"  # unless its definitions are its own, when `load` needs it
     return CALLABLE if name in LEARNING_RATES and callable(value) else encoded(name, value, arrays)
 
