@@ -26,10 +26,11 @@ except ImportError as error:
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
+SIZES = (1, 8, 64, 512)  # a block has at most the last, and is padded to one of them: each takes a second to compile
 ROWS_BYTES = 1 << 24  # limit for copies: of NumPy arrays, and of the rows that a prediction in a graph picks
 MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)  # of any size in one trace
 INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
-BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH  # the arguments of a block other than variables
+BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, SWITCH  # the arguments of a block other than variables
 COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}  # one function per kind of network
 _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
@@ -78,14 +79,13 @@ def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Te
 class Visits(NamedTuple):
     """The pairs of a row of a layer and a sample that picks it, sorted by row, then by sample; each field is (n B,).
 
-    Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron. Then sample 1 visits row 0,
-    and 0, 2 and 3 visit row 1, which learns 0, then predicts both 2 and 3, then learns them.
+    Let samples 0 to 3 pick rows 1, 0, 1, 1 of a layer with one neuron. Then sample 1 visits row 0, and samples 0, 2
+    and 3 visit row 1.
     """
 
     row: tf.Tensor
     sample: tf.Tensor
     place: tf.Tensor  # neuron * B + sample
-    ends_batch: tf.Tensor  # whether it is the last visit of a batch to its row
     ends_row: tf.Tensor  # whether it is the last visit to its row
 
 
@@ -97,9 +97,6 @@ def _until_done(step: Callable[..., tuple], *state: Any) -> tuple:
 def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
     """`state` after `state = step(i, state)` for i from start to stop - 1."""
     return _while(lambda i, _: i < stop, lambda i, state: (i + 1, step(i, state)), (start, state))[1]
-
-
-SIZES = (1, 8, 64, BLOCK_SAMPLES)  # blocks are padded to these or multiples of the last; each takes a second to compile
 
 
 class Network(tf.Module):
@@ -145,19 +142,18 @@ class Network(tf.Module):
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, tf.constant(context)).numpy()
 
-    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """Run the compiled function on one block of whole batches after another."""
+    def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
+        """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         count, learns, outputs = base.shape[1], targets is not None, []
         if not learns:
             targets, rates = np.zeros((self.config.num_heads, count), np.float32), np.zeros(count, np.float32)
-        block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        for start in range(0, count, block):
-            arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
+        for start in range(0, count, SIZES[-1]):
+            arrays = [array[..., start : start + SIZES[-1]] for array in (base, context, targets, rates)]
             here = len(arrays[-1])
-            size = next((size for size in SIZES if size >= here), -(-here // BLOCK_SAMPLES) * BLOCK_SAMPLES)
+            size = next(size for size in SIZES if size >= here)
             if here < size:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, size - here)]) for array in arrays]
-            outputs.append(self._quick(*map(tf.constant, (*arrays, here, batch_size, learns))).numpy()[:, :here])
+            outputs.append(self._quick(*map(tf.constant, (*arrays, here, learns))).numpy()[:, :here])
         return np.concatenate(outputs, axis=1)
 
     @functools.cached_property
@@ -167,7 +163,7 @@ class Network(tf.Module):
         key = self.config, self.base_size
         if key not in COMPILED:
             blank = object.__new__(GLN)  # without variables: the function outlives the network
-            blank._config, blank._base_size = key
+            blank.config, blank.base_size = key
             block = tf.function(blank._block, autograph=False, jit_compile=True)
             COMPILED[key] = block.get_concrete_function(*variables, *BLOCK)
         return functools.partial(COMPILED[key], *variables)  # the dispatch of a tf.function takes longer than a sample
@@ -175,53 +171,49 @@ class Network(tf.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
 
-    def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
-        """Predict the first `count` samples and, if `learns`, learn each batch: one compiled function does both."""
+    def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, learns):
+        """Predict the first `count` samples and, if `learns`, learn each of them: one compiled function does both."""
         z, rows = self._gated(planes, plane_bias, base, context)
         y = tf.ensure_shape(tf.transpose(targets), (None, self.config.num_heads))
         known = tf.math.is_finite(y)  # a head whose target is unknown learns at rate 0
         y, rates = tf.where(known, y, 0.0), tf.where(known, rates[:, None], 0.0)
         for variable, picked in zip(weights, tf.split(rows, self.config.layer_sizes, axis=1), strict=True):
             scaled = rates / (1 + tf.reduce_sum(z * z, axis=2)) if self.config.normalize else rates
-            s = self._layer(variable, self._visits(picked, count, batch_size), count, z, y, scaled, learns)
+            s = self._layer(variable, self._visits(picked, count), count, z, y, scaled, learns)
             z = self._above(s)
         step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
         return self._output(s)
 
-    def _visits(self, rows, count, batch_size) -> Visits:  # (B, n), (), ()
+    def _visits(self, rows, count) -> Visits:  # (B, n), ()
         """All visits of a block. Padding, the samples from `count` on, comes last."""
         size, (_, n), each = tf.shape(rows, tf.int64)[0], rows.shape, 1 << self.config.context_map_size
         sample = tf.range(size)
         rows = tf.where(sample < tf.cast(count, tf.int64), tf.transpose(rows), n * each)  # (n, B)
         keys = tf.sort(tf.reshape(tf.cast(rows, tf.int64) * size + sample, [-1]))
         row, sample = tf.cast(keys // size, tf.int32), tf.cast(keys % size, tf.int32)
-        batch, place = sample // batch_size, row // each * tf.cast(size, tf.int32) + sample
-        ends_row, ends_batch = (tf.concat([of[1:] != of[:-1], [True]], axis=0) for of in (row, batch))
-        return Visits(row, sample, place, ends_row | ends_batch, ends_row)
+        place = row // each * tf.cast(size, tf.int32) + sample
+        return Visits(row, sample, place, tf.concat([row[1:] != row[:-1], [True]], axis=0))
 
     def _layer(self, weights, visits, count, z, y, rates, learns) -> tf.Tensor:
         """Process the first `count` samples in a layer, row by row, so that a row stays in the cache: (B, n, C)."""
         n, at = weights.shape[0] >> self.config.context_map_size, tf.gather  # with [] XLA takes a minute to compile
+        limit = self.config.weight_clipping
 
         def go_through_row(first, table, s):
             here = at(visits.row, first)
-            after, row, s = _until_done(go_through_batch, first, table.read(here), s)
+            after, row, s = _until_done(go_through_visit, first, table.read(here), s)
             return after, table.write(here, row), s
 
-        def go_through_batch(first, row, s):
-            def predict(i, s):
-                s_b = mix(row[None], at(z, at(visits.sample, i)), self.config.bound)[0]
-                return at(visits.ends_batch, i), i + 1, s.write(at(visits.place, i), s_b)
+        def go_through_visit(i, row, s):
+            b = at(visits.sample, i)
+            s_b = mix(row[None], at(z, b), self.config.bound)[0]
 
-            def learn(i, row):
-                b = at(visits.sample, i)
-                # Samples may share a row, which is clipped after all their updates.
-                bound = tf.where(i < after - 1, np.float32(np.inf), np.float32(self.config.weight_clipping))
-                r = residual(s.read(at(visits.place, i)), at(y, b), self.config.loss, self.config.quantiles)
-                return tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -bound, bound)
+            def learn(_, row):
+                r = residual(s_b, at(y, b), self.config.loss, self.config.quantiles)
+                return tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -limit, limit)
 
-            after, s = _until_done(predict, first, s)
-            return at(visits.ends_row, after - 1), after, _loop(first, tf.where(learns, after, first), learn, row), s
+            row = _loop(0, tf.where(learns, 1, 0), learn, row)  # XLA is slower with tf.cond
+            return at(visits.ends_row, i), i + 1, row, s.write(at(visits.place, i), s_b)
 
         table = tf.TensorArray(tf.float32, weights.shape[0]).unstack(weights.read_value())
         s = tf.TensorArray(tf.float32, tf.shape(visits.row)[0], element_shape=(self.config.num_heads,))

@@ -8,12 +8,14 @@ per neuron, d inputs per neuron (bias included), D values of side information, K
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import importlib
 import inspect
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ except ImportError as error:
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
+BLOCK_SAMPLES = 512  # that pass through a layer together
 CHUNK = 16  # samples of a row that are learned side by side
 COPIES_BYTES = 1 << 21  # limit for the rows that are copied at once, with their samples
 
@@ -82,15 +85,22 @@ def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Ten
     return rows.addcmul_((rate * r)[:, :, None], z, value=-1)
 
 
+INLINED = 0xA21B5703  # checksum of `mix` and `update` without docstrings, comments and formatting
+
+
 @functools.cache
-def _check_copy() -> None:
-    """Refuse another `mix` or `update`, because `GLN._learn` does for a block of samples what these two do for one."""
-    rng, sizes = np.random.default_rng(0), ((5, 3, 4), (3, 4), (5, 3), (3,))
-    rows, z, r, rate = (torch.from_numpy(np.float32(rng.normal(size=size))) for size in sizes)
-    mixed, updated = (rows * z).sum(dim=2).clamp(-1, 1), rows - (rate * r)[:, :, None] * z
-    for name, found, expected in ("mix", mix(rows, z, 1.0), mixed), ("update", update(rows, z, r, rate), updated):
-        if not torch.allclose(found, expected, atol=1e-5):
-            raise _bad(name, "that of gln_torch", "another; change a copy of gln_numpy, gln_jax or gln_tf instead")
+def _is_inlined(*functions: Any) -> bool:
+    """Whether these are `mix` and `update` as above, which `Network._learn` computes for many samples at once. In a
+    copy with another one, or where there is no source code, samples are learned one by one."""
+    checksum = 0
+    try:
+        for function in functions:
+            code: Any = ast.parse(inspect.getsource(function.__code__)).body[0]
+            code.body = code.body[ast.get_docstring(code) is not None :]
+            checksum = zlib.crc32(ast.unparse(code).encode(), checksum)
+    except (AttributeError, OSError, SyntaxError, TypeError):
+        return False
+    return checksum == INLINED
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,28 +119,27 @@ class Layer(NamedTuple):
 
     weights: torch.Tensor  # (n 2^k, C, d)
     z: torch.Tensor  # (B, C or 1, d)
-    batch_size: int
     targets: torch.Tensor | None = None  # (B, C); None: predict only
     rates: torch.Tensor | None = None  # (B, C), divided by 1 + |z|^2
-    largest: torch.Tensor | None = None  # () of |z|; None: all samples are one batch
+    largest: torch.Tensor | None = None  # () of |z|
 
     def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
-        """Rows with the samples that pick them: CHUNK samples per row, and the rest of the last sample's batch.
+        """Rows with the samples that pick them, at most CHUNK samples per row if they are learned.
 
         The first samples of all rows come first, then the next ones. A row with fewer samples than the others repeats
         its last one, with mask 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
         samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
         """
-        size = -(-len(self.z) // self.batch_size) * self.batch_size  # whole batches: one number for row and sample
-        visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
-        by_row, by_batch = visits // size, visits // self.batch_size
-        ends, ends_of_batches = (np.flatnonzero(np.diff(numbers, append=-1)) + 1 for numbers in (by_row, by_batch))
+        count = len(self.z)
+        visits = np.sort(rows * count + np.arange(count), axis=None)  # one number for row and sample
+        by_row = visits // count
+        ends = np.flatnonzero(np.diff(by_row, append=-1)) + 1
         starts = np.append(0, ends[:-1])
         while len(starts):
-            stops = ends_of_batches[np.searchsorted(ends_of_batches, np.minimum(starts + CHUNK, ends))]
-            for some, longest in self.groups(stops - starts):
-                places, last = starts[some] + np.arange(longest)[:, None], stops[some] - 1
-                yield by_row[starts[some]], visits[np.minimum(places, last)] % size, places <= last
+            stops = ends if self.targets is None else np.minimum(starts + CHUNK, ends)
+            for chosen, longest in self.groups(stops - starts):
+                places, last = starts[chosen] + np.arange(longest)[:, None], stops[chosen] - 1
+                yield by_row[starts[chosen]], visits[np.minimum(places, last)] % count, places <= last
             starts, ends = stops[stops < ends], ends[stops < ends]
 
     def groups(self, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
@@ -163,7 +172,6 @@ class Network(nn.Module):
         self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        _check_copy()
         # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
         rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
         self._fill(**rows, step=np.int64(step))
@@ -202,36 +210,34 @@ class Network(nn.Module):
 
     @torch.no_grad()
     @_exact
-    def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
-        """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+    def _stream(self, base, context, targets=None, rates=None) -> torch.Tensor:
+        """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         outputs, arrays = [], [base, context]
         if targets is not None:
             known = np.isfinite(targets)  # a head whose target is unknown learns at rate 0
             arrays += [np.where(known, targets, 0), np.where(known, rates, 0)]
-        is_small = batch_size < min(max(8, 2 << self.config.context_map_size), 32)
-        size = batch_size * (BLOCK_SAMPLES // batch_size if is_small else 1)
+        size = BLOCK_SAMPLES if _is_inlined(mix, update) else 1
         for start in range(0, base.shape[1], size):
             block = (self._tensor(array[..., start : start + size]) for array in arrays)
-            outputs.append(self._block(batch_size, *block))
+            outputs.append(self._block(*block))
             if targets is not None:
                 self.step.add_(outputs[-1].shape[1])
         return output(torch.cat(outputs, dim=1), self.config.loss)
 
-    def _block(self, batch_size, base, context, targets=None, rates=None) -> torch.Tensor:
+    def _block(self, base, context, targets=None, rates=None) -> torch.Tensor:
         """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
-        config, count = self.config, base.shape[1]
-        learn: tuple[Any, ...] = ()
+        config = self.config
         contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         for number, context in enumerate(contexts.split(config.layer_sizes, dim=1), start=1):
             weights = getattr(self, f"weights_{number}")
             rows = context + torch.arange(0, len(weights), 1 << config.context_map_size, device=z.device)
             z = nn.functional.pad(z, (0, int(config.bias)), value=1)  # (B, C or 1, d)
+            layer = Layer(weights, z)
             if targets is not None:
-                learn = targets.T, rates.T / (1 + (z * z).sum(dim=2)) if config.normalize else rates.T
-                learn += (z.abs().max(),) if count > batch_size else ()
-            layer = Layer(weights, z, batch_size, *learn)
-            s = self._by_sample(layer, rows) if count == 1 or _recorded(z) else self._by_row(layer, rows.T)
+                scaled = rates.T / (1 + (z * z).sum(dim=2)) if config.normalize else rates.T
+                layer = Layer(weights, z, targets.T, scaled, z.abs().max())
+            s = self._by_sample(layer, rows) if len(z) == 1 or _recorded(z) else self._by_row(layer, rows.T)
             z = s.transpose(1, 2)
         return s.mean(dim=1).T
 
@@ -253,54 +259,42 @@ class Network(nn.Module):
             picked, neurons, members, places = (torch.from_numpy(array).to(s.device) for array in arrays)
             x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2).contiguous()
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            s[places, neurons] = self._learn(layer, w, x, samples, mask)
-            if layer.targets is not None:
+            logits = (w @ x.mT).permute(3, 0, 1, 2).contiguous().view(*mask.shape, -1)  # (m, q, C)
+            if layer.targets is None:
+                logits.clamp_(-self.config.bound, self.config.bound)
+            else:
+                logits = self._learn(layer, w, x, logits, samples, mask)
                 layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
+            s[places, neurons] = logits
         return s[:-1]
 
-    def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
-        """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
-        docs/algorithm.md, "Blocks", or one batch after another if a weight might be clipped on the way."""
-        config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
-        s = (w @ x.mT).permute(3, 0, 1, 2).contiguous().view(*mask.shape, -1)
-        if layer.targets is None:
-            return s.clamp_(-bound, bound)
+    def _learn(self, layer, w, x, s, samples, mask) -> torch.Tensor:
+        """Teach the rows w, in place, their samples: all at once as in docs/algorithm.md, "Blocks", or one after
+        another if a weight might be clipped on the way. The given logits s become those before each sample."""
+        config, steps = self.config, torch.empty_like(s)  # rate times residual of each sample in turn, (m, q, C)
         at, counts = (torch.from_numpy(array).to(s.device) for array in (samples, mask))
         y, rates = layer.targets[at], layer.rates[at] * counts[..., None]
-        if layer.largest is None:
-            steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, config.quantiles)
-        else:
-            steps = self._steps(layer, x, s, y, rates, at)
-            low, high = w.aminmax()
-            if not torch.maximum(high, -low) + layer.largest * steps.abs().sum(dim=0).max() < 0.99 * limit:
-                return self._learn_batches(layer, w, x, samples, mask)
-        steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
-        w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
-        w.clamp_(-limit, limit)
-        return s
-
-    def _steps(self, layer, x, s, y, rates, samples) -> torch.Tensor:  # (q, H, m, d), (m, q, C) three times, (m, q)
-        """Rate times residual of each sample in turn, (m, q, C). It corrects the logits s of those in later batches."""
-        config, steps = self.config, torch.empty_like(s)
         products = (x @ x.mT).permute(2, 3, 0, 1).contiguous()  # (m, m, q, H)
-        if layer.batch_size > 1:
-            batches = samples // layer.batch_size
-            products *= (batches[:, None] < batches)[..., None]
         for i, (s_i, y_i, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True), start=1):
             r = residual(s_i.clamp_(-config.bound, config.bound), y_i, config.loss, config.quantiles)
             torch.mul(rate, r, out=step)
             s[i:].addcmul_(step, product[i:], value=-1)
-        return steps
+        low, high = w.aminmax()
+        if not torch.maximum(high, -low) + layer.largest * steps.abs().sum(dim=0).max() < 0.99 * config.weight_clipping:
+            return self._learn_in_turn(w.flatten(1, 2), x, y, rates, mask)
+        steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
+        w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
+        return s
 
-    def _learn_batches(self, layer, w, x, samples, mask) -> torch.Tensor:
-        """`_learn`, one batch of each row after another."""
-        s, one_batch = w.new_empty(*mask.shape, self.config.num_heads), layer._replace(largest=None)
-        batches = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)  # of each row, from 1
-        for batch in range(1, batches.max() + 1):
-            now = mask & (batches == batch)
-            m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
-            learned = self._learn(one_batch, w[q], x[q, :, m], samples[m, q], now[m, q])
-            s[m, q] = learned.where(torch.from_numpy(now[m, q, None]).to(s.device), s[m, q])
+    def _learn_in_turn(self, rows, x, y, rates, mask) -> torch.Tensor:  # (q, C, d), (q, H, m, d), (m, q, C) twice
+        """`_learn`, one sample of each row after another."""
+        s, limit = torch.zeros_like(y), self.config.weight_clipping
+        for i, count in enumerate(mask.sum(axis=1)):
+            now = slice(len(rows) - count, None)  # rows with more samples come last
+            z = x[now, :, i]
+            s[i, now] = mix(rows[now, None], z, self.config.bound)[:, 0]
+            r = residual(s[i, now], y[i, now], self.config.loss, self.config.quantiles)
+            update(rows[now], z, r, rates[i, now]).clamp_(-limit, limit)
         return s
 
     @_exact
@@ -318,9 +312,9 @@ class Network(nn.Module):
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
             base = torch.logit(p.double(), self.config.pred_clipping).float() if self.config.logits else p
         if _recorded(base) or base.shape[1] == 0:
-            p = output(self._block(1, *map(self._tensor, (base, context))), self.config.loss)
+            p = output(self._block(*map(self._tensor, (base, context))), self.config.loss)
         else:
-            p = self._stream(base, context, None, None, min(BLOCK_SAMPLES, base.shape[1]))
+            p = self._stream(base, context)
         p = p[0] if self.config.num_heads == 1 else p
         return p[..., 0] if one else p
 
