@@ -70,7 +70,7 @@ class GLNLayer(keras.layers.Layer):
         context = inputs if context_inputs is None else context_inputs
         check_rows(self.gln, inputs, context)
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
-        p = tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.num_heads))
+        p = tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.config.num_heads))
         if training is not False and "to_learn" in self.__dict__:  # set by `GLNModel` for this step
             self.__dict__["to_learn"] = inputs, context, p
         return p

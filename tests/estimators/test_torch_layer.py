@@ -37,17 +37,17 @@ def rows(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def targets_for(layer: Any, count: int) -> torch.Tensor:
-    values = rows(count, 1)[:, : layer.gln.num_heads]
+    values = rows(count, 1)[:, : layer.gln.config.num_heads]
     if layer.gln.config.logits:
-        return values.argmax(dim=1) if layer.gln.num_heads > 1 else values[:, 0] > 0
+        return values.argmax(dim=1) if layer.gln.config.num_heads > 1 else values[:, 0] > 0
     return values
 
 
 def test_rows_go_in_and_come_out(layer):
     x, context, plain = rows(30), rows(30, 2), copy.deepcopy(layer.gln)
     targets = targets_for(layer, 30)
-    assert layer(x).shape == (30, plain.num_heads)
-    assert layer(x[:0]).shape == (0, plain.num_heads)
+    assert layer(x).shape == (30, plain.config.num_heads)
+    assert layer(x[:0]).shape == (0, plain.config.num_heads)
     assert torch.equal(layer(x), plain.predict(x.T, x.T).reshape(-1, 30).T)
     assert torch.equal(layer(x, context), plain.predict(x.T, context.T).reshape(-1, 30).T)
     columns = targets.T if targets.ndim == 2 else targets
@@ -183,7 +183,7 @@ def test_inductor_compiles_a_step_that_learns_after_backward(learns_first):
 
 
 def test_shapes_in_errors_are_those_that_were_given(layer):
-    x, heads = rows(30), layer.gln.num_heads
+    x, heads = rows(30), layer.gln.config.num_heads
     sequences = x.view(5, 6, 20)
     for bad, shape in ((x[:, :19], (30, 19)), (x.T, (20, 30)), (sequences, (5, 6, 20)), (x[0], (20,))):
         for call in (layer, lambda inputs: layer.learn(inputs, rows(5))):

@@ -47,7 +47,7 @@ def of_jax(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarra
             p = model.base_predictor(inputs)
             base = jax.numpy.log(p / (1 - p))
         p = load_backend("jax").predict(model.config, model.params, base, context)
-        return p[0] if model.num_heads == 1 else p
+        return p[0] if model.config.num_heads == 1 else p
 
     p, backward = jax.vjp(predict, inputs, context)
     by_inputs, by_context = backward(given)
@@ -79,14 +79,14 @@ def learned(module: Any, **options: Any) -> tuple[Any, Any, np.ndarray, np.ndarr
     rng = np.random.default_rng(3)
     inputs, context = (rng.normal(size=(size, 40)).astype(np.float32) for size in (8, 6))
     model, reference = (each.GLN([5, 3], 8, 6, context_map_size=3, seed=1, **options) for each in (module, gln_numpy))
-    targets = inputs[0] > 0 if model.config.logits else inputs[: model.num_outputs].squeeze()
+    targets = inputs[0] > 0 if model.config.logits else inputs[: model.config.num_outputs].squeeze()
     reference.predict_online(inputs, context, targets)
     model.set_state(reference.get_state())
     return model, reference, inputs, context
 
 
 def given_for(model: Any) -> np.ndarray:
-    shape = (40,) if model.num_heads == 1 else (model.num_heads, 40)
+    shape = (40,) if model.config.num_heads == 1 else (model.config.num_heads, 40)
     return np.random.default_rng(4).normal(size=shape).astype(np.float32)
 
 

@@ -39,7 +39,7 @@ def test_networks_of_one_kind_share_what_is_compiled(columns):
     for twin in (model, other):
         for count in (2, 7):
             twin.predict(x[:, :count], x[:, :count])
-            twin.predict_online(x[:, :count], x[:, :count], y[:count], 2)
+            twin.predict_online(x[:, :count], x[:, :count], y[:count])
             twin.serve(x[:, :count], x[:, :count])
     assert len(gln_tf.COMPILED) == kinds + 1
     assert model._quick.func is other._quick.func
@@ -213,7 +213,7 @@ def test_fit_of_a_gln_model_teaches_its_layers(columns, num_classes, tmp_path):
         warnings.simplefilter("error")
         model.fit(x, y[:, None], epochs=1, shuffle=False, verbose=0)
     learned = plain.learn(x, y)
-    assert learned.shape == (300, layer.gln.num_heads)
+    assert learned.shape == (300, layer.gln.config.num_heads)
     assert_same_state(layer.gln, plain.gln)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

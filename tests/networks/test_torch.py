@@ -40,7 +40,7 @@ def stream() -> Stream:
 
 
 def targets_of(model: Any, stream: Stream) -> torch.Tensor:
-    return stream[2] if model.num_heads > 1 else stream[2] == 0
+    return stream[2] if model.config.num_heads > 1 else stream[2] == 0
 
 
 def learned(stream: Stream, seed: int = 1, **options: Any) -> Any:
@@ -264,11 +264,10 @@ def test_moves_with_to():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_cuda_is_the_cpu(stream, batch_size):
+def test_cuda_is_the_cpu(stream):
     model, there = network(), network().to("cuda")
-    expected = model.predict_online(*stream, batch_size)
-    output = there.predict_online(stream[0].cuda(), stream[1], stream[2].cuda(), batch_size)
+    expected = model.predict_online(*stream)
+    output = there.predict_online(stream[0].cuda(), stream[1], stream[2].cuda())
     assert output.is_cuda
     torch.testing.assert_close(output.cpu(), expected, rtol=0, atol=1e-4)
     output = there(stream[0].cuda(), stream[1].cuda())
@@ -291,7 +290,7 @@ def test_double_computes_in_float64(stream):
 
 def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
     """Blocks of a few rows give the same as whole layers, and gates never get more samples than a block has."""
-    expected = {size: network().predict_online(*stream, size) for size in (1, 8)}
+    expected = network().predict_online(*stream)
     together = network()(*stream[:2])
     seen: list[int] = []
 
@@ -303,11 +302,10 @@ def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
     monkeypatch.setattr(gln_torch, "gate", gate)
     monkeypatch.setattr(gln_torch, "COPIES_BYTES", 4 * 3 * 9 * 4)  # four rows of the first layer
     monkeypatch.setattr(gln_torch, "BLOCK_SAMPLES", 16)
-    for size, output in expected.items():
-        torch.testing.assert_close(network().predict_online(*stream, size), output, rtol=0, atol=1e-5)
+    torch.testing.assert_close(network().predict_online(*stream), expected, rtol=0, atol=1e-5)
     for call in (network().predict, network()):
         torch.testing.assert_close(call(*stream[:2]), together, rtol=0, atol=1e-6)
-    assert seen == 4 * [16, 16, 8]
+    assert seen == 3 * [16, 16, 8]
 
 
 @pytest.mark.parametrize("kind", [{}, {"num_classes": 2, "loss": "quantile", "quantiles": (0.1, 0.5)}], ids=str)
@@ -462,30 +460,28 @@ def test_forward_is_mapped_over_batches_and_over_networks(stream):
 # ---- Blocks ----------------------------------------------------------------------------------------------------------
 
 
-def chunks(rows: np.ndarray, batch_size: int) -> list[list[np.ndarray]]:
-    layer = gln_torch.Layer(torch.zeros(1, 1, 2), torch.zeros(rows.shape[1], 1, 2), batch_size)
+def chunks(rows: np.ndarray, learns: bool = True) -> list[list[np.ndarray]]:
+    layer = gln_torch.Layer(torch.zeros(1, 1, 2), torch.zeros(rows.shape[1], 1, 2), torch.zeros(1) if learns else None)
     return [list(chunk) for chunk in layer.chunks(rows)]
 
 
 def test_chunks_of_the_example_in_their_docstring(monkeypatch):
     monkeypatch.setattr("gln_torch.CHUNK", 2)
-    found = [[array.tolist() for array in chunk] for chunk in chunks(np.array([[5, 2, 5, 5]]), 1)]
+    found = [[array.tolist() for array in chunk] for chunk in chunks(np.array([[5, 2, 5, 5]]))]
     assert found == [[[2, 5], [[1, 0], [1, 2]], [[1, 1], [0, 1]]], [[5], [[3], [3]], [[1], [0]]]]
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
-@given(count=st.integers(1, 70), batch_size=st.integers(1, 70), contexts=st.integers(1, 6), seed=st.integers(0, 99))
-def test_chunks_hold_every_visit_once_and_in_time(count, batch_size, contexts, seed):
-    """A row gets its samples in order, and those of a batch together."""
+@given(count=st.integers(1, 70), learns=st.booleans(), contexts=st.integers(1, 6), seed=st.integers(0, 99))
+def test_chunks_hold_every_visit_once_and_in_order(count, learns, contexts, seed):
     rows = np.random.default_rng(seed).integers(0, contexts, (3, count)) + contexts * np.arange(3)[:, None]
     of_row: dict[int, list[list[int]]] = {}
-    for picked, samples, mask in chunks(rows, min(batch_size, count)):
-        for row, some, which in zip(picked.tolist(), samples.T, mask.T, strict=True):
-            of_row.setdefault(row, []).append(some[which].tolist())
-            assert set(some.tolist()) == set(some[which].tolist())  # padding repeats samples of the same chunk
+    for picked, samples, mask in chunks(rows, learns):
+        assert (np.diff(mask.sum(axis=0)) >= 0).all()  # rows with more samples come last
+        for row, column, is_sample in zip(picked.tolist(), samples.T, mask.T, strict=True):
+            of_row.setdefault(row, []).append(column[is_sample].tolist())
+            assert set(column.tolist()) == set(column[is_sample].tolist())  # padding repeats samples of the same chunk
     for row, parts in of_row.items():
         assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
-        batches = [{b // batch_size for b in part} for part in parts]
-        assert sum(map(len, batches)) == len(set().union(*batches))
-        assert all(len(part) < gln_torch.CHUNK + batch_size for part in parts)
+        assert all(len(part) <= gln_torch.CHUNK for part in parts) if learns else len(parts) == 1
     assert of_row.keys() == set(rows.ravel().tolist())
