@@ -187,8 +187,9 @@ class Network(nn.Module):
                 self.register_buffer(name, tensor)
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        weights = [self._numpy(getattr(self, f"weights_{layer + 1}")) for layer in range(len(self.config.layer_sizes))]
-        return self._numpy(self.hyperplanes), self._numpy(self.hyperplane_bias), weights, int(self.step)
+        names = [f"weights_{layer + 1}" for layer in range(len(self.config.layer_sizes))]
+        arrays = [self._numpy(getattr(self, name).float()) for name in ("hyperplanes", "hyperplane_bias", *names)]
+        return arrays[0], arrays[1], arrays[2:], int(self.step)
 
     def _tensor(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
         like = getattr(self, "hyperplanes", torch.empty(0, dtype=torch.float32))  # float32 before there are buffers
@@ -198,7 +199,7 @@ class Network(nn.Module):
     def _numpy(value: Any) -> np.ndarray:
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu()
-            return (value.float() if value.is_floating_point() else value).numpy()  # NumPy has no bfloat16
+            return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # which NumPy does not have
         try:
             return np.asarray(value)
         except (RuntimeError, TypeError):  # a list of tensors that only PyTorch can read
@@ -212,6 +213,8 @@ class Network(nn.Module):
     @_exact
     def _stream(self, base, context, targets=None, rates=None) -> torch.Tensor:
         """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+        if torch.compiler.is_compiling():  # which rows learn depends on values
+            return torch.compiler.disable(self._stream)(base, context, targets, rates)
         outputs, arrays = [], [base, context]
         if targets is not None:
             known = np.isfinite(targets)  # a head whose target is unknown learns at rate 0
@@ -226,7 +229,7 @@ class Network(nn.Module):
 
     def _block(self, base, context, targets=None, rates=None) -> torch.Tensor:
         """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
-        config = self.config
+        config, count = self.config, base.shape[1]
         contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         for number, context in enumerate(contexts.split(config.layer_sizes, dim=1), start=1):
@@ -237,7 +240,7 @@ class Network(nn.Module):
             if targets is not None:
                 scaled = rates.T / (1 + (z * z).sum(dim=2)) if config.normalize else rates.T
                 layer = Layer(weights, z, targets.T, scaled, z.abs().max())
-            s = self._by_sample(layer, rows) if len(z) == 1 or _recorded(z) else self._by_row(layer, rows.T)
+            s = self._by_sample(layer, rows) if count == 1 or _recorded(z) else self._by_row(layer, rows.T)
             z = s.transpose(1, 2)
         return s.mean(dim=1).T
 

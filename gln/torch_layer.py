@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,5 +53,5 @@ class GLNLayer(nn.Module):
         context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
         check_rows(self.gln, inputs, context, targets)
         learn = self.gln.predict_online
-        learn = torch.compiler.disable(learn) if torch.compiler.is_compiling() else learn
+        learn = torch.compiler.disable(learn) if "torch._dynamo" in sys.modules else learn  # also below a graph break
         return torch.atleast_2d(learn(inputs.T, context.T, as_columns(targets))).T
