@@ -43,6 +43,7 @@ from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
+from gln.engine.streaming.waiting import Waiting
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -53,6 +54,7 @@ LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of t
 class _Stream(SaveableStream, base.Estimator):
     """The parameters that all have, and a `StreamEstimator`, which learns; each class builds its learner."""
 
+    changeable = (*SaveableStream.changeable, "waiting")
     _build: Callable[..., Any]
 
     def __init__(
@@ -79,6 +81,10 @@ class _Stream(SaveableStream, base.Estimator):
         learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns, waiting)
+
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
+        self._stream.waiting.most = self.waiting
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -131,7 +137,7 @@ class _OneTarget(_Stream):
     _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
 
     @classmethod
-    def of(cls, fitted: Any) -> Any:
+    def of(cls, fitted: Any, waiting: int | None = None) -> Any:
         """A model that predicts as one of `gln.sklearn` of the same name, and learns on from samples by their names.
 
         It takes over a copy of a model that `fit` (or `partial_fit`) trained on a dense table, of one target.
@@ -156,11 +162,14 @@ class _OneTarget(_Stream):
         names = inspect.signature(cls).parameters.keys() & inspect.signature(kind).parameters.keys()
         given = {name: getattr(fitted, name) for name in names}
         seed = fitted.random_state if isinstance(fitted.random_state, int) else None
-        model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
+        most = vars(fitted).get("_waiting", Waiting(0)).most if waiting is None else waiting
+        model = cls(seed=seed, waiting=most, **{name: value for name, value in given.items() if value is not None})
         fitted = copy.copy(fitted)
         for name in OF_LEFT_OUT:  # which is large, and not of a model that learns on
             vars(fitted).pop(name, None)
-        model._go_on(TableStream(copy.deepcopy(fitted), model._build))
+        stream = TableStream(copy.deepcopy(fitted), model._build)
+        stream.waiting.most = most
+        model._go_on(stream)
         model.extra = dict(fitted.extra)
         return model
 
@@ -182,9 +191,10 @@ class _OneTarget(_Stream):
             return super().load(path, **parameters)
         from gln import sklearn
 
+        waiting = parameters.pop("waiting", None)
         if "learning_rate" in parameters:
             parameters["partial_learning_rate"] = parameters.pop("learning_rate")
-        return cls.of(getattr(sklearn, cls._table).load(path, **parameters))
+        return cls.of(getattr(sklearn, cls._table).load(path, **parameters), waiting)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.

@@ -19,6 +19,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import evaluate, metrics
 
 from gln import river, sklearn
+from gln.engine.ensemble.ensemble import Ensemble
 
 FITTED, COUNT = 120, 150
 SMALL: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 3, "n_epochs": 1, "random_state": 0}
@@ -225,3 +226,53 @@ def test_a_class_that_is_new_comes_through_both_doors(tmp_path):
     np.testing.assert_allclose(loaded.predict_proba(columns), estimator.predict_proba(columns), rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="y: expected labels like"):
         door.learn_one({}, 3)
+
+
+@pytest.mark.parametrize("model", ["classifier", "regressor", "density"])
+def test_what_was_said_waits_for_its_label(model, tmp_path):
+    """One by one with `waiting`, saved and loaded by both doors in between, as day by day with `late`."""
+    estimator, by_day, rows, y = fitted("categories", model)
+    cls, waits, at_once = type(by_day), type(by_day).of(estimator, waiting=50), copy.deepcopy(by_day)
+    for start in range(0, 30, 10):
+        day = slice(start, start + 10)
+        by_day.learn_many(rows[day], y[day], late=True)
+        at_once.learn_many(rows[day], y[day])
+        for x in records(rows[day])[:-2]:
+            waits.predict_one(x)
+        waits.predict_learn_many(records(rows[day])[-2:], [None, None])
+        waits.save(tmp_path / "m")
+        type(estimator).load(tmp_path / "m").save(tmp_path / "m")
+        waits = cls.load(tmp_path / "m")
+        assert (waits.waiting, len(waits._stream.waiting)) == (50, 10)
+        for x, target in zip(records(rows[day]), y[day], strict=True):
+            waits.learn_one(x, target)
+        assert len(waits._stream.waiting) == 0
+    for found, expected, other in zip(*map(combinations, (waits, by_day, at_once)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+        assert np.abs(found - other).max() > 1e-4
+    assert waits.load(tmp_path / "m", waiting=3).waiting == 3
+    assert not hasattr(estimator.fit(rows, y), "_waiting")
+
+
+def combinations(door: Any) -> list[np.ndarray]:
+    return [ensemble.combination.weights for ensemble in door._stream.learner.ensembles]
+
+
+def test_networks_run_once_for_a_prediction_that_waits(monkeypatch):
+    estimator, door, rows, _ = fitted("numbers", "density")
+    waits, runs, run = river.GLNRegressor.of(estimator, waiting=5), [], Ensemble.run
+    monkeypatch.setattr(Ensemble, "run", lambda self, *arguments: runs.append(self) or run(self, *arguments))
+    for x in records(rows[:3]):
+        assert waits.predict_one(x) == door.predict_one(x)
+    assert len(runs) == 3 * (2 + 1)  # `door` runs only that of means
+    assert len(waits._stream.waiting) == 3
+
+
+def test_a_single_network_has_nothing_that_waits(tmp_path):
+    estimator = sklearn.GLNClassifier(**{**SMALL, "n_networks": 1}).fit(X[["a"]], TARGETS["GLNClassifier"])
+    door = river.GLNClassifier.of(estimator, waiting=5)
+    door.predict_one({"a": 1.0})
+    door.save(tmp_path / "m")
+    assert river.GLNClassifier.load(tmp_path / "m").waiting == 5
+    with pytest.raises(ValueError, match="waiting: expected an integer of at least 0, got -1"):
+        river.GLNClassifier.of(estimator, waiting=-1)

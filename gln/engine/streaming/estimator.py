@@ -25,10 +25,11 @@ from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, bad, saved
 from gln.engine.streaming.novelty import FIRST, compared, surprises_of_words
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
-from gln.engine.streaming.values import NamedRows, Rows, Sample, named_rows
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows, Rows, Sample, named_rows
 from gln.engine.streaming.waiting import Waiting
 
 Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
+NO_ROWS = NamedRows(NO_COLUMNS)
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
@@ -110,6 +111,9 @@ class StreamEstimator(Part):
         batch = self.schema.encode(samples[0]) if isinstance(samples, list) else self.schema.encode_rows(samples)
         if self.learner is None:
             return None
+        return self._outputs(batch, samples, ensembles)
+
+    def _outputs(self, batch: SampleBatch, samples: Rows, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
         if not self.waiting.most:
             return self.learner.outputs(batch, ensembles)
         outputs, said = self.learner.predict_and_ask(batch)
@@ -138,14 +142,17 @@ class StreamEstimator(Part):
         weights: np.ndarray,
         initial: Sequence[float] | None = None,
         said: np.ndarray | None = None,  # (M, C, N)
+        samples: NamedRows = NO_ROWS,  # N
     ) -> list[np.ndarray]:  # -> several of (K, n)
         """Learn what was planned, with labels or numbers (N,), or of several heads (N, C). With `initial`, which is
-        predicted before the first feature, (K,), predict each sample before."""
+        predicted before the first feature, (K,), predict each of these samples before."""
         predicted = []
         for rows, batch, change in segments:
-            if batch is not None:
-                nothing_known = np.repeat(np.array(initial)[:, None], len(batch), axis=1)
-                predicted.append(nothing_known if self.learner is None else self.learner.outputs(batch))
+            if batch is not None and self.learner is None:
+                predicted.append(np.repeat(np.array(initial)[:, None], len(batch), axis=1))
+            elif batch is not None:
+                is_learned = change is not None
+                predicted.append(self.learner.outputs(batch) if is_learned else self._outputs(batch, samples.of(rows)))
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
                 of_rows, predicts = weights if weights is ONCE else weights[rows], batch is None and initial is not None
@@ -160,7 +167,8 @@ class StreamEstimator(Part):
 
         Returns 0 for values that only later samples have.
         """
-        predicted = self.learn_segments(self.plan(samples, y, learns), y, weights, initial)
+        segments = self.plan(samples, y, learns)
+        predicted = self.learn_segments(segments, y, weights, initial, samples=named_rows(samples))
         predicted = [sum_to_one(p) for p in predicted] if self.are_classes else predicted
         most = max(map(len, predicted), default=0)
         padded = [np.pad(values.T, [(0, 0), (0, most - len(values))]) for values in predicted]
@@ -231,9 +239,7 @@ class StreamEstimator(Part):
             novelty.check()
             if novelty.size > len(schema.places):
                 raise bad("novelty", f"at most {len(schema.places)} features", novelty.size)
-        self.waiting.check()
-        if self.waiting.predictions and (learner is None or learner.means.combination is None):
-            raise bad("waiting", "no predictions without a last neuron", f"{len(self.waiting)}")
+        self.waiting.check(learner)
         if learner is None:
             return
         learner.set_learning_rate(self.learning_rate)

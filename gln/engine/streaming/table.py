@@ -179,10 +179,13 @@ class TableStream(StreamEstimator):
         schema: Any = TableSchema([*names], fitted.known_columns, fitted.categories_, classes)
         super().__init__(build, schema, fitted.partial_learning_rate, hasattr(fitted, "classes_"))
         self.learner = fitted.learner_
+        self.waiting = vars(fitted).get("_waiting", self.waiting)
         self.learner.set_learning_rate(fitted.partial_learning_rate)
 
     def table(self) -> Any:
-        """The estimator of `gln.sklearn`, with the classes that came since."""
+        """The estimator of `gln.sklearn`, with the classes that came since, and the predictions that wait."""
+        if self.waiting.most:
+            self.fitted._waiting = self.waiting
         classes = self.schema.classes
         if self.are_classes and len(classes) > len(self.fitted.classes_):
             self.fitted.classes_ = np.unique([*classes])

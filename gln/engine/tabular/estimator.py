@@ -155,6 +155,8 @@ class Estimator(Saveable, BaseEstimator):
     def _check_loaded(self):
         self.learner_.set_learning_rate(self.partial_learning_rate)
         self.learner_.check()
+        if "_waiting" in vars(self):
+            self._waiting.check(self.learner_)
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
         of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
@@ -231,7 +233,8 @@ class Estimator(Saveable, BaseEstimator):
             category_codes.check_different_names(X)
         if reset:
             if hasattr(self, "learner_"):
-                self.__dict__.pop("_told", None)  # as it is another table
+                for name in ("_told", "_waiting"):  # of another table
+                    self.__dict__.pop(name, None)
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
