@@ -184,11 +184,11 @@ class StreamEstimator(Part):
         schema, segments, start = self.schema, list[Segment](), 0
         ends = [*(np.flatnonzero(np.diff(learns)) + 1).tolist(), len(learns)]  # of rows that all learn, or none
         while start < len(learns):
-            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, not schema.places or schema.become
-            if learns[start] and brings_features:
-                stop = start + 1
-            elif learns[start] and (schema.words or not schema.places.keys() >= samples.names):
-                stop = min(stop, start + schema.until_check)
+            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, False
+            if learns[start]:
+                together = schema.together(samples, slice(start, stop))
+                brings_features = together == 0
+                stop = min(stop, start + max(1, together))
             rows = slice(start, stop)
             segment = samples.of(rows)
             if learns[start]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
@@ -278,21 +278,19 @@ class Estimator(Saveable, BaseEstimator):
         self._tell("X: ", notes)
         X = X.reindex(columns=[*names, *(new if learning else [])])
         if learning and new:
-            self._add_columns(X)
+            columns, notes = self.known_columns.with_new(X, self.categorical_features)
+            self._tell("X: ", notes)
+            levels = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
+            self.set_columns(X.columns.tolist(), columns, levels)
         return X
 
-    def _add_columns(self, X):  # (N, F)
-        """Know the columns of a frame that come after the known ones, too. They are what `fit` finds, but texts are
-        categories."""
-        known = self.known_columns
-        new, notes = find_columns(X, self.categorical_features, None, start=self.n_features_in_)
-        self._tell("X: ", notes)
-        columns = dataclasses.replace(known, columns=known.columns + new.columns)
+    def set_columns(self, names: Sequence[str], columns: Columns, levels: dict[int, Levels]) -> None:
+        """Have these columns, of which the first ones are those so far."""
         if self._columns is not None or columns.has_others:
             self._columns = columns
-        self.categories_ = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
-        self.n_features_in_: int = X.shape[1]
-        self.feature_names_in_ = X.columns.to_numpy(object)
+        self.categories_ = levels
+        self.n_features_in_: int = len(names)
+        self.feature_names_in_ = np.array(names, object)
 
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
