@@ -141,9 +141,14 @@ class _OneTarget(_Stream):
         """A model that predicts as one of `gln.sklearn` of the same name, and learns on from samples by their names.
 
         It takes over a copy of a model that `fit` (or `partial_fit`) trained on a dense table, of one target.
-        Names are those of the frame's columns, or numbers from 0; a key that is not there is missing, and others are
-        left out. `learn_one` learns as `partial_fit` does a row, and `save` writes the file that `fitted.save` would,
-        which `load` of both classes take. A clone begins anew. Raises ValueError for another model.
+        Names are those of the frame's columns, or numbers from 0; a key that is not there is missing. `learn_one`
+        learns as `partial_fit` does a row: keys that are new become columns, of the kind of their first value, up to
+        1,000 and unless the table was an array. Predictions leave them out, and `unknown_one` lists them. `save` writes
+        the file that `fitted.save` would, which `load` of both classes take. A clone begins anew. Raises ValueError for
+        another model.
+
+        `waiting` is the parameter; None is 0, or that of a loaded model. What waits is in the file; `partial_fit` of
+        `gln.sklearn` neither uses nor removes it.
         """
         from gln import sklearn
         from gln.engine.streaming.table import TableStream
@@ -186,7 +191,7 @@ class _OneTarget(_Stream):
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
         """As `gln.sklearn.GLNClassifier.load`, whose files this takes, too, by `of`; `learning_rate` is then that of
-        `partial_fit`."""
+        `partial_fit`. `waiting` may be replaced, too."""
         if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
             return super().load(path, **parameters)
         from gln import sklearn

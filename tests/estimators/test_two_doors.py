@@ -215,7 +215,7 @@ def with_new_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """Columns of all kinds that were not there in training, the first one with values only later."""
     rng, count = np.random.default_rng(1), len(rows)
     when = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 9000, count), "h")
-    new = {
+    new: dict[str, Any] = {
         "late": np.where(np.arange(count) < 7, np.nan, rng.normal(size=count)),
         "shape": rng.choice(["round", "flat", "long"], count),
         "is_new": rng.random(count) > 0.5,
@@ -273,7 +273,7 @@ def test_columns_that_are_new_are_learned():
 
 
 def test_what_is_new_and_cannot_be_learned_changes_nothing():
-    estimator, door, rows, y = fitted("numbers", "classifier")
+    _, door, rows, y = fitted("numbers", "classifier")
     before = door.predict_proba_one({"a": 1.0})
     for x, message in {
         ("new", np.inf): r"x\['new'\]: expected a finite number",
@@ -338,8 +338,15 @@ def combinations(door: Any) -> list[np.ndarray]:
 
 def test_networks_run_once_for_a_prediction_that_waits(monkeypatch):
     estimator, door, rows, _ = fitted("numbers", "density")
-    waits, runs, run = river.GLNRegressor.of(estimator, waiting=5), [], Ensemble.run
-    monkeypatch.setattr(Ensemble, "run", lambda self, *arguments: runs.append(self) or run(self, *arguments))
+    waits = river.GLNRegressor.of(estimator, waiting=5)
+    runs: list[Ensemble] = []
+    run = Ensemble.run
+
+    def counted(self: Ensemble, *arguments: Any) -> Any:
+        runs.append(self)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Ensemble, "run", counted)
     for x in records(rows[:3]):
         assert waits.predict_one(x) == door.predict_one(x)
     assert len(runs) == 3 * (2 + 1)  # `door` runs only that of means

@@ -77,6 +77,8 @@ class Columns:
     def with_new(self, X: pd.DataFrame, categorical: Any) -> tuple[Columns, list[Note]]:
         """These and the columns of a frame that come after them, and what to tell of these. They are what `fit` finds,
         but texts are categories."""
+        if np.asarray(categorical).dtype == bool:  # a mask of the first table
+            categorical = np.flatnonzero(categorical)
         new, notes = find_columns(X, categorical, None, start=len(self.columns))
         return dataclasses.replace(self, columns=self.columns + new.columns), notes
 

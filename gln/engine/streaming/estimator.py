@@ -114,6 +114,7 @@ class StreamEstimator(Part):
         return self._outputs(batch, samples, ensembles)
 
     def _outputs(self, batch: SampleBatch, samples: Rows, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
+        """As `predict`, of samples that are encoded."""
         if not self.waiting.most:
             return self.learner.outputs(batch, ensembles)
         outputs, said = self.learner.predict_and_ask(batch)

@@ -8,7 +8,7 @@ Shapes: B samples, C heads, F columns of the table, D columns made from them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import Any
 
 import numpy as np

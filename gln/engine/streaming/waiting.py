@@ -54,7 +54,8 @@ class Waiting(Part, Generic[T]):
         if learner is None or learner.means.combination is None:
             raise bad("waiting", "no predictions without a last neuron", f"{len(self)}")
         least = 1 + (0 if learner.variances is None else learner.variances.models)
-        models = min(map(len, self.predictions.values()))
+        predictions: Any = self.predictions.values()
+        models = min(map(len, predictions))
         if models < least:
             raise bad("waiting", f"predictions of at least {least} models", models)
 
