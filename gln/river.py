@@ -134,6 +134,7 @@ class _OneTarget(_Stream):
 
     _expected: ClassVar[str]  # of targets
     _table: ClassVar[str]  # the class of `gln.sklearn` that learns the same from tables
+    _shown: Callable[..., pd.DataFrame]  # predictions, (N, K), as `predict_learn_many` returns them
     _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
 
     @classmethod
@@ -181,6 +182,11 @@ class _OneTarget(_Stream):
     def _go_on(self, stream: StreamEstimator) -> None:
         self._stream = stream
 
+    @property
+    def _initial(self) -> Sequence[float]:
+        """What is predicted before the first sample."""
+        return ()
+
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """As `gln.sklearn.GLNClassifier.save`, whose file a model that `of` took over becomes."""
         if hasattr(self._stream, "table"):
@@ -226,13 +232,14 @@ class _OneTarget(_Stream):
             X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
         self._learn(X, targets, weights, late)
 
-    def ask_many(self, X: Any) -> np.ndarray | None:
-        """What all models predict of each row of a frame, or list of dictionaries, (M, C, N), for `learn_asked` when
-        labels come; None if there is nothing to combine."""
-        return self._stream.ask(as_pandas(X))
+    def predict_and_ask_many(self, X: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """What `predict_learn_many` returns of rows without a target, and what all models predict of each, (M, C, N),
+        for `learn_asked` when labels come; None if there is nothing to combine."""
+        predicted, said = self._stream.predict_and_ask(X, self._initial)
+        return self._shown(X, predicted), said
 
     def learn_asked(self, X: Any, y: Sequence[Any], weights: np.ndarray, said: np.ndarray | None = None) -> None:
-        """Learn rows, of which each has a target and a weight above 0, (N,), from what `ask_many` said of them."""
+        """Learn rows, of which each has a target and a weight above 0, (N,), from what `predict_and_ask_many` said."""
         targets, segments = self._plan(X, y)
         self._stream.learn_segments(segments, targets, weights, said=said)
 
@@ -363,8 +370,13 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
         new = sorted(row for label, row in firsts.items() if label not in known)  # rows that bring a class
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
-        predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
+        return self._shown(X, self._stream.predict_then_learn(X, labels, weights, learns, self._initial), known_before)
+
+    def _shown(self, X: Any, predicted: np.ndarray, known_before: np.ndarray | None = None) -> pd.DataFrame:
+        """Predictions before each row, when so many classes were known, (N, 1); None is all."""
         classes = [*self._stream.schema.classes]
+        if known_before is None:
+            known_before = np.full((len(X), 1), len(classes))
         p = np.zeros((len(X), len(classes)))
         p[:, : predicted.shape[1]] = predicted[:, : p.shape[1]]
         nothing = (known_before < 2) | ~p.any(axis=1, keepdims=True)  # to distinguish yet
@@ -480,8 +492,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learned.
         """
         X, targets, weights, learns = self._rows(X, y, w)
-        initial = BEFORE if self._has_density else BEFORE[:1]
-        found = self._stream.predict_then_learn(X, targets, weights, learns, initial)
+        return self._shown(X, self._stream.predict_then_learn(X, targets, weights, learns, self._initial))
+
+    @property
+    def _initial(self) -> Sequence[float]:
+        return BEFORE if self._has_density else BEFORE[:1]
+
+    def _shown(self, X: Any, found: np.ndarray) -> pd.DataFrame:
         names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
         if self.quantiles is not None:
             found = np.concatenate([found[:, :1], self._quantiles(*found.T), found[:, 1:]], axis=1)

@@ -123,6 +123,14 @@ class StreamEstimator(Part):
                 self.waiting.put(x, np.ascontiguousarray(said[..., b : b + 1], np.float64))  # targets may be far from 0
         return outputs
 
+    def predict_and_ask(self, samples: Rows, initial: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `predict_then_learn` returns of samples that it does not learn, (N, K), and what `ask` does."""
+        batch = self.schema.encode_rows(samples)
+        if self.learner is None:
+            return np.tile(initial, (len(batch), 1)), None
+        outputs, said = self.learner.predict_and_ask(batch)
+        return (sum_to_one(outputs) if self.are_classes else outputs).T, said
+
     def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
         """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
         not wait are asked for now, before any is learned."""
