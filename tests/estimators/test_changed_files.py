@@ -163,6 +163,7 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:density")
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_changed_file_is_refused(case, saved):
     name, change, message = CHANGES[case]
