@@ -43,6 +43,7 @@ from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
+from gln.engine.streaming.waiting import Waiting
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
 
@@ -53,6 +54,7 @@ LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of t
 class _Stream(SaveableStream, base.Estimator):
     """The parameters that all have, and a `StreamEstimator`, which learns; each class builds its learner."""
 
+    changeable = (*SaveableStream.changeable, "waiting")
     _build: Callable[..., Any]
 
     def __init__(
@@ -79,6 +81,10 @@ class _Stream(SaveableStream, base.Estimator):
         learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns, waiting)
+
+    def _check_loaded(self) -> None:
+        super()._check_loaded()
+        self._stream.waiting.most = self.waiting
 
     # Kept where new learners are made, so that one set before the first sample counts.
     @property
@@ -128,16 +134,22 @@ class _OneTarget(_Stream):
 
     _expected: ClassVar[str]  # of targets
     _table: ClassVar[str]  # the class of `gln.sklearn` that learns the same from tables
+    _shown: Callable[..., pd.DataFrame]  # predictions, (N, K), as `predict_learn_many` returns them
     _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
 
     @classmethod
-    def of(cls, fitted: Any) -> Any:
+    def of(cls, fitted: Any, waiting: int | None = None) -> Any:
         """A model that predicts as one of `gln.sklearn` of the same name, and learns on from samples by their names.
 
         It takes over a copy of a model that `fit` (or `partial_fit`) trained on a dense table, of one target.
-        Names are those of the frame's columns, or numbers from 0; a key that is not there is missing, and others are
-        left out. `learn_one` learns as `partial_fit` does a row, and `save` writes the file that `fitted.save` would,
-        which `load` of both classes take. A clone begins anew. Raises ValueError for another model.
+        Names are those of the frame's columns, or numbers from 0; a key that is not there is missing. `learn_one`
+        learns as `partial_fit` does a row: keys that are new become columns, of the kind of their first value, up to
+        1,000 and unless the table was an array. Predictions leave them out, and `unknown_one` lists them. `save` writes
+        the file that `fitted.save` would, which `load` of both classes take. A clone begins anew. Raises ValueError for
+        another model.
+
+        `waiting` is the parameter; None is 0, or that of a loaded model. What waits is in the file; `partial_fit` of
+        `gln.sklearn` neither uses nor removes it.
         """
         from gln import sklearn
         from gln.engine.streaming.table import TableStream
@@ -156,16 +168,24 @@ class _OneTarget(_Stream):
         names = inspect.signature(cls).parameters.keys() & inspect.signature(kind).parameters.keys()
         given = {name: getattr(fitted, name) for name in names}
         seed = fitted.random_state if isinstance(fitted.random_state, int) else None
-        model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
+        most = vars(fitted).get("_waiting", Waiting(0)).most if waiting is None else waiting
+        model = cls(seed=seed, waiting=most, **{name: value for name, value in given.items() if value is not None})
         fitted = copy.copy(fitted)
         for name in OF_LEFT_OUT:  # which is large, and not of a model that learns on
             vars(fitted).pop(name, None)
-        model._go_on(TableStream(copy.deepcopy(fitted), model._build))
+        stream = TableStream(copy.deepcopy(fitted), model._build)
+        stream.waiting.most = most
+        model._go_on(stream)
         model.extra = dict(fitted.extra)
         return model
 
     def _go_on(self, stream: StreamEstimator) -> None:
         self._stream = stream
+
+    @property
+    def _initial(self) -> Sequence[float]:
+        """What is predicted before the first sample."""
+        return ()
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """As `gln.sklearn.GLNClassifier.save`, whose file a model that `of` took over becomes."""
@@ -177,14 +197,15 @@ class _OneTarget(_Stream):
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
         """As `gln.sklearn.GLNClassifier.load`, whose files this takes, too, by `of`; `learning_rate` is then that of
-        `partial_fit`."""
+        `partial_fit`. `waiting` may be replaced, too."""
         if read(path)[0].get("estimator") != f"gln.sklearn.{cls._table}":
             return super().load(path, **parameters)
         from gln import sklearn
 
+        waiting = parameters.pop("waiting", None)
         if "learning_rate" in parameters:
             parameters["partial_learning_rate"] = parameters.pop("learning_rate")
-        return cls.of(getattr(sklearn, cls._table).load(path, **parameters))
+        return cls.of(getattr(sklearn, cls._table).load(path, **parameters), waiting)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -211,13 +232,14 @@ class _OneTarget(_Stream):
             X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
         self._learn(X, targets, weights, late)
 
-    def ask_many(self, X: Any) -> np.ndarray | None:
-        """What all models predict of each row of a frame, or list of dictionaries, (M, C, N), for `learn_asked` when
-        labels come; None if there is nothing to combine."""
-        return self._stream.ask(as_pandas(X))
+    def predict_and_ask_many(self, X: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """What `predict_learn_many` returns of rows without a target, and what all models predict of each, (M, C, N),
+        for `learn_asked` when labels come; None if there is nothing to combine."""
+        predicted, said = self._stream.predict_and_ask(X, self._initial)
+        return self._shown(X, predicted), said
 
     def learn_asked(self, X: Any, y: Sequence[Any], weights: np.ndarray, said: np.ndarray | None = None) -> None:
-        """Learn rows, of which each has a target and a weight above 0, (N,), from what `ask_many` said of them."""
+        """Learn rows, of which each has a target and a weight above 0, (N,), from what `predict_and_ask_many` said."""
         targets, segments = self._plan(X, y)
         self._stream.learn_segments(segments, targets, weights, said=said)
 
@@ -348,8 +370,13 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
         new = sorted(row for label, row in firsts.items() if label not in known)  # rows that bring a class
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
-        predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
+        return self._shown(X, self._stream.predict_then_learn(X, labels, weights, learns, self._initial), known_before)
+
+    def _shown(self, X: Any, predicted: np.ndarray, known_before: np.ndarray | None = None) -> pd.DataFrame:
+        """Predictions before each row, when so many classes were known, (N, 1); None is all."""
         classes = [*self._stream.schema.classes]
+        if known_before is None:
+            known_before = np.full((len(X), 1), len(classes))
         p = np.zeros((len(X), len(classes)))
         p[:, : predicted.shape[1]] = predicted[:, : p.shape[1]]
         nothing = (known_before < 2) | ~p.any(axis=1, keepdims=True)  # to distinguish yet
@@ -465,8 +492,13 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learned.
         """
         X, targets, weights, learns = self._rows(X, y, w)
-        initial = BEFORE if self._has_density else BEFORE[:1]
-        found = self._stream.predict_then_learn(X, targets, weights, learns, initial)
+        return self._shown(X, self._stream.predict_then_learn(X, targets, weights, learns, self._initial))
+
+    @property
+    def _initial(self) -> Sequence[float]:
+        return BEFORE if self._has_density else BEFORE[:1]
+
+    def _shown(self, X: Any, found: np.ndarray) -> pd.DataFrame:
         names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
         if self.quantiles is not None:
             found = np.concatenate([found[:, :1], self._quantiles(*found.T), found[:, 1:]], axis=1)

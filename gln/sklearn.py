@@ -28,6 +28,7 @@ from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_o
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import Array
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
+from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular import checks
 from gln.engine.tabular.estimator import OF_WIDE, Estimator
 from gln.engine.tabular.folds import representing
@@ -61,6 +62,10 @@ class OfStreams(Estimator):
     verbose: bool | int = False
     categorical_features: Any = "from_dtype"
     text_features: Any = "auto"
+
+    # A model of `gln.river` that took this one over keeps what it predicted until labels come; here it only lasts.
+    kept = Estimator.kept | {"_waiting": Waiting}
+    optional = (*Estimator.optional, "_waiting")
 
     def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets) -> TableModel | StreamModel:
         """A new model for a stream that begins with X (N, F)."""
@@ -345,11 +350,11 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         contributions = self._summed(contributions)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    kept = Estimator.kept | {
+    kept = OfStreams.kept | {
         **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
         **{"learner_": (TableModel, StreamModel, ClassDensityClassifier), "_heads": Array("i8", "*", 0)},
     }
-    optional = (*Estimator.optional, "_heads")
+    optional = (*OfStreams.optional, "_heads")
 
     def _score_left_out(self, targets, predicted, weights):  # (..., n), (C, n), (n,) or None
         return _score_of(accuracy_score, targets.T, _shares(predicted, self.classes_).argmax(axis=1), weights)
@@ -593,7 +598,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         shape = (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
-    kept = Estimator.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
+    kept = OfStreams.kept | {"targets_shape_": tuple, "learner_": (TableModel, StreamModel)}
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 

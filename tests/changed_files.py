@@ -158,6 +158,10 @@ KINDS: dict[str, Kind] = {
     "river, regressor": Kind(lambda: streamed(river.GLNRegressor(seed=0, quantiles=(0.1, 0.9), **SMALL)), stream),
     "river, density": Kind(lambda: streamed(river.GLNRegressor(seed=0, density=True, **SMALL)), stream),
     "river, late": Kind(lambda: late(river.GLNRegressor(seed=0, density=True, waiting=9, **SMALL)), stream),
+    "table, late": Kind(
+        lambda: late(river.GLNRegressor.of(estimator(REGRESSOR, density=True).fit(LEVELS, X[:, 0]), waiting=9)),
+        lambda model: stream(river.GLNRegressor.of(model)),
+    ),
     "river, alone": Kind(lambda: streamed(river.GLNClassifier(seed=0, negatives=False, **SMALL)), stream),
     "novelty": Kind(lambda: streamed(river.GLNNovelty(seed=0)), stream),
     "fresh": Kind(lambda: river.GLNClassifier(seed=0, novelty=True, **SMALL), stream),

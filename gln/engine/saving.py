@@ -103,7 +103,7 @@ class Part:
     def _restore(self, fields: Mapping[str, Value]) -> None:
         """Take the fields of a file, which have been checked."""
         for name, value in fields.items():
-            if isinstance(value, Part):
+            if isinstance(value, Part) and hasattr(self, name):
                 getattr(self, name)._restore(vars(value))
             else:
                 setattr(self, name, value)

@@ -223,10 +223,11 @@ class Run:
             if isinstance(self._model, GLNRegressor):
                 np.array([math.nan if target is None else target for target in targets], np.float64)
             explanations = explained(self._model, part.rows) if options.explain else []
-            to_learn = [None] * len(targets) if options.predict_only or waiting.is_late else targets
-            weights = 1.0 if part.weights is None else part.weights
-            predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
-            said = self._model.ask_many(part.rows) if waiting.is_late else None
+            if waiting.is_late:
+                predicted, said = self._model.predict_and_ask_many(part.rows)
+            else:
+                to_learn = [None] * len(targets) if options.predict_only else targets
+                predicted = self._model.predict_learn_many(part.rows, to_learn, part.weights or 1.0)
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])

@@ -149,10 +149,21 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
         put({"pairs": [["0", 1]]}, *WAITING, "repeats"),
         "waiting: expected repeats of samples that wait",
     ),
+    "what waits of no model": (
+        "river, late",
+        put({"array": [], "dtype": "<f8", "shape": [0, 1, 1]}, *WAITING, "predictions", "pairs", 0, 1),
+        r"waiting: expected predictions of at least \d models, got 0",
+    ),
+    "what waits of no model, in a table": (
+        "table, late",
+        put({"array": [], "dtype": "<f8", "shape": [0, 1, 1]}, "_waiting", "fields", "predictions", "pairs", 0, 1),
+        r"waiting: expected predictions of at least \d models, got 0",
+    ),
     "another model": ("levels", put("ClassDensity", "learner_", "object"), "expected"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:density")
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_changed_file_is_refused(case, saved):
     name, change, message = CHANGES[case]

@@ -19,6 +19,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import evaluate, metrics
 
 from gln import river, sklearn
+from gln.engine.ensemble.ensemble import Ensemble
 
 FITTED, COUNT = 120, 150
 SMALL: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 3, "n_epochs": 1, "random_state": 0}
@@ -69,13 +70,13 @@ def fitted(kind: str, model: str) -> tuple[Any, Any, pd.DataFrame, pd.Series]:
 
 
 def records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Samples as they come from a stream: a value that is missing is a key that is missing, and another key is new."""
+    """Samples as they come from a stream: a value that is missing is a key that is missing."""
     samples = rows.astype(object).to_dict("records")
-    return [{name: value for name, value in x.items() if not pd.isna(value)} | {"other": 1.0} for x in samples]
+    return [{name: value for name, value in x.items() if not pd.isna(value)} for x in samples]
 
 
 def assert_same_predictions(model: Any, door: Any, rows: pd.DataFrame) -> None:
-    samples = records(rows)
+    samples = [x | {"other": 1.0} for x in records(rows)]  # a key that was never learned
     exact: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
     if isinstance(door, river.GLNClassifier):
         found = pd.DataFrame([door.predict_proba_one(x) for x in samples])
@@ -143,6 +144,9 @@ def test_columns_of_an_array_have_numbers():
     values = X[["a", "b"]].fillna(0).to_numpy()
     estimator = sklearn.GLNRegressor(**SMALL).fit(values, SCORE)
     door = river.GLNRegressor.of(estimator)
+    door.learn_one({0: 1.0, 1: 2.0, 2: 3.0, "other": 4.0}, 1.0)  # there, others have no place
+    assert door.unknown_one({2: 1.0})["names"] == [2]
+    estimator.partial_fit([[1.0, 2.0]], [1.0])
     assert door.predict_one({1: values[0, 1], 0: values[0, 0]}) == pytest.approx(estimator.predict(values[:1])[0])
 
 
@@ -207,6 +211,81 @@ def test_the_rate_of_a_door_is_that_of_what_follows(tmp_path):
         np.testing.assert_array_equal(network.get_state()["weights.1"], weights)
 
 
+def with_new_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns of all kinds that were not there in training, the first one with values only later."""
+    rng, count = np.random.default_rng(1), len(rows)
+    when = pd.Timestamp("2024-03-01") + pd.to_timedelta(rng.integers(0, 9000, count), "h")
+    new: dict[str, Any] = {
+        "late": np.where(np.arange(count) < 7, np.nan, rng.normal(size=count)),
+        "shape": rng.choice(["round", "flat", "long"], count),
+        "is_new": rng.random(count) > 0.5,
+        "day": when,
+        "day_text": when.strftime("%Y-%m-%d"),
+    }
+    return rows.assign(**new)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [("all", "classifier"), ("numbers", "density"), ("categories", "no negatives"), ("categories", "stream")],
+)
+def test_columns_that_are_new_come_through_both_doors(kind, model, tmp_path):
+    if model == "stream":  # which `partial_fit` alone made
+        y = TARGETS["GLNClassifier"]
+        estimator = sklearn.GLNClassifier(layer_sizes=(4,), random_state=0)
+        estimator.partial_fit(X[COLUMNS[kind]][:FITTED], y[:FITTED], classes=y.unique())
+        door, rows, y = river.GLNClassifier.of(estimator), X[COLUMNS[kind]][FITTED:], y[FITTED:]
+    else:
+        estimator, door, rows, y = fitted(kind, model)
+    rows = with_new_columns(rows)
+    together = copy.deepcopy(door)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert door.unknown_one(records(rows)[9])["names"] == ["late", "shape", "is_new", "day", "day_text"]
+        for place, x in enumerate(records(rows)[:20]):
+            door.learn_one(x, y.iloc[place])
+            estimator.partial_fit(rows[place : place + 1], y[place : place + 1])
+        predicted = together.predict_learn_many(rows[:20], [*y[:5], None, *y[6:20]])
+    assert door.unknown_one({**records(rows)[9], "other": 1})["names"] == ["other"]
+    assert len(predicted) == 20
+    assert "late" in together.known_names
+    assert_same_predictions(estimator, door, rows)
+    door.save(tmp_path / "m")
+    loaded = type(estimator).load(tmp_path / "m")
+    assert_same_predictions(loaded, door, rows)
+    assert_same_predictions(loaded, type(door).load(tmp_path / "m"), rows)
+    pd.testing.assert_frame_equal(loaded.columns_, estimator.columns_)
+
+
+def test_columns_that_are_new_are_learned():
+    """As well as by a model whose table had them."""
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame(rng.normal(size=(1500, 2)), columns=["a", "b"])
+    y = np.where(table["a"] + 2 * table["b"] > 0, "yes", "no")
+    losses = []
+    for columns in (["a"], ["a", "b"]):
+        estimator = sklearn.GLNClassifier(random_state=0, n_networks=3).fit(table[columns][:300], y[:300])
+        door = river.GLNClassifier.of(estimator)
+        p = door.predict_learn_many(table[300:], y[300:].tolist()).to_numpy()[-500:]
+        is_right = np.array(["no", "yes"]) == y[-500:, None]
+        losses.append(-np.log(p[is_right].clip(1e-3)).mean())
+    assert losses[0] < losses[1] + 0.05
+
+
+def test_what_is_new_and_cannot_be_learned_changes_nothing():
+    _, door, rows, y = fitted("numbers", "classifier")
+    before = door.predict_proba_one({"a": 1.0})
+    for x, message in {
+        ("new", np.inf): r"x\['new'\]: expected a finite number",
+        ("new", (1, 2)): r"x\['new'\]: expected",
+        (3, 1.0): r"x: expected text as names of new columns, as in the table, got \[3\]",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            door.learn_many(pd.DataFrame([*records(rows)[:3], dict([x])]), pd.Series(y.tolist()[:4]))
+    assert door.predict_proba_one({"a": 1.0}) == before
+    assert [*door.known_names] == ["a", "b"]
+
+
 def test_a_class_that_is_new_comes_through_both_doors(tmp_path):
     y = TARGETS["GLNClassifier"]
     is_old = y != "high"
@@ -225,3 +304,60 @@ def test_a_class_that_is_new_comes_through_both_doors(tmp_path):
     np.testing.assert_allclose(loaded.predict_proba(columns), estimator.predict_proba(columns), rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="y: expected labels like"):
         door.learn_one({}, 3)
+
+
+@pytest.mark.parametrize("model", ["classifier", "regressor", "density"])
+def test_what_was_said_waits_for_its_label(model, tmp_path):
+    """One by one with `waiting`, saved and loaded by both doors in between, as day by day with `late`."""
+    estimator, by_day, rows, y = fitted("categories", model)
+    cls, waits, at_once = type(by_day), type(by_day).of(estimator, waiting=50), copy.deepcopy(by_day)
+    for start in range(0, 30, 10):
+        day = slice(start, start + 10)
+        by_day.learn_many(rows[day], y[day], late=True)
+        at_once.learn_many(rows[day], y[day])
+        for x in records(rows[day])[:-2]:
+            waits.predict_one(x)
+        waits.predict_learn_many(records(rows[day])[-2:], [None, None])
+        waits.save(tmp_path / "m")
+        type(estimator).load(tmp_path / "m").save(tmp_path / "m")
+        waits = cls.load(tmp_path / "m")
+        assert (waits.waiting, len(waits._stream.waiting)) == (50, 10)
+        for x, target in zip(records(rows[day]), y[day], strict=True):
+            waits.learn_one(x, target)
+        assert len(waits._stream.waiting) == 0
+    for found, expected, other in zip(*map(combinations, (waits, by_day, at_once)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+        assert np.abs(found - other).max() > 1e-4
+    assert waits.load(tmp_path / "m", waiting=3).waiting == 3
+    assert not hasattr(estimator.fit(rows, y), "_waiting")
+
+
+def combinations(door: Any) -> list[np.ndarray]:
+    return [ensemble.combination.weights for ensemble in door._stream.learner.ensembles]
+
+
+def test_networks_run_once_for_a_prediction_that_waits(monkeypatch):
+    estimator, door, rows, _ = fitted("numbers", "density")
+    waits = river.GLNRegressor.of(estimator, waiting=5)
+    runs: list[Ensemble] = []
+    run = Ensemble.run
+
+    def counted(self: Ensemble, *arguments: Any) -> Any:
+        runs.append(self)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Ensemble, "run", counted)
+    for x in records(rows[:3]):
+        assert waits.predict_one(x) == door.predict_one(x)
+    assert len(runs) == 3 * (2 + 1)  # `door` runs only that of means
+    assert len(waits._stream.waiting) == 3
+
+
+def test_a_single_network_has_nothing_that_waits(tmp_path):
+    estimator = sklearn.GLNClassifier(**{**SMALL, "n_networks": 1}).fit(X[["a"]], TARGETS["GLNClassifier"])
+    door = river.GLNClassifier.of(estimator, waiting=5)
+    door.predict_one({"a": 1.0})
+    door.save(tmp_path / "m")
+    assert river.GLNClassifier.load(tmp_path / "m").waiting == 5
+    with pytest.raises(ValueError, match="waiting: expected an integer of at least 0, got -1"):
+        river.GLNClassifier.of(estimator, waiting=-1)

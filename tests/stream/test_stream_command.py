@@ -420,6 +420,25 @@ def test_the_first_samples_are_fitted_as_a_table(tmp_path):
     assert float(first["probability"]) == pytest.approx(model.predict_proba(X[columns][150:151]).max(), abs=1e-6)
 
 
+def test_the_first_lines_of_vowpal_wabbit_are_fitted_as_a_table(tmp_path):
+    """Absent features are 0, in the table, too; those that come later are words that it does not have."""
+    rng = np.random.default_rng(4)
+    X = pd.DataFrame(rng.normal(size=(200, 2)).round(2), columns=["a", "b"]).assign(word=rng.integers(0, 2, 200))
+    y = (X["a"] + 2 * X["word"] > 1).astype(int)
+    lines = [f"{y[i]} | a:{X.a[i]} b:{X.b[i]}{' word' * X.word[i]}{' late' * (i > 150)}\n" for i in range(200)]
+    (tmp_path / "s.vw").write_text("".join(lines))
+    fit = [str(tmp_path / "s.vw"), "--fit-first", "150", "--layers", "4"]
+    assert main([*fit, "--save", str(tmp_path / "m"), "--predictions", str(tmp_path / "p.csv")]) == 0
+    model = sklearn.GLNClassifier(layer_sizes=(4,), random_state=0).fit(X[:150], y[:150])
+    first = next(csv.DictReader((tmp_path / "p.csv").open()))
+    assert float(first["probability"]) == pytest.approx(model.predict_proba(X[150:151]).max(), abs=1e-6)
+    for place in range(150, 200):
+        model.partial_fit(X[place : place + 1], y[place : place + 1])
+    found = sklearn.GLNClassifier.load(tmp_path / "m")
+    assert {*found.feature_names_in_} == {"a", "b", "word"}
+    np.testing.assert_allclose(found.predict_proba(X), model.predict_proba(X), rtol=1e-9)
+
+
 # ---- What cannot be done ---------------------------------------------------------------------------------------------
 
 REFUSED = {

@@ -102,7 +102,8 @@ SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     "quantiles": ("jsonl", 0, ["--regression", "--quantiles", ".1,.9"]),
     "density": ("csv", 0, ["--regression", "--density"]),
     "fit first": ("csv", 0, ["--regression", "--quantiles", ".1,.9", "--fit-first", "60"]),
-    "fit first, words": ("jsonl", 0, ["--fit-first", "60"]),
+    "fit first, new keys": ("jsonl", 0, ["--fit-first", "60"]),
+    "fit first, words": ("vw", 3, ["--fit-first", "60"]),
 }
 
 

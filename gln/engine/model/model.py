@@ -268,13 +268,12 @@ class NetworkModel(Generic[F]):
         predicted, heads, units = self.predicted(samples, 2), self.means.heads, self.targets.units
         return units.of(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
 
-    def ask(self, samples: SampleBatch) -> np.ndarray:  # -> (M, C, B)
-        """What the models of all ensembles predict, in the targets' units.
+    def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
+        """What the models of all ensembles predict, in the targets' units; None if there is nothing to combine.
 
         Who learns a sample later than it was predicted gives this to `learn`: what the models would say then, after the
         labels of its neighbours, does not tell how good they are at predicting.
         """
-
         return self._in_units(self.asked(samples))
 
     def asked(self, samples: SampleBatch) -> list[np.ndarray]:  # of each ensemble (M, C, B)
@@ -286,7 +285,19 @@ class NetworkModel(Generic[F]):
 
         return np.split(by_chunks(ask, samples), [self.means.models])[: len(self.ensembles)]
 
-    def _in_units(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> of all
+    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
+        """What `outputs` and `ask` return, by one run of the networks."""
+        asked = self.asked(samples)
+        return self._outputs(self.combined(asked), self.targets.units), self._in_units(asked)
+
+    def combined(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> (C, B) or (2 T, B)
+        """What all ensembles predict, from what their models do."""
+        pairs = zip(self.ensembles, asked, strict=True)
+        return np.concatenate([ensemble.combined(predicted) for ensemble, predicted in pairs])
+
+    def _in_units(self, asked: list[np.ndarray]) -> np.ndarray | None:  # of each ensemble (M, C, B) -> of all
+        if self.means.combination is None:
+            return None
         units, (means, *variances) = self.targets.units, asked
         return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
 

@@ -74,6 +74,14 @@ class Columns:
         if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
             raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
 
+    def with_new(self, X: pd.DataFrame, categorical: Any) -> tuple[Columns, list[Note]]:
+        """These and the columns of a frame that come after them, and what to tell of these. They are what `fit` finds,
+        but texts are categories."""
+        if np.asarray(categorical).dtype == bool:  # a mask of the first table
+            categorical = np.flatnonzero(categorical)
+        new, notes = find_columns(X, categorical, None, start=len(self.columns))
+        return dataclasses.replace(self, columns=self.columns + new.columns), notes
+
     # ---- Tables ----------------------------------------------------------------------------------------------------
 
     def as_numbers(self, X: Any) -> tuple[Any, list[Note]]:

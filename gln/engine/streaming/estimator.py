@@ -25,10 +25,11 @@ from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, bad, saved
 from gln.engine.streaming.novelty import FIRST, compared, surprises_of_words
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
-from gln.engine.streaming.values import NamedRows, Rows, Sample, named_rows
+from gln.engine.streaming.values import NO_COLUMNS, NamedRows, Rows, Sample, named_rows
 from gln.engine.streaming.waiting import Waiting
 
 Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
+NO_ROWS = NamedRows(NO_COLUMNS)
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
@@ -110,6 +111,10 @@ class StreamEstimator(Part):
         batch = self.schema.encode(samples[0]) if isinstance(samples, list) else self.schema.encode_rows(samples)
         if self.learner is None:
             return None
+        return self._outputs(batch, samples, ensembles)
+
+    def _outputs(self, batch: SampleBatch, samples: Rows, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
+        """As `predict`, of samples that are encoded."""
         if not self.waiting.most:
             return self.learner.outputs(batch, ensembles)
         outputs, said = self.learner.predict_and_ask(batch)
@@ -117,6 +122,14 @@ class StreamEstimator(Part):
             for b, x in enumerate(named_rows(samples).records()):
                 self.waiting.put(x, np.ascontiguousarray(said[..., b : b + 1], np.float64))  # targets may be far from 0
         return outputs
+
+    def predict_and_ask(self, samples: Rows, initial: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `predict_then_learn` returns of samples that it does not learn, (N, K), and what `ask` does."""
+        batch = self.schema.encode_rows(samples)
+        if self.learner is None:
+            return np.tile(initial, (len(batch), 1)), None
+        outputs, said = self.learner.predict_and_ask(batch)
+        return (sum_to_one(outputs) if self.are_classes else outputs).T, said
 
     def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
         """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
@@ -138,14 +151,17 @@ class StreamEstimator(Part):
         weights: np.ndarray,
         initial: Sequence[float] | None = None,
         said: np.ndarray | None = None,  # (M, C, N)
+        samples: NamedRows = NO_ROWS,  # N
     ) -> list[np.ndarray]:  # -> several of (K, n)
         """Learn what was planned, with labels or numbers (N,), or of several heads (N, C). With `initial`, which is
-        predicted before the first feature, (K,), predict each sample before."""
+        predicted before the first feature, (K,), predict each of these samples before."""
         predicted = []
         for rows, batch, change in segments:
-            if batch is not None:
-                nothing_known = np.repeat(np.array(initial)[:, None], len(batch), axis=1)
-                predicted.append(nothing_known if self.learner is None else self.learner.outputs(batch))
+            if batch is not None and self.learner is None:
+                predicted.append(np.repeat(np.array(initial)[:, None], len(batch), axis=1))
+            elif batch is not None:
+                is_learned = change is not None
+                predicted.append(self.learner.outputs(batch) if is_learned else self._outputs(batch, samples.of(rows)))
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
                 of_rows, predicts = weights if weights is ONCE else weights[rows], batch is None and initial is not None
@@ -160,7 +176,8 @@ class StreamEstimator(Part):
 
         Returns 0 for values that only later samples have.
         """
-        predicted = self.learn_segments(self.plan(samples, y, learns), y, weights, initial)
+        segments = self.plan(samples, y, learns)
+        predicted = self.learn_segments(segments, y, weights, initial, samples=named_rows(samples))
         predicted = [sum_to_one(p) for p in predicted] if self.are_classes else predicted
         most = max(map(len, predicted), default=0)
         padded = [np.pad(values.T, [(0, 0), (0, most - len(values))]) for values in predicted]
@@ -176,11 +193,11 @@ class StreamEstimator(Part):
         schema, segments, start = self.schema, list[Segment](), 0
         ends = [*(np.flatnonzero(np.diff(learns)) + 1).tolist(), len(learns)]  # of rows that all learn, or none
         while start < len(learns):
-            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, not schema.places or schema.become
-            if learns[start] and brings_features:
-                stop = start + 1
-            elif learns[start] and (schema.words or not schema.places.keys() >= samples.names):
-                stop = min(stop, start + schema.until_check)
+            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, False
+            if learns[start]:
+                together = schema.together(samples, slice(start, stop))
+                brings_features = together == 0
+                stop = min(stop, start + max(1, together))
             rows = slice(start, stop)
             segment = samples.of(rows)
             if learns[start]:
@@ -231,9 +248,7 @@ class StreamEstimator(Part):
             novelty.check()
             if novelty.size > len(schema.places):
                 raise bad("novelty", f"at most {len(schema.places)} features", novelty.size)
-        self.waiting.check()
-        if self.waiting.predictions and (learner is None or learner.means.combination is None):
-            raise bad("waiting", "no predictions without a last neuron", f"{len(self.waiting)}")
+        self.waiting.check(learner)
         if learner is None:
             return
         learner.set_learning_rate(self.learning_rate)

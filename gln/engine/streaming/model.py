@@ -147,12 +147,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return super().asked(samples)
         return self.step().ask(samples)
 
-    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (M, C, B)
-        """What `outputs` and `ask` return, by one run of the networks."""
-        asked = self.asked(samples)
-        pairs = zip(self.ensembles, asked, strict=True)
-        combined = np.concatenate([ensemble.combined(predicted) for ensemble, predicted in pairs])
-        return self._outputs(self._with_tails(combined), self.targets.units), self._in_units(asked)
+    def combined(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> (C, B) or (3 T, B)
+        return self._with_tails(super().combined(asked))
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, notes_of_levels
+from gln.engine.preprocessing.columns import Columns
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
 from gln.engine.streaming.values import (
@@ -70,6 +71,7 @@ class SchemaChange(NamedTuple):
     words: dict[Hashable, int]  # numbers of new words, by name
     classes: Sequence[Hashable] = ()  # new ones
     targets: np.ndarray | None = None  # (B,), the number of each sample's class; None if targets are numbers
+    columns: Columns | None = None  # what those of a table are
 
 
 class NewNames(NamedTuple):
@@ -135,8 +137,12 @@ class StreamSchema(Part):
         """The number of samples between checks of words."""
         return 10 if self.sample_count < 100 else 100 if self.sample_count < 1000 else 1000
 
-    @property
-    def until_check(self) -> int:
+    def together(self, samples: NamedRows, rows: slice) -> int:
+        """How many of these rows of samples can be learned in one call; 0 if the first one brings features."""
+        if not self.places or self.become:
+            return 0
+        if not self.words and self.places.keys() >= samples.names:
+            return rows.stop - rows.start
         return self.between_checks - self.sample_count % self.between_checks
 
     @property

@@ -8,11 +8,11 @@ Shapes: B samples, C heads, F columns of the table, D columns made from them.
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.engine.batches import SampleBatch
 from gln.engine.preprocessing.category_codes import Levels, level_of
@@ -20,7 +20,7 @@ from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, Columns
 from gln.engine.preprocessing.dates import NO_TIME, day_in, features_of, part_of
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import StreamEstimator
-from gln.engine.streaming.schema import Labels, SchemaChange
+from gln.engine.streaming.schema import MOST_FEATURES, Labels, SchemaChange
 from gln.engine.streaming.values import (
     NamedRows,
     Rows,
@@ -31,22 +31,31 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
+from gln.engine.warn import warn_of
 
 
 class TableSchema:
-    """Converts dictionaries and frames to what the networks of a table read; other keys are left out."""
+    """Converts dictionaries and frames to what the networks of a table read. Predictions leave out other keys."""
 
-    words: Mapping[Hashable, int] = {}  # no key is one, so none becomes a feature
-    become: Set[Hashable] = frozenset()
-    until_check = sys.maxsize
+    always: Set[Hashable] = frozenset()
 
     def __init__(
-        self, names: Sequence[Hashable], columns: Columns, levels: dict[int, Levels], classes: Sequence[Hashable]
+        self,
+        names: Sequence[Hashable],
+        columns: Columns,
+        levels: dict[int, Levels],
+        classes: Sequence[Hashable],
+        categorical_features: Any = None,  # of the estimator; new columns of these names are categories
     ) -> None:
-        self.columns = columns
-        self.levels = levels  # by number of the column; new ones are added
-        self.places = {name: place for place, name in enumerate(names)}
         self.classes = {label: number for number, label in enumerate(classes)}
+        self.categorical_features = categorical_features
+        self.are_named = all(isinstance(name, str) for name in names)
+        self._know(names, columns, levels)
+
+    def _know(self, names: Sequence[Hashable], columns: Columns, levels: dict[int, Levels]) -> None:
+        self.columns = columns
+        self.levels = {place: levels.get(place, {}) for place in columns.of_kind(CATEGORY)}  # by number of the column
+        self.places = {name: place for place, name in enumerate(names)}
         owners = columns.owners
         self.widths = np.bincount(owners, minlength=len(columns.columns)).tolist()  # columns made from each
         self.categorical = {int(np.searchsorted(owners, place)) for place in columns.of_kind(CATEGORY)}
@@ -87,14 +96,49 @@ class TableSchema:
     def encode_rows(self, samples: Rows) -> SampleBatch:
         return self._samples(named_rows(samples), None)
 
+    def together(self, samples: NamedRows, rows: slice) -> int:
+        """As of a `StreamSchema`."""
+        count = rows.stop - rows.start
+        if self.places.keys() >= samples.names or not self._new_names(samples.of(rows)):
+            return count
+        first = (samples.of(slice(rows.start + row, rows.start + row + 1)) for row in range(count))
+        return next(row for row, sample in enumerate(first) if self._new_names(sample))
+
     def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
-        """Convert a sample for learning, with its label if targets are classes."""
+        """Convert a sample for learning, with its label if targets are classes. Keys that are new become columns."""
+        check_dictionary(x)
+        if not self.places.keys() >= x.keys():
+            return self.propose_rows(named_rows([x]), labels)
         new: dict[int, Levels] = {}
         return self._change(SampleBatch.of(np.array(self._values(x, new))[:, None]), new, labels)
 
     def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
+        schema = self._with_columns_of(rows)
         new: dict[int, Levels] = {}
-        return self._change(self._samples(rows, new), new, labels)
+        return schema._change(schema._samples(rows, new), new, labels)
+
+    def _new_names(self, rows: NamedRows) -> list[Hashable]:
+        """Names that become columns: no words of texts, none beside those of an array, which are numbers, and none of a
+        table that is wide."""
+        if not self.are_named or len(self.places) >= MOST_FEATURES:
+            return []
+        return [*dict.fromkeys(name for name in rows.used_names() if not (name in self.places or rows.is_zero(name)))]
+
+    def _with_columns_of(self, rows: NamedRows) -> TableSchema:
+        """With columns for what is new in samples; a single one says what each is, as in other streams."""
+        new = self._new_names(rows)
+        if not new:
+            return self
+        if not all(isinstance(name, str) for name in new):
+            raise bad("x", "text as names of new columns, as in the table", f"{new}")
+        of_keys = {name: [x.get(name) for x in rows.dictionaries] for name in new if name not in rows.frame}
+        values = {name: of_keys.get(name, rows.frame.get(name)) for name in new}
+        frame = pd.DataFrame(values).reindex(columns=[*self.places, *new])
+        columns, notes = self.columns.with_new(frame, self.categorical_features)
+        warn_of("x: ", notes)
+        grown = self.copy()
+        grown._know([*self.places, *new], columns, grown.levels)
+        return grown
 
     def copy(self) -> TableSchema:
         """A copy, on which several changes can be tried."""
@@ -105,20 +149,22 @@ class TableSchema:
 
     def commit(self, change: SchemaChange) -> None:
         column: Any
+        if change.columns is not None and change.columns is not self.columns:
+            self._know([*change.places], change.columns, self.levels)
         for column, new in change.levels.items():
             self.levels[column].update(new)
         self.classes |= {label: len(self.classes) + i for i, label in enumerate(change.classes)}
 
     def _change(self, batch: SampleBatch, new: dict[Any, Levels], labels: Labels | None) -> SchemaChange:
         if labels is None:
-            return SchemaChange(batch, self.places, self.categorical, new, {})
+            return SchemaChange(batch, self.places, self.categorical, new, {}, columns=self.columns)
         are_text = {isinstance(label, str) for label in (*self.classes, *labels)}
         if len(are_text) > 1:
             raise bad("y", f"labels like {[*self.classes]}", [*dict.fromkeys(labels)])
         classes = [label for label in dict.fromkeys(labels) if label not in self.classes]
         numbers = self.classes | {label: len(self.classes) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        return SchemaChange(batch, self.places, self.categorical, new, {}, classes, targets)
+        return SchemaChange(batch, self.places, self.categorical, new, {}, classes, targets, self.columns)
 
     def _samples(self, rows: NamedRows, new: dict[Any, Levels] | None) -> SampleBatch:
         zeros = {name: 0.0 for name in self.places if rows.is_zero(name)}
@@ -176,14 +222,22 @@ class TableStream(StreamEstimator):
         names = getattr(fitted, "feature_names_in_", range(fitted.n_features_in_))
         classes = np.asarray(getattr(fitted, "classes_", ()))
         classes = classes[np.argsort(getattr(fitted, "_heads", np.arange(len(classes))))].tolist()
-        schema: Any = TableSchema([*names], fitted.known_columns, fitted.categories_, classes)
+        known = fitted.known_columns, fitted.categories_, classes, fitted.categorical_features
+        schema: Any = TableSchema([*names], *known)
         super().__init__(build, schema, fitted.partial_learning_rate, hasattr(fitted, "classes_"))
         self.learner = fitted.learner_
+        self.waiting = vars(fitted).get("_waiting", self.waiting)
         self.learner.set_learning_rate(fitted.partial_learning_rate)
 
     def table(self) -> Any:
-        """The estimator of `gln.sklearn`, with the classes that came since."""
-        classes = self.schema.classes
+        """The estimator of `gln.sklearn`, with classes and columns that came since, and predictions that wait."""
+        schema = self.schema
+        if len(schema.places) > self.fitted.n_features_in_:
+            self.fitted.set_columns([*schema.places], schema.columns, schema.levels)
+        self.fitted.categories_ = schema.levels
+        if self.waiting.most:
+            self.fitted._waiting = self.waiting
+        classes = schema.classes
         if self.are_classes and len(classes) > len(self.fitted.classes_):
             self.fitted.classes_ = np.unique([*classes])
             self.fitted._heads = np.array([classes[label] for label in self.fitted.classes_.tolist()])

@@ -124,7 +124,9 @@ class NamedRows:
 
     def records(self) -> list[dict[Any, Any]]:
         """Each sample as a dictionary."""
-        of_frame: list[dict[Any, Any]] = self.frame.astype(object).to_dict("records") or [{}] * len(self)
+        of_frame: list[dict[Any, Any]] = [{}] * len(self)
+        if not self.frame.empty:  # or a frame without columns would take longer than a prediction
+            of_frame = self.frame.astype(object).to_dict("records")
         return [{**row, **x} for row, x in zip(of_frame, self.dictionaries or [{}] * len(self), strict=True)]
 
     def values_of(self, name: Hashable) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from numbers import Integral, Real
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from gln.engine.streaming.values import Sample, is_missing
 T = TypeVar("T")
 
 
-@saved(predictions={str: Array("f8", "* * 1")}, repeats={str: Number(int, 1)})
+@saved(most=Number(int, 0), predictions={str: Array("f8", "* * 1")}, repeats={str: Number(int, 1)})
 class Waiting(Part, Generic[T]):
     """Predictions of the last samples that were not learned; of equal samples, the last prediction counts for all."""
 
@@ -45,10 +45,19 @@ class Waiting(Part, Generic[T]):
             forgotten += 1 + self.repeats.pop(oldest, 0)
         return forgotten
 
-    def check(self) -> None:
-        """Raise ValueError unless the fields, of a file, fit together."""
+    def check(self, learner: Any) -> None:
+        """Raise ValueError unless the fields, of a file, fit together, and this learner may have predicted them."""
         if not self.repeats.keys() <= self.predictions.keys():
             raise bad("waiting", "repeats of samples that wait", f"{len(self.repeats)} others")
+        if not self.predictions:
+            return
+        if learner is None or learner.means.combination is None:
+            raise bad("waiting", "no predictions without a last neuron", f"{len(self)}")
+        least = 1 + (0 if learner.variances is None else learner.variances.models)
+        predictions: Any = self.predictions.values()
+        models = min(map(len, predictions))
+        if models < least:
+            raise bad("waiting", f"predictions of at least {least} models", models)
 
     def get(self, x: Sample) -> T | None:
         """What was predicted last of a sample; None if it was not predicted, or too long ago."""

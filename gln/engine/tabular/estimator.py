@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
@@ -155,6 +155,8 @@ class Estimator(Saveable, BaseEstimator):
     def _check_loaded(self):
         self.learner_.set_learning_rate(self.partial_learning_rate)
         self.learner_.check()
+        if "_waiting" in vars(self):
+            self._waiting.check(self.learner_)
         features, names = self.n_features_in_, vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
         of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
@@ -229,7 +231,8 @@ class Estimator(Saveable, BaseEstimator):
             category_codes.check_different_names(X)
         if reset:
             if hasattr(self, "learner_"):
-                self.__dict__.pop("_told", None)  # as it is another table
+                for name in ("_told", "_waiting"):  # of another table
+                    self.__dict__.pop(name, None)
             self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
@@ -273,21 +276,19 @@ class Estimator(Saveable, BaseEstimator):
         self._tell("X: ", notes)
         X = X.reindex(columns=[*names, *(new if learning else [])])
         if learning and new:
-            self._add_columns(X)
+            columns, notes = self.known_columns.with_new(X, self.categorical_features)
+            self._tell("X: ", notes)
+            levels = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
+            self.set_columns(X.columns.tolist(), columns, levels)
         return X
 
-    def _add_columns(self, X):  # (N, F)
-        """Know the columns of a frame that come after the known ones, too. They are what `fit` finds, but texts are
-        categories."""
-        known = self.known_columns
-        new, notes = find_columns(X, self.categorical_features, None, start=self.n_features_in_)
-        self._tell("X: ", notes)
-        columns = dataclasses.replace(known, columns=known.columns + new.columns)
+    def set_columns(self, names: Sequence[str], columns: Columns, levels: dict[int, Levels]) -> None:
+        """Have these columns, of which the first ones are those so far."""
         if self._columns is not None or columns.has_others:
             self._columns = columns
-        self.categories_ = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
-        self.n_features_in_: int = X.shape[1]
-        self.feature_names_in_ = X.columns.to_numpy(object)
+        self.categories_ = levels
+        self.n_features_in_: int = len(names)
+        self.feature_names_in_ = np.array(names, object)
 
     def _find_columns(self, X, of_table):
         """Find out what the columns of a table are; returns the categories."""
