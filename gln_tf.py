@@ -29,9 +29,8 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 SIZES = (1, 8, 64, 512)  # a block has at most the last, and is padded to one of them: each takes a second to compile
 ROWS_BYTES = 1 << 24  # limit for copies: of NumPy arrays, and of the rows that a prediction in a graph picks
 MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)  # of any size in one trace
-INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
-BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, SWITCH  # the arguments of a block other than variables
-COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}  # one function per kind of network
+INTEGER = tf.TensorSpec((), tf.int32)
+COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}  # two functions per kind of network: one predicts, one learns
 _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
@@ -144,44 +143,49 @@ class Network(tf.Module):
 
     def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
         """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        count, learns, outputs = base.shape[1], targets is not None, []
-        if not learns:
-            targets, rates = np.zeros((self.config.num_heads, count), np.float32), np.zeros(count, np.float32)
-        for start in range(0, count, SIZES[-1]):
-            arrays = [array[..., start : start + SIZES[-1]] for array in (base, context, targets, rates)]
-            here = len(arrays[-1])
+        outputs = []
+        run, given = (self._quick, ()) if targets is None else (self._quick_learning, (targets, rates))
+        for start in range(0, base.shape[1], SIZES[-1]):
+            arrays = [array[..., start : start + SIZES[-1]] for array in (base, context, *given)]
+            here = arrays[0].shape[1]
             size = next(size for size in SIZES if size >= here)
             if here < size:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, size - here)]) for array in arrays]
-            outputs.append(self._quick(*map(tf.constant, (*arrays, here, learns))).numpy()[:, :here])
+            outputs.append(run(tf.constant(here), *map(tf.constant, arrays)).numpy()[:, :here])
         return np.concatenate(outputs, axis=1)
 
-    @functools.cached_property
-    def _quick(self) -> Callable[..., tf.Tensor]:
+    _quick = functools.cached_property(lambda self: self._compiled(MATRIX, MATRIX))
+    _quick_learning = functools.cached_property(lambda self: self._compiled(MATRIX, MATRIX, MATRIX, VECTOR))
+
+    def _compiled(self, *arrays: tf.TensorSpec) -> Callable[..., tf.Tensor]:
         """`_block` on this network's variables, compiled once for all networks of its kind."""
         variables = self._hyperplanes, self._hyperplane_bias, list(self._weights), self.step
-        key = self.config, self.base_size
+        key = self.config, self.base_size, arrays
         if key not in COMPILED:
             blank = object.__new__(GLN)  # without variables: the function outlives the network
-            blank.config, blank.base_size = key
+            blank.config, blank.base_size = key[:2]
             block = tf.function(blank._block, autograph=False, jit_compile=True)
-            COMPILED[key] = block.get_concrete_function(*variables, *BLOCK)
+            COMPILED[key] = block.get_concrete_function(*variables, INTEGER, *arrays)
         return functools.partial(COMPILED[key], *variables)  # the dispatch of a tf.function takes longer than a sample
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
+        cached = "_quick", "_quick_learning"  # a copy has its own variables
+        return {name: value for name, value in vars(self).items() if name not in cached}
 
-    def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, learns):
-        """Predict the first `count` samples and, if `learns`, learn each of them: one compiled function does both."""
+    def _block(self, planes, plane_bias, weights, step, count, base, context, *learned):
+        """Predict the first `count` samples and, given targets and rates, learn each of them."""
         z, rows = self._gated(planes, plane_bias, base, context)
-        y = tf.ensure_shape(tf.transpose(targets), (None, self.config.num_heads))
-        known = tf.math.is_finite(y)  # a head whose target is unknown learns at rate 0
-        y, rates = tf.where(known, y, 0.0), tf.where(known, rates[:, None], 0.0)
+        if learned:
+            targets, rates = learned
+            y = tf.ensure_shape(tf.transpose(targets), (None, self.config.num_heads))
+            known = tf.math.is_finite(y)  # a head whose target is unknown learns at rate 0
+            y, rates = tf.where(known, y, 0.0), tf.where(known, rates[:, None], 0.0)
+            step.assign_add(tf.cast(count, tf.int64))
         for variable, picked in zip(weights, tf.split(rows, self.config.layer_sizes, axis=1), strict=True):
-            scaled = rates / (1 + tf.reduce_sum(z * z, axis=2)) if self.config.normalize else rates
-            s = self._layer(variable, self._visits(picked, count), count, z, y, scaled, learns)
+            if learned:
+                learned = y, rates / (1 + tf.reduce_sum(z * z, axis=2)) if self.config.normalize else rates
+            s = self._layer(variable, self._visits(picked, count), count, z, *learned)
             z = self._above(s)
-        step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
         return self._output(s)
 
     def _visits(self, rows, count) -> Visits:  # (B, n), ()
@@ -194,7 +198,7 @@ class Network(tf.Module):
         place = row // each * tf.cast(size, tf.int32) + sample
         return Visits(row, sample, place, tf.concat([row[1:] != row[:-1], [True]], axis=0))
 
-    def _layer(self, weights, visits, count, z, y, rates, learns) -> tf.Tensor:
+    def _layer(self, weights, visits, count, z, y=None, rates=None) -> tf.Tensor:
         """Process the first `count` samples in a layer, row by row, so that a row stays in the cache: (B, n, C)."""
         n, at = weights.shape[0] >> self.config.context_map_size, tf.gather  # with [] XLA takes a minute to compile
         limit = self.config.weight_clipping
@@ -202,23 +206,21 @@ class Network(tf.Module):
         def go_through_row(first, table, s):
             here = at(visits.row, first)
             after, row, s = _until_done(go_through_visit, first, table.read(here), s)
-            return after, table.write(here, row), s
+            return after, table if y is None else table.write(here, row), s
 
         def go_through_visit(i, row, s):
             b = at(visits.sample, i)
             s_b = mix(row[None], at(z, b), self.config.bound)[0]
-
-            def learn(_, row):
+            if y is not None:
                 r = residual(s_b, at(y, b), self.config.loss, self.config.quantiles)
-                return tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -limit, limit)
-
-            row = _loop(0, tf.where(learns, 1, 0), learn, row)  # XLA is slower with tf.cond
+                row = tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -limit, limit)
             return at(visits.ends_row, i), i + 1, row, s.write(at(visits.place, i), s_b)
 
         table = tf.TensorArray(tf.float32, weights.shape[0]).unstack(weights.read_value())
         s = tf.TensorArray(tf.float32, tf.shape(visits.row)[0], element_shape=(self.config.num_heads,))
         _, table, s = _while(lambda i, *_: i < count * n, go_through_row, (0, table, s))
-        weights.assign(table.stack())
+        if y is not None:
+            weights.assign(table.stack())
         return tf.transpose(tf.reshape(s.stack(), (n, -1, self.config.num_heads)), (1, 0, 2))
 
     def _gated(self, planes, plane_bias, base, context, portable=False) -> tuple[tf.Tensor, tf.Tensor]:
@@ -317,7 +319,9 @@ class Config:
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
     input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
     context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
-    num_classes: int = _argument(int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2)
+    num_classes: int = _argument(
+        int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2
+    )
     context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
     bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
     context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)
