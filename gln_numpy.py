@@ -176,8 +176,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000), at most 2 + t / 3, after t samples."""
+    return min(2.0 + t / 3.0, start / math.sqrt(1.0 + t / 3000.0))
 
 
 def paper_rate(t: int) -> float:
