@@ -27,8 +27,10 @@ try:
 except ImportError as error:
     raise ImportError("gln_jax needs JAX: pip install jax") from error
 
-__all__ = ["Config", "GLN", "Params", "decaying_rate", "gate", "learn", "learn_online", "mix", "output"]
-__all__ += ["paper_rate", "predict", "residual", "update"]
+__all__ = ["Config", "GLN", "Params", "decaying_rate", "gate", "init", "learn", "mix", "output", "paper_rate"]
+__all__ += ["predict", "residual", "update"]
+
+BLOCK_SAMPLES = 512  # that pass through a layer before the next
 
 
 def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
@@ -74,6 +76,22 @@ class Params(NamedTuple):
     weights: tuple[Array, ...]  # L of (n 2^k, C, d)
 
 
+def init(config: Config, key: Array) -> Params:
+    """A new network, whose halfspaces are drawn as a `GLN`'s, but by a key of `jax.random`: the numbers differ."""
+    layers, k, most = config.layer_sizes, config.context_map_size, config.context_features
+    normal, keys = functools.partial(jax.random.normal, dtype=jnp.float32), jax.random.split(key, 4)
+    planes = normal(keys[0], (sum(layers), k, config.context_size))
+    if most is not None:  # a halfspace sees the values with the smallest random numbers
+        count = jax.random.randint(keys[1], (*planes.shape[:2], 1), 1, most + 1).clip(max=planes.shape[2])
+        drawn = jax.random.uniform(keys[2], planes.shape)
+        planes = jnp.where(drawn > jnp.take_along_axis(jnp.sort(drawn), count - 1, axis=-1), 0, planes)
+    planes /= jnp.linalg.norm(planes, axis=-1, keepdims=True)
+    plane_bias = config.context_bias * normal(keys[3], planes.shape[:2])
+    sizes = zip(layers, (config.input_size, *layers[:-1]), strict=True)
+    shapes = [(n << k, config.num_heads, below + config.bias) for n, below in sizes]
+    return Params(planes, plane_bias, tuple(jnp.full(shape, 1 / shape[2], jnp.float32) for shape in shapes))
+
+
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
     """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B), or a sample without axis B.
 
@@ -82,38 +100,58 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
     suits a CPU. A single sample copies the rows that it picks, and so do the samples of a differentiated batch.
     """
     base, context = _checked(config, params, base, context)
-    one = base.ndim == 1
-    return _of_sample(config, params, base, context) if one else _of_batch(config, params, base, context, count)
+    if base.ndim == 1:
+        return _of_sample(config, params, base, context)
+    return _run(config, count, params, base, context)[1]
 
 
-def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
-    """`predict`, then update by targets (C, B) in ±`config.bound` and rates (B,) or (): parameters, predictions."""
-    return _learned(config, None, params, count, *_checked(config, params, base, context, targets, rates))
+def learn(config: Config, params: Params, base, context, targets, rates=None, count=None, *, step=None) -> tuple:
+    """Learn a batch one sample after another: new parameters, and the predictions (C, B) made before each sample.
+
+    These are a stream's: sample b is predicted after all before it have been learned. `predict` gives those of the old
+    parameters. `targets` are (B,) as for `GLN.predict`, class numbers for example, or (C, B), NaN if a head should not
+    learn; `rates` are (B,), (), or None for the default ones after `step` samples. The rest is as for `predict`.
+    """
+    base, context = _checked(config, params, base, context)
+    (heads, d), batch = params.weights[0].shape[1:], base.shape[1:]
+    if (rates is None) == (step is None):
+        raise _bad("rates", "either learning rates or `step`", "neither" if step is None else "both")
+    if rates is None:
+        t = jnp.float32(step) + jnp.arange(math.prod(batch), dtype=jnp.float32).reshape(batch)
+        start = config.record.first_rate or min(10.0, math.sqrt(d))
+        rates = start / jnp.sqrt(1 + t / 3000) if config.normalize else jnp.minimum(100 / (t + 1), 0.01)
+    rates = jnp.broadcast_to(_array("rates", rates, batch, (), span=(0, 1e30)), batch)
+    return _run(config, count, params, base, context, _targets(config, targets, heads, batch), rates)
 
 
-def learn_online(config: Config, params: Params, base, context, targets, rates, batch_size=1, count=None) -> tuple:
-    """`learn` on one batch of `batch_size` samples after another, in one compiled loop; the last may be smaller."""
-    size = _number("batch_size", batch_size, int, "[1, inf)")
-    return _learned(config, size, params, count, *_checked(config, params, base, context, targets, rates))
-
-
-def _checked(config, params, *arrays) -> list[Array]:
-    """Base logits, side information and, if given, targets and rates, as float32."""
+def _checked(config, params, base, context) -> tuple[Array, Array]:
     weights = params.weights[0]
     if isinstance(weights, Array) and not isinstance(weights, jax.core.Tracer) and weights.is_deleted():
         raise _bad("params", "arrays that exist", "deleted ones, as after the GLN that held them has learned")
-    heads, d = weights.shape[1:]
-    shapes = {"base": [d - config.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
-    batches: list[tuple] = [(None,), ()]
-    for (name, shape), known in zip(shapes.items(), arrays, strict=False):
-        if isinstance(known, jax.core.Tracer):  # has no values to check
-            known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
-        given = name, known, *((*shape, *batch) for batch in batches)
-        found = GLN.check_array(*given, unknown=name == "targets" and heads > 1)
-        batches = [found.shape[len(shape) :], ()] if name == "targets" else [found.shape[len(shape) :]]
-    base, *others = (jnp.asarray(array, jnp.float32) for array in arrays)
+    inputs = weights.shape[2] - config.bias
+    base = _array("base", base, (inputs, None), (inputs,))
     _number("samples of base", math.prod(base.shape[1:]), int, "[1, inf)")
-    return [base, *others[:2], *(jnp.broadcast_to(rates, base.shape[1:]) for rates in others[2:])]
+    return base, _array("context", context, (params.hyperplanes.shape[2], *base.shape[1:]))
+
+
+def _targets(config, targets, heads, batch) -> Array:  # (B,) or (C, B) -> (C, B)
+    record, per_head = config.record, (heads, *batch)
+    per_sample = np.shape(targets) == batch
+    if per_sample and heads > 1 and record.heads == "num_classes":
+        y = _array("targets", targets, batch) == jnp.arange(heads).reshape(heads, *[1] * len(batch))
+        if not isinstance(y, jax.core.Tracer) and not y.any(axis=0).all():
+            raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", targets)
+        return y.astype(jnp.float32)
+    shapes = [per_head] if heads > 1 and record.heads == "num_outputs" else [batch, per_head]
+    y = _array("targets", targets, *shapes, span=record.targets, unknown=heads > 1 and not per_sample)
+    return jnp.broadcast_to(y if config.logits else y.clip(-config.bound, config.bound), per_head)
+
+
+def _array(name, value, *shapes, **limits) -> Array:
+    """`value` as float32 of one of the shapes; a traced one has no values to check."""
+    known = np.broadcast_to(np.zeros((), value.dtype), value.shape) if isinstance(value, jax.core.Tracer) else value
+    GLN.check_array(name, known, *shapes, **limits)
+    return jnp.asarray(value, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -129,119 +167,96 @@ def _of_sample(config, params, base, context):  # (K,), (D,) -> (C,)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _of_batch(config, params, base, context, count):  # (K, B), (D, B), () or None -> (C, B)
-    return _run(config, params, count, None, base, context)[1]
-
-
-@_of_batch.defjvp
-def _derivative(config, at, along):  # of `_of_sample`: JAX has no reverse mode for `while_loop`
-    predict = jax.vmap(functools.partial(_of_sample, config), in_axes=(None, 1, 1), out_axes=1)
-    return jax.jvp(predict, at[:3], along[:3])
-
-
-@functools.partial(jax.jit, static_argnames=("config", "batch_size"))
-def _run(config, params, count, batch_size, *samples):
-    """Predict (K, B), (D, B) and, given (C, B), (B,), learn batch by batch: parameters or None, and (C, B)."""
+def _pass_samples(config, count, params, *samples):
+    """Predict (K, B), (D, B) and, given (C, B), (B,), learn: parameters or None, and (C, B)."""
     if samples[0].ndim == 1:  # one sample
-        params, p = _run(config, params, count, batch_size, *(array[..., None] for array in samples))
+        params, p = _pass_samples(config, count, params, *(array[..., None] for array in samples))
         return params, p[:, 0]
-    one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
     # `vmap` runs networks one after another: XLA would gather and scatter their rows, four times as slow as in place.
-    return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
+    return jax.custom_batching.sequential_vmap(functools.partial(_pass_blocks, config))(count, params, *samples)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _learned(config, batch_size, *arrays):  # parameters, count, samples
-    return _run(config, *arrays[:2], batch_size, *arrays[2:])
+@_pass_samples.defjvp
+def _derivative(config, at, along):  # of `_of_sample`: JAX has no reverse mode for `while_loop`
+    if len(at) > 4:
+        raise TypeError("learning has no derivative: every neuron learns by itself; differentiate gln_jax.predict")
+    predict = jax.vmap(functools.partial(_of_sample, config), in_axes=(None, 1, 1), out_axes=1)
+    p, derivative = jax.jvp(predict, at[1:], along[1:])
+    return (None, p), (None, derivative)
 
 
-@_learned.defjvp
-def _no_derivative(config, batch_size, at, along):
-    raise TypeError("learning has no derivative: every neuron learns by itself; differentiate gln_jax.predict instead")
+_run = jax.jit(_pass_samples, static_argnums=0)
+_run_in_place = jax.jit(_pass_samples, static_argnums=0, donate_argnums=2)  # for the class
 
 
-_run_in_place = jax.jit(_run, static_argnames=("config", "batch_size"), donate_argnames="params")  # for the class
-
-
-def run_blocks(config, batch_size, params, count, *samples):
-    """`_run` for one network: in blocks of whole batches, each of which passes through a layer before the next."""
+def _pass_blocks(config, count, params, *samples):
+    """`_pass_samples` for one network, in blocks, each of which passes through a layer before the next."""
     planes, plane_bias, weights = params
-    size, ends = samples[0].shape[1], np.cumsum([len(rows) >> planes.shape[1] for rows in weights])
-    block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
+    size, ends = samples[0].shape[1], np.cumsum(config.layer_sizes[:-1])
+    block = min(BLOCK_SAMPLES, size)
 
-    def learn(weights, some):
-        count, base, context, *learned = some
+    def pass_block(weights, samples):
+        count, base, context, *learned = samples
         weights, z = list(weights), base[:, None].clip(-config.bound, config.bound)
-        for i, picked in enumerate(jnp.split(gate(planes, plane_bias, context.T), ends[:-1], axis=1)):
-            weights[i], z = _layer(config, min(batch_size, block), weights[i], count, z, picked, *learned)
+        for i, contexts in enumerate(jnp.split(gate(planes, plane_bias, context.T), ends, axis=1)):
+            weights[i], z = _pass_layer(config, weights[i], count, z, contexts, *learned)
         return tuple(weights), output(z.mean(axis=2), config.loss)  # (B, C)
 
     counts = (size if count is None else jnp.minimum(count, size)) - jnp.arange(0, size, block, dtype=jnp.int32)
     blocks = [jnp.pad(a.T, [(0, -size % block), (0, 0)][: a.ndim]).reshape(-1, block, *a.shape[:-1]) for a in samples]
-    weights, p = lax.scan(learn, weights, [counts.clip(0, block), *blocks])
-    return (params._replace(weights=weights) if len(blocks) > 2 else None), p.reshape(-1, p.shape[2])[:size].T
+    weights, p = lax.scan(pass_block, weights, [counts.clip(0, block), *blocks])
+    return (params._replace(weights=weights) if len(samples) > 2 else None), p.reshape(-1, p.shape[2])[:size].T
 
 
-class Visits(NamedTuple):
-    """The pairs of a row of a layer and a sample that picks it, sorted by row, then by sample.
-
-    Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron: then sample 1 visits row 0,
-    and 0, 2 and 3 visit row 1. The visits of one batch to one row are a group, which is learned at once: 1 | 0 | 2, 3.
-    """
-
-    row: Array  # (n B,)
-    sample: Array  # (n B,)
-    batch: Array  # (n B,)
-
-
-def _visits(contexts, count, rows_each, batch_size) -> Visits:  # (B, n), () and the rows of a neuron
-    """All visits of a block. Padding, the samples from `count` on, comes last."""
-    size, n = contexts.shape
-    neuron, sample = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
-    row = jnp.where(sample < count, neuron * rows_each + contexts.T.ravel(), n * rows_each)
-    fits = (n * rows_each + 1) * size < 2**31  # both in one integer, which sorts five times as fast
-    row, sample = jnp.divmod(jnp.sort(row * size + sample), size) if fits else lax.sort((row, sample), num_keys=1)
-    return Visits(row, sample, sample // batch_size)
-
-
-def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=None):
+def _pass_layer(config, weights, count, z, contexts, targets=None, rates=None):
     """Predict a block in a layer and, given targets, learn it, row by row, so that a row stays in the cache.
 
     Shapes: (n 2^k, C, d), (), (B, C or 1, inputs), (B, n), (B, C), (B,) -> weights, logits (B, C, n).
     """
     (size, n), heads, learns = contexts.shape, weights.shape[1], targets is not None
-    rows_each, clipping, levels = len(weights) // n, config.weight_clipping, jnp.float32(config.quantiles or [0])
-    online = learns and batch_size == 1  # all visits to a row are one group, and each of them changes the row
-    visits = _visits(contexts, count, rows_each, size if online else batch_size)
+    rows_each, levels = len(weights) // n, jnp.float32(config.quantiles or [0])
+    visited, samples = _visits(contexts, count, rows_each)
+    visited = jnp.pad(visited, (0, 1), constant_values=len(weights))  # ends the loops
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(config.bias))), constant_values=1)
     if learns:
         known, targets = jnp.isfinite(targets), jnp.nan_to_num(targets, posinf=0, neginf=0)  # unknown: at rate 0
         rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if config.normalize else 1) * known
 
-    def go_through_group(state):
+    def pass_row(state):
         first, weights, s = state
-        here, batch = visits.row[first], visits.batch[first]
-        before = lax.dynamic_index_in_dim(weights, here, keepdims=False)  # (C, d)
-
-        def is_in_group(state):
-            return (state[0] < count * n) & (visits.row[state[0]] == here) & (visits.batch[state[0]] == batch)
+        here = visited[first]
 
         def visit(state):
-            (i, row, s), b = state, visits.sample[state[0]]
-            s_b = mix(row if online else before, z[b], config.bound)
+            i, row, s = state
+            b = samples[i]
+            s_b = mix(row, z[b], config.bound)
             if learns:
                 row = update(row, z[b], residual(s_b, targets[b], config.loss, levels), rates[b])
-            row = row.clip(-clipping, clipping) if online else row
+                row = row.clip(-config.weight_clipping, config.weight_clipping)
             return i + 1, row, lax.dynamic_update_index_in_dim(s, s_b, here // rows_each * size + b, axis=0)
 
-        after, row, s = lax.while_loop(is_in_group, visit, (first, before, s))
-        if learns:  # samples of a batch may share a row, which is clipped after all their updates
-            weights = lax.dynamic_update_index_in_dim(weights, row.clip(-clipping, clipping), here, axis=0)
+        row = lax.dynamic_index_in_dim(weights, here, keepdims=False)  # (C, d)
+        after, row, s = lax.while_loop(lambda state: visited[state[0]] == here, visit, (first, row, s))
+        if learns:
+            weights = lax.dynamic_update_index_in_dim(weights, row, here, axis=0)
         return after, weights, s
 
     s = jnp.zeros((n * size, heads), jnp.float32)  # sample b, neuron j at j B + b
-    _, weights, s = lax.while_loop(lambda state: state[0] < count * n, go_through_group, (jnp.int32(0), weights, s))
+    _, weights, s = lax.while_loop(lambda state: visited[state[0]] < len(weights), pass_row, (jnp.int32(0), weights, s))
     return weights, s.reshape(n, size, heads).transpose(1, 2, 0)
+
+
+def _visits(contexts, count, rows_each):  # (B, n), () and the rows of a neuron -> (n B,), (n B,)
+    """The row and the sample of each visit to a layer, sorted; padding, the samples from `count` on, comes last.
+
+    Samples 0 to 3 that pick rows 1, 0, 1, 1 of one neuron make the visits (0, 1), (1, 0), (1, 2), (1, 3).
+    """
+    size, n = contexts.shape
+    neuron, sample = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
+    row = jnp.where(sample < count, neuron * rows_each + contexts.T.ravel(), n * rows_each)
+    if (n * rows_each + 1) * size < 2**31:  # both fit in one integer, which sorts five times as fast
+        return jnp.divmod(jnp.sort(row * size + sample), size)
+    return lax.sort((row, sample), num_keys=1)
 
 
 class Network:
@@ -250,32 +265,29 @@ class Network:
     Learning donates the arrays of `params` to the new ones; `jax.tree.map(jnp.copy, params)` makes a copy to keep.
     """
 
-    runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
+    config: Config
+    extra: Mapping[str, np.ndarray]
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced
 
     def __getstate__(self) -> dict[str, Any]:  # copies the arrays: a copy learns on its own
         with self._lock:
             return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
-    def placed(self, params: Params) -> Params:  # a subclass may spread heads over devices
-        return params
-
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         with self._lock:
             weights = self.params.weights if hasattr(self, "params") else ()
-            self.params: Params = self.placed(Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights))
+            self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
         # JAX itself fills arrays of one repeated number, such as initial weights, so that there are never two copies.
         owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
         with self._lock:  # `step` is not in `params`, because JAX's integers have 32 bits
-            self.params, self.step = self.placed(self.params._replace(weights=tuple(owned))), step
+            self.params, self.step = self.params._replace(weights=tuple(owned)), step
 
     def _dump(self) -> tuple:
         with self._lock:
-            planes, plane_bias, weights = jax.tree.map(np.asarray, self.params)
-            return planes, plane_bias, [array[:, : self.config.num_heads] for array in weights], self.step
+            return *jax.tree.map(np.asarray, self.params), self.step
 
     def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
@@ -283,7 +295,7 @@ class Network:
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
         if isinstance(value, jax.core.Tracer):
-            raise TypeError("JAX can only trace the pure functions gln_jax.predict, learn and learn_online")
+            raise TypeError("JAX can only trace the pure functions gln_jax.predict and learn")
         array = np.asarray(value)
         return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 
@@ -291,22 +303,22 @@ class Network:
         with self._lock:
             return np.asarray(gate(*self.params[:2], context))
 
-    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """Run blocks of few sizes, so that few are compiled; a single batch is padded to a power of two."""
-        count, learns, outputs = base.shape[1], targets is not None, []
-        size = 1 << (count - 1).bit_length()
-        batch_size = size if batch_size == count else batch_size
-        block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
-        for start in range(0, count, block):
-            arrays = [a[..., start : start + block] for a in (base, context, targets, rates) if a is not None]
+    def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
+        """Run blocks of few sizes, so that few are compiled: the last is padded, a single one to a power of two."""
+        learned = [] if targets is None else [targets, rates]
+        run = _run_in_place if learned else _run
+        block = min(BLOCK_SAMPLES, 1 << (base.shape[1] - 1).bit_length())
+        outputs = []
+        for start in range(0, base.shape[1], block):
+            arrays = [array[..., start : start + block] for array in (base, context, *learned)]
             here = arrays[0].shape[1]
             if here < block:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, block - here)]) for array in arrays]
             with self._lock:
-                params, p = self.runs[learns](self.config, self.params, here, batch_size, *arrays)
-                if learns:
+                params, p = run(self.config, here, self.params, *arrays)
+                if learned:
                     self.params, self.step = params, self.step + here
-            outputs.append(np.asarray(p)[: self.config.num_heads, :here])
+            outputs.append(np.asarray(p)[:, :here])
         return np.concatenate(outputs, axis=1)
 
 
