@@ -119,7 +119,9 @@ def learn(config: Config, params: Params, base, context, targets, rates=None, co
     if rates is None:
         t = jnp.float32(step) + jnp.arange(math.prod(batch), dtype=jnp.float32).reshape(batch)
         start = config.record.first_rate or min(10.0, math.sqrt(d))
-        rates = start / jnp.sqrt(1 + t / 3000) if config.normalize else jnp.minimum(100 / (t + 1), 0.01)
+        rates = jnp.minimum(100 / (t + 1), 0.01)
+        if config.normalize:
+            rates = jnp.minimum(2 + t / 3, start / jnp.sqrt(1 + t / 3000))
     rates = jnp.broadcast_to(_array("rates", rates, batch, (), span=(0, 1e30)), batch)
     return _run(config, count, params, base, context, _targets(config, targets, heads, batch), rates)
 
@@ -265,6 +267,7 @@ class Network:
     Learning donates the arrays of `params` to the new ones; `jax.tree.map(jnp.copy, params)` makes a copy to keep.
     """
 
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     config: Config
     extra: Mapping[str, np.ndarray]
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced
@@ -328,8 +331,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000), at most 2 + t / 3, after t samples."""
+    return min(2.0 + t / 3.0, start / math.sqrt(1.0 + t / 3000.0))
 
 
 def paper_rate(t: int) -> float:
@@ -368,7 +371,9 @@ class Config:
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
     input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
     context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
-    num_classes: int = _argument(int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2)
+    num_classes: int = _argument(
+        int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2
+    )
     context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
     bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
     context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)

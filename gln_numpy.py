@@ -216,7 +216,9 @@ class Config:
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
     input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
     context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
-    num_classes: int = _argument(int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2)
+    num_classes: int = _argument(
+        int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2
+    )
     context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
     bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
     context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)

@@ -106,6 +106,8 @@ class Network(tf.Module):
     plain attribute of a Keras model, and does not warn: use `gln.keras.GLNLayer`, a layer around a GLN.
     """
 
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
+
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables
             self._hyperplanes = tf.Variable(tf.zeros(hyperplanes.shape), trainable=False)
@@ -279,8 +281,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000), at most 2 + t / 3, after t samples."""
+    return min(2.0 + t / 3.0, start / math.sqrt(1.0 + t / 3000.0))
 
 
 def paper_rate(t: int) -> float:

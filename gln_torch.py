@@ -165,6 +165,8 @@ class Network(nn.Module):
     small networks are fastest after `torch.set_num_threads(1)`, because their operations are too short to divide.
     """
 
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
+
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
 
@@ -351,8 +353,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000), at most 2 + t / 3, after t samples."""
+    return min(2.0 + t / 3.0, start / math.sqrt(1.0 + t / 3000.0))
 
 
 def paper_rate(t: int) -> float:
@@ -391,7 +393,9 @@ class Config:
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
     input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
     context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
-    num_classes: int = _argument(int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2)
+    num_classes: int = _argument(
+        int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2
+    )
     context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
     bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
     context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)

@@ -49,7 +49,7 @@ def rate(start: float | None, fall: float) -> Callable[[int], Callable[[int], fl
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "the default: min(10, √d) / √(1 + t / 3000)": {},
+    "the default": {},
     **{f"{start} / √(1 + t / 3000)": {"rate": rate(start, 3000)} for start in (0.1, 0.3, 1, 2, 4, 6, 10)},
     **{f"min(10, √d) / √(1 + t / {fall})": {"rate": rate(None, fall)} for fall in (30, 100, 300, 1000, 10000)},
     "min(10, √d), which never falls": {"rate": rate(None, math.inf)},

@@ -287,7 +287,7 @@ TABLES = {
             Column("log-loss, MNIST", "Progressive log-loss", where=("MNIST",)),
         ),
         (
-            *("the default: min(10, √d) / √(1 + t / 3000)", "1 / √(1 + t / 3000)", "10 / √(1 + t / 3000)"),
+            *("the default", "1 / √(1 + t / 3000)", "10 / √(1 + t / 3000)"),
             *("not normalised, the paper's min(100 / (t + 1), 0.01)", "context_bias 1.0"),
             *("halfspaces from the first 100 samples", "context_map_size 2", "[16, 16, 1]", "[64, 32]"),
         ),

@@ -1,4 +1,4 @@
-"""A class whose docstring is put together when it is imported has that one, and its arguments have their values."""
+"""Docstrings and defaults that are put together when a class is imported."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ class Docstrings(griffe.Extension):
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         decorators = " ".join(str(each.value) for each in cls.decorators)
         if "documented_like" in decorators:
-            cls.docstring = griffe.Docstring(inspect.getdoc(_imported(cls)) or "", parent=cls)
+            cls.docstring = griffe.Docstring(
+                inspect.getdoc(_imported(cls)) or "", parent=cls
+            )
         elif cls.path in ("gln_numpy.GLN", "gln_numpy.Config"):
-            cls.docstring = griffe.Docstring(inspect.getdoc(_imported(cls)) or "", parent=cls, parser="google")
+            cls.docstring = griffe.Docstring(
+                inspect.getdoc(_imported(cls)) or "", parent=cls, parser="google"
+            )
             arguments = inspect.signature(_imported(cls)).parameters.values()
-            values = {one.name: None if one.default is one.empty else repr(one.default) for one in arguments}
-            for name in values.keys() & cls.members.keys():  # the fields of `Config`
+            values = {
+                one.name: None if one.default is one.empty else repr(one.default)
+                for one in arguments
+            }
+            for name in (
+                values.keys() & cls.members.keys()
+            ):  # the fields of `Config`
                 cls.members[name].value = values[name]
             for one in getattr(cls.members.get("__init__"), "parameters", ()):
                 one.default = values.get(one.name)

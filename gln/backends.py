@@ -25,8 +25,8 @@ def fastest_backend() -> str:
 def load_backend(backend: Any) -> Any:
     """Load the module of a backend by name; `"auto"` is the fastest one installed.
 
-    A changed copy of a file is given as its path, which ends in ".py" and is run, or as its module or class; of a class,
-    the result has it as `GLN`. With Numba, a line on stderr says when a call compiles, once per process.
+    A changed copy of a file is given as its path, which ends in ".py" and is run, or as its module or class, which the
+    result then has as `GLN`. With Numba, a line on stderr says when a call compiles, once per process.
 
     Raises:
         ImportError: the framework is not installed.

@@ -137,7 +137,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         classes the same total weight. None for several labels.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"} path or class, default="auto"
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
-        installed. A changed copy of a file is given by its path, such as "my.py", or as its `GLN`; `load` needs it again.
+        installed. A changed copy of a file is given by its path, "my.py", or as its `GLN`; `load` needs it again.
     n_jobs : int or None, default=None
         Number of threads in `fit`; None is as many as HistGradientBoosting takes, and -1 is all processors. The result
         does not depend on it.

@@ -22,8 +22,8 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
     window get the same coefficient, and the halfspace's boundary passes beside that digit.
 
-    The network's seed determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
-    unchanged, but may be in memory twice while the state is set.
+    The network's seed determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights
+    are unchanged, but may be in memory twice while the state is set.
 
     Args:
         network: an untrained `GLN` of any backend, with 784 values of side information.
