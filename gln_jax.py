@@ -267,9 +267,12 @@ class Network:
     Learning donates the arrays of `params` to the new ones; `jax.tree.map(jnp.copy, params)` makes a copy to keep.
     """
 
-    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     config: Config
+    base_predictor: Any
+    base_size: int
     extra: Mapping[str, np.ndarray]
+    step: Any  # the number of samples learned
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced
 
     def __getstate__(self) -> dict[str, Any]:  # copies the arrays: a copy learns on its own

@@ -400,6 +400,10 @@ class Network:
     mixes and learns only the non-zero values, with the same predictions as for dense arrays.
     """
 
+    config: Config
+    base_predictor: Any
+    base_size: int
+    step: Any  # the number of samples learned
     takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
@@ -422,6 +426,7 @@ class Network:
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         if is_changed("mix"):
             raise _bad("mix", "that of gln_numba", "another; change a copy of gln_numpy, gln_jax or gln_tf instead")
+        self._shapes_of_weights = [array.shape for array in weights]
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
         vars(self).pop("of_sample", None)
         for into, array in zip(self._of_layers(), weights, strict=True):
@@ -429,9 +434,8 @@ class Network:
         self.step = step
 
     def _of_layers(self) -> list[np.ndarray]:  # views, L of (n, 2^k, C, d)
-        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        parts = np.split(self._weights, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        parts = np.split(self._weights, np.cumsum([math.prod(shape) for shape in self._shapes_of_weights])[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self._shapes_of_weights, strict=True)]
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         return self._planes[0], self._planes[3], self._of_layers(), self.step
@@ -514,7 +518,7 @@ class Network:
         return outputs(network, z)
 
 
-def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sample
+def _products(planes, weights: np.ndarray, network: Layers) -> int:  # of a sample
     return (planes[2].size or planes[0].size) + weights.size // network.rows
 
 

@@ -114,12 +114,11 @@ def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: 
     """
     z = np.clip(base.T[:, None], -config.bound, config.bound, order="C")  # the numbers of a sample side by side
     by_sample = zip(*np.split(contexts, np.cumsum(config.layer_sizes)[:-1], axis=1), strict=True)
-    samples = zip(by_sample, z, strict=True)
+    learned: tuple = ()
     if targets is not None:
         known = np.isfinite(targets.T)  # a head whose target is unknown learns at rate 0
-        y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C)
-        samples = zip(by_sample, z, y, rates, strict=True)
-    s = [pass_sample(config, layers, *sample) for sample in samples]
+        learned = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C) both
+    s = [pass_sample(config, layers, *sample) for sample in zip(by_sample, z, *learned, strict=True)]
     return output(np.mean(s, axis=1).T, config.loss)  # of the mean logit of the last layer's neurons
 
 
@@ -127,7 +126,9 @@ class Network:
     """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
 
     config: Config
-    step: int  # the number of samples learned
+    base_predictor: Any
+    base_size: int
+    step: Any  # the number of samples learned
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)

@@ -106,6 +106,10 @@ class Network(tf.Module):
     plain attribute of a Keras model, and does not warn: use `gln.keras.GLNLayer`, a layer around a GLN.
     """
 
+    config: Config
+    base_predictor: Any
+    base_size: int
+    step: Any  # the number of samples learned
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)

@@ -165,6 +165,10 @@ class Network(nn.Module):
     small networks are fastest after `torch.set_num_threads(1)`, because their operations are too short to divide.
     """
 
+    config: Config
+    base_predictor: Any
+    base_size: int
+    step: Any  # the number of samples learned
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     hyperplanes: torch.Tensor

@@ -28,9 +28,8 @@ class GLNLayer(nn.Module):
     def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, **options: Any) -> None:
         """The arguments are those of `GLN`, or a GLN alone. Raises ValueError for an argument outside its range."""
         super().__init__()
-        if not isinstance(layer_sizes, GLN) or sizes or options:
-            layer_sizes = GLN(layer_sizes, *sizes, **options)
-        self.gln = layer_sizes
+        is_alone = isinstance(layer_sizes, GLN) and not sizes and not options
+        self.gln: Any = layer_sizes if is_alone else GLN(layer_sizes, *sizes, **options)  # type: ignore[arg-type]
 
     def forward(self, inputs: Any, context_inputs: Any = None) -> torch.Tensor:
         """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).

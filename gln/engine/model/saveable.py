@@ -68,8 +68,8 @@ class Saveable(Part):
         """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
         Networks keep their backend, or get the fastest installed one if it is missing; a changed copy must be given
-        again, by its path or class. `parameters` replace saved ones, for example `backend`; those that determine the networks
-        raise an error.
+        again, by its path or class. `parameters` replace saved ones, for example `backend`; those that determine the
+        networks raise an error.
 
         Raises OSError if the file does not exist or cannot be read; ValueError if it is not a saved estimator of this
         class or was changed, or a parameter is missing or not allowed.

@@ -16,9 +16,7 @@ from gln_numpy import GLN
 
 Rate = float | Callable[[int], float]
 Tensor: TypeAlias = Any  # an array, or the framework's own tensor
-# The `GLN` of any backend, since all have the same names. Only Numba's has `of_sample`: its halfspaces, and itself as
-# compiled code takes it.
-Network: TypeAlias = GLN
+Network: TypeAlias = GLN  # of any backend, since all have the same names
 
 
 def predict_all(

@@ -65,7 +65,7 @@ class CompiledStep(NamedTuple):
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
-        planes, arrays = zip(*_filled([network.of_sample for network in networks], size), strict=True)
+        planes, arrays = zip(*_filled([of_sample(network) for network in networks], size), strict=True)
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         state = compiled.State(*of_features, of_ensembles, inputs, planes, arrays, tuple(counts))
@@ -150,7 +150,7 @@ def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], cou
     found += [base_models.linear, base_models.least_squares, base_models.bin_means]
     for ensemble in ensembles:
         found += [ensemble.shape, ensemble.recent, ensemble.combination]
-        found += [member.network.of_sample for member in ensemble.members]
+        found += [of_sample(member.network) for member in ensemble.members]
     return found
 
 
@@ -166,3 +166,8 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
         ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape))  # writeable
         of_variances = [ensemble.recent, ensemble.shape.tails]
     return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, *of_variances)
+
+
+def of_sample(network: Any) -> tuple:
+    """The halfspaces of a network of Numba's, and itself as compiled code takes it."""
+    return network.of_sample
