@@ -685,12 +685,12 @@ class GLN(Network):
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
             self.base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
-        self.set_learning_rate(learning_rate)
-        try:
-            self._load(self._initial_state(), 0)
-        except (MemoryError, ValueError) as error:  # NumPy raises the latter for sizes beyond its integers
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+        if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
             names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
-            raise _bad(names, "a network that fits into memory", error) from None
+            raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {size >> 30} GiB")
+        self.set_learning_rate(learning_rate)
+        self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()

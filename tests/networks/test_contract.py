@@ -413,11 +413,11 @@ def test_the_clock_counts_samples(backend):
 
 def test_default_rates(backend):
     model = small(backend)  # five inputs and the bias
-    assert [model.learning_rate(t) for t in (0, 9000)] == pytest.approx([math.sqrt(6), math.sqrt(6) / 2])
-    assert small(backend, bias=False).learning_rate(0) == pytest.approx(math.sqrt(5))
-    assert small(backend, input_size=300).learning_rate(0) == 10
+    assert [model.learning_rate(t) for t in (0, 9000)] == pytest.approx([2, math.sqrt(6) / 2])
+    assert small(backend, bias=False).learning_rate(9000) == pytest.approx(math.sqrt(5) / 2)
+    assert [small(backend, input_size=300).learning_rate(t) for t in (0, 3, 9000)] == pytest.approx([2, 3, 5])
     wide = small(backend, base_predictor=lambda x: np.full((100, np.shape(x)[1]), 0.5))
-    assert wide.learning_rate(0) == 10
+    assert wide.learning_rate(9000) == 5
     numbers, quantiles = small(backend, loss="squared_error"), small(backend, loss="quantile", quantiles=[0.5])
     assert [numbers.learning_rate(t) for t in (0, 9000)] == pytest.approx([0.3, 0.15])
     assert [quantiles.learning_rate(t) for t in (0, 9000)] == pytest.approx([0.5, 0.25])
