@@ -1,7 +1,7 @@
 """Averages of networks, weight by weight: of copies that learned different rows, or of one network along its stream.
 
 Every neuron solves a convex problem of its own, and its halfspaces do not move. So for the same inputs, the mean of
-several weights has at most the mean of their losses. `gln.sharding.learn_rows` averages over JAX devices.
+several weights has at most the mean of their losses.
 
 Sources: R. McDonald et al., Distributed Training Strategies for the Structured Perceptron, NAACL 2010, for rows; B.
 Polyak and A. Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM J. Control Optim. 30, 1992.

@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 
 from gln_numpy import _GLN, Config, decaying_rate, paper_rate
 
-__all__ = ["Config", "GLN", "Params", "decaying_rate", "gate", "learn", "learn_online", "mix", "output"]
-__all__ += ["paper_rate", "predict", "residual", "update"]
+__all__ = ["Config", "GLN", "Params", "decaying_rate", "gate", "init", "learn", "mix", "output", "paper_rate"]
+__all__ += ["predict", "residual", "update"]
 
 _Samples = ArrayLike | Array
 
@@ -21,6 +21,7 @@ class Params(NamedTuple):
     hyperplane_bias: Array
     weights: tuple[Array, ...]
 
+def init(config: Config, key: Array) -> Params: ...
 def predict(config: Config, params: Params, base: _Samples, context: _Samples, count: Any = None) -> Array: ...
 def learn(
     config: Config,
@@ -28,21 +29,11 @@ def learn(
     base: _Samples,
     context: _Samples,
     targets: _Samples,
-    rates: _Samples,
+    rates: _Samples | None = None,
     count: Any = None,
-) -> tuple[Params, Array]: ...
-def learn_online(
-    config: Config,
-    params: Params,
-    base: _Samples,
-    context: _Samples,
-    targets: _Samples,
-    rates: _Samples,
-    batch_size: int = 1,
-    count: Any = None,
+    *,
+    step: Any = None,
 ) -> tuple[Params, Array]: ...
 
 class GLN(_GLN[Array, _Samples]):
     params: Params
-    runs: tuple[Any, ...]
-    def placed(self, params: Params) -> Params: ...

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import load_backend
-from helpers import assert_same_state, run_python
+from helpers import ROOT, assert_same_state, run_python
 from reference import clear_of_hyperplanes
 
 import gln_numpy
@@ -80,33 +80,94 @@ def as_they_are(function: Any) -> Any:
 def test_learn_and_predict(stream, config, params, compiled):
     reference = network(gln_numpy)
     predict = compiled(functools.partial(gln_jax.predict, config))
+    before = predict(params, *arguments(stream)[:2])
+    assert_close(before, reference.predict(stream[0], stream[0]))
     learned, p = compiled(functools.partial(gln_jax.learn, config))(params, *arguments(stream))
-    assert_close(p, reference.predict(stream[0], stream[0], stream[1]))
+    assert_close(p, reference.predict_online(stream[0], stream[0], stream[1]))
     assert_params(learned, reference)
     # Nothing was donated here: the earlier parameters are unchanged, and predict the same.
-    np.testing.assert_array_equal(predict(params, *arguments(stream)[:2]), p)
+    np.testing.assert_array_equal(predict(params, *arguments(stream)[:2]), before)
     assert_close(predict(learned, *arguments(stream)[:2]), reference.predict(stream[0], stream[0]))
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "count"),
-    [
-        pytest.param(1, None, id="one by one"),
-        pytest.param(7, None, id="a smaller last batch", marks=pytest.mark.slow),
-        pytest.param(10**12, None, id="a batch beyond the stream", marks=pytest.mark.slow),
-        pytest.param(4, 50, id="count in mid-batch"),
-        pytest.param(4, 61, id="whole batches, count beyond the stream", marks=pytest.mark.slow),
-        pytest.param(4, 0, id="nothing"),
-    ],
-)
-def test_learn_online(stream, config, params, batch_size, count):
-    """One loop over the batches; samples after `count` are ignored."""
+@pytest.mark.parametrize("count", [50, pytest.param(61, marks=pytest.mark.slow), 0])
+def test_samples_after_count_are_ignored(stream, config, params, count):
     reference = network(gln_numpy)
-    params, p = gln_jax.learn_online(config, params, *arguments(stream), batch_size=batch_size, count=count)
+    params, p = gln_jax.learn(config, params, *arguments(stream), count=count)
     assert p.shape == (10, 60)
     images, labels = stream[0][:, :count], stream[1][:count]
-    assert_close(p[:, :count], reference.predict_online(images, images, labels, batch_size))
+    assert_close(p[:, :count], reference.predict_online(images, images, labels))
     assert_params(params, reference)
+
+
+@pytest.mark.parametrize("compiled", [as_they_are, pytest.param(jax.jit, marks=pytest.mark.slow)])
+def test_class_numbers_and_the_default_rates(stream, config, params, compiled):
+    """In two calls, of which the second goes on with the rates of the first."""
+    reference = network(gln_numpy)
+    expected = reference.predict_online(stream[0], stream[0], stream[1])
+    learn = compiled(functools.partial(gln_jax.learn, config))
+    outputs = []
+    for start in (0, 30):
+        images, labels = stream[0][:, start : start + 30], stream[1][start : start + 30]
+        params, p = learn(params, images, images, labels, step=start)
+        outputs.append(p)
+    assert_close(jnp.concatenate(outputs, axis=1), expected)
+    assert_params(params, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"num_classes": 2},
+        {"normalize": False},
+        {"loss": "squared_error"},
+        {"loss": "quantile", "quantiles": (0.1, 0.9)},
+        {"loss": "squared_error", "num_outputs": 2, "value_clipping": 0.5},
+    ],
+    ids=str,
+)
+def test_targets_and_default_rates_of_each_loss_are_those_of_the_class(kind):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 12)).astype(np.float32), rng.integers(0, 2, (kind.get("num_outputs", 1), 12))
+    y = y if len(y) > 1 else y[0]
+    reference = gln_numpy.GLN([3, 1], 4, 4, seed=0, **kind)
+    model = gln_jax.GLN([3, 1], 4, 4, seed=0, **kind)
+    reference.set_state({**reference.get_state(), "step": np.int64(7000)})
+    params, p = gln_jax.learn(model.config, model.params, x, x, y, step=7000)
+    assert_close(p, np.atleast_2d(reference.predict_online(x, x, y)))
+    assert_params(params, reference)
+
+
+def test_bad_rates_and_class_numbers(config, params):
+    for arguments, message in (
+        ({}, "rates: expected either learning rates or `step`, got neither"),
+        ({"rates": 1.0, "step": 0}, "rates: expected either learning rates or `step`, got both"),
+        ({"rates": -1.0}, "rates: expected numbers from 0 to "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gln_jax.learn(config, params, BASE, BASE, TARGETS, **arguments)
+    for labels in (np.arange(5) + 6, np.arange(5) / 2, np.full(5, np.nan)):
+        with pytest.raises(ValueError, match="^targets: expected "):
+            gln_jax.learn(config, params, BASE, BASE, labels, 1.0)
+
+
+def test_init_draws_the_distribution_of_a_new_network():
+    """Held to what is promised: unit normals of 1 to m values, each number as often, offsets, and weights 1 / d."""
+    config = gln_jax.Config([300, 100], 12, 12, num_classes=3, context_bias=0.5, context_features=3)
+    params = jax.jit(functools.partial(gln_jax.init, config))(jax.random.key(0))
+    planes, offsets, weights = params
+    np.testing.assert_allclose(np.linalg.norm(planes, axis=-1), 1, atol=1e-5)
+    counts = np.bincount((np.asarray(planes) != 0).sum(axis=-1).ravel()) / offsets.size
+    np.testing.assert_allclose(counts, [0, 1 / 3, 1 / 3, 1 / 3], atol=0.05)
+    np.testing.assert_allclose((np.asarray(planes) != 0).mean(axis=(0, 1)), 2 / 12, atol=0.05)
+    assert abs(float(planes.sum())) < 200
+    assert abs(float(offsets.std()) - 0.5) < 0.03
+    assert [array.shape for array in weights] == [(4800, 3, 13), (1600, 3, 301)]
+    assert [float(array[0, 0, 0] * array.shape[2]) for array in weights] == pytest.approx([1, 1])
+    assert all(array.dtype == np.float32 for array in jax.tree.leaves(params))
+    other = gln_jax.init(config, jax.random.key(1))
+    assert not np.array_equal(planes, other.hyperplanes)
 
 
 MIXTURES = {
@@ -129,14 +190,14 @@ TOGETHER = "networks, each with its stream"
         *(pytest.param(jax.jit, name, marks=pytest.mark.slow) for name in MIXTURES if name != TOGETHER),
     ],
 )
-def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixture, compiled):
+def test_vmap_of_learn_gives_what_single_calls_give(stream, config, mixture, compiled):
     first = network(gln_jax, SEEDS[0]).params, arguments(stream)[:3], arguments(stream)[3]
     second = network(gln_jax, SEEDS[1]).params, tuple(array[:, ::-1] for array in first[1]), first[2] / 2
     pairs = list(zip(MIXTURES[mixture], first, second, strict=True))
     stacked = [jax.tree.map(lambda *two: jnp.stack(two), a, b) if mapped else a for mapped, a, b in pairs]
 
     def learn(params: Any, arrays: Any, rates: Any) -> Any:
-        return gln_jax.learn_online(config, params, *arrays, rates, batch_size=4, count=50)
+        return gln_jax.learn(config, params, *arrays, rates, count=50)
 
     together = jax.vmap(learn, in_axes=[0 if mapped else None for mapped, _, _ in pairs])
     output = compiled(together)(*stacked)
@@ -155,11 +216,10 @@ def test_one_sample(stream, config, params):
     assert_close(output, expected[:, 3])
     mapped = jax.vmap(predict, in_axes=(None, 1, 1), out_axes=1)(params, *arrays[:2])
     np.testing.assert_allclose(mapped, expected, rtol=0, atol=1e-5)
-    for learn in (gln_jax.learn, gln_jax.learn_online):
-        learned, p = learn(config, params, *[array[..., 3] for array in arrays])
-        batch, of_batch = learn(config, params, *[array[..., 3:4] for array in arrays])
-        np.testing.assert_array_equal(p, of_batch[:, 0])
-        jax.tree.map(np.testing.assert_array_equal, learned, batch)
+    learned, p = gln_jax.learn(config, params, *[array[..., 3] for array in arrays])
+    batch, of_batch = gln_jax.learn(config, params, *[array[..., 3:4] for array in arrays])
+    np.testing.assert_array_equal(p, of_batch[:, 0])
+    jax.tree.map(np.testing.assert_array_equal, learned, batch)
 
 
 @pytest.mark.slow
@@ -195,15 +255,14 @@ def test_scan(stream, config, params):
 
     def step(carry, batch):
         params, t = carry
-        rates = 10 / jnp.sqrt(1 + (t + jnp.arange(batch_size)) / 3000)  # the default, in JAX
-        params, p = gln_jax.learn(config, params, *batch, rates)
+        params, p = gln_jax.learn(config, params, *batch, step=t)
         return (params, t + batch_size), p
 
     # (values, samples) -> (batches, values, batch_size)
     batches = [array.reshape(len(array), -1, batch_size).swapaxes(0, 1) for array in (base, context, targets)]
     (params, t), p = jax.jit(lambda params: jax.lax.scan(step, (params, 0), batches))(params)
     assert t == len(stream[1])
-    assert_close(p.swapaxes(0, 1).reshape(10, -1), reference.predict_online(*stream[:1] * 2, stream[1], batch_size))
+    assert_close(p.swapaxes(0, 1).reshape(10, -1), reference.predict_online(*stream[:1] * 2, stream[1]))
     assert_params(params, reference)
 
 
@@ -215,7 +274,7 @@ BAD_SHAPES = {
     "base of no sample": ("samples of base", (BASE[:, :0], BASE[:, :0], TARGETS[:, :0], RATES[:0])),
     "context of other values": ("context", (BASE, BASE[1:], TARGETS, RATES)),
     "context of fewer samples": ("context", (BASE, BASE[:, 1:], TARGETS, RATES)),
-    "targets without heads": ("targets", (BASE, BASE, TARGETS[0], RATES)),
+    "class numbers of fewer samples": ("targets", (BASE, BASE, TARGETS[0, 1:], RATES)),
     "targets of one head": ("targets", (BASE, BASE, TARGETS[:1], RATES)),
     "targets of one sample": ("targets", (BASE, BASE, TARGETS[:, :1], RATES)),
     "rates of fewer samples": ("rates", (BASE, BASE, TARGETS, RATES[1:])),
@@ -224,11 +283,10 @@ BAD_SHAPES = {
 
 
 @pytest.mark.parametrize("case", BAD_SHAPES)
-@pytest.mark.parametrize("call", ["learn", "learn_online"])
 @pytest.mark.parametrize("traced", [True, False])
-def test_bad_shapes(config, params, case, call, traced):
+def test_bad_shapes(config, params, case, traced):
     name, arrays = BAD_SHAPES[case]
-    function = functools.partial(getattr(gln_jax, call), config)
+    function = functools.partial(gln_jax.learn, config)
     with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
         jax.eval_shape(function, params, *arrays) if traced else function(params, *arrays)
     if name not in ("targets", "rates"):
@@ -268,7 +326,7 @@ def test_a_batch_may_have_one_rate(config, params):
 @pytest.mark.parametrize("trace", [jax.jit, jax.vmap, lambda call: jax.grad(lambda *arrays: call(*arrays).sum())])
 def test_a_traced_method_names_the_pure_functions(trace):
     model = gln_jax.GLN([3], 4, 4, seed=0)
-    with pytest.raises(ValueError, match=r"^inputs: .*only trace the pure functions gln_jax\.predict, learn and "):
+    with pytest.raises(ValueError, match=r"^inputs: .*only trace the pure functions gln_jax\.predict and learn"):
         trace(model.predict)(jnp.ones((4, 4)), jnp.ones((4, 4)))
 
 
@@ -279,12 +337,6 @@ def test_parameters_that_a_network_has_replaced_are_named(stream):
     model.predict(images[:, :4], images[:, :4], labels[:4])
     with pytest.raises(ValueError, match=r"^params: expected arrays that exist, got deleted ones, as after the GLN "):
         gln_jax.predict(model.config, before, images[:, :4], images[:, :4])
-
-
-@pytest.mark.parametrize("batch_size", [0, -1, 1.5, None])
-def test_bad_batch_size(config, params, batch_size):
-    with pytest.raises(ValueError, match=r"^batch_size: expected .*, got "):
-        gln_jax.learn_online(config, params, BASE, BASE, TARGETS, RATES, batch_size)
 
 
 # ---- Devices and numbers ---------------------------------------------------------------------------------------------
@@ -311,7 +363,7 @@ learn = jax.vmap(functools.partial(gln_jax.learn, models[0].config), in_axes=(0,
 params, p = jax.jit(learn)(params, x, x, y, rates)
 assert len(params.weights[0].sharding.device_set) == 2
 for model, output in zip(models, p):
-    np.testing.assert_allclose(output[0], model.predict(x, x, y[0]), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(output[0], model.predict_online(x, x, y[0]), rtol=0, atol=1e-5)
 """
     flags = "--xla_force_host_platform_device_count=2"
     run_python(code, JAX_PLATFORMS="none_such", XLA_FLAGS=flags)
@@ -425,7 +477,7 @@ def test_no_thread_reads_donated_arrays(stream, monkeypatch, read):
         except (RuntimeError, ValueError) as error:
             found.append(error)
 
-    predict, learn = model.runs
+    learn = gln_jax._run_in_place
     thread = threading.Thread(target=run)
 
     def learn_slowly(*arguments: Any) -> Any:
@@ -434,7 +486,7 @@ def test_no_thread_reads_donated_arrays(stream, monkeypatch, read):
         thread.join(0.3)
         return learned
 
-    monkeypatch.setattr(gln_jax.GLN, "runs", (predict, learn_slowly))
+    monkeypatch.setattr(gln_jax, "_run_in_place", learn_slowly)
     model.predict(images, images, labels)
     thread.join()
     jax.tree.map(np.testing.assert_array_equal, found[0], read(model, images))
@@ -445,11 +497,11 @@ def test_predict_takes_blocks(stream, monkeypatch):
     images, seen = stream[0], []
     run = gln_jax._run
 
-    def watched(config, params, count, batch_size, base, context):
+    def watched(config, count, params, base, context):
         seen.append((count, base.shape[1]))
-        return run(config, params, count, batch_size, base, context)
+        return run(config, count, params, base, context)
 
-    monkeypatch.setattr(gln_jax.GLN, "runs", (watched, None))
+    monkeypatch.setattr(gln_jax, "_run", watched)
     monkeypatch.setattr(gln_jax, "BLOCK_SAMPLES", 16)
     assert_close(network(gln_jax).predict(images, images), network(gln_numpy).predict(images, images))
     assert seen == [(16, 16), (16, 16), (16, 16), (12, 16)]
@@ -468,65 +520,31 @@ def test_compilations(monkeypatch, stream):
     monkeypatch.setattr(gln_jax, "mix", traced)
     monkeypatch.setattr(gln_jax, "BLOCK_SAMPLES", 24)
 
-    def compiled(call: str, count: int, *more: int, learns: bool = True) -> int:
+    def compiled(call: str, count: int, learns: bool = True) -> int:
         images, labels = stream[0][:100, :count], stream[1][:count]  # a shape that no other test compiles
         model = gln_jax.GLN([2], 100, 100, num_classes=10)
         traces.clear()
-        getattr(model, call)(images, images, *([labels] if learns else []), *more)
+        getattr(model, call)(images, images, *([labels] if learns else []))
         return len(traces)
 
-    assert compiled("predict_online", 30, 8) > 0
-    assert [compiled("predict_online", count, 8) for count in (25, 47, 48, 60)] == [0, 0, 0, 0]
-    for learns in (True, False):
-        assert compiled("predict", 16, learns=learns) > 0
-        assert [compiled("predict", count, learns=learns) for count in (9, 12, 15, 16)] == [0, 0, 0, 0]
+    assert compiled("predict_online", 30) > 0
+    assert [compiled("predict_online", count) for count in (25, 47, 48, 60)] == [0, 0, 0, 0]
+    for learns in (False, True):
+        assert compiled("predict", 16, learns) > 0
+        assert [compiled("predict", count, learns) for count in (9, 12, 15, 16)] == [0, 0, 0, 0]
     assert compiled("predict", 30, learns=False) > 0
-    assert [compiled("predict", count, learns=False) for count in (25, 47, 60)] == [0, 0, 0]
+    assert [compiled("predict", count) for count in (25, 47, 60)] == [0, 0, 0]
 
 
-# ---- Heads sharded over devices --------------------------------------------------------------------------------------
-
-OVER_DEVICES = """
-import copy, pickle
-import numpy as np
-import jax, pytest
-from gln_jax import GLN
-from gln.sharding import shard_heads
-from helpers import assert_same_state
-assert len(jax.devices()) == 4
-rng = np.random.default_rng(0)
-for heads, kind, size in ((10, {"num_classes": 10}, 1), (64, {"loss": "squared_error", "num_outputs": 64}, 16)):
-    x = rng.normal(size=(20, 200))
-    y = rng.normal(size=(heads, 200)) if "loss" in kind else rng.integers(0, heads, 200)
-    alone = GLN([8, 4], 20, 20, seed=0, **kind)
-    sharded = shard_heads(alone)
-    expected = alone.predict_online(x, x, y, size)
-    np.testing.assert_allclose(sharded.predict_online(x, x, y, size), expected, atol=1e-5)
-    assert alone.step == sharded.step == 200
-    np.testing.assert_allclose(sharded.predict(x, x), alone.predict(x, x), atol=1e-5)
-    for array in jax.tree.leaves(sharded.params):
-        assert len(array.sharding.device_set) == 4
-    shards = {shard.data.shape[1] for shard in sharded.params.weights[0].addressable_shards}
-    assert shards == {-(-heads // 4)}
-    assert_same_state(sharded, alone, atol=1e-5)
-    sharded.set_state(alone.get_state())
-    np.testing.assert_allclose(sharded.predict(x, x), alone.predict(x, x), atol=1e-6)
-    assert len(shard_heads(alone, jax.devices()[:2]).params.weights[0].sharding.device_set) == 2
-    sharded.save("sharded.gln")
-    copies = [copy.copy(sharded), copy.deepcopy(sharded), pickle.loads(pickle.dumps(sharded))]
-    for twin in (*copies, type(sharded).load("sharded.gln")):
-        expected = alone.predict(x, x)
-        np.testing.assert_allclose(twin.predict_online(x, x, y, 16), sharded.predict_online(x, x, y, 16), atol=1e-5)
-        assert_same_state(twin, sharded, atol=1e-5)
-        sharded.set_state(alone.get_state())
-        np.testing.assert_allclose(sharded.predict(x, x), expected, atol=1e-6)
-with pytest.raises(ValueError, match="model: expected one with classes or outputs, got GLN"):
-    shard_heads(GLN([2], 3, 3, loss="quantile", quantiles=[0.5]))
-with pytest.raises(ValueError, match="devices: expected at least one, got none"):
-    shard_heads(alone, [])
-"""
+# ---- Heads over devices ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_heads_spread_over_devices_learn_what_they_learn_on_one(tmp_path):
-    run_python(OVER_DEVICES, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+def test_heads_over_devices_learn_what_they_learn_on_one():
+    """The example compares them itself."""
+    code = (ROOT / "examples" / "heads_over_devices.py").read_text(encoding="utf-8")
+    code += "hlo = learn.lower(placed, *arrays, step=0).compile().as_text()\n"
+    code += "print(sum(hlo.count(word) for word in ('all-reduce', 'all-gather', 'all-to-all', 'permute(')))\n"
+    printed = run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    assert printed.splitlines()[0] == "4 devices, 2 heads each"
+    assert printed.splitlines()[-1] == "0"  # communications
