@@ -80,7 +80,7 @@ def test_the_block_of_several_backends_logs_nothing(tmp_path):
 LONG = {
     "backends": 5,
     "bandits": 4,
-    "cores": 3,
+    "cores": 2,
     "forgetting": 2,
     "gallery": 0,
     "late": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -548,3 +549,15 @@ def test_heads_over_devices_learn_what_they_learn_on_one():
     printed = run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=4")
     assert printed.splitlines()[0] == "4 devices, 2 heads each"
     assert printed.splitlines()[-1] == "0"  # communications
+
+
+@pytest.mark.slow
+def test_a_layer_below_a_network_is_trained_by_optax_in_flax_and_equinox():
+    for package in ("optax", "flax", "equinox"):
+        pytest.importorskip(package)
+    lines = run_python((ROOT / "examples" / "below_a_network.py").read_text(encoding="utf-8")).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Flax", "Equinox"]
+    for line in lines:
+        trained, random = map(float, re.findall(r"0\.\d+", line))
+        assert trained > random + 0.02
+        assert trained > 0.8
