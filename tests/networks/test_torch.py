@@ -485,3 +485,8 @@ def test_chunks_hold_every_visit_once_and_in_order(count, learns, contexts, seed
         assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
         assert all(len(part) <= gln_torch.CHUNK for part in parts) if learns else len(parts) == 1
     assert of_row.keys() == set(rows.ravel().tolist())
+
+
+def test_the_products_of_a_block_are_those_of_its_functions(gln_torch):
+    """Else each sample would be learned alone, which gives the same numbers and takes many times as long."""
+    assert gln_torch._is_inlined(gln_torch.mix, gln_torch.update)
