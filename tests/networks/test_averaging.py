@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
-from helpers import assert_same_state, run_python
+from helpers import assert_same_state
 
 import gln_numpy
 from gln.averaging import RunningAverage, average

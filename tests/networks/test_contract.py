@@ -426,6 +426,17 @@ def test_default_rates(backend):
     )
 
 
+@pytest.mark.compiles
+def test_four_samples_are_predicted_better_with_each_call(backend):
+    """The first lines of the README, at defaults."""
+    for seed in range(10):
+        model = backend.GLN(layer_sizes=[4, 4, 1], input_size=784, context_size=784, seed=seed)
+        train_x, train_y = np.random.default_rng(seed).normal(size=(784, 4)), np.array([0, 1, 1, 0])
+        errors = [np.abs(to_numpy(model.predict(train_x, train_x, targets=train_y)) - train_y).max() for _ in range(6)]
+        assert (np.diff(errors) < 0).all(), errors
+        assert errors[-1] < 0.05
+
+
 def test_learning_rate_can_be_set(backend):
     model, state = small(backend), small(backend).get_state()
     model.set_learning_rate(0)

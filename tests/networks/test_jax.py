@@ -149,7 +149,7 @@ def test_bad_rates_and_class_numbers(config, params):
         with pytest.raises(ValueError, match=message):
             gln_jax.learn(config, params, BASE, BASE, TARGETS, **arguments)
     for labels in (np.arange(5) + 6, np.arange(5) / 2, np.full(5, np.nan)):
-        with pytest.raises(ValueError, match="^targets: expected "):
+        with pytest.raises(ValueError, match=r"^targets: expected "):
             gln_jax.learn(config, params, BASE, BASE, labels, 1.0)
 
 

@@ -487,6 +487,6 @@ def test_chunks_hold_every_visit_once_and_in_order(count, learns, contexts, seed
     assert of_row.keys() == set(rows.ravel().tolist())
 
 
-def test_the_products_of_a_block_are_those_of_its_functions(gln_torch):
+def test_the_products_of_a_block_are_those_of_its_functions():
     """Else each sample would be learned alone, which gives the same numbers and takes many times as long."""
     assert gln_torch._is_inlined(gln_torch.mix, gln_torch.update)
