@@ -76,10 +76,8 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
     x, y = stream
     order, classes = np.random.default_rng(seed).permutation(len(y)), max(2, int(y.max()) + 1)
     samples, labels, size = x[order].T, y[order], x.shape[1]
-    setting = {"layer_sizes": [16, 16], "rate": rate(None, 3000), "fitted": 0, **setting}
+    setting = {"layer_sizes": [16, 16], "rate": lambda d: None, "fitted": 0, **setting}
     learning_rate, fitted = setting.pop("rate")(size + 1), setting.pop("fitted")
-    if not setting.get("normalize", True):
-        learning_rate = None
     model = gln(
         input_size=size, context_size=size, num_classes=classes, learning_rate=learning_rate, seed=seed, **setting
     )

@@ -106,7 +106,7 @@ class Pupil:
             if _is_known(self._predict(z), number):
                 break
             for network, own in zip(self._networks, targets_of_networks, strict=True):
-                network.predict_arrays(samples, samples, own, rates, z.shape[1])
+                network.predict_arrays(samples, samples, own, rates)
         self._learned.append(lesson.number)
 
     @functools.cached_property

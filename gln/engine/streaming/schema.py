@@ -21,14 +21,13 @@ import itertools
 import math
 import sys
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.preprocessing.category_codes import Levels, code_of, level_of, notes_of_levels
-from gln.engine.preprocessing.columns import Columns
 from gln.engine.preprocessing.dates import DATES, day_of, days_in, features_of, is_date, named_dates, part_name
 from gln.engine.saving import ENTRIES, Array, Number, Part, Value, bad, saved
 from gln.engine.streaming.values import (
@@ -42,6 +41,9 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
+
+if TYPE_CHECKING:  # of tables; importing it would take a stream's start half a second
+    from gln.engine.preprocessing.columns import Columns
 from gln.engine.warn import Note, warn_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
