@@ -35,7 +35,6 @@ class TenDigits(NamedTuple):
 
 def get_ten_digits_metrics(
     model: Any,
-    batch_size: int = 1,
     *,
     digits: Digits | None = None,
     standardize: bool = True,

@@ -116,7 +116,7 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     np.testing.assert_allclose(rates, expected + last, rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
-        assert network.learning_rate(0) == pytest.approx(np.sqrt(network.config.input_size + 1))  # with the bias
+        assert network.learning_rate(9000) == pytest.approx(np.sqrt(network.config.input_size + 1) / 2)  # with the bias
     steps = [network.step for network in model.glns_]
     model.partial_fit(*IRIS)
     assert [network.step for network in model.glns_] == [step + 150 for step in steps]
@@ -290,7 +290,7 @@ def test_a_rate_set_between_parts_is_that_of_the_next():
     for name in ("0 weights.1", "0 weights.2"):
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
     network = model.set_params(partial_learning_rate=None).partial_fit(X, y).glns_[0]
-    assert network.learning_rate(0) == pytest.approx(np.sqrt(network.config.input_size + 1))
+    assert network.learning_rate(9000) == pytest.approx(np.sqrt(network.config.input_size + 1) / 2)
     assert not np.array_equal(learner_state(model.learner_)["0 weights.1"], before["0 weights.1"])
 
 
