@@ -14,6 +14,7 @@ import itertools
 import math
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -425,7 +426,7 @@ class Network:
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         if is_changed("mix"):
-            raise _bad("mix", "that of gln_numba", "another; change a copy of gln_numpy, gln_jax or gln_tf instead")
+            raise _bad("mix", "that of gln_numba", "another; change a copy of another backend's file instead")
         self._shapes_of_weights = [array.shape for array in weights]
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
         vars(self).pop("of_sample", None)
@@ -770,8 +771,13 @@ class GLN(Network):
             context = self.check_array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        if self.base_predictor is not None and base.size:  # few take an empty batch
-            base = self._base_values(base, self.base_size)
+        usual = self.config.bound + 20
+        if self.base_predictor is not None:
+            base = self._base_values(base, self.base_size) if base.size else base  # few take an empty batch
+        elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
+            clipped = f"inputs: far beyond ±{self.config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:

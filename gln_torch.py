@@ -16,6 +16,7 @@ import inspect
 import json
 import math
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -582,8 +583,13 @@ class GLN(Network):
             context = self.check_array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        if self.base_predictor is not None and base.size:  # few take an empty batch
-            base = self._base_values(base, self.base_size)
+        usual = self.config.bound + 20
+        if self.base_predictor is not None:
+            base = self._base_values(base, self.base_size) if base.size else base  # few take an empty batch
+        elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
+            clipped = f"inputs: far beyond ±{self.config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
         return base, context, targets, is_vector
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:

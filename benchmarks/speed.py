@@ -63,7 +63,7 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
     )
 
 
-def online(module: Any, images: np.ndarray, digits: np.ndarray, call: int | None = None, **settings: Any) -> Prepare:
+def online(module: Any, images: np.ndarray, digits: np.ndarray, call: int = 1, **settings: Any) -> Prepare:
     """A pass of `predict_online`, or of `predict` in calls of so many samples, by an untrained network, by default
     [16, 16, 1] with ten heads."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
@@ -74,7 +74,7 @@ def online(module: Any, images: np.ndarray, digits: np.ndarray, call: int | None
 
     def prepare() -> Run:
         model.set_state(first_state)  # instead of a new network, for which TensorFlow would compile again
-        return lambda: model.predict_online(images, images, targets, call or 1)
+        return lambda: model.predict_online(images, images, targets, call)
 
     return prepare
 

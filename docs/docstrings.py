@@ -12,26 +12,20 @@ import griffe
 class Docstrings(griffe.Extension):
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         decorators = " ".join(str(each.value) for each in cls.decorators)
-        if "documented_like" in decorators:
-            cls.docstring = griffe.Docstring(
-                inspect.getdoc(_imported(cls)) or "", parent=cls
-            )
-        elif cls.path in ("gln_numpy.GLN", "gln_numpy.Config"):
-            cls.docstring = griffe.Docstring(
-                inspect.getdoc(_imported(cls)) or "", parent=cls, parser="google"
-            )
-            arguments = inspect.signature(_imported(cls)).parameters.values()
-            values = {
-                one.name: None if one.default is one.empty else repr(one.default)
-                for one in arguments
-            }
-            for name in (
-                values.keys() & cls.members.keys()
-            ):  # the fields of `Config`
-                cls.members[name].value = values[name]
-            for one in getattr(cls.members.get("__init__"), "parameters", ()):
-                one.default = values.get(one.name)
+        is_network = cls.path in ("gln_numpy.GLN", "gln_numpy.Config")
+        if not is_network and "documented_like" not in decorators:
+            return
+        imported = getattr(importlib.import_module(cls.module.path), cls.name)
+        text = inspect.getdoc(imported) or ""
+        parser: Any = "google" if is_network else None
+        cls.docstring = griffe.Docstring(text, parent=cls, parser=parser)
+        if is_network:
+            _show_defaults(cls, inspect.signature(imported))
 
 
-def _imported(cls: griffe.Class) -> Any:
-    return getattr(importlib.import_module(cls.module.path), cls.name)
+def _show_defaults(cls: griffe.Class, signature: inspect.Signature) -> None:
+    """Show values in place of the expressions that give them."""
+    for name, argument in signature.parameters.items():
+        is_required = argument.default is argument.empty
+        shown = cls.members["__init__"].parameters[name]
+        shown.default = None if is_required else repr(argument.default)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["BACKENDS", "fastest_backend", "load_backend", "load_file"]
+__all__ = ["BACKENDS", "fastest_backend", "load_backend"]
 
 # Backends, and the package of each one's framework.
 BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
@@ -37,7 +37,9 @@ def load_backend(backend: Any) -> Any:
     if hasattr(backend, "predict_arrays"):
         return SimpleNamespace(GLN=backend, __name__=backend.__name__)
     if isinstance(backend, str) and backend.endswith(".py"):
-        return load_file(backend)
+        if not Path(backend).is_file():
+            raise ValueError(f"backend: expected a Python file, got {backend!r}")
+        return _of_file(str(Path(backend).resolve()), Path(backend).stat().st_mtime_ns)
     if not isinstance(backend, str) or backend not in ("auto", *BACKENDS):
         raise ValueError(f"backend: expected 'auto', one of {list(BACKENDS)} or a GLN, got {backend!r}")
     name = fastest_backend() if backend == "auto" else backend
@@ -47,16 +49,9 @@ def load_backend(backend: Any) -> Any:
     return module
 
 
-def load_file(path: str) -> Any:
-    """Run a changed copy of a backend's file, once until it changes, and return its module. Raises ValueError if it has
-    no `GLN`."""
-    if not Path(path).is_file():
-        raise ValueError(f"backend: expected a Python file, got {path!r}")
-    return _run_file(str(Path(path).resolve()), Path(path).stat().st_mtime_ns)
-
-
 @functools.cache
-def _run_file(path: str, changed: int) -> Any:
+def _of_file(path: str, changed: int) -> Any:
+    """The module of a changed copy, run once until its time of change is another."""
     spec: Any = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
     spec.loader.exec_module(module)

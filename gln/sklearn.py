@@ -135,7 +135,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     class_weight : dict, "balanced" or None, default=None
         Factors by which the weights of each class's samples are multiplied. "balanced", in `fit` only, gives all
         classes the same total weight. None for several labels.
-    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"} path or class, default="auto"
+    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, path or class, default="auto"
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed. A changed copy of a file is given by its path, "my.py", or as its `GLN`; `load` needs it again.
     n_jobs : int or None, default=None

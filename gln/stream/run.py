@@ -227,7 +227,8 @@ class Run:
                 predicted, said = self._model.predict_and_ask_many(part.rows)
             else:
                 to_learn = [None] * len(targets) if options.predict_only else targets
-                predicted = self._model.predict_learn_many(part.rows, to_learn, part.weights or 1.0)
+                weights = 1.0 if part.weights is None else part.weights
+                predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])

@@ -146,7 +146,7 @@ def copied(backend: Any, name: str, folder: Path, old: str = "", new: str = "") 
     assert old in text
     text = text.replace(old, new, 1).replace("Derivative of the loss", "The derivative of the loss") + "\n\nADDED = 3\n"
     (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    return backends.load_file(str(folder / f"{name}.py"))
+    return backends.load_backend(str(folder / f"{name}.py"))
 
 
 def test_a_file_of_a_copy_is_loaded_by_what_computes_the_same(backend, tmp_path):

@@ -929,6 +929,29 @@ def test_contexts_of_float64_are_those_of_float32(backend):
     np.testing.assert_array_equal(contexts.T, np.concatenate([s.transpose(0, 2, 1) @ 2 ** np.arange(4) for s in sides]))
 
 
+@pytest.mark.compiles
+def test_inputs_far_beyond_where_they_are_clipped_cause_a_warning(backend, digits):
+    images, model = digits[0][:, :8], on_digits(backend, 2)
+    for call in (lambda x: model.predict(x, images), lambda x: model.predict_online(x, images, np.zeros(8), 8)):
+        with pytest.warns(UserWarning, match=r"^inputs: far beyond ±6\.91, .* scale or standardise") as found:
+            call(255 * images)
+        assert [warning.filename for warning in found] == [__file__]
+
+
+def test_usual_inputs_cause_no_warning(digits):
+    images = digits[0]
+    z = (images - images.mean(axis=1, keepdims=True)) / np.maximum(images.std(axis=1, keepdims=True), 1e-6)
+    assert np.abs(z).max() > 50  # of a pixel that few digits have
+    model, other = on_digits(gln_numpy, 2), gln_numpy.GLN([2], 5, 5, base_predictor=lambda x: x / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for some in (slice(0, 300), *range(0, 300, 10)):
+            model.predict(z[:, some], z[:, some])
+        for x in (np.full(5, 7.0), np.full(5, -20.0), np.array([100.0, 1, -1, 2, 0])):
+            gln_numpy.GLN([2], 5, 5).predict(x, x)
+        other.predict(np.full(5, 255.0), np.zeros(5))
+
+
 def test_what_a_subclass_overrides_is_honoured(backend):
     doubled = {"prepare": lambda self, *given: (2 * np.float32(given[0]), *backend.GLN.prepare(self, *given)[1:])}
     own, (inputs, context, targets) = type("Own", (backend.GLN,), doubled), small_batch()

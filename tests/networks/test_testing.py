@@ -13,11 +13,11 @@ import sklearn.base
 from backends import FRAMEWORKS, load_backend
 from helpers import ROOT
 
+import gln.backends
 import gln.testing
 import gln_numpy
 import test_mnist
 from benchmarks import report
-from gln.backends import load_file
 from gln.sklearn import GLNClassifier
 from gln.testing import assert_same
 
@@ -38,7 +38,7 @@ def changed_copy(folder: Path, *changes: tuple[str, str], name: str = "numpy") -
         assert text.count(old) == 1
         text = text.replace(old, new)
     (folder / "gln_mine.py").write_text(text, encoding="utf-8")
-    return load_file(str(folder / "gln_mine.py"))
+    return gln.backends.load_backend(str(folder / "gln_mine.py"))
 
 
 @pytest.fixture(autouse=True)

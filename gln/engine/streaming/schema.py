@@ -41,10 +41,10 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
+from gln.engine.warn import Note, warn_of
 
 if TYPE_CHECKING:  # of tables; importing it would take a stream's start half a second
     from gln.engine.preprocessing.columns import Columns
-from gln.engine.warn import Note, warn_of
 
 AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
 # What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
