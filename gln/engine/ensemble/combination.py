@@ -150,8 +150,8 @@ class Combination(WritableArrays):
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def with_models(self, new: int) -> Combination:
-        """With new models, each an expert that counts nothing so far."""
+    def with_models(self, new: int, prior: float = 1.0) -> Combination:
+        """With new models, each an expert that counts nothing so far; the larger its prior, the longer."""
         count = self.weights.shape[1] - 1
         grown = Combination.of_weights(
             self.link,
@@ -159,8 +159,10 @@ class Combination(WritableArrays):
             self.constants,
             np.insert(self.weights, [count] * new, 0, axis=1),
         )
+        grown.curvature *= prior
         old = [*range(count), -1]
         grown.curvature[np.ix_(range(len(self.weights)), old, old)] = self.curvature
+        grown.spread = self.spread
         return grown
 
     def divided(self, experts: np.ndarray) -> Combination:  # (M,)

@@ -136,7 +136,8 @@ class Ensemble:
         if self.combination is None:
             return {}
         *experts, constant = self.combination.weights.mean(axis=0).tolist()
-        names = [*dict.fromkeys(member.role.name for member in self.members), "linear", "crosses"]
+        roles = dict.fromkeys(member.role for member in self.members)
+        names = [*(role.name for role in roles), *(["linear", "crosses"] if SHALLOW in roles else ["stream"])]
         weights = dict(zip(names, experts, strict=False))
         return weights | {"constant": constant} if self.combination.constants.any() else weights
 

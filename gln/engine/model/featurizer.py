@@ -86,6 +86,11 @@ class Featurizer(WritableArrays):
         return getattr(self.standardizer, "fitted", False)
 
     @property
+    def is_warming_up(self) -> bool:
+        """Whether scales are of the first few samples, which a sample is counted with before it is standardised."""
+        return self.standardizer.is_warming_up
+
+    @property
     def categorical(self) -> Set[int]:
         """The features that are categories."""
         return {*np.flatnonzero(self.numbers < 0).tolist()}

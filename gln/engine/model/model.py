@@ -153,7 +153,7 @@ class NetworkModel(Generic[F]):
             first = part.start
             while first < part.stop:
                 # The first sample of a part brings something new, to which the model adapts when it comes alone.
-                is_new = first == part.start or self.featurizer.standardizer.is_warming_up
+                is_new = first == part.start or self.featurizer.is_warming_up
                 rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
                 learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
                 asked = None if said is None else said[..., rows]
@@ -205,12 +205,17 @@ class NetworkModel(Generic[F]):
         step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
-        rates = self.rates(y.shape[1])
-        if step_sizes is not None:
-            _, sizes = steps_of(step_sizes)
-            rates = [ensemble_rates * sizes for ensemble_rates in rates]
+        rates = self.sized_rates(y.shape[1], step_sizes)
         of_ensembles = None if said is None else self._standardised(said, units)
         return TargetBatch(y, counted, rates, step_sizes, of_ensembles), units
+
+    def sized_rates(self, count: int, step_sizes: Steps) -> list[np.ndarray]:
+        """The rates of the next samples times the size of their steps, (M, count) for each ensemble."""
+        rates = self.rates(count)
+        if step_sizes is None:
+            return rates
+        _, sizes = steps_of(step_sizes)
+        return [ensemble_rates * sizes for ensemble_rates in rates]
 
     def check_rates(self, count: int) -> None:
         """Raise ValueError if a learning rate that is a callable fails in one of the next steps of a network."""
@@ -358,6 +363,12 @@ class NetworkModel(Generic[F]):
         features, or nearly so: an expansion is of one feature, a mean of bins of one or two, with a half for each, and
         linear models are explained by themselves.
         """
+        contributions, constant = self.contributions(samples)
+        units = self.targets.units
+        return contributions * np.expand_dims(units.unit, -1), units.of(constant)
+
+    def contributions(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
+        """As `explain`, in the networks' units."""
         heads, size = self.means.heads, samples.features.shape[0]
         read, weights = self.featurizer.transform(samples), self.means.weighted_sum()
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
@@ -376,13 +387,12 @@ class NetworkModel(Generic[F]):
                 np.add.at(contributions, input_features[linear:, place], halves)
             constant += weight * np.atleast_2d(constants)[:heads] + (slopes * at_mean).sum(axis=1)
         contributions = contributions.transpose(1, 2, 0)
-        for model, weight in enumerate(weights.weights[len(self.means.members) :]):  # of linear models, in streams
+        for model, weight in enumerate(weights.weights[len(self.means.members) :]):  # of linear models, or of a stream
             linear_slopes[np.arange(heads), model * heads + np.arange(heads)] += weight[:, None]
         of_linear, of_all = self.featurizer.explain_linear(read.columns, samples, known)
         contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
         constant += np.einsum("clb,lb->cb", linear_slopes, of_all)
-        units = self.targets.units
-        return contributions * np.expand_dims(units.unit, -1), units.of(constant)
+        return contributions, constant
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:

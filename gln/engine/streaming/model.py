@@ -84,6 +84,12 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return None
         return super().learn_segment(samples, batch, predicts)
 
+    def follow(self, samples: SampleBatch, batch: TargetBatch) -> np.ndarray:  # -> (C, B)
+        """Learn what another model learns of samples, in its units, and return the predictions before each."""
+        said = None if batch.said is None else self.asked(samples)
+        rates = self.sized_rates(len(samples), batch.step_sizes)
+        return super().learn_segment(samples, batch._replace(counted=None, rates=rates, said=said), predicts=True)
+
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def grow(self, featurizer: StreamFeaturizer) -> None:
@@ -97,6 +103,18 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             self.means.combination = self.means.neuron.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)
+
+    def with_columns(self, size: int) -> StreamModel:
+        """A model of so many features, all of them numbers, the new ones last."""
+        model = copy.copy(self)
+        model.grow(self.featurizer.grown(SampleBatch.of(np.empty((size, 0))), frozenset(), 0, False))
+        return model
+
+    def with_class(self) -> StreamModel:
+        """A model of one more class."""
+        model = copy.copy(self)
+        model.add_classes(np.array([self.targets.count(self.means)]))
+        return model
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamModel:
         """A model of means alone, of the targets `kept`, in this order, and of `new` new ones."""

@@ -19,6 +19,7 @@ from scipy.sparse import issparse
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, SampleBatch, chunks, dense, spread
+from gln.engine.ensemble.combination import LINKS
 from gln.engine.ensemble.ensemble import NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch
@@ -29,6 +30,7 @@ from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standard
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.preprocessing.texts import TextModel, Words, fit_text
 from gln.engine.saving import bad, saved
+from gln.engine.streaming.model import StreamModel
 from gln.engine.tabular.folds import representing
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
@@ -52,13 +54,20 @@ class PlainFeaturizer(Featurizer):
         return InputSpec.of(range(self.size), self.feature_of_columns)
 
 
-@saved(standardizer=Standardizer, encoding=(TargetEncoding, None), pieces=Pieces, bin_means=(BinMeans, None))
+@saved(
+    **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "pieces": Pieces},
+    **{"bin_means": (BinMeans, None), "stream": (StreamModel, None)},
+)
 @dataclasses.dataclass
 class TableFeaturizer(Featurizer):
-    """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
+    """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it.
+
+    When the table goes on, a stream of its columns begins, whose predictions the last neuron of the table mixes.
+    """
 
     pieces: Pieces = basis_expansion.NO_PIECES  # of piecewise-linear expansions
     bin_means: Any = None  # `BinMeans` of the features; None gives those without grids
+    stream: StreamModel | None = None  # in the units of the table's targets; None before the table goes on
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,11 +76,32 @@ class TableFeaturizer(Featurizer):
     def check(self) -> None:
         super().check()
         size, pieces, binned = len(self.numbers), self.pieces, len(self.bin_means.sizes)
+        if self.stream is not None:
+            self.stream.check()
+            if self.stream.featurizer.size != self.size:
+                raise bad("stream", f"{self.size} columns", self.stream.featurizer.size)
         if not (pieces.high > pieces.low).all() or pieces.features.max(initial=-1) >= self.size or binned != size:
             raise bad("bin_means", f"pieces and bins of {size} features", f"bins of {binned}")
 
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
-        return self.from_columns(columns.T, self.bin_means.transform(dense(samples.features)).T)
+        read = self.from_columns(columns.T, self.bin_means.transform(dense(samples.features)).T)
+        if self.stream is None:
+            return read
+        of_columns = SampleBatch.of(columns)
+        predicted = self.stream.predicted(of_columns, 1) if batch is None else self.stream.follow(of_columns, batch)
+        return read._replace(linear=LINKS[self.stream.means.link](predicted))
+
+    @property
+    def is_warming_up(self) -> bool:
+        return (self.stream or super()).is_warming_up
+
+    def explain_linear(
+        self, columns: Matrix, samples: SampleBatch, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:  # (D, B), (n,) -> (C, B, n), (C, B)
+        if self.stream is None:
+            return super().explain_linear(columns, samples, known)
+        of_columns, constant = self.stream.contributions(SampleBatch.of(columns))
+        return of_columns @ (self.feature_of_columns[:, None] == known), constant
 
     def from_columns(self, columns: np.ndarray, bin_means: np.ndarray) -> NetworkInputs:
         """What networks read of samples with these columns (B, D) and means of bins (B, E)."""
@@ -80,7 +110,12 @@ class TableFeaturizer(Featurizer):
 
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> TableFeaturizer:
         grown = super()._with_columns(encoding, size)
-        return dataclasses.replace(grown, bin_means=self.bin_means.grown(len(grown.numbers)))
+        stream = self.stream and self.stream.with_columns(size)
+        return dataclasses.replace(grown, bin_means=self.bin_means.grown(len(grown.numbers)), stream=stream)
+
+    def with_class(self, count: int) -> TableFeaturizer:
+        grown = super().with_class(count)
+        return dataclasses.replace(grown, stream=grown.stream and grown.stream.with_class())
 
     def _more_specs(self) -> dict[str, InputSpec]:
         features = self.feature_of_columns[self.pieces.features]
