@@ -25,7 +25,11 @@ except ImportError as error:
     raise ImportError("gln.onnx needs ONNX and skl2onnx: pip install onnx skl2onnx") from error
 
 from gln.engine.base_models.bin_means import NONE, BinMeans
+from gln.engine.base_models.fading_bin_means import DEPTHS, PAIR_DEPTH, STEEP, predict_bin_means
+from gln.engine.base_models.hashed_linear import BIAS, HashedLinear, key_of
+from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.jit import compiled
 from gln.engine.model.targets import LEAST_STD
 from gln.engine.networks.protocol import is_network
 from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
@@ -34,7 +38,9 @@ from gln.engine.preprocessing.scaling import FAR, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.saving import bad, replacing
 from gln.engine.streaming.featurizer import StreamFeaturizer
+from gln.engine.streaming.model import StreamModel
 from gln.engine.tabular.inputs import PlainFeaturizer
+from gln.engine.tabular.model import TableModel
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
@@ -291,7 +297,7 @@ def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
 def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
     if not classifier.negatives:
         raise bad("model", "a classifier with negatives=True", "one with negatives=False")
-    p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
+    p, classes = _means(g, classifier.learner_, *_samples(g, classifier, inputs)), classifier.classes_
     if (labels := classifier.n_outputs_) > 1:
         p = g("Transpose", p, perm=[1, 0])
         yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
@@ -312,16 +318,16 @@ def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Ite
     learner, samples, shape = regressor.learner_, _samples(g, regressor, inputs), regressor.targets_shape_
     mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
 
-    def rows(ensemble: Ensemble) -> str:  # -> (B, T)
-        return g("Transpose", _predicted(g, ensemble, *samples), perm=[1, 0])
+    def rows(predicted: str) -> str:  # (T, B) -> (B, T)
+        return g("Transpose", predicted, perm=[1, 0])
 
     def like_targets(value: str) -> str:  # (B, T, ...) -> (B, ...)
         return value if shape else g("Squeeze", value, [1])
 
-    means = g("Add", g("Mul", rows(learner.means), scale), mean)
+    means = g("Add", g("Mul", rows(_means(g, learner, *samples)), scale), mean)
     yield Output("variable", like_targets(means), shape)
     if learner.variances is not None:
-        stds = g("Max", g("Mul", g("Sqrt", rows(learner.variances)), scale), LEAST_STD)
+        stds = g("Max", g("Mul", g("Sqrt", rows(_predicted(g, learner.variances, *samples))), scale), LEAST_STD)
         if regressor.quantiles is not None:
             quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
             found = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
@@ -374,15 +380,82 @@ def _single(g: Graph, value: str) -> str:
     return g("Cast", value, to=TensorProto.FLOAT)
 
 
-def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
-    """The prediction of an ensemble: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
+def _means(g: Graph, model: TableModel, inputs: str, context: str) -> str:  # (B, K), (B, D) -> (C, B) float64
+    """Probabilities of each head, or standardised values."""
+    others = [] if model.stream is None else [_of_stream(g, model.stream, context)]
+    return _predicted(g, model.means, inputs, context, *others)
+
+
+def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str, *others: str) -> str:  # -> (C, B) float64
+    """The prediction of an ensemble; arguments as for `_summed`."""
+    return g(INVERSE_LINKS[ensemble.link], _summed(g, ensemble, inputs, context, *others))
+
+
+def _summed(g: Graph, ensemble: Ensemble, inputs: str, context: str, *others: str) -> str:  # -> (C, B) float64
+    """The weighted sum of an ensemble, before the inverse link, with what other models predict before it.
+
+    Shapes: (B, K), (B, D), (C, B).
+    """
     stacking, outputs = ensemble.weighted_sum(), []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.config.input_size], [LAST], [1])
-        outputs.append(_mixed(g, network, read, context))
-    mixed = g("Cast", g("Concat", *outputs, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
-    sums = g("ReduceSum", g("Mul", mixed, stacking.weights.T[:, None]), [2], keepdims=0)
-    return g(INVERSE_LINKS[ensemble.link], g("Add", sums, stacking.offsets[:, None]))
+        mixed = _mixed(g, network, read, context)
+        outputs.append(g("Slice", mixed, [0], [ensemble.heads], [0]) if ensemble.free else mixed)
+    outputs += [_single(g, g("Unsqueeze", other, [2])) for other in others]
+    models = g("Cast", g("Concat", *outputs, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
+    sums = g("ReduceSum", g("Mul", models, stacking.weights.T[:, None]), [2], keepdims=0)
+    return g("Add", sums, stacking.offsets[:, None])
+
+
+def _of_stream(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) -> (C, B) float64
+    """The weighted sum of the stream that learns beside a table."""
+    base_models, size = stream.featurizer.base_models, stream.featurizer.size
+    z = _standardised(g, g("Cast", columns, to=TensorProto.DOUBLE), stream.featurizer.standardizer)
+    linear = _linear(g, z, base_models.linear, size)
+    bin_means = [_fading_bin_means(g, z, base_models)] if len(base_models.bin_means.grids) else []
+    inputs = g("Concat", _single(g, linear), *bin_means, _with_distances(g, z, size), axis=1)
+    return _summed(g, stream.means, inputs, z, g("Transpose", linear, perm=[1, 0]))
+
+
+def _linear(g: Graph, z: str, linear: HashedLinear, size: int) -> str:  # (B, D) -> (B, C) float64
+    """The linear model of a stream of numbers."""
+    (bias, *weights), (_, *scales) = linear.weights_of(np.array([BIAS, *(key_of(f, 0) for f in range(size))]))
+    of_columns = np.where(np.array(scales) > 0, scales, 1)  # a value beyond the largest one seen counts as that
+    scaled = g("Clip", g("Div", g("Cast", z, to=TensorProto.DOUBLE), of_columns), np.float64(-1), np.float64(1))
+    sums = g("Add", g("MatMul", scaled, np.array(weights)[:, 0]), bias[0])
+    return g("Clip", sums, np.float64(-linear.limit), np.float64(linear.limit))
+
+
+def _fading_bin_means(g: Graph, z: str, base_models: OnlineBaseModels) -> str:  # (B, D) -> (B, E)
+    """The values of each sample's cells in a stream, of which those of pairs of columns have wider bins."""
+    means, heads = base_models.bin_means, base_models.linear.heads
+    size, wide = 1 + means.grids[:, 0].max(), 1 << PAIR_DEPTH
+    narrow = 1 << DEPTHS[-1]
+    within = (np.arange(narrow) + 0.5) / narrow
+    centres = np.log(within / (1 - within)) / STEEP  # of the bins
+    tables, first_cells, places = [], [0], []
+    for grid, (first, second) in enumerate(means.grids.tolist()):
+        is_single = second == NONE
+        count = narrow if is_single else wide
+        samples = np.zeros((size, count if is_single else count**2), np.float32)
+        samples[first] = centres if is_single else centres[narrow // wide // 2 :: narrow // wide].repeat(wide)
+        if not is_single:
+            samples[second] = np.tile(centres[narrow // wide // 2 :: narrow // wide], wide)
+        predicted = np.empty((len(means.grids) * means.heads, samples.shape[1]), np.float32)
+        unknown = np.full((heads, samples.shape[1]), np.nan)
+        of_samples = unknown, np.ones(samples.shape[1]), predicted
+        compiled(predict_bin_means)(samples, means, base_models.linear.are_classes, *of_samples)
+        tables.append(predicted[grid * means.heads : (grid + 1) * means.heads].T)
+        first_cells.append(first_cells[-1] + samples.shape[1])
+        places.append((first, 2 * size, 1) if is_single else (size + first, size + second, wide))
+    firsts, seconds, widths = np.array(places).T
+    used = g("Cast", g("Slice", z, [0], [size], [1]), to=TensorProto.DOUBLE)
+    bins = g("Floor", g("Mul", g("Sigmoid", g("Mul", used, STEEP)), float(narrow)))
+    bins = g("Concat", bins, g("Floor", g("Mul", bins, wide / narrow)), axis=1)
+    bins = g("Cast", g("Pad", bins, [0, 0, 0, 1]), to=TensorProto.INT64)  # and 0 for no column
+    of_firsts = g("Mul", g("Gather", bins, firsts, axis=1), widths)
+    cells = g("Add", g("Add", of_firsts, g("Gather", bins, seconds, axis=1)), np.array(first_cells[:-1]))
+    return g("Reshape", g("Gather", np.concatenate(tables), cells), [0, len(means.grids) * means.heads])
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)

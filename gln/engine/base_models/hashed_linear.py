@@ -149,16 +149,20 @@ class HashedLinear(NamedTuple):
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
+    def weights_of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, M, C), (n,)
+        """The weights of terms, and the scales by which values are divided, 0 for a term that was never learned."""
+        slots = compiled(slots_of)(keys, self.keys, False)
+        weights = -self.leaders[slots] * np.array(RATES[: self.models])[:, None]
+        return weights / (STEADY + np.sqrt(self.squares[slots])), self.scales[slots]
+
     def explain(self, terms: Terms, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions.
 
         A cross counts half for each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n),
         (M C, B).
         """
-        places = compiled(slots_of)(terms.keys, self.keys, False)
-        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]  # (T, M, C)
-        weights /= STEADY + np.sqrt(self.squares[places])
-        weights /= np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
+        weights, scales = self.weights_of(terms.keys)
+        weights /= np.maximum(scales, np.abs(terms.values))[:, None, None]
         weights *= terms.values[:, None, None]
         samples = np.arange(len(terms.crosses)).repeat(np.diff(terms.starts))
         weights[np.arange(len(samples)) >= terms.crosses[samples], 0] = 0  # the first model has no crosses

@@ -88,7 +88,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         """Learn what another model learns of samples, in its units, and return the predictions before each."""
         said = None if batch.said is None else self.asked(samples)
         rates = self.sized_rates(len(samples), batch.step_sizes)
-        return super().learn_segment(samples, batch._replace(counted=None, rates=rates, said=said), predicts=True)
+        learned = batch._replace(counted=None, rates=rates, said=said)
+        return cast(np.ndarray, super().learn_segment(samples, learned, predicts=True))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 

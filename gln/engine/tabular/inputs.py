@@ -93,7 +93,8 @@ class TableFeaturizer(Featurizer):
 
     @property
     def is_warming_up(self) -> bool:
-        return (self.stream or super()).is_warming_up
+        stream = self.stream
+        return super().is_warming_up if stream is None else stream.featurizer.is_warming_up
 
     def explain_linear(
         self, columns: Matrix, samples: SampleBatch, known: np.ndarray
