@@ -89,6 +89,35 @@ def test_a_rule_that_turns_round_is_followed():
     assert weights["columns, slow"] + weights["expanded, slow"] > weights["columns, tiny"] + weights["expanded, tiny"]
 
 
+def test_a_stream_begins_beside_the_table_and_is_trusted_where_it_knows_more():
+    X, y = make_friedman1(4400, noise=0.3, random_state=0)
+    model = GLNRegressor(**SMALL).fit(X[:400], y[:400])
+    assert "stream" not in model.weights_
+    X, y = X[400:, ::-1], y[400:]  # now the columns mean something else
+    by_days(model, X[:2000], y[:2000])
+    assert model.weights_["stream"] > 0.8
+    mixed = mean_squared_error(y[2000:], model.predict(X[2000:]))
+    weights = model.learner_.means.combination.weights
+    weights[:] = 0.0
+    weights[:, -2] = 1.0  # nothing but the stream
+    alone = mean_squared_error(y[2000:], model.predict(X[2000:]))
+    assert mixed < 1.1 * alone
+    assert alone < 0.06 * np.var(y[2000:])
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_explanations_also_tell_of_the_stream(estimator):
+    X, y = clusters(900, n_classes=3)
+    model = by_days(estimator(**SMALL).fit(X[:300], y[:300]), X[300:600], y[300:600])
+    weights = model.learner_.means.combination.weights
+    weights[:] = 0.0
+    weights[:, -2] = 1.0  # nothing but the stream
+    samples = model._samples(X[600:])
+    contributions, constant = model.learner_.explain(samples)
+    np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.learner_.decision(samples), atol=1e-3)
+    assert np.abs(contributions).max() > 0.1
+
+
 def test_the_rate_of_fit_does_not_fix_that_of_what_follows():
     X, y = clusters(400)
     model = GLNClassifier(**SMALL, learning_rate=1.0).fit(X[:300], y[:300])

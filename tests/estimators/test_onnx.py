@@ -179,6 +179,16 @@ def test_a_fit_that_partial_fit_continued(estimator, tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_the_stream_of_a_table_that_went_on(estimator, tmp_path):
+    model = estimator(**SMALL).fit(X[: COUNT // 2], CLASSES[: COUNT // 2])
+    model.partial_fit(X[COUNT // 2 :], CLASSES[COUNT // 2 :])
+    weights = model.learner_.means.combination.weights
+    weights[:] = 0.0
+    weights[:, -2] = 1.0  # nothing but the stream
+    assert_same_predictions(model, tmp_path, X)
+
+
 def test_a_class_that_came_after_fit(tmp_path):
     labels = np.array(["middle", "low", "high"])[CLASSES]  # the new one, "high", is the first of `classes_`
     is_old = labels != "high"

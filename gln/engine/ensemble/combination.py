@@ -150,8 +150,8 @@ class Combination(WritableArrays):
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def with_models(self, new: int, prior: float = 1.0) -> Combination:
-        """With new models, each an expert that counts nothing so far; the larger its prior, the longer."""
+    def with_models(self, new: int) -> Combination:
+        """With new models, each an expert that counts nothing so far."""
         count = self.weights.shape[1] - 1
         grown = Combination.of_weights(
             self.link,
@@ -159,10 +159,21 @@ class Combination(WritableArrays):
             self.constants,
             np.insert(self.weights, [count] * new, 0, axis=1),
         )
-        grown.curvature *= prior
         old = [*range(count), -1]
         grown.curvature[np.ix_(range(len(self.weights)), old, old)] = self.curvature
         grown.spread = self.spread
+        return grown
+
+    def with_rival(self, prior: float) -> Combination:
+        """With one more model, an expert that counts nothing so far, as if it had said what this combination did: its
+        weight comes from all others together, and the larger the prior, the more slowly."""
+        grown = self.with_models(1)
+        old = [*range(self.weights.shape[1] - 1), -1]
+        for curvature, before, weights in zip(grown.curvature, self.curvature, self.weights, strict=True):
+            shared = before @ weights
+            curvature[-2, old] = shared
+            curvature[old, -2] = shared
+            curvature[-2, -2] = weights @ shared + prior
         return grown
 
     def divided(self, experts: np.ndarray) -> Combination:  # (M,)

@@ -128,8 +128,9 @@ class Estimator(Saveable, BaseEstimator):
 
     @property
     def weights_(self) -> dict[str, float]:
-        """The weights by which the last neuron mixes networks and a constant, and after `partial_fit` alone also linear
-        models, by their names; of several targets, the means. It is empty for a single network."""
+        """The weights by which the last neuron mixes networks and a constant, by their names; after `partial_fit` alone
+        also linear models, and after `fit` and `partial_fit` also the stream that began then. Of several targets, the
+        means. It is empty for a single network."""
         check_is_fitted(self)
         return self.learner_.means.weights
 
