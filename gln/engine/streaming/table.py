@@ -90,7 +90,7 @@ class TableSchema:
         return named_rows(samples)
 
     def encode(self, x: Sample) -> SampleBatch:
-        """Convert a sample for prediction; levels that are not known are missing."""
+        """Convert a sample for prediction."""
         return SampleBatch.of(np.array(self._values(x, None))[:, None])
 
     def encode_rows(self, samples: Rows) -> SampleBatch:
@@ -174,7 +174,7 @@ class TableSchema:
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Sample, new: dict[Any, Levels] | None) -> list[float]:  # -> D
-        """The columns made from a sample. Levels that are not known are added to `new`; without it they are missing."""
+        """The columns made from a sample. Levels that are not known are added to `new`."""
         check_dictionary(x)
         made: list[float] = []
         for name, place in self.places.items():
@@ -196,7 +196,7 @@ class TableSchema:
         return made
 
     def _code(self, name: Hashable, place: int, value: Any, new: dict[Any, Levels] | None) -> float:
-        """The code of a level, NaN if it is not known."""
+        """The code of a level; without `new`, the next one if it is not known."""
         check_key(f"x[{name!r}]", "values", value)
         level, known = level_of(value), self.levels[place]
         if level in known:
@@ -207,7 +207,7 @@ class TableSchema:
                 f"x[{name!r}]", f"{'text' if are_text == {True} else 'a number'}, like its first levels", repr(value)
             )
         if new is None:
-            return np.nan
+            return len(known)
         found = new.setdefault(place, {})
         return found.setdefault(level, len(known) + len(found))
 

@@ -404,7 +404,7 @@ class Estimator(Saveable, BaseEstimator):
         return contributions if self._columns is None else self._columns.summed(contributions)
 
     def _samples_with_new_levels(self, X):  # (N, F)
-        """Samples in which levels that were never seen have codes of their own instead of being missing."""
+        """Samples in which levels that were never seen have codes of their own instead of one."""
         X = self._by_name(X)
         samples = self._samples(X)
         if not self.categories_:
