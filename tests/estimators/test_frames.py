@@ -142,6 +142,40 @@ def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
     np.testing.assert_array_equal(found, model.predict_proba(single))
 
 
+def test_numbers_in_text_are_learned_as_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    clock, place = rng.gamma(4, 1, 400).round(2), rng.normal(size=(400, 2)).round(2)
+    frame = pd.DataFrame({"clock": [f"{x} GHz" for x in clock], "place": [f"{x}, {y}" for x, y in place]})
+    plain = pd.DataFrame({"clock": clock, "x": place[:, 0], "y": place[:, 1]})
+    target = np.sqrt(clock) + place[:, 1]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = GLNRegressor(**SMALL).fit(frame, target)
+    told = "X: 'clock' becomes numbers, read as 1,234.5 GHz; give it the dtype 'category' .*; 'place' becomes numbers"
+    assert [bool(re.match(told, str(warning.message))) for warning in caught] == [True]
+    expected = GLNRegressor(**SMALL).fit(plain, target).predict(plain)
+    np.testing.assert_array_equal(model.predict(frame), expected)
+    assert model.explain(frame)[0].shape == (400, 2)
+    model.save(tmp_path / "model.gln")
+    stream = pytest.importorskip("gln.river").GLNRegressor.of(model)
+    for i in range(5):
+        row = frame.iloc[i].to_dict()
+        np.testing.assert_allclose(stream.predict_one(row), expected[i], atol=1e-6)
+    with pytest.raises(ValueError, match=r"x\['clock'\]: expected a number in text, such as '1,234.5 GHz'"):
+        stream.predict_one(row | {"clock": "3 MHz"})
+    model = GLNRegressor.load(tmp_path / "model.gln")
+    other = frame.copy()
+    other.loc[7, "clock"] = "fast"
+    with pytest.warns(UserWarning, match=r"'clock' \(such as 'fast'\) has values that are no such numbers"):
+        found = model.predict(other)
+    other.loc[7, "clock"] = None
+    np.testing.assert_array_equal(found, model.predict(other))
+    np.testing.assert_array_equal(np.delete(found, 7), np.delete(expected, 7))
+    for wrong in (frame.clock.str.replace("GHz", "MHz"), clock):
+        with pytest.raises(ValueError, match=r"X: expected numbers in text, such as '1,234.5 GHz', .* column 'clock'"):
+            model.predict(frame.assign(clock=wrong))
+
+
 def test_a_search_tells_once_at_the_line_that_called_it():
     frame, again = orders(300)
     frame["weight"] = [f"{price:.1f} kg" if row % 100 == 0 else f"{price:.1f}" for row, price in enumerate(frame.price)]

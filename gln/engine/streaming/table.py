@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch
-from gln.engine.preprocessing.category_codes import Levels, level_of
-from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, Columns
+from gln.engine.preprocessing.category_codes import MISSING, Levels, level_of
+from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, PRINTED, Columns
 from gln.engine.preprocessing.dates import NO_TIME, day_in, features_of, part_of
+from gln.engine.preprocessing.printed_numbers import numbers_of
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import StreamEstimator
 from gln.engine.streaming.schema import MOST_FEATURES, Labels, SchemaChange
@@ -191,6 +192,13 @@ class TableSchema:
                     form = "" if column.form is None else f", or text in the format {column.form}"
                     raise bad(f"x[{name!r}]", f"a date{form}, as in the table", repr(value))
                 made += [part_of(part, day).item() for part in column.parts]
+            elif column.kind == PRINTED:
+                numbers = numbers_of(value, str(column.form))
+                if np.isnan(numbers[0]) and not (isinstance(value, str) and value.strip() in MISSING):
+                    raise bad(
+                        f"x[{name!r}]", f"a number in text, such as {column.form!r}, as in the table", repr(value)
+                    )
+                made += numbers
             else:
                 made += self.columns.texts[place].of_text(str(value)).tolist()
         return made

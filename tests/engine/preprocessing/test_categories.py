@@ -289,9 +289,8 @@ def test_dates_are_refused_by_name_where_they_were_numbers_and_in_streams(days):
             call()
 
 
-@pytest.mark.parametrize("how", ["fit", "partial_fit"])
 @pytest.mark.parametrize("kind", ["text", "object", "polars", "printed", "dollars"])
-def test_numbers_that_are_text_are_warned_of_once_with_code_that_converts_them(how, kind):
+def test_numbers_that_are_text_are_warned_of_once_with_code_that_converts_them(kind):
     frame, y = table()
     numbers = np.round(frame["x"].to_numpy(), 3) if kind != "dollars" else np.round(frame["x"].to_numpy() * 1000) / 4
     frame["late"] = [f"{'-' if x < 0 else ''}${abs(x):,.2f}" if kind == "dollars" else str(x) for x in numbers]
@@ -303,8 +302,8 @@ def test_numbers_that_are_text_are_warned_of_once_with_code_that_converts_them(h
     model = GLNClassifier(**SMALL)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for batch in (given[:5], given[5:100], given[100:]) if how == "partial_fit" else (given,):
-            getattr(model, how)(batch, y[: len(batch)], *([[0, 1]] if how == "partial_fit" else []))
+        for batch in (given[:5], given[5:100], given[100:]):
+            model.partial_fit(batch, y[: len(batch)], [0, 1])
         model.predict(given)
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
     assert len(messages) == 1
