@@ -447,7 +447,7 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
     if kind == TensorProto.STRING and "" not in keys:
         keys.append("")
         codes.append(np.nan)
-    options = {"default_float": unknown, "values_floats": codes, KINDS[kind][1]: keys}
+    options: dict[str, Any] = {"default_float": unknown, "values_floats": codes, KINDS[kind][1]: keys}
     encoded = g("LabelEncoder", value, domain=FOR_ML, **options)
     return g("Where", g("IsNaN", value), value, encoded) if kind == TensorProto.FLOAT else encoded
 

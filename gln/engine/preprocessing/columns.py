@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,12 @@ OF_OTHERS = {
     DATE: "{} has values that are no dates, which count as missing",
     PRINTED: "{} has values that are no such numbers, which count as missing",
 }
+# Of what several rows belong to: patient, patient_id, userName.
+GROUP_NAME = re.compile(
+    "(.*[^a-z])?(id|uid|uuid|guid)|name|(user|customer|client|patient|subject|person|participant|student|player|member"
+    "|account|device|household|family|session)(_?(name|nr|no|number|key))?"
+)
+FEWEST_GROUPS = 10  # values of a column that is named so, each of which occurs twice, on average
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 
 
@@ -208,6 +214,17 @@ def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[C
             notes.append(Note(_note(found), column.name))
         columns.append(found)
     return Columns(columns), notes
+
+
+def repeated_ids(X: Any) -> list[Hashable]:
+    """The columns of a frame that are named like an id, and whose values repeat: rows may belong together."""
+    names: list[Hashable] = []
+    for place, name in enumerate(X.columns if isinstance(X, pd.DataFrame) else ()):
+        column = X.iloc[:, place]
+        is_named = GROUP_NAME.fullmatch(category_codes.snake_case(name)) and column.dtype.kind not in "bfcmM"
+        if is_named and FEWEST_GROUPS <= column.nunique() <= column.count() / 2:
+            names.append(name)
+    return names
 
 
 def _note(column: Column) -> str:

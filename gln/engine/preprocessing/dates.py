@@ -149,7 +149,7 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
     return _parsed(pd.Series([*map(str, starts)], dtype=object), ISO_8601)
 
 
-def _compact(number: float) -> str:
+def _compact(number: Any) -> str:
     return str(number).removesuffix(".0")
 
 
