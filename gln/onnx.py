@@ -77,8 +77,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
       with the shape of the means.
 
     All other inputs and outputs are float32, except labels, which are text, int64 or another type of the classes. NaN
-    is a missing value, and so is any unknown level of a category, such as "" where that is not a level. Unlike
-    `predict`, the file does not check its inputs.
+    is a missing value, and so is "" as text where that is not a level; int64 has none. Unlike `predict`, the file does
+    not check its inputs.
 
     Args:
         model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`. For a pipeline
@@ -488,12 +488,12 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
     if len(featurizer.pieces.features):
         inputs = [_encoded(g, z, featurizer.pieces)]
     if featurizer.bin_means.columns:
-        inputs.append(_bin_means(g, x, featurizer.bin_means, levels))
+        inputs.append(_bin_means(g, x, featurizer.bin_means))
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 
 
 def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
-    """Samples with the codes of categories, and -1 for an unknown level."""
+    """Samples with the codes of categories, the next one for unknown levels, and NaN for missing values."""
     categories, names = estimator.categories_, _names(estimator)
     columns, first = [], 0
     for name, kind, width in given:
@@ -514,19 +514,24 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
     """The codes of a feature's values, which are of this type."""
     if kind == TensorProto.FLOAT:
         value = _single(g, value)
+    unknown = float(len(levels))
     keys = _keys(levels, kind, feature) or [_held(0, kind)]  # a table must not be empty
-    codes = list(map(float, levels.values())) or [-1.0]
-    return g("LabelEncoder", value, domain=FOR_ML, default_float=-1.0, values_floats=codes, **{KINDS[kind][1]: keys})
+    codes = list(map(float, levels.values())) or [unknown]
+    if kind == TensorProto.STRING and "" not in keys:
+        keys.append("")
+        codes.append(np.nan)
+    options: dict[str, Any] = {"default_float": unknown, "values_floats": codes, KINDS[kind][1]: keys}
+    encoded = g("LabelEncoder", value, domain=FOR_ML, **options)
+    return g("Where", g("IsNaN", value), value, encoded) if kind == TensorProto.FLOAT else encoded
 
 
-def _bin_means(g: Graph, x: str, bin_means: BinMeans, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
+def _bin_means(g: Graph, x: str, bin_means: BinMeans) -> str:  # (B, F) -> (B, E)
     """The values of each sample's cells: the bin of a feature is the number of ends that its value is above."""
     bins, ends_of, size = [], np.split(bin_means.ends, np.cumsum(bin_means.sizes - 1)[:-1]), len(bin_means.sizes)
     for feature, (ends, first) in enumerate(zip(ends_of, bin_means.first_bins, strict=True)):
         value = g("Gather", x, [feature], axis=1)
-        known = g("Not", g("IsNaN", value)) if feature not in levels else g("GreaterOrEqual", value, 0.0)
         above = g("ReduceSum", g("Cast", g("Greater", value, ends), to=TensorProto.INT64), [1])
-        bins.append(g("Add", g("Where", known, above, len(ends)), first))
+        bins.append(g("Add", g("Where", g("IsNaN", value), len(ends), above), first))
     of_features = g("Concat", *bins, axis=1)  # (B, F)
     # The cell of each feature's bin in grids of one feature and of two, and 0 for no feature.
     of_kinds = [g("Pad", g("Gather", cells, of_features), [0, 0, 0, 1], 0) for cells in bin_means.cells]
@@ -551,11 +556,10 @@ def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, 
     places, columns = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
     for feature, count in levels.items():
         places.append(np.flatnonzero(categories.features == feature))
-        samples = np.zeros((categories.size, count + 1))
-        samples[feature] = [*range(count), np.nan]
-        table = categories.transform(samples)[places[-1]].T  # (L + 1, columns), the last row for an unknown level
+        samples = np.zeros((categories.size, count + 2))
+        samples[feature] = [*range(count + 1), np.nan]
+        table = categories.transform(samples)[places[-1]].T  # (L + 2, columns), the last rows for unknown and missing
         code = g("Gather", x, feature, axis=1)
-        known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
-        code = g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
+        code = g("Cast", g("Where", g("IsNaN", code), float(count + 1), code), to=TensorProto.INT64)
         columns.append(g("Gather", table, code))
     return g("Gather", g("Concat", *columns, axis=1), np.argsort(np.concatenate(places)), axis=1)

@@ -87,8 +87,9 @@ class GLNClassifier(ClassifierMixin, OfStreams):
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features need no scaling: they are standardised by the samples seen so far. A missing value
-    counts as the feature's mean, and so does a value far from all earlier ones; a level of a category that was not seen
-    in training is a missing value. docs/tables.md says what networks read of features and categories.
+    counts as the feature's mean, and so does a value far from all earlier ones. After `fit`, a level of a category that
+    was not seen counts as the mean of all levels, unlike a missing one. docs/tables.md says what networks read of
+    features and categories.
 
     Each network of `fit` leaves out an eighth of the samples, on which the weights of networks are learned, so that
     probabilities are calibrated. In `partial_fit`, these go on learning; a new model has networks that learn at several

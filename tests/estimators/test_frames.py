@@ -121,7 +121,7 @@ def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
         warnings.simplefilter("always")
         model = GLNClassifier(**SMALL).fit(frame, y)
     told = "X: 'when' (such as 'unknown') has values that are no dates, which count as missing"
-    assert [str(warning.message) for warning in caught][1:] == [told] * (kind != "type")
+    assert [str(warning.message).endswith(told.removeprefix("X: ")) for warning in caught] == [True] * (kind != "type")
     assert model.score(frame, y) > 0.95
     expected = model.predict_proba(frame)
     for other in ("%m/%d/%Y", "%Y%m%d", "hello"):
@@ -142,8 +142,72 @@ def test_dates_of_another_type_are_an_error_and_single_others_are_missing(kind):
     np.testing.assert_array_equal(found, model.predict_proba(single))
 
 
+def test_numbers_in_text_are_learned_as_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    clock, place = rng.gamma(4, 1, 400).round(2), rng.normal(size=(400, 2)).round(2)
+    frame = pd.DataFrame({"clock": [f"{x} GHz" for x in clock], "place": [f"{x}, {y}" for x, y in place]})
+    plain = pd.DataFrame({"clock": clock, "x": place[:, 0], "y": place[:, 1]})
+    target = np.sqrt(clock) + place[:, 1]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = GLNRegressor(**SMALL).fit(frame, target)
+    told = "X: 'clock' becomes numbers, read as 1,234.5 GHz; give it the dtype 'category' .*; 'place' becomes numbers"
+    assert [bool(re.match(told, str(warning.message))) for warning in caught] == [True]
+    expected = GLNRegressor(**SMALL).fit(plain, target).predict(plain)
+    np.testing.assert_array_equal(model.predict(frame), expected)
+    assert model.explain(frame)[0].shape == (400, 2)
+    model.save(tmp_path / "model.gln")
+    stream = pytest.importorskip("gln.river").GLNRegressor.of(model)
+    for i in range(5):
+        row = frame.iloc[i].to_dict()
+        np.testing.assert_allclose(stream.predict_one(row), expected[i], atol=1e-6)
+    with pytest.raises(ValueError, match=r"x\['clock'\]: expected a number in text, such as '1,234.5 GHz'"):
+        stream.predict_one(row | {"clock": "3 MHz"})
+    model = GLNRegressor.load(tmp_path / "model.gln")
+    other = frame.copy()
+    other.loc[7, "clock"] = "fast"
+    with pytest.warns(UserWarning, match=r"'clock' \(such as 'fast'\) has values that are no such numbers"):
+        found = model.predict(other)
+    other.loc[7, "clock"] = None
+    np.testing.assert_array_equal(found, model.predict(other))
+    np.testing.assert_array_equal(np.delete(found, 7), np.delete(expected, 7))
+    for wrong in (frame.clock.str.replace("GHz", "MHz"), clock):
+        with pytest.raises(ValueError, match=r"X: expected numbers in text, such as '1,234.5 GHz', .* column 'clock'"):
+            model.predict(frame.assign(clock=wrong))
+
+
+def test_ids_that_repeat_and_levels_that_are_mostly_new_are_told_once_and_not_with_groups():
+    rng = np.random.default_rng(0)
+    person = np.arange(40).repeat(5)
+    frame = pd.DataFrame({"personId": person, "name": [f"n{i}" for i in person], "x": rng.normal(size=200)})
+    y = person % 2 == 0
+    known, new = frame[:100], frame[100:]
+    for groups in (None, person[:100], np.arange(100)):
+        model = GLNClassifier(**SMALL)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(known, y[:100], groups=groups)
+            model.predict(frame[90:110])  # half of them
+            model.predict(new[:9])
+            for _ in range(2):
+                model.predict(new)
+        told = [str(warning.message) for warning in caught]
+        if groups is None:
+            assert len(told) == 2
+            assert told[0].startswith("groups: 'personId', 'name' may tell which rows belong together")
+            assert re.match("X: more than half of the values in 'name' .* pass groups=X.name. to `fit`", told[1])
+            assert {warning.filename for warning in caught} == {__file__}
+        else:
+            assert told == []
+    apart = frame.assign(name=[f"n{i}" for i in range(200)])[["name", "x"]].astype({"name": "category"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no level occurs twice
+        GLNClassifier(**SMALL).fit(apart[:100], y[:100]).predict(apart[100:])
+
+
 def test_a_search_tells_once_at_the_line_that_called_it():
     frame, again = orders(300)
+    frame["customer"] = np.arange(300) // 4
     frame["weight"] = [f"{price:.1f} kg" if row % 100 == 0 else f"{price:.1f}" for row, price in enumerate(frame.price)]
     rows, code = np.random.default_rng(0).integers(0, 300, 300), "search.fit(X, y)"
     search = GridSearchCV(make_pipeline(GLNClassifier(**SMALL)), {"glnclassifier__n_epochs": [1, 2]}, cv=3)
@@ -151,11 +215,11 @@ def test_a_search_tells_once_at_the_line_that_called_it():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")  # as in a script
         exec(compile(code, "of the user", "exec"), names)
-    assert [warning.filename for warning in caught] == ["of the user"] * 3
-    columns, values, copies = [str(warning.message) for warning in caught]
+    assert [warning.filename for warning in caught] == ["of the user"] * 2
+    columns, of_rows = [str(warning.message) for warning in caught]
     assert re.match("X: 'review' becomes texts, .*; 'seen' becomes dates, read as %d.%m.%Y; ", columns)
-    assert re.match("X: column 'weight' .*pandas.to_numeric", values)
-    assert re.match("X, y: .* rows equal others .*set_fit_request", copies)
+    assert re.search("; column 'weight' .*pandas.to_numeric", columns)
+    assert re.match("groups: 'customer' may tell .*; X, y: .* rows equal others .*set_fit_request", of_rows)
     with pytest.warns(UserWarning, match="^X: 'order_id' is left out"):  # a model that is fitted again tells again
         search.best_estimator_.fit(frame, again)
 

@@ -34,6 +34,7 @@ MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip the
 # at most, of single values: a price can depend on the exact distance. This is done where it lowers the squared error,
 # out of fold, by DEEP_GAIN of the variance.
 WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
+MISSING, UNKNOWN = 1 << BITS, 2 << BITS  # cells of missing values, and of levels that a table does not have
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
 PAIRS_TRIED_DEEPER = 8  # the best, to choose the cells of all pairs by
 TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
@@ -54,7 +55,7 @@ TINY = 1e-9  # weight of no samples
 class BinMeans(WritableArrays):
     """What the cells of each grid predict for the heads: logits or numbers, with 0 for the average of all samples."""
 
-    sizes: np.ndarray  # (F,), the number of each feature's bins; the last is for missing values and unknown levels
+    sizes: np.ndarray  # (F,), the number of each feature's bins; the last is for missing values
     ends: np.ndarray  # of all bins but these, ascending: a value is in the first bin whose end is not below it
     cells: np.ndarray  # (2, bins of all features): the cell of each bin in grids of one feature, and of two
     grids: np.ndarray  # (G, 2), features; NONE as the second of a single one
@@ -229,7 +230,7 @@ class Binning(NamedTuple):
     """How a feature is cut. Its cells at depth d are those at depth BITS shifted by BITS - d."""
 
     ends: np.ndarray  # (bins - 1,), see `BinMeans`
-    cells: np.ndarray  # (bins,), at depth BITS: below 2^BITS, and 2^BITS for missing values and unknown levels
+    cells: np.ndarray  # (bins,), at depth BITS: below 2^BITS; UNKNOWN for unknown levels, MISSING for missing values
 
     def at(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """The cells that occur at a depth, and the place of each bin's among them."""
@@ -260,10 +261,12 @@ def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int])
 
 
 def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
-    """A cell for each level of a category; the rarest of more than 2^WIDE_BITS levels share one."""
+    """A cell for each level of a category, and one of unknown ones; the rarest of more than 2^WIDE_BITS levels share
+    one."""
     counts = np.bincount(codes[codes < levels].astype(int), minlength=levels)  # NaN never is
     ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << WIDE_BITS) - 1)
-    return Binning(np.arange(levels) + 0.5, np.append(_spaced(ranks, min(levels, 1 << WIDE_BITS)), 1 << BITS))
+    cells = np.append(_spaced(ranks, min(levels, 1 << WIDE_BITS)), [UNKNOWN, MISSING])
+    return Binning(np.append(np.arange(levels) + 0.5, np.inf), cells)
 
 
 def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
@@ -281,7 +284,7 @@ def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
         places = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
         cells += (places << (BITS - WIDE_BITS)) // counts.repeat(counts)
     ends = distinct + IN_GAP * np.diff(distinct, append=np.inf)
-    return Binning(ends, np.append(cells, 1 << BITS)).joined(BITS)
+    return Binning(ends, np.append(cells, MISSING)).joined(BITS)
 
 
 def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
@@ -413,8 +416,8 @@ def means_of_cells(
 def _values_of(
     binned: BinnedSamples, features: np.ndarray, depth: int, used: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; and what they
-    predict for samples, out of fold.
+    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before, and the mean of
+    all levels for unknown ones; and what they predict for samples, out of fold.
 
     Shapes: (k,), the cells of each feature that occur -> (cells that occur, C), (N, C).
     """
@@ -423,13 +426,29 @@ def _values_of(
     means, _ = compiled(means_of_cells)(*arguments)
     of_samples = means[binned.places(features, depth), binned.folds]
     predictions = _logits(of_samples.astype(np.float32), binned.are_logits)
-    means, weights = means[: len(sums), -1].reshape(*shape, -1), sums[..., 0].reshape(*shape, -1)
+    means, weights = means[: len(sums), -1].reshape(*shape, -1), sums[..., 0].sum(axis=1).reshape(*shape, 1)
     for axis in range(len(shape)):
         if not weights.take(-1, axis).any():
             np.moveaxis(means, axis, 0)[-1] = np.nan
+    for axis in range(len(shape)):
+        means, weights = _with_unknown(means, weights, axis)
     average = binned.weights @ predictions / binned.weights.sum()
+    used = [cells.clip(max=cells_at(depth)) for cells in used]
     values = _logits(means[np.ix_(*used)].reshape(-1, len(binned.targets)), binned.are_logits)
     return values - average, predictions - average
+
+
+def _with_unknown(means: np.ndarray, weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means and weights of a grid's cells with a cell of unknown levels after that of missing values: the mean of all
+    others. NaN if these have no weight.
+
+    Shapes: (..., C), (..., 1).
+    """
+    known = range(means.shape[axis] - 1)
+    of_known = weights.take(known, axis)
+    total = of_known.sum(axis, keepdims=True)
+    mean = (of_known * means.take(known, axis)).sum(axis, keepdims=True) / np.where(total > 0, total, np.nan)
+    return np.concatenate([means, mean], axis), np.concatenate([weights, total], axis)
 
 
 def _logits(means: np.ndarray, are_logits: bool) -> np.ndarray:

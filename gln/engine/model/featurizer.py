@@ -59,7 +59,7 @@ class Featurizer(WritableArrays):
         if self.encoding is not None:
             self.numbers = np.full(self.encoding.size, -1)
             for column, (feature, level, target) in enumerate(self.encoding.columns):
-                if level is None and target is None:
+                if level is None and target is None and feature not in self.encoding.counts:
                     self.numbers[feature] = column
 
     @classmethod

@@ -135,9 +135,9 @@ def new_levels(levels: Levels, column: pd.Series) -> Levels:
 
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
-    """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
+    """The code of each value, the next one for all unknown levels, and NaN if it is missing: (N,) -> (N,)."""
     places, found = _distinct(column, levels)
-    return np.array([*(levels.get(level, np.nan) for level in found), np.nan])[places]  # -1: a missing value
+    return np.array([*(levels.get(level, len(levels)) for level in found), np.nan])[places]  # -1: a missing value
 
 
 def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:

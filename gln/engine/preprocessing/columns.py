@@ -1,7 +1,7 @@
 """What each column of a table is, decided once: numbers, a category, dates, texts, or ids, which are left out.
 
-Numbers and categories stay one column each. Dates become the parts of them that vary, and texts what a linear model
-predicts from their words, one column per head.
+Numbers and categories stay one column each, and strings may hold one or two numbers. Dates become the parts of them
+that vary, and texts what a linear model predicts from their words, one column per head.
 
 Shapes: N rows, F columns of the table, D columns made from them.
 """
@@ -11,23 +11,33 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.preprocessing import category_codes, dates
+from gln.engine.preprocessing import category_codes, dates, printed_numbers
 from gln.engine.preprocessing.category_codes import column_of
 from gln.engine.preprocessing.texts import TYPICAL, TextModel, Words, counts_of, has_no_spaces, texts_of
 from gln.engine.saving import bad, saved
 from gln.engine.warn import Note
 
 NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
+PRINTED = "number in text"
 FEWEST_IDS = 50  # rows, or chance makes values differ
 FEWEST_WORDS, DISTINCT = 3, 0.5  # of a text, and of a column of them
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
-OF_OTHERS = "{} has values that are no dates, which count as missing"
+OF_OTHERS = {
+    DATE: "{} has values that are no dates, which count as missing",
+    PRINTED: "{} has values that are no such numbers, which count as missing",
+}
+# Of what several rows belong to: patient, patient_id, userName.
+GROUP_NAME = re.compile(
+    "(.*[^a-z])?(id|uid|uuid|guid)|name|(user|customer|client|patient|subject|person|participant|student|player|member"
+    "|account|device|household|family|session)(_?(name|nr|no|number|key))?"
+)
+FEWEST_GROUPS = 10  # values of a column that is named so, each of which occurs twice, on average
 AS_CATEGORY = "give it the dtype 'category' to make it a category"
 
 
@@ -36,10 +46,31 @@ AS_CATEGORY = "give it the dtype 'category' to make it a category"
 class Column:
     kind: str = NUMBER
     told_by: str = "its type"
-    form: str | None = None  # of dates that come as text
+    form: str | None = None  # of dates and numbers that come as text
     zone: str | None = None  # of clocks, for dates that have one
     parts: list[str] = dataclasses.field(default_factory=list)  # of dates, that vary
     of_characters: bool = False  # whether texts are of a language without spaces
+
+    def width(self, heads: int = 0) -> int:
+        """How many columns it becomes; texts become one for each of so many heads."""
+        printed = printed_numbers.width(self.form) if self.kind == PRINTED and self.form else 0
+        return {DATE: len(self.parts), TEXT: heads, ID: 0, PRINTED: printed}.get(self.kind, 1)
+
+    def read(self, given: pd.Series) -> tuple[np.ndarray, Any]:  # (N,) -> (N,)
+        """Days, or the first number of each string, NaN for what is none; and such a value that is not missing, or
+        None. Raises ValueError for several."""
+        if self.kind == DATE:
+            days = dates.days_in(given, self.form, self.zone)
+            return days, dates.check_later(given, days, self.form)
+        numbers = printed_numbers.numbers_in(given, str(self.form))[:, 0]
+        return numbers, dates.other_of(given, np.isnan(numbers), f"numbers in text, such as {self.form!r}")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the form and the parts are some that can be read."""
+        if self.kind == PRINTED:
+            return self.form is not None and printed_numbers.is_form(self.form)
+        return self.form in (None, *dates.FORMATS) and {*self.parts} <= {*dates.PARTS}
 
 
 @saved(columns=[Column], heads=int, texts={int: TextModel})
@@ -62,14 +93,11 @@ class Columns:
     @property
     def owners(self) -> np.ndarray:  # (D,)
         """The column of the table that each column is made from."""
-        widths = {ID: [], TEXT: range(self.heads)}
-        made = [column.parts if column.kind == DATE else widths.get(column.kind, [0]) for column in self.columns]
-        return np.arange(len(made)).repeat([len(columns) for columns in made])
+        widths = [column.width(self.heads) for column in self.columns]
+        return np.arange(len(widths)).repeat(widths)
 
     def check(self) -> None:
-        are_known = all(
-            column.form in (None, *dates.FORMATS) and {*column.parts} <= {*dates.PARTS} for column in self.columns
-        )
+        are_known = all(column.is_known for column in self.columns)
         sizes = {len(model.offset) for model in self.texts.values()}
         if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
             raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
@@ -90,12 +118,11 @@ class Columns:
         values: dict[int, Any] = {}
         notes = []
         for place, column in enumerate(self.columns):
-            if column.kind == DATE:
+            if column.kind in OF_OTHERS:
                 given = column_of(X, place)
-                values[place] = dates.days_in(given, column.form, column.zone)
-                other = dates.check_later(given, values[place], column.form)
+                values[place], other = column.read(given)
                 if other is not None:
-                    notes.append(Note(OF_OTHERS, given.name, f"{given.name!r} (such as {other!r})"))
+                    notes.append(Note(OF_OTHERS[column.kind], given.name, f"{given.name!r} (such as {other!r})"))
             elif column.kind == TEXT:
                 texts = column_of(X, place)
                 values[place] = np.where(texts.isna(), np.nan, pd.util.hash_array(texts_of(texts)) / 2.0**64)
@@ -117,6 +144,8 @@ class Columns:
             elif column.kind == TEXT:
                 model, texts = self.texts.get(place), column_of(X, place)
                 made.append(values.repeat(self.heads, axis=1) if model is None else model.transform(texts))
+            elif column.kind == PRINTED and column.width() > 1:
+                made.append(printed_numbers.numbers_in(column_of(X, place), str(column.form)))
             elif column.kind != ID:
                 made.append(values)
         return np.concatenate([numbers[:, :0], *made], axis=1)
@@ -145,7 +174,8 @@ class Columns:
         for place, column in enumerate(self.columns):
             texts = f"what its words predict ({self.heads})" if self.heads else "nothing: too many classes"
             parts = ", ".join(column.parts) or "nothing: constant"
-            of_kind = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: parts}
+            printed = f"{'a number' if column.width() == 1 else 'two numbers'}, read as {column.form}"
+            of_kind = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: parts, PRINTED: printed}
             becomes.append(of_kind.get(column.kind, f"a category of {len(levels.get(place, ()))} levels"))
         kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
         index = pd.Index(names, name="column")
@@ -186,11 +216,28 @@ def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[C
     return Columns(columns), notes
 
 
+def repeated_ids(X: Any) -> list[Hashable]:
+    """The columns of a frame that are named like an id, and whose values repeat: rows may belong together."""
+    names: list[Hashable] = []
+    for place, name in enumerate(X.columns if isinstance(X, pd.DataFrame) else ()):
+        column = X.iloc[:, place]
+        is_named = GROUP_NAME.fullmatch(category_codes.snake_case(name)) and column.dtype.kind not in "bfcmM"
+        if is_named and FEWEST_GROUPS <= column.nunique() <= column.count() / 2:
+            names.append(name)
+    return names
+
+
 def _note(column: Column) -> str:
     if column.kind == DATE and not column.parts:
         return "{} is left out, because all of its dates are equal"
+    if column.kind == DATE and column.form == dates.COMPACT:
+        return f"{{}} becomes dates, read as {column.form}; convert it to float to make it a number, or {AS_CATEGORY}"
     if column.kind == DATE:
         return f"{{}} becomes dates, read as {column.form}; {AS_CATEGORY}"
+    if column.kind == PRINTED:
+        doubt = column.told_by.removeprefix("its values")
+        advice = f"convert it to float to choose, or {AS_CATEGORY}" if doubt else AS_CATEGORY
+        return f"{{}} becomes numbers, read as {column.form}{doubt}; {advice}"
     if column.kind == TEXT:
         return f"{{}} becomes texts, of which words are learned; {AS_CATEGORY}, or name all texts in text_features"
     if column.kind == CATEGORY:
@@ -203,6 +250,9 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     """A column that is dates, texts or ids, or None."""
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "bfc":
         return None
+    if column.dtype.kind in "iu" and dates.are_compact(column):
+        days = dates.days_in(column, dates.COMPACT)
+        return Column(DATE, "its values", form=dates.COMPACT, parts=dates.varying_parts(days))
     if dates.is_date(column):
         zone = getattr(column.infer_objects().dtype, "tz", None)
         zone = None if zone is None else str(zone)
@@ -221,6 +271,10 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         return Column(CATEGORY, "its values")
     if form is not None:
         return Column(DATE, "its values", form=form, parts=dates.varying_parts(dates.days_in(column, form)))
+    printed = printed_numbers.form_of(texts)
+    if printed is not None:
+        doubt = "" if printed.other is None else f", though {printed.other} is possible"
+        return Column(PRINTED, f"its values{doubt}", form=printed.form)
     some = texts.iloc[:: 1 + len(texts) // TYPICAL]
     if types != {str} or len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
         return None

@@ -27,11 +27,16 @@ DATES = (datetime.date, np.datetime64, pd.Period)  # types of single values; tim
 CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}
 PARTS = ("days since 1970", "year", "month", "year_sin", "year_cos", "weekday", "hour", "hour_sin", "hour_cos")
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
-MAYBE = re.compile(r"\d{4}[-/]\d.*|[\w,]{1,9}[-/. ][\w,]{1,9}[-/. ]\d{4}\b.*")
+MAYBE = re.compile(r"\d{4}[-/]\d.*|\d{8}|\d\d?:\d\d.*|[\w,]{1,9}[-/. ][\w,]{1,9}[-/. ]\d\d(\d\d)?\b.*")
 ISO_8601 = "ISO 8601"
+COMPACT = "%Y%m%d"  # of strings, and of whole numbers
+EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
+TIMES = ["%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p"]
 WITH_NUMBERS = ["%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"]
+WITH_NUMBERS += ["%d.%m.%y", "%d/%m/%y", "%m/%d/%y"]
 WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
-FORMATS = [ISO_8601, *(date + time for date in WITH_NUMBERS + WITH_NAMES for time in ("", " %H:%M", " %H:%M:%S"))]
+FORMATS = [ISO_8601, COMPACT, *TIMES]
+FORMATS += [f"{date} {time}".rstrip() for date in WITH_NUMBERS + WITH_NAMES for time in ("", *TIMES)]
 AMBIGUOUS = "day or month first"  # in place of a format, also of a column that has too many other values
 NEARLY_ALL = 0.95  # of the values of a column of dates are some
 NO_TIME = MISSING | {"NaT"}
@@ -95,6 +100,8 @@ def format_of(texts: pd.Series) -> str | None:
     if most <= len(texts) / 2:
         return None
     best = [form for form, days in found.items() if _known(days) == most]
+    if best[0] in TIMES and most < len(texts):  # perhaps durations: 75:30
+        return None
     is_one = all(np.array_equal(found[form], found[best[0]], equal_nan=True) for form in best)
     return best[0] if is_one and most >= NEARLY_ALL * len(texts) else AMBIGUOUS
 
@@ -106,7 +113,16 @@ def _known(days: np.ndarray) -> int:  # (N,) ->
 def _parsed(texts: pd.Series, form: str) -> np.ndarray:
     if form == ISO_8601:
         return _days(times_of(texts.tolist()))
+    if form == COMPACT:
+        texts = texts.where(texts.str.fullmatch(EIGHT_DIGITS))  # pandas also takes fewer
     return _days(pd.DatetimeIndex(pd.to_datetime(texts, format=form, errors="coerce")))
+
+
+def are_compact(column: pd.Series) -> bool:
+    """Whether whole numbers are all dates such as 20200131, and several."""
+    numbers = column.dropna()
+    is_likely = numbers.nunique() > 1 and numbers.min() > 19_000_000 and numbers.max() < 21_000_000
+    return is_likely and not np.isnan(days_in(numbers, COMPACT)).any()
 
 
 def days_in(column: pd.Series, form: str | None = None, zone: str | None = None) -> np.ndarray:  # (N,) -> (N,)
@@ -120,6 +136,8 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
     if column.dtype.kind == "M":
         times = pd.DatetimeIndex(column)
         return _days(times if times.tz is None else times.tz_convert(zone or "UTC").tz_localize(None))
+    if form == COMPACT and column.dtype.kind in "iuf":
+        column = column.astype(object).map(_compact, na_action="ignore")
     is_text = np.array([isinstance(value, str) for value in column], bool)
     if is_text.any():
         days = np.full(len(column), np.nan)
@@ -131,8 +149,16 @@ def days_in(column: pd.Series, form: str | None = None, zone: str | None = None)
     return _parsed(pd.Series([*map(str, starts)], dtype=object), ISO_8601)
 
 
+def _compact(number: Any) -> str:
+    return str(number).removesuffix(".0")
+
+
 def day_in(value: Any, form: str | None = None, zone: str | None = None) -> float:
     """`days_in` of a single value that is not missing, in a hundredth of the time."""
+    if form == COMPACT and isinstance(value, (int, float, np.number)):
+        value = _compact(value)
+    if form == COMPACT and not EIGHT_DIGITS.fullmatch(str(value)):
+        return np.nan
     if isinstance(value, str) and form is not None:
         try:
             is_iso = form == ISO_8601 and ISO.fullmatch(value) is not None
@@ -151,12 +177,22 @@ def check_later(column: pd.Series, days: np.ndarray, form: str | None) -> Any:
 
     Raises ValueError, naming the column, if they are more than single ones: it has another type or format.
     """
-    others = [value for value in column[np.isnan(days)].dropna() if not (isinstance(value, str) and value in NO_TIME)]
-    known = _known(days)
+    expected = "dates by type" if form is None else f"dates by type, or as text in the format {form}"
+    return other_of(column, np.isnan(days), expected, "; convert it by pandas.to_datetime")
+
+
+def other_of(column: pd.Series, is_unknown: np.ndarray, expected: str, advice: str = "") -> Any:  # (N,), (N,)
+    """One of the unknown values of a column that are not missing, or None.
+
+    Raises ValueError, naming the column, if they are more than single ones.
+    """
+    others = [
+        value for value in column[is_unknown].dropna() if not (isinstance(value, str) and value.strip() in NO_TIME)
+    ]
+    known = int((~is_unknown).sum())
     if others and (known == 0 or len(others) > max(1, (1 - NEARLY_ALL) * (known + len(others)))):
-        expected = "dates by type" if form is None else f"dates by type, or as text in the format {form}"
         came = f"{others[0]!r} in column {column.name!r}"
-        raise ValueError(f"X: expected {expected}, as in training, got {came}; convert it by pandas.to_datetime")
+        raise ValueError(f"X: expected {expected}, as in training, got {came}{advice}")
     return min(others, key=str, default=None)
 
 
@@ -180,4 +216,6 @@ def varying_parts(days: np.ndarray) -> list[str]:  # (N,) ->
     """The PARTS that vary among dates; cycles of a year only where months do."""
     known = days[~np.isnan(days)]
     vary = {part for part in PARTS if len(np.unique(part_of(part, known))) > 1}
+    if len(np.unique(np.floor(known))) == 1:
+        vary.discard("days since 1970")  # times of a day, of which the hour says as much
     return [part for part in PARTS if part in vary and ("month" in vary or not part.startswith("year_"))]

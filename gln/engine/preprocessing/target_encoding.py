@@ -10,7 +10,7 @@ Shapes: B samples, F features, D columns that these become, K targets or classes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,8 @@ ONE, NOTHING = np.ones(1), np.zeros((1, 1))  # the weight of all samples, and ta
 
 
 class Column(NamedTuple):
-    """A feature itself; with `level`, whether it has this level; with `target`, the statistic of its level."""
+    """A number itself, or whether a category is missing; with `level`, whether it has this level; with `target`, the
+    statistic of its level."""
 
     feature: int
     level: int | None = None
@@ -42,8 +43,8 @@ class TargetEncoding(WritableArrays):
     """The columns that samples with categories become, and the counts of the levels.
 
     The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For
-    a numeric target, standardised to mean 0, it is the mean. STRENGTH shrinks both towards 0. A level that was never
-    counted is a missing value.
+    a numeric target, standardised to mean 0, it is the mean. STRENGTH shrinks both towards 0. Those of missing values
+    and of levels that were never counted are missing; a column tells which it is where a table has missing values.
     """
 
     size: int  # F
@@ -106,11 +107,12 @@ class TargetEncoding(WritableArrays):
         count = min(targets, MOST_CLASSES) if are_classes else targets
         return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {}, fitted)
 
-    def of_table(self, levels: Mapping[int, int]) -> TargetEncoding:
-        """A copy for a table whose categories have this many levels: each gets columns or statistics."""
+    def of_table(self, levels: Mapping[int, int], with_missing: Sequence[int] = ()) -> TargetEncoding:
+        """A copy for a table whose categories have this many levels: each gets columns or statistics, and those that
+        are `with_missing` a column that says so."""
         # A category of one level gets a statistic, so that a table has at least one column.
         few = {feature: count for feature, count in levels.items() if 2 <= count <= MOST_ONE_HOT}
-        columns = [column for column in self.columns if column.feature not in levels]
+        columns = [column for column in self.columns if column.feature not in levels or column.feature in with_missing]
         columns += [Column(feature, level=level) for feature, count in few.items() for level in _distinguishing(count)]
         table = dataclasses.replace(self, columns=columns, fitted=True)._counting(levels.keys())
         return table._with_statistics(levels.keys() - few.keys())
@@ -251,7 +253,10 @@ def encode(
             have_many[feature] |= learns and silences and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):
             x, place, target = samples[features[d], b], places[features[d]], targets[d]
+            is_itself, is_category = levels[d] < 0 and target < 0, rows[features[d], 0] >= 0
             columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
+            if is_itself and is_category:
+                columns[d, b] = x != x
             if levels[d] >= 0 and x == x:
                 is_unknown = (silences and have_many[features[d]]) or x >= with_columns[features[d]]
                 columns[d, b] = np.nan if is_unknown else x == levels[d]

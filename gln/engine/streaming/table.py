@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch
-from gln.engine.preprocessing.category_codes import Levels, level_of
-from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, Columns
+from gln.engine.preprocessing.category_codes import MISSING, Levels, level_of
+from gln.engine.preprocessing.columns import CATEGORY, DATE, ID, NUMBER, PRINTED, Columns
 from gln.engine.preprocessing.dates import NO_TIME, day_in, features_of, part_of
+from gln.engine.preprocessing.printed_numbers import numbers_of
 from gln.engine.saving import bad
 from gln.engine.streaming.estimator import StreamEstimator
 from gln.engine.streaming.schema import MOST_FEATURES, Labels, SchemaChange
@@ -90,7 +91,7 @@ class TableSchema:
         return named_rows(samples)
 
     def encode(self, x: Sample) -> SampleBatch:
-        """Convert a sample for prediction; levels that are not known are missing."""
+        """Convert a sample for prediction."""
         return SampleBatch.of(np.array(self._values(x, None))[:, None])
 
     def encode_rows(self, samples: Rows) -> SampleBatch:
@@ -174,7 +175,7 @@ class TableSchema:
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Sample, new: dict[Any, Levels] | None) -> list[float]:  # -> D
-        """The columns made from a sample. Levels that are not known are added to `new`; without it they are missing."""
+        """The columns made from a sample. Levels that are not known are added to `new`."""
         check_dictionary(x)
         made: list[float] = []
         for name, place in self.places.items():
@@ -191,12 +192,19 @@ class TableSchema:
                     form = "" if column.form is None else f", or text in the format {column.form}"
                     raise bad(f"x[{name!r}]", f"a date{form}, as in the table", repr(value))
                 made += [part_of(part, day).item() for part in column.parts]
+            elif column.kind == PRINTED:
+                numbers = numbers_of(value, str(column.form))
+                if np.isnan(numbers[0]) and not (isinstance(value, str) and value.strip() in MISSING):
+                    raise bad(
+                        f"x[{name!r}]", f"a number in text, such as {column.form!r}, as in the table", repr(value)
+                    )
+                made += numbers
             else:
                 made += self.columns.texts[place].of_text(str(value)).tolist()
         return made
 
     def _code(self, name: Hashable, place: int, value: Any, new: dict[Any, Levels] | None) -> float:
-        """The code of a level, NaN if it is not known."""
+        """The code of a level; without `new`, the next one if it is not known."""
         check_key(f"x[{name!r}]", "values", value)
         level, known = level_of(value), self.levels[place]
         if level in known:
@@ -207,7 +215,7 @@ class TableSchema:
                 f"x[{name!r}]", f"{'text' if are_text == {True} else 'a number'}, like its first levels", repr(value)
             )
         if new is None:
-            return np.nan
+            return len(known)
         found = new.setdefault(place, {})
         return found.setdefault(level, len(known) + len(found))
 

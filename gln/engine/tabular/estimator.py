@@ -28,7 +28,16 @@ from gln.engine.model.saveable import Saveable
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing import category_codes
 from gln.engine.preprocessing.category_codes import Levels, as_table, codes_of, column_of, new_levels
-from gln.engine.preprocessing.columns import CATEGORY, NUMBER, TEXT, Column, Columns, find_columns
+from gln.engine.preprocessing.columns import (
+    CATEGORY,
+    FEWEST_GROUPS,
+    NUMBER,
+    TEXT,
+    Column,
+    Columns,
+    find_columns,
+    repeated_ids,
+)
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
@@ -53,13 +62,22 @@ OF_COPIES = (
     "groups=np.arange(len(y)), else the group of each row (cross_val_score and searches pass groups to splits alone: "
     "to `fit`, too, after set_fit_request(groups=True))"
 )
+OF_IDS = (
+    "groups: {} may tell which rows belong together, but rows are left out one by one; if new rows will be of others, "
+    "pass groups=X[name], else groups=np.arange(len(y))"
+)
+OF_NEW = (
+    "more than half of the values in {} were not there in training, where rows were left out one by one; pass "
+    "groups=X[name] to `fit`, so that scores and intervals are those of new ones"
+)
+FEWEST_NEW, OFTEN = 10, 2  # rows to predict, and rows of a level in training, on average
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LONG, LONGER = 100_000, 400_000  # rows from which on a table gets six networks, or four, to limit the time of a fit
 OF_LEFT_OUT = (
     *("oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"),
-    *("_left_out", "_importances"),
+    *("_left_out", "_importances", "_without_groups"),
 )
 
 
@@ -234,11 +252,13 @@ class Estimator(Saveable, BaseEstimator):
             if hasattr(self, "learner_"):
                 for name in ("_told", "_waiting"):  # of another table
                     self.__dict__.pop(name, None)
-            self.categories_: dict[int, Levels] = {column: {} for column in self._find_columns(X, of_table)}
+            categorical, notes = self._find_columns(X, of_table)
+            self.categories_: dict[int, Levels] = {column: {} for column in categorical}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
         if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
-            X, notes = self._columns.as_numbers(X)
+            X, of_values = self._columns.as_numbers(X)
+            notes += of_values
         category_codes.check_no_dates(X)
         if self.categories_ and np.ndim(X) == 2 and (reset or X.shape[1] == self.n_features_in_):
             if issparse(X):
@@ -254,9 +274,23 @@ class Estimator(Saveable, BaseEstimator):
                         notes += category_codes.notes_of_levels(f"column {column.name!r}", levels, new, *advice)
                 self.categories_ = self._whole.levels(categories)
             codes = {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()}
+            if not learning:
+                notes += self._notes_of_new(X, codes)
             X = category_codes.with_columns(X, codes)
         self._tell("X: ", notes)  # what `validate_data` rejects has no codes
         return X
+
+    def _notes_of_new(self, X, codes):
+        """A note on each category of which most values are new, though each repeated in training, without groups."""
+        if "_without_groups" not in vars(self) or len(X) < FEWEST_NEW:
+            return []
+        notes = []
+        for place, levels in self.categories_.items():
+            is_new = codes[place] == len(levels)
+            repeat = FEWEST_GROUPS <= len(levels) <= self._without_groups / OFTEN
+            if repeat and is_new.sum() > np.isfinite(codes[place]).sum() / 2:
+                notes.append(Note(OF_NEW, column_of(X, place).name))
+        return notes
 
     def _by_name(self, X, learning=False):
         """A frame with its columns in the order of training, in which missing ones are empty. If learning, those that
@@ -292,21 +326,20 @@ class Estimator(Saveable, BaseEstimator):
         self.feature_names_in_ = np.array(names, object)
 
     def _find_columns(self, X, of_table):
-        """Find out what the columns of a table are; returns the categories."""
+        """Find out what the columns of a table are; returns the categories, and what to tell."""
         self.__dict__.pop("_columns", None)
         names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
         if names_texts and (issparse(X) or not of_table):
             expected = "'auto' or None in partial_fit, with negatives=False and for sparse X"
             raise ValueError(f"text_features: expected {expected}")
         if getattr(X, "ndim", 2) != 2:
-            return []
+            return [], []
         if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
-            return category_codes.categorical_columns(X, self.categorical_features)
+            return category_codes.categorical_columns(X, self.categorical_features), []
         columns, notes = find_columns(X, self.categorical_features, self.text_features)
-        self._tell("X: ", notes)
         if columns.has_others:
             self._columns = columns
-        return columns.of_kind(CATEGORY)
+        return columns.of_kind(CATEGORY), notes
 
     def _made_from(self, numbers, X):  # (N, F), (N, F) -> (N, D)
         """The columns that networks read, of a table and its numbers."""
@@ -405,7 +438,7 @@ class Estimator(Saveable, BaseEstimator):
         return contributions if self._columns is None else self._columns.summed(contributions)
 
     def _samples_with_new_levels(self, X):  # (N, F)
-        """Samples in which levels that were never seen have codes of their own instead of being missing."""
+        """Samples in which levels that were never seen have codes of their own instead of one."""
         X = self._by_name(X)
         samples = self._samples(X)
         if not self.categories_:
@@ -478,7 +511,9 @@ class Estimator(Saveable, BaseEstimator):
         left_out = count_left_out(settings["n_networks"], densities, rows or len(indices))
         ignores_texts = self._columns is not None and self._columns.heads == 0 and self._columns.of_kind(TEXT)
         notes = [Note(OF_CLASSES, "y")] if ignores_texts else []
+        without_groups = groups is None
         if groups is None:
+            notes += [Note(OF_IDS, name) for name in repeated_ids(table)]
             groups = find_copies(X, targets)
             copies = len(groups) - len(np.unique(groups))
             notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []
@@ -514,6 +549,8 @@ class Estimator(Saveable, BaseEstimator):
         self.n_iter_, self.validation_scores_ = len(fitted.scores), fitted.scores
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
+        if without_groups:
+            self._without_groups = len(indices)  # rows that were left out one by one
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
 

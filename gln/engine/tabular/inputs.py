@@ -225,7 +225,10 @@ def table_inputs(
         bin_means, values = fit_bin_means(X, table.indices, by_head(y, table.outputs), *counts)
     columns = X
     if table.levels:
-        encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)
+        shares = {feature: np.isnan(X[table.indices, feature]).mean() for feature in table.levels}
+        with_missing = [feature for feature, share in shares.items() if 0 < share < 1]
+        encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1)
+        encoding = encoding.of_table(table.levels, with_missing)
         columns = encode_categories(encoding, table, encoding_rng)
     standardizer = Standardizer(columns.shape[1], **OF_FEATURES)
     standardizer.fit(columns.T, table.indices)

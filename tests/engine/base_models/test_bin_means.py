@@ -204,15 +204,21 @@ def test_the_loop_predicts_the_same_without_numba(monkeypatch):
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
 
 
-def test_unknown_levels_and_values_that_were_never_missing_are_0():
-    found, _ = fitted(CLASSES)
+def test_values_that_were_never_missing_are_0_and_unknown_levels_the_mean_of_all():
+    found, _ = fitted(NUMBERS)
     odd = X[:2].T.copy()
-    odd[0], odd[3] = np.nan, 17  # neither was missing in the table
-    predictions = found.transform(odd)
-    of_both = (np.isin(found.grids, [0, 3])).any(axis=1)
-    assert of_both.sum() == 2 + 5
-    assert (predictions[of_both] == 0).all()
-    assert (predictions[~of_both] != 0).all()
+    odd[[0, 3]] = np.nan  # neither was missing in the table
+    predictions = found.transform(odd).reshape(len(found.grids), 2, -1)
+    is_odd = (np.isin(found.grids, [0, 3])).any(axis=1)
+    assert is_odd.sum() == 2 + 5
+    assert (predictions[is_odd] == 0).all()
+    assert (predictions[~is_odd] != 0).all()
+    unknown = X.T.copy()
+    unknown[3] = 17
+    [alone] = np.flatnonzero((found.grids == [3, NONE]).all(axis=1))
+    known = found.transform(X.T).reshape(len(found.grids), 2, -1)[alone]
+    predictions = found.transform(unknown).reshape(len(found.grids), 2, -1)[alone]
+    np.testing.assert_allclose(predictions, known.mean(axis=1, keepdims=True).repeat(400, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [0.1, 0.01, 0.25, 1.0])

@@ -37,16 +37,32 @@ FOUND: dict[str, dict[str, Any]] = {
     "number": {
         **{"price": RNG.permutation(10**5)[:N], "time": np.arange(N), "area": RNG.permutation(N) + 50},
         **{"id": np.arange(N) // 2, "timestamp": 1_600_000_000 + np.arange(N), "year": np.arange(1800, 1800 + N)},
+        **{"digits": np.arange(20200101, 20200101 + N)},
         **{"customer_id": np.arange(N) + 0.5, "width": RNG.permutation(N), "paid": RNG.permutation(N)},
     },
     "category": {
         **{"zip": [f"{i % 90:05d}" for i in range(N)], "city": RNG.choice(["New York City", "Rio de Janeiro"], N)},
         **{"job": RNG.choice([f"head of group {i}" for i in range(40)], N), "code": [str(i) for i in range(N)]},
         **{"dose": pd.Categorical(KEYS), "note": pd.Categorical(SENTENCES), "name": [f"{key} Smith" for key in KEYS]},
+        **{
+            "weight": ["3 lb", *[f"{i} kg" for i in range(N - 1)]],
+            "door": [f"{i % 50}{'AB'[i % 2]}" for i in range(N)],
+        },
+        **{"speed": [*[f"{i} km/h" for i in range(N - 1)], "fast"], "list": [f"{i}, {i % 7}" for i in range(N)]},
         "often": [*KEYS[:-1], KEYS[0]],
         "some": [*pd.date_range("2020", periods=N - 11).astype(str), *["unknown"] * 11],
     },
+    "number in text": {
+        **{"clock": [f"{i / 10} GHz" for i in range(N)], "share": [f"{i} %" for i in range(N)]},
+        **{"price": [f"${1000 + 9 * i:,}" for i in range(N)], "salary": ["n/a", *[f"{i}.5" for i in range(N - 1)]]},
+        **{"place": [f"{i / 10}, {i}" for i in range(N)], "lap": [f"{60 + i % 50}:{i % 60:02d}" for i in range(N)]},
+    },
     "date": {
+        **{"digits": pd.date_range("2020", periods=N).strftime("%Y%m%d").astype(int)},
+        **{
+            "time": [f"{i % 24}:{i % 60:02d}" for i in range(N)],
+            "short": [f"8/{1 + i % 31}/20 17:21" for i in range(N)],
+        },
         "day": pd.date_range("2020", periods=N),
         "text day": pd.date_range("2020", periods=N).strftime("%d.%m.%Y"),
         **{
