@@ -100,6 +100,63 @@ def test_2000_numbers_online(name, kind, batch_size):
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
 
 
+def random_network(kind: int, draw: int) -> tuple[dict[str, Any], np.random.Generator]:
+    """Arguments of a network: what backends compile depends on `kind` alone. Also the generator, to draw samples."""
+    rng = np.random.default_rng(kind)
+    losses: list[dict[str, Any]] = [
+        {},
+        {"num_classes": 3},
+        {"num_outputs": 2},
+        {"loss": "squared_error", "num_outputs": int(rng.integers(1, 3))},
+        {"loss": "quantile", "quantiles": (0.1, 0.5)},
+        {"loss": "variance", "num_outputs": int(rng.integers(1, 3))},
+    ]
+    arguments = losses[kind % len(losses)] | {
+        "layer_sizes": rng.integers(1, 6, rng.integers(1, 4)).tolist(),
+        "input_size": int(rng.integers(2, 9)),
+        "context_size": int(rng.integers(3, 9)),
+        "context_map_size": int(rng.integers(0, 4)),
+        "bias": bool(rng.integers(2)),
+        "normalize": bool(rng.random() < 0.75),
+        "weight_clipping": float(rng.choice([0.6, 200.0])),
+    }
+    rng = np.random.default_rng([kind, draw])
+    drawn = {"seed": draw, "context_bias": float(rng.choice([0, 0.5])), "context_features": [None, 2][rng.integers(2)]}
+    return arguments | drawn, rng
+
+
+def random_samples(model: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs, side information and targets of 68 samples, 16 of which are equal; some targets are unknown."""
+    config = model.config
+    context = rng.normal(size=(config.context_size, 400))
+    context = context[:, clear_of_hyperplanes(model, context)][:, :68]
+    inputs = rng.normal(size=(config.input_size, 68))
+    inputs[:, 40:55] = inputs[:, :1]
+    context[:, 40:55] = context[:, :1]
+    if config.record.heads == "num_classes":
+        return inputs, context, rng.integers(0, config.num_classes, 68)
+    if config.record.heads == "quantiles" or config.num_heads == 1:
+        return inputs, context, rng.normal(size=68)
+    targets = rng.random((config.num_heads, 68))
+    targets[0, ::5] = np.nan
+    return inputs, context, targets
+
+
+@pytest.mark.compiles("-0]")
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("kind", range(12))
+def test_60_random_networks_in_calls_of_1_3_and_64_samples(name, kind):
+    for draw in range(5):
+        arguments, rng = random_network(kind, draw)
+        models = [module.GLN(**arguments) for module in (gln_numpy, load_backend(name))]
+        inputs, context, targets = random_samples(models[0], rng)
+        for some in (slice(0, 1), slice(1, 4), slice(4, 68)):
+            samples = inputs[:, some], context[:, some], targets[..., some]
+            expected, output = (np.asarray(model.predict(*samples)) for model in models)
+            np.testing.assert_allclose(output, expected, rtol=0, atol=1e-5)
+        assert_same_state(models[1], models[0], rtol=0, atol=1e-5)
+
+
 @pytest.mark.compiles("16-True")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(("input_size", "bias", "batch_size"), [(16, True, 7), (33, False, 1)])
