@@ -27,8 +27,8 @@ from gln.engine.saving import bad, saved
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_config, stream_roles
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
-# Of the weight of the stream. What follows makes none of 33 tables that stay the same worse by more than 1%; with 3, one
-# does, by 1.4%. Streams of 13,000 rows are the same from 3 to 100; with 300 a change is followed slowly.
+# Of the weight of the stream. What follows makes none of 33 tables that stay the same worse by more than 1%; with 3, it
+# makes one worse by 1.4%. Streams of 13,000 rows are the same from 3 to 100; with 300 a change is followed slowly.
 STREAM_PRIOR = 15.0
 MOST_FOR_NOVELTY = 4000  # rows
 SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
