@@ -49,6 +49,7 @@ __all__ = ["export"]
 OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
 FINE = 1000  # a standard deviation is at least this many times the distance of float32 numbers near the mean
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
+BINS, WIDE_BINS = 1 << DEPTHS[-1], 1 << PAIR_DEPTH  # of a column of a stream: alone, and in a pair
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 # Types of inputs: their names, and that of their keys in a table.
 KINDS: dict[int, tuple[str, str]] = {
@@ -427,35 +428,40 @@ def _linear(g: Graph, z: str, linear: HashedLinear, size: int) -> str:  # (B, D)
 
 
 def _fading_bin_means(g: Graph, z: str, base_models: OnlineBaseModels) -> str:  # (B, D) -> (B, E)
-    """The values of each sample's cells in a stream, of which those of pairs of columns have wider bins."""
-    means, heads = base_models.bin_means, base_models.linear.heads
-    size, wide = 1 + means.grids[:, 0].max(), 1 << PAIR_DEPTH
-    narrow = 1 << DEPTHS[-1]
-    within = (np.arange(narrow) + 0.5) / narrow
-    centres = np.log(within / (1 - within)) / STEEP  # of the bins
-    tables, first_cells, places = [], [0], []
-    for grid, (first, second) in enumerate(means.grids.tolist()):
-        is_single = second == NONE
-        count = narrow if is_single else wide
-        samples = np.zeros((size, count if is_single else count**2), np.float32)
-        samples[first] = centres if is_single else centres[narrow // wide // 2 :: narrow // wide].repeat(wide)
-        if not is_single:
-            samples[second] = np.tile(centres[narrow // wide // 2 :: narrow // wide], wide)
-        predicted = np.empty((len(means.grids) * means.heads, samples.shape[1]), np.float32)
-        unknown = np.full((heads, samples.shape[1]), np.nan)
-        of_samples = unknown, np.ones(samples.shape[1]), predicted
-        compiled(predict_bin_means)(samples, means, base_models.linear.are_classes, *of_samples)
-        tables.append(predicted[grid * means.heads : (grid + 1) * means.heads].T)
-        first_cells.append(first_cells[-1] + samples.shape[1])
-        places.append((first, 2 * size, 1) if is_single else (size + first, size + second, wide))
-    firsts, seconds, widths = np.array(places).T
-    used = g("Cast", g("Slice", z, [0], [size], [1]), to=TensorProto.DOUBLE)
-    bins = g("Floor", g("Mul", g("Sigmoid", g("Mul", used, STEEP)), float(narrow)))
-    bins = g("Concat", bins, g("Floor", g("Mul", bins, wide / narrow)), axis=1)
-    bins = g("Cast", g("Pad", bins, [0, 0, 0, 1]), to=TensorProto.INT64)  # and 0 for no column
-    of_firsts = g("Mul", g("Gather", bins, firsts, axis=1), widths)
-    cells = g("Add", g("Add", of_firsts, g("Gather", bins, seconds, axis=1)), np.array(first_cells[:-1]))
-    return g("Reshape", g("Gather", np.concatenate(tables), cells), [0, len(means.grids) * means.heads])
+    """The values of each sample's cells in a stream. A pair of columns has wider bins than a single one."""
+    grids, heads = base_models.bin_means.grids, base_models.bin_means.heads
+    values = [_values_of_cells(base_models, grid) for grid in range(len(grids))]
+    first_cells = np.cumsum([0, *map(len, values)])[:-1]
+    size = 1 + grids.max()
+    columns = g("Cast", g("Slice", z, [0], [size], [1]), to=TensorProto.DOUBLE)
+    bins = g("Floor", g("Mul", g("Sigmoid", g("Mul", columns, STEEP)), float(BINS)))
+    wide_bins = g("Floor", g("Mul", bins, WIDE_BINS / BINS))
+    indices = g("Cast", g("Pad", g("Concat", bins, wide_bins, axis=1), [0, 0, 0, 1]), to=TensorProto.INT64)
+    is_single = grids[:, 1] == NONE
+    first = np.where(is_single, grids[:, 0], size + grids[:, 0])
+    second = np.where(is_single, 2 * size, size + grids[:, 1])  # the last index is always 0
+    of_first = g("Mul", g("Gather", indices, first, axis=1), np.where(is_single, 1, WIDE_BINS))
+    cells = g("Add", g("Add", of_first, g("Gather", indices, second, axis=1)), first_cells)
+    return g("Reshape", g("Gather", np.concatenate(values), cells), [0, len(grids) * heads])
+
+
+def _values_of_cells(base_models: OnlineBaseModels, grid: int) -> np.ndarray:  # -> (cells, C)
+    """What the cells of a grid predict: the answers for a sample in the middle of each."""
+    means, (first, second) = base_models.bin_means, base_models.bin_means.grids[grid]
+    bins = BINS if second == NONE else WIDE_BINS
+    within = (np.arange(bins) + 0.5) / bins
+    centres = (np.log(within / (1 - within)) / STEEP).astype(np.float32)
+    z = np.zeros((1 + means.grids.max(), bins if second == NONE else bins**2), np.float32)
+    if second == NONE:
+        z[first] = centres
+    else:
+        z[first] = centres.repeat(bins)
+        z[second] = np.tile(centres, bins)
+    count = z.shape[1]
+    unknown = np.full((base_models.linear.heads, count), np.nan)
+    predicted = np.empty((len(means.grids) * means.heads, count), np.float32)
+    compiled(predict_bin_means)(z, means, base_models.linear.are_classes, unknown, np.ones(count), predicted)
+    return predicted[grid * means.heads : (grid + 1) * means.heads].T
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
