@@ -89,6 +89,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         said = None if batch.said is None else self.asked(samples)
         rates = self.sized_rates(len(samples), batch.step_sizes)
         learned = batch._replace(counted=None, rates=rates, said=said)
+        if len(samples) == 1 and not self.featurizer.is_warming_up and is_possible(self.means, samples):
+            predicted = self.step().predict(samples, 1)[0] if said is None else self.combined(said)
+            self.step().learn(samples, learned)
+            return predicted
         return cast(np.ndarray, super().learn_segment(samples, learned, predicts=True))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
