@@ -127,11 +127,12 @@ class BinMeans(WritableArrays):
         values = np.zeros(self.values.shape, np.float32)
         for grid, start, height, width in zip(self.grids, self.starts, self.heights, self.widths, strict=True):
             cells = slice(start, start + height * width)
-            has_unknown = [int(feature in categorical) for feature in grid]  # as the last cell
+            has_unknown = [feature in categorical for feature in grid]  # as the last cell
             counts = sums[cells].reshape(height, width, -1)[: height - has_unknown[0], : width - has_unknown[1]]
             means, weights = shrunken_means(counts), counts[..., :1]
-            for axis in np.flatnonzero(has_unknown):
-                means, weights = _with_unknown(means, weights, axis)
+            for axis in range(2):
+                if has_unknown[axis]:
+                    means, weights = _with_unknown(means, weights, axis)
             means = np.nan_to_num(_logits(means, are_logits)).reshape(height * width, -1)
             values[cells] = means - sums[cells, 0] @ means / max(sums[cells, 0].sum(), TINY)
         return dataclasses.replace(self, values=values)
