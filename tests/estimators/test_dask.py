@@ -198,7 +198,7 @@ def test_bins_that_are_counted_again_predict_like_those_of_all_rows():
     )
     parts = [of_few.sums(X[rows].T, targets[:, rows], ones[rows]) for rows in (slice(3000), slice(3000, None))]
     np.testing.assert_allclose(np.add(*parts), of_few.sums(X.T, targets, ones), atol=1e-9)
-    counted = of_few.recounted(np.add(*parts), are_logits=False)
+    counted = of_few.recounted(np.add(*parts), are_logits=False, categorical=set())
     singles = [g for g, grid in enumerate(of_few.grids) if grid[1] < 0]
     for g in singles:
         (other,) = np.flatnonzero((of_all.grids == of_few.grids[g]).all(axis=1))

@@ -453,7 +453,7 @@ np.save({str(tmp_path / "logits.npy")!r}, model.decision_function(X))
 def assert_same_estimator(one: Any, other: Any) -> None:
     assert one.get_params() == other.get_params()
     # Files hold no rows, nor what was told of a table.
-    of_rows = {"oob_decision_function_", "oob_prediction_", "_left_out", "_told"}
+    of_rows = {"oob_decision_function_", "oob_prediction_", "_left_out", "_told", "_without_groups"}
     assert vars(one).keys() - of_rows == vars(other).keys() - of_rows
     for mine, its in zip(one.learner_.networks, other.learner_.networks, strict=True):
         assert_same_state(mine, its)

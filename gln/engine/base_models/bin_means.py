@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -122,13 +122,18 @@ class BinMeans(WritableArrays):
                 sums[:, term] += np.bincount(places.ravel(), np.tile(of_term, len(places)), len(sums))
         return sums
 
-    def recounted(self, sums: np.ndarray, are_logits: bool) -> BinMeans:  # (cells of all grids, 1 + C)
-        """The means of other samples, by their `sums` alone."""
+    def recounted(self, sums: np.ndarray, are_logits: bool, categorical: Set[int]) -> BinMeans:
+        """The means of other samples, by their `sums` alone, (cells of all grids, 1 + C)."""
         values = np.zeros(self.values.shape, np.float32)
-        for start, height, width in zip(self.starts, self.heights, self.widths, strict=True):
+        for grid, start, height, width in zip(self.grids, self.starts, self.heights, self.widths, strict=True):
             cells = slice(start, start + height * width)
-            means = _logits(shrunken_means(sums[cells].reshape(height, width, -1)), are_logits)
-            means = means.reshape(height * width, -1)
+            has_unknown = [feature in categorical for feature in grid]  # as the last cell
+            counts = sums[cells].reshape(height, width, -1)[: height - has_unknown[0], : width - has_unknown[1]]
+            means, weights = shrunken_means(counts), counts[..., :1]
+            for axis in range(2):
+                if has_unknown[axis]:
+                    means, weights = _with_unknown(means, weights, axis)
+            means = np.nan_to_num(_logits(means, are_logits)).reshape(height * width, -1)
             values[cells] = means - sums[cells, 0] @ means / max(sums[cells, 0].sum(), TINY)
         return dataclasses.replace(self, values=values)
 

@@ -91,7 +91,7 @@ def is_date(column: pd.Series) -> bool:
 def format_of(texts: pd.Series) -> str | None:
     """The format in which nearly all of these texts are dates; None if at most half are in any, and AMBIGUOUS if the
     others are too many, or if 03/04/2020 may be March or April."""
-    texts = texts[~texts.isin(NO_TIME)]
+    texts = texts[~texts.str.strip().isin(NO_TIME)]
     some = texts[:: 1 + len(texts) // 100]
     found: dict[str, np.ndarray] = {}
     if sum(MAYBE.fullmatch(text) is not None for text in some) > len(some) / 2:  # formats take time to try
@@ -121,8 +121,8 @@ def _parsed(texts: pd.Series, form: str) -> np.ndarray:
 def are_compact(column: pd.Series) -> bool:
     """Whether whole numbers are all dates such as 20200131, and several."""
     numbers = column.dropna()
-    is_likely = numbers.nunique() > 1 and numbers.min() > 19_000_000 and numbers.max() < 21_000_000
-    return is_likely and not np.isnan(days_in(numbers, COMPACT)).any()
+    are_likely = (numbers // 10_000).between(1900, 2099) & (numbers // 100 % 100).between(1, 12)  # parsing takes longer
+    return bool(are_likely.all()) and numbers.nunique() > 1 and not np.isnan(days_in(numbers, COMPACT)).any()
 
 
 def days_in(column: pd.Series, form: str | None = None, zone: str | None = None) -> np.ndarray:  # (N,) -> (N,)

@@ -513,7 +513,7 @@ class Estimator(Saveable, BaseEstimator):
         notes = [Note(OF_CLASSES, "y")] if ignores_texts else []
         without_groups = groups is None
         if groups is None:
-            notes += [Note(OF_IDS, name) for name in repeated_ids(table)]
+            notes += [Note(OF_IDS, name) for name in repeated_ids(as_table(table))]
             groups = find_copies(X, targets)
             copies = len(groups) - len(np.unique(groups))
             notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []

@@ -159,7 +159,7 @@ def merged(parts: list[Counts]) -> Counts:
 
 def with_counts(model: TableModel, counts: Counts) -> TableFeaturizer:
     featurizer: Any = model.featurizer
-    bin_means = featurizer.bin_means.recounted(counts.cells, model.means.config.logits)
+    bin_means = featurizer.bin_means.recounted(counts.cells, model.means.config.logits, featurizer.categorical)
     return dataclasses.replace(featurizer, encoding=counts.encoding, bin_means=bin_means)
 
 

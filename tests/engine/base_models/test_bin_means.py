@@ -221,6 +221,24 @@ def test_values_that_were_never_missing_are_0_and_unknown_levels_the_mean_of_all
     np.testing.assert_allclose(predictions, known.mean(axis=1, keepdims=True).repeat(400, axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("counts_again", [False, True])
+def test_unknown_levels_are_not_like_missing_ones(counts_again):
+    rng = np.random.default_rng(0)
+    codes = np.where(rng.random(800) < 0.2, np.nan, rng.integers(0, 12, 800))
+    targets = np.where(np.isnan(codes), 5.0, codes % 2)
+    targets = ((targets - targets.mean()) / targets.std())[None]
+    samples, folds = np.column_stack([codes, rng.normal(size=800)]), np.arange(800) % 8
+    found, _ = fit_once(samples, {0: 12}, targets, folds, np.random.RandomState(0))
+    if counts_again:
+        found = found.recounted(found.sums(samples.T, targets, np.ones(800)), are_logits=False, categorical={0})
+    known, is_missing = found.transform(samples.T), np.isnan(codes)
+    asked = found.transform(np.array([[12.0, np.nan], [0.0, 0.0]]))
+    alone, pair = found.grids.tolist().index([0, NONE]), found.grids.tolist().index([0, 1])
+    for grid, tolerance in ((alone, 0.01), (pair, 0.2)):
+        assert abs(asked[grid, 0] - known[grid, ~is_missing].mean()) < tolerance
+        assert abs(asked[grid, 1] - targets[0, is_missing].mean()) < 0.3
+
+
 @pytest.mark.parametrize("step", [0.1, 0.01, 0.25, 1.0])
 def test_new_values_of_a_grid_are_in_the_same_bin_when_rounded_to_float32(step):
     """The middle of two values of a grid may be one, too."""

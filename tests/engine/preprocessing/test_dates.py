@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gln.engine.preprocessing.dates import AMBIGUOUS, check_later, days_in, format_of, is_date, part_of, varying_parts
+from gln.engine.preprocessing.dates import (
+    AMBIGUOUS,
+    are_compact,
+    check_later,
+    day_in,
+    days_in,
+    format_of,
+    is_date,
+    part_of,
+    varying_parts,
+)
 
 TIMES = pd.Series(pd.to_datetime(["2024-02-29 23:30", "1969-12-28 00:00", "2021-07-04 12:15"]))
 DAYS = [19782 + 23.5 / 24, -4.0, 18812 + 12.25 / 24]  # by datetime.date.toordinal
@@ -78,6 +88,13 @@ def test_parts_that_never_vary_are_left_out():
         ([*18 * ["2024-02-29"], "unknown", "soon"], AMBIGUOUS),
         ([*18 * ["2024-02-29"], "?", "NaT"], "ISO 8601"),
         ([*30 * ["03/04/2024"], "13/04/2024", "unknown"], "%d/%m/%Y"),
+        (["8/3/20 17:21", "8/25/20 5:01"], "%m/%d/%y %H:%M"),
+        (["8/3/20 5:21 PM", "8/25/20 11:01 AM"], "%m/%d/%y %I:%M %p"),
+        (["8/3/20", "3/8/20"], AMBIGUOUS),
+        (["13:45", "0:05", "", " "], "%H:%M"),
+        (["13:45", "75:30"], None),  # durations
+        (["20200131", "20201231"], "%Y%m%d"),
+        (["20200131", "20201301"], None),
         (["4711", "1234-05"], None),
         (["now", "today"], None),
     ],
@@ -86,10 +103,24 @@ def test_formats_of_texts(texts, form):
     assert format_of(pd.Series(texts)) == form
     if form not in (None, AMBIGUOUS):
         found = days_in(pd.Series([*texts, "soon", None]), form)
-        others = ("unknown", "?", "n/a", "", "NaT")
+        others = ("unknown", "?", "n/a", "", " ", "NaT")
         assert np.isnan(found).tolist() == [text in others for text in texts] + [True, True]
         assert is_date(pd.Series([datetime.date(2024, 1, 1)], dtype=object))
         assert not is_date(pd.Series(texts))
+
+
+def test_whole_numbers_that_are_all_dates():
+    numbers = pd.Series([20200131, 20191231, 20210704])
+    assert are_compact(numbers)
+    days = days_in(numbers, "%Y%m%d")
+    np.testing.assert_array_equal(days, days_in(pd.Series(["2020-01-31", "2019-12-31", "2021-07-04"]), "ISO 8601"))
+    np.testing.assert_array_equal(days_in(numbers.astype(float), "%Y%m%d"), days)
+    assert [day_in(number, "%Y%m%d") for number in numbers] == days.tolist()
+    assert np.isnan(days_in(pd.Series([20200131.5, np.nan, 2020.0]), "%Y%m%d")).all()
+    assert not are_compact(pd.Series([20200131, 20200132]))
+    assert not are_compact(pd.Series([20200131, 20200131]))
+    assert not are_compact(pd.Series(np.arange(20200101, 20200201)))
+    assert varying_parts(days_in(pd.Series(["13:45", "7:05"]), "%H:%M")) == ["hour", "hour_sin", "hour_cos"]
 
 
 ISO_DAYS = TIMES.dt.strftime("%Y-%m-%d").tolist() * 10

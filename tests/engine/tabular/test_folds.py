@@ -126,10 +126,10 @@ def levels_of(count: int, rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.nd
     """Names, of which each has a number and a value."""
     rng = np.random.default_rng(seed)
     codes, values = rng.integers(0, count, rows), rng.normal(size=count)
-    return pd.DataFrame({"id": codes, "name": [f"n{code}" for code in codes]}), values[codes]
+    return pd.DataFrame({"code": codes, "label": [f"n{code}" for code in codes]}), values[codes]
 
 
-@pytest.mark.parametrize("columns", [["name"], ["id", "name"]])
+@pytest.mark.parametrize("columns", [["label"], ["code", "label"]])
 def test_levels_that_are_measured_several_times_are_learned(columns, recwarn):
     frame, y = levels_of(40, 800)
     model = GLNRegressor(random_state=0).fit(frame[columns][:400], y[:400])
