@@ -279,7 +279,7 @@ class Network:
             weights = self.params.weights if hasattr(self, "params") else ()
             self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
 
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+    def _load_weights(self, step, weights) -> None:  # L of (n, 2^k, C, d)
         rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
         # JAX itself fills arrays of one repeated number, such as initial weights, so that there are never two copies.
         owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
@@ -288,7 +288,8 @@ class Network:
 
     def _dump(self) -> tuple:
         with self._lock:
-            return *jax.tree.map(np.asarray, self.params), self.step
+            planes, plane_bias, weights = jax.tree.map(np.asarray, self.params)
+        return planes, plane_bias, self.step, weights
 
     def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
@@ -551,12 +552,11 @@ class GLN(Network):
         return base, context, targets, not batch
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
-        With `copy=False` they may share the model's memory and must not be modified."""
-        *halfspaces, weights, step = self._dump()
+        """All arrays, named alike in every backend: of layers l = 1 ... L `hyperplanes.{l}` (n, k, D), `weights.{l}`
+        (n, 2^k, C, d) and `hyperplane_bias.{l}` (n, k), and `step` (). With `copy=False` do not modify them."""
+        planes, offsets, step, *by_layer = self._dump()
         ends, take = np.cumsum(self.config.layer_sizes)[:-1], np.array if copy else np.asarray
-        layers = zip(*(np.split(array, ends) for array in halfspaces), weights, strict=True)
+        layers = zip(np.split(planes, ends), np.split(offsets, ends), *by_layer, strict=True)
         arrays = [array for layer in layers for array in layer] + [np.int64(step)]
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
@@ -572,9 +572,10 @@ class GLN(Network):
             bound = float(np.float32(most))
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         step = _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]")
-        planes, offsets, weights = ([*arrays.values()][kind:-1:3] for kind in range(3))  # of all layers
+        kinds = len(shapes) // len(self.config.layer_sizes)  # of arrays of a layer
+        planes, offsets, *by_layer = ([*arrays.values()][kind:-1:kinds] for kind in range(kinds))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
-        self._load_weights(weights, step)
+        self._load_weights(step, *by_layer)
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
@@ -679,7 +680,7 @@ class GLN(Network):
             offsets.append((config.context_bias * offset).astype(np.float32))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        self._load_weights([np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes], 0)  # take no memory
+        self._load_weights(0, [np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes])  # take no memory
 
 
 def _package(module: str) -> Any:

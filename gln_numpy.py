@@ -136,17 +136,17 @@ class Network:
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
 
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+    def _load_weights(self, step, weights) -> None:  # L of (n, 2^k, C, d)
         self._weights, self.step = [np.array(array, order="C") for array in weights], step
 
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, int, list[np.ndarray]]:
+        return self._hyperplanes, self._hyperplane_bias, self.step, self._weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        *halfspaces, weights, step = self._dump()
-        self._load_hyperplanes(*halfspaces)  # copies: joblib maps the arrays of a file read-only
-        self._load_weights(weights, step)
+        planes, offsets, *learned = self._dump()
+        self._load_hyperplanes(planes, offsets)  # copies: joblib maps the arrays of a file read-only
+        self._load_weights(*learned)
 
     def _tensor(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -401,12 +401,11 @@ class GLN(Network):
         return base, context, targets, not batch
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
-        With `copy=False` they may share the model's memory and must not be modified."""
-        *halfspaces, weights, step = self._dump()
+        """All arrays, named alike in every backend: of layers l = 1 ... L `hyperplanes.{l}` (n, k, D), `weights.{l}`
+        (n, 2^k, C, d) and `hyperplane_bias.{l}` (n, k), and `step` (). With `copy=False` do not modify them."""
+        planes, offsets, step, *by_layer = self._dump()
         ends, take = np.cumsum(self.config.layer_sizes)[:-1], np.array if copy else np.asarray
-        layers = zip(*(np.split(array, ends) for array in halfspaces), weights, strict=True)
+        layers = zip(np.split(planes, ends), np.split(offsets, ends), *by_layer, strict=True)
         arrays = [array for layer in layers for array in layer] + [np.int64(step)]
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
@@ -422,9 +421,10 @@ class GLN(Network):
             bound = float(np.float32(most))
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         step = _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]")
-        planes, offsets, weights = ([*arrays.values()][kind:-1:3] for kind in range(3))  # of all layers
+        kinds = len(shapes) // len(self.config.layer_sizes)  # of arrays of a layer
+        planes, offsets, *by_layer = ([*arrays.values()][kind:-1:kinds] for kind in range(kinds))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
-        self._load_weights(weights, step)
+        self._load_weights(step, *by_layer)
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
@@ -529,7 +529,7 @@ class GLN(Network):
             offsets.append((config.context_bias * offset).astype(np.float32))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        self._load_weights([np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes], 0)  # take no memory
+        self._load_weights(0, [np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes])  # take no memory
 
 
 def _package(module: str) -> Any:

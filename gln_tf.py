@@ -119,7 +119,7 @@ class Network(tf.Module):
         self._hyperplanes.assign(hyperplanes)
         self._hyperplane_bias.assign(hyperplane_bias)
 
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+    def _load_weights(self, step, weights) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
         weights = [array.reshape(-1, *array.shape[2:]) for array in weights]
         if not hasattr(self, "_weights"):
@@ -130,9 +130,9 @@ class Network(tf.Module):
             for some in np.array_split(np.arange(len(array)), array.nbytes // ROWS_BYTES + 1):  # copied by TensorFlow
                 variable.scatter_update(tf.IndexedSlices(array[some], some))
 
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, int, list[np.ndarray]]:
         weights = [variable.numpy() for variable in self._weights]
-        return self._hyperplanes.numpy(), self._hyperplane_bias.numpy(), weights, int(self.step)
+        return self._hyperplanes.numpy(), self._hyperplane_bias.numpy(), int(self.step), weights
 
     def _tensor(self, array: np.ndarray) -> tf.Tensor:
         return tf.constant(array)
@@ -507,12 +507,11 @@ class GLN(Network):
         return base, context, targets, not batch
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
-        With `copy=False` they may share the model's memory and must not be modified."""
-        *halfspaces, weights, step = self._dump()
+        """All arrays, named alike in every backend: of layers l = 1 ... L `hyperplanes.{l}` (n, k, D), `weights.{l}`
+        (n, 2^k, C, d) and `hyperplane_bias.{l}` (n, k), and `step` (). With `copy=False` do not modify them."""
+        planes, offsets, step, *by_layer = self._dump()
         ends, take = np.cumsum(self.config.layer_sizes)[:-1], np.array if copy else np.asarray
-        layers = zip(*(np.split(array, ends) for array in halfspaces), weights, strict=True)
+        layers = zip(np.split(planes, ends), np.split(offsets, ends), *by_layer, strict=True)
         arrays = [array for layer in layers for array in layer] + [np.int64(step)]
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
@@ -528,9 +527,10 @@ class GLN(Network):
             bound = float(np.float32(most))
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         step = _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]")
-        planes, offsets, weights = ([*arrays.values()][kind:-1:3] for kind in range(3))  # of all layers
+        kinds = len(shapes) // len(self.config.layer_sizes)  # of arrays of a layer
+        planes, offsets, *by_layer = ([*arrays.values()][kind:-1:kinds] for kind in range(kinds))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
-        self._load_weights(weights, step)
+        self._load_weights(step, *by_layer)
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
@@ -635,7 +635,7 @@ class GLN(Network):
             offsets.append((config.context_bias * offset).astype(np.float32))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        self._load_weights([np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes], 0)  # take no memory
+        self._load_weights(0, [np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes])  # take no memory
 
 
 def _package(module: str) -> Any:
