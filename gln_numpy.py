@@ -421,7 +421,7 @@ class GLN(Network):
             bound = float(np.float32(most))
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         step = _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]")
-        kinds = len(shapes) // len(self.config.layer_sizes)  # of arrays of a layer
+        kinds = (len(shapes) - 1) // len(self.config.layer_sizes)  # of arrays of a layer
         planes, offsets, *by_layer = ([*arrays.values()][kind:-1:kinds] for kind in range(kinds))
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         self._load_weights(step, *by_layer)
