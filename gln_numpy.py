@@ -136,17 +136,17 @@ class Network:
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
 
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+    def _load_weights(self, step, weights) -> None:  # L of (n, 2^k, C, d)
         self._weights, self.step = [np.array(array, order="C") for array in weights], step
 
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, int, list[np.ndarray]]:
+        return self._hyperplanes, self._hyperplane_bias, self.step, self._weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        *halfspaces, weights, step = self._dump()
-        self._load_hyperplanes(*halfspaces)  # copies: joblib maps the arrays of a file read-only
-        self._load_weights(weights, step)
+        planes, offsets, *learned = self._dump()
+        self._load_hyperplanes(planes, offsets)  # copies: joblib maps the arrays of a file read-only
+        self._load_weights(*learned)
 
     def _tensor(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -192,17 +192,16 @@ class Loss(NamedTuple):
     """The properties of a loss that other code needs; `output` and `residual` compute it."""
 
     heads: str  # the argument that determines the number of heads
-    clipping: str  # the argument that sets the bound of logits or values
-    targets: tuple[float, float]  # range of the targets
+    targets: tuple[float, float]  # their range
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
     link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, "logit"),
-    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, "itself"),
-    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),
-    "variance": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, "log"),
+    "log_loss": Loss("num_classes", (0, 1), None, "logit"),
+    "squared_error": Loss("num_outputs", (-MAX_FLOAT, MAX_FLOAT), 0.3, "itself"),
+    "quantile": Loss("quantiles", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),
+    "variance": Loss("num_outputs", (-MAX_FLOAT, MAX_FLOAT), 0.3, "log"),
 }
 
 
@@ -219,9 +218,7 @@ class Config:
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)", "neurons of each layer, first to last")
     input_size: int = _argument(int, "[1, 1e9]", "values of a sample in the inputs")
     context_size: int = _argument(int, "[1, 1e9]", "values of a sample in the side information")
-    num_classes: int = _argument(
-        int, "[2, inf)", "2 is one head, the probability of class 1; more, a head per class", 2
-    )
+    num_classes: int = _argument(int, "[2, inf)", "2: one head, the probability of class 1; more: one per class", 2)
     context_map_size: int = _argument(int, "[0, 30]", "halfspaces per neuron, k, which make 2^k contexts", 4)
     bias: bool = _argument(bool, "", "whether a constant 1 is appended to the input of every layer", True)
     context_bias: float = _argument(float, "[0, 1e30]", "standard deviation of the halfspaces' offsets", 0.0, False)
@@ -236,18 +233,17 @@ class Config:
     context_features: int | None = _argument(int, "[1, 1e9]", "most values a halfspace sees; None: all", None, False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.loss, str) or self.loss not in LOSSES:
+        if self.loss not in list(LOSSES):  # which need not be hashable
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
-            if name == "loss" or (value is None and field.default is None and name != LOSSES[self.loss].heads):
-                continue
             check = _numbers if name in ("layer_sizes", "quantiles") else _number
-            object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
+            if name != "loss" and (value is not None or field.default is not None or name == LOSSES[self.loss].heads):
+                object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
+        used = self.record.heads, "pred_clipping" if self.logits else "value_clipping"
         for name in ("num_classes", "num_outputs", "quantiles", "pred_clipping", "value_clipping"):
-            value, default = getattr(self, name), getattr(Config, name)
-            if name not in (self.record.heads, self.record.clipping) and value != default:
-                raise _bad(name, f"{default}, because {self.loss} does not use it", value)
+            if name not in used and getattr(self, name) != getattr(Config, name):
+                raise _bad(name, f"{getattr(Config, name)}, because {self.loss} does not use it", getattr(self, name))
         if self.record.link == "log" and self.bound > 80:  # exp(80) and exp(-80) fit in float32
             raise _bad("value_clipping", "at most 80 for log variances", self.bound)
 
@@ -276,13 +272,10 @@ Config.__doc__ = f"{Config.__doc__}\n\n    Args:{_ARGUMENTS}\n    "
 class GLN(Network):
     __doc__ = f"""{inspect.getdoc(Network)}
 
-    Its halfspaces are drawn at random, and every weight starts at 1 / d.
-
     Args:{_ARGUMENTS}
         base_predictor: a callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, which
             replace the inputs; it is called once here, with zeros, to find K.
-        learning_rate: a number in [0, 1e30], a callable of the number of samples learned, or None, see
-            `set_learning_rate`.
+        learning_rate: see `set_learning_rate`.
 
     Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
     """
@@ -319,11 +312,12 @@ class GLN(Network):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
             self.base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-        if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
-            names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
-            raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {size >> 30} GiB")
+        size = 4 * sum(map(math.prod, self._shapes().values()))
+        if size > memory:
+            sizes = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
+            raise _bad(sizes, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {size >> 30} GiB")
         self.set_learning_rate(learning_rate)
-        self._load(self._initial_state(), 0)
+        self._draw()
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()
@@ -331,17 +325,13 @@ class GLN(Network):
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict samples and, if targets are given, learn them: probabilities or values, (B,), or (C, B) for C > 1.
-
-        All samples are predicted with the weights as they were, and then learned one after another: how they are
-        grouped into calls has no influence on what is learned.
+        """Predict all samples, (B,) or with several heads (C, B), and then, given targets, learn one after another.
 
         Args:
-            inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
-                unless it is square. For a single sample, (input_size,), omit the axis B everywhere.
+            inputs: (input_size, B) logits or values, or what `base_predictor` takes; a single sample has no axis B.
             context_inputs: (context_size, B) side information, often the same array.
             targets: (B,) of bools, probabilities, class numbers or numbers, depending on the loss; for several classes
-                or outputs (C, B) of probabilities or numbers, NaN if a head should not learn. None: predict only.
+                or outputs (C, B) of probabilities or numbers, NaN if a head should not learn.
 
         Raises ValueError, and changes nothing, for a wrong shape, NaN, infinity or a target outside its range.
         """
@@ -354,7 +344,6 @@ class GLN(Network):
         return self._progressive(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
     def _progressive(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions before each `batch_size` samples, by default all; learns if targets are given."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
         count = base.shape[1]
         size = min(batch_size or count, count)
@@ -383,9 +372,9 @@ class GLN(Network):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
         if count == 0:
             return np.empty((heads, 0), np.float32)
-        if targets is None:
-            return self._numpy(self._stream(base, context))
-        return self._numpy(self._stream(base, context, targets, self.rates(count) if rates is None else rates))
+        if targets is not None and rates is None:
+            rates = self.rates(count)
+        return self._numpy(self._stream(base, context, targets, rates))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
@@ -398,27 +387,25 @@ class GLN(Network):
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
         base = context = self.check_array("inputs", inputs, (size, None), (size,), sparse=True)
-        batch, is_vector = base.shape[1:], base.ndim == 1
+        batch, usual = base.shape[1:], self.config.bound + 20
         if context_inputs is not inputs or context_size != size:
             context = self.check_array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        usual = self.config.bound + 20
         if self.base_predictor is not None:
-            base = self._base_values(base, self.base_size) if base.size else base  # few take an empty batch
+            base = self._base_values(base, self.base_size)
         elif base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
             clipped = f"inputs: far beyond ±{self.config.bound:.3g}, to which they are clipped"
-            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            advice = "scale or standardise them first, as gln.features.Standardizer does"
             warnings.warn(f"{clipped}; {advice}", stacklevel=4)  # in the line that called `predict`
-        return base, context, targets, is_vector
+        return base, context, targets, not batch
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
-        With `copy=False` they may share the model's memory and must not be modified."""
-        *halfspaces, weights, step = self._dump()
+        """All arrays, named alike in every backend: of layers l = 1 ... L `hyperplanes.{l}` (n, k, D), `weights.{l}`
+        (n, 2^k, C, d) and `hyperplane_bias.{l}` (n, k), and `step` (). With `copy=False` do not modify them."""
+        planes, offsets, step, *by_layer = self._dump()
         ends, take = np.cumsum(self.config.layer_sizes)[:-1], np.array if copy else np.asarray
-        layers = zip(*(np.split(array, ends) for array in halfspaces), weights, strict=True)
+        layers = zip(np.split(planes, ends), np.split(offsets, ends), *by_layer, strict=True)
         arrays = [array for layer in layers for array in layer] + [np.int64(step)]
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
@@ -433,7 +420,11 @@ class GLN(Network):
             most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
             bound = float(np.float32(most))
             arrays[name] = self.check_array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
-        self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
+        step = _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]")
+        kinds = (len(shapes) - 1) // len(self.config.layer_sizes)  # of arrays of a layer
+        planes, offsets, *by_layer = ([*arrays.values()][kind:-1:kinds] for kind in range(kinds))
+        self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
+        self._load_weights(step, *by_layer)
 
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
@@ -455,8 +446,7 @@ class GLN(Network):
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
-        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None is `decaying_rate` from `first_rate` of the loss (see `LOSSES`), or `paper_rate` without `normalize`.
         """
         if rate is not None and not callable(rate):
             rate = _number("learning_rate", rate, float, "[0, 1e30]")
@@ -476,22 +466,23 @@ class GLN(Network):
         is_per_head = heads > 1 and y.shape == per_head
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
-            classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)
-            if np.count_nonzero(y) < y.shape[1]:
-                raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", classes)
-        else:
-            given = " with num_classes=2" if config.logits and heads == 1 else ""
-            _check_range("targets", y, config.record.targets, unknown=is_per_head, given=given)
+            is_class = y == np.arange(heads)[:, None]
+            if np.count_nonzero(is_class) < y.shape[1]:
+                raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", y[0])
+            return is_class.astype(np.float32)
+        given = " with num_classes=2" if config.logits and heads == 1 else ""
+        _check_range("targets", y, config.record.targets, is_per_head, given)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             y = y.clip(-config.bound, config.bound)
         return y if len(y) == heads else np.broadcast_to(y, (heads, y.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
+        if inputs.shape[1] == 0:  # few callables take an empty batch
+            return np.empty((self.base_size, 0), np.float32)
         name, config = "base_predictor's output", self.config
+        values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
         values = self.check_array(name, values, (size, inputs.shape[1]), span=config.record.targets)
-        if len(values) == 0:
-            raise _bad(name, "at least one row", "none")
+        _number(f"{name}, its rows", len(values), int, "[1, inf)")
         if not config.logits:
             return values
         p = values.astype(np.float64).clip(config.pred_clipping, 1 - config.pred_clipping)
@@ -505,12 +496,10 @@ class GLN(Network):
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            dense = "a dense array of real numbers (gln_numba also takes sparse inputs)"
-            expected = dense if hasattr(value, "tocsc") else "an array of real numbers"
-            raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
+            dense = "a dense array (gln_numba also takes sparse inputs)" if hasattr(value, "tocsc") else "an array"
+            raise _bad(name, f"{dense} of real numbers", f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
-            expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
-            raise _bad(name, f"shape {expected}", f"shape {array.shape}")
+            raise _bad(name, "shape " + " or ".join(map(str, shapes)).replace("None", "B"), f"shape {array.shape}")
         _check_range(name, array, span, unknown)
         return array.astype(np.float32, copy=False)
 
@@ -525,27 +514,22 @@ class GLN(Network):
             below = n
         return {**shapes, "step": ()}
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
-        rng, state, most = np.random.default_rng(self.config.seed), {}, self.config.context_features
-        for name, shape in self._shapes().items():
-            if name.startswith("hyperplanes"):
-                hyperplanes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
-                if most is not None:  # a halfspace sees the values with the smallest random numbers
-                    count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
-                    hyperplanes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
-                hyperplanes /= np.linalg.norm(hyperplanes, axis=-1, keepdims=True)
-                state[name] = hyperplanes.astype(np.float32)
-            elif name.startswith("hyperplane_bias"):
-                state[name] = (self.config.context_bias * offsets).astype(np.float32)
-            elif name.startswith("weights"):
-                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # takes no memory
-        return state
-
-    def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
-        names, layers = ("hyperplanes", "hyperplane_bias", "weights"), range(1, len(self.config.layer_sizes) + 1)
-        *halfspaces, weights = ([state[f"{name}.{layer}"] for layer in layers] for name in names)
-        self._load_hyperplanes(*map(np.concatenate, halfspaces))  # so that the gates of a batch are one matrix product
-        self._load_weights(weights, step)
+    def _draw(self) -> None:
+        """Load the initial state: random halfspaces, and weights of 1 / d."""
+        config, planes, offsets = self.config, [], []
+        rng, most = np.random.default_rng(config.seed), config.context_features
+        for n in config.layer_sizes:
+            shape = n, config.context_map_size, config.context_size
+            normal, offset = rng.standard_normal(shape), rng.standard_normal(shape[:2])
+            if most is not None:  # a halfspace sees the values with the smallest random numbers
+                count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
+                normal[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
+            normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+            planes.append(normal.astype(np.float32))
+            offsets.append((config.context_bias * offset).astype(np.float32))
+        self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
+        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
+        self._load_weights(0, [np.broadcast_to(np.float32(1 / shape[-1]), shape) for shape in shapes])  # take no memory
 
 
 def _package(module: str) -> Any:
@@ -553,8 +537,9 @@ def _package(module: str) -> Any:
     try:
         return importlib.import_module(f"gln.{module}")
     except ModuleNotFoundError as error:
-        way = "pip install . in its folder; get_state() works without it"
-        raise ImportError(f"this needs the package gln: {error}; {way}") from error
+        raise ImportError(
+            f"this needs the package gln: {error}; pip install . in its folder, or get_state()"
+        ) from error
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
@@ -574,7 +559,8 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
 
 
 def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    if getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable) or not (items := tuple(values)):
+    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) else ()
+    if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 

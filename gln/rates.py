@@ -12,7 +12,7 @@ __all__ = ["linear_rate", "stream_rate"]
 
 
 class DefaultRates(NamedTuple):
-    """The learning rates of a loss, for standardised inputs."""
+    """The learning rates of losses with a link, for standardised inputs."""
 
     stream_floors: tuple[float, float]  # the lowest on streams, of the slow network and of the fast one
     table: Sequence[float]  # at which passes over a table may begin, of which the best is chosen
@@ -20,9 +20,9 @@ class DefaultRates(NamedTuple):
 
 LAST_RATE = 0.01  # of passes over a table
 RATES = {
-    "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.3)),
-    "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
-    "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
+    "logit": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.3)),
+    "itself": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
+    "log": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
 }
 # A factor of rates, and which of the floors.
 PACES = {"slow": (1.0, 0), "fast": (1.0, 1), "steady": (0.1, 0), "tiny": (0.03, 0)}
@@ -49,7 +49,7 @@ def stream_rate_limits(network: Any, pace: str) -> tuple[float, float]:
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
     factor, floor = PACES[pace]
-    return factor * first, factor * RATES[network.config.loss].stream_floors[floor]
+    return factor * first, factor * RATES[network.config.record.link].stream_floors[floor]
 
 
 def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:

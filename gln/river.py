@@ -33,7 +33,7 @@ from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassi
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
 from gln.engine.interrupts import uninterrupted
-from gln.engine.model.builders import Losses
+from gln.engine.model.builders import Losses, checked_loss
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Labels, Numbers, sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
@@ -431,6 +431,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
         for the slow network and is 0.5 for the fast one; see `gln.rates.stream_rate`.
     backend, seed, fast, novelty, waiting
+    loss
+        What the networks of the mean minimise, as in `gln.sklearn.GLNRegressor`.
 
     Examples
     --------
@@ -456,16 +458,19 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         fast: bool = False,
         novelty: bool = False,
         waiting: int = 0,
+        loss: str = "squared_error",
     ) -> None:
         options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
         super().__init__(*options)
         self.quantiles = quantiles
         self.density = density
+        self.loss = loss
 
     def _build(self, featurizer, heads, has_names):
         if self.quantiles is not None:
             checked_levels("quantiles", self.quantiles)
-        losses = Losses({"loss": "squared_error"}, {"loss": "variance"} if self._has_density else None)
+        means = {"loss": checked_loss(self.loss, self.backend)}
+        losses = Losses(means, {"loss": "variance"} if self._has_density else None)
         roles = stream_roles(has_names, not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 

@@ -21,7 +21,7 @@ from gln.engine.class_density.classifier import ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import checked_levels
 from gln.engine.interrupts import uninterrupted
-from gln.engine.model.builders import Losses
+from gln.engine.model.builders import Losses, checked_loss
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.sample_weights import STREAM_WEIGHT, indices_of_table
 from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_one
@@ -453,6 +453,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         `predict_quantiles`, `log_density` and `sample`. Separate networks learn the variance. `fit` learns it from
         samples that the networks of the mean left out, and adds a skew and tails that all samples share; `partial_fit`
         adds tails alone.
+    loss : str, default="squared_error"
+        What the networks of the mean minimise, on standardised targets: another name only for a `backend` that is a
+        changed copy of a file, one of its `LOSSES` with `num_outputs` heads and the link "itself". Networks are
+        weighted by squared errors, whatever their loss.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
         None is 12 in `fit`, 16 with densities, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
@@ -504,6 +508,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
 
     quantiles: Sequence[float] | None = None
     density: bool = False
+    loss: str = "squared_error"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
@@ -651,7 +656,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             checked_levels("quantiles", self.quantiles)
         has_density = self.density or self.quantiles is not None
         variances = {"loss": "variance", "num_outputs": targets} if has_density else None
-        return Losses({"loss": "squared_error", "num_outputs": targets}, variances)
+        return Losses({"loss": checked_loss(self.loss, self.backend), "num_outputs": targets}, variances)
 
 
 def _score_of(score, y, predicted, weights):

@@ -125,7 +125,7 @@ def test_private_names_of_networks_are_used_nowhere_else():
             names |= {node.name for node in ast.walk(kind) if isinstance(node, ast.FunctionDef)}
             names |= {node.attr for node in ast.walk(kind) if isinstance(node, ast.Attribute)}
     hidden_names = {name for name in names if hidden.fullmatch(name)} - {"_replace"}  # `_replace` is public
-    assert {"_stream", "_load"} <= hidden_names
+    assert {"_stream", "_draw"} <= hidden_names
     for file in [*AROUND, *ON_TOP]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and hidden.fullmatch(node.attr):

@@ -163,7 +163,7 @@ def test_a_file_of_a_copy_is_loaded_by_what_computes_the_same(backend, tmp_path)
 
 
 def test_a_file_of_a_copy_with_a_new_loss_names_what_it_needs(tmp_path):
-    record = '"absolute": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),'
+    record = '"absolute": Loss("num_outputs", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),'
     copy_of_numpy = copied(gln_numpy, "copy_with_a_loss", tmp_path, "LOSSES = {", f"LOSSES = {{\n    {record}")
     copy_of_numpy.GLN([2], 3, 3, loss="absolute", seed=0).save(tmp_path / "m")
     assert copy_of_numpy.GLN.load(tmp_path / "m").config.loss == "absolute"

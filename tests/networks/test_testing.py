@@ -173,7 +173,7 @@ def test_a_changed_function_does_in_a_copy_what_the_page_says(name, function, tm
 
 VARIANCE = 'if loss == "variance":\n        return np.exp(s)'
 POISSON = (
-    ("LOSSES = {", 'LOSSES = {"poisson": Loss("num_outputs", "value_clipping", (0, MAX_FLOAT), 0.3, "log"),'),
+    ("LOSSES = {", 'LOSSES = {"poisson": Loss("num_outputs", (0, MAX_FLOAT), 0.3, "log"),'),
     (VARIANCE, VARIANCE.replace('== "variance"', 'in ("variance", "poisson")')),
 )
 WRONG = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gln.backends import load_backend
 from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW, STEADY, Ensemble, Member, Role
 from gln.engine.model.featurizer import Featurizer
+from gln.engine.networks.protocol import backend_of
+from gln.engine.saving import bad
 
 SHALLOW_LAYERS = (16,)  # of two more, which also read linear models; 8 to 64 neurons are about as good
 
@@ -38,6 +41,15 @@ class Losses(NamedTuple):
 
     means: Mapping[str, Any]  # or of classes
     variances: Mapping[str, Any] | None = None  # of all targets
+
+
+def checked_loss(loss: str, backend: str | type) -> str:
+    """A loss of numbers that networks of this backend have, perhaps a changed copy. Raises ValueError for others."""
+    records = sys.modules[backend_of(load_backend(backend).GLN).__module__].LOSSES
+    losses = [name for name, record in records.items() if (record.heads, record.link) == ("num_outputs", "itself")]
+    if loss not in losses:
+        raise bad("loss", f"one of {losses}, those of the backend whose predictions are the numbers", repr(loss))
+    return loss
 
 
 def ensembles_of(

@@ -74,4 +74,5 @@ def unpacked(kind: type, config: Json, arrays: Arrays, prefix: str = "") -> dict
             weights = weights[indices]
         state |= zip(names, [*halfspaces, weights], strict=True)
         below = neurons
-    return state
+    others = [name for name in arrays if name.startswith(prefix)]  # of a changed copy, or none that a network takes
+    return state | {name.removeprefix(prefix): arrays.pop(name) for name in others}

@@ -113,7 +113,7 @@ def fit_table(
     means, most = model.means, MOST_ROWS // FOLDS if model.variances is None else len(folds)
     jobs = jobs_of(means, folds, table.left_out, most)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
-    rates: Sequence[Any] = RATES[means.config.loss].table if means.networks[0].has_default_rate else [None]
+    rates: Sequence[Any] = RATES[means.link].table if means.networks[0].has_default_rate else [None]
     trained = (train_at_best if len(rates) > 1 else train)(means, jobs, inputs, training, *rates)
     if training.early_stopping:
         trained = train_on(means, trained, inputs, training)
@@ -327,7 +327,7 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
-    trained = train(variances, jobs, inputs, training, RATES[variances.config.loss].table[0])
+    trained = train(variances, jobs, inputs, training, RATES[variances.link].table[0])
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
     of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
