@@ -86,11 +86,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def follow(self, samples: SampleBatch, batch: TargetBatch) -> np.ndarray:  # -> (C, B)
         """Learn what another model learns of samples, in its units, and return the predictions before each."""
-        said = None if batch.said is None else self.asked(samples)
         rates = self.sized_rates(len(samples), batch.step_sizes)
-        learned = batch._replace(counted=None, rates=rates, said=said)
+        learned = batch._replace(counted=None, rates=rates, said=None)
         if len(samples) == 1 and not self.featurizer.is_warming_up and is_possible(self.means, samples):
-            predicted = self.step().predict(samples, 1)[0] if said is None else self.combined(said)
+            predicted, _ = self.step().predict(samples, 1)
             self.step().learn(samples, learned)
             return predicted
         return cast(np.ndarray, super().learn_segment(samples, learned, predicts=True))
