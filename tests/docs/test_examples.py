@@ -20,7 +20,6 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 # The test runs less of these: it compares only the figures of cells with `assert_same`.
 FEWER = {
     "6_change_it": {
-        "x[:5000].T, y[:5000]": "x[:500].T, y[:500]",
         "seed in range(3)": "seed in range(1)",
         "small[:600], names[:600]": "small[:200], names[:200]",
     },

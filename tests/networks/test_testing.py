@@ -68,8 +68,8 @@ BROKEN = {
         "gln_mine, clipped weights: ",
     ),
     "other halfspaces": (
-        "hyperplanes /= np.linalg.norm",
-        "hyperplanes *= np.linalg.norm",
+        "normal /= np.linalg.norm",
+        "normal *= np.linalg.norm",
         "initial state, hyperplanes.1",
     ),
     "a clock of batches": ("self.step += len(contexts)", "self.step += 1", "gln_mine, two classes: "),
@@ -276,7 +276,8 @@ def test_networks_of_a_regressor_minimise_a_loss_of_a_copy(tmp_path):
     assert absolute < 0.75 * squared
     models[1].save(tmp_path / "m")
     assert GLNRegressor.load(tmp_path / "m", backend=few["backend"]).loss == "absolute"
-    for loss in ("huber", "variance", "quantile", "log_loss", None, ["absolute"]):
+    others: list[Any] = ["huber", "variance", "quantile", "log_loss", None, ["absolute"]]
+    for loss in others:
         with pytest.raises(ValueError, match=r"^loss: expected one of \['absolute', 'squared_error'\], .* got "):
             GLNRegressor(loss=loss, **few).fit(x, y)
     with pytest.raises(ValueError, match=r"^loss: expected one of \['squared_error'\], .* got 'absolute'"):
