@@ -95,14 +95,12 @@ def init(config: Config, key: Array) -> Params:
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
     """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B), or a sample without axis B.
 
-    Samples after the first `count` only pad the batch to a compiled shape and take no time. Raises ValueError for a
-    wrong shape, NaN or infinity; traced arrays have no values to check. A batch is predicted row by row, which suits a
-    CPU, unless it is differentiated: then samples copy the rows that they pick, as a single one does.
+    Samples after the first `count` only pad the batch to a compiled shape. Raises ValueError for a wrong shape, NaN or
+    infinity; traced arrays have no values to check. A differentiated batch copies the rows that its samples pick.
     """
     base, context = _checked(config, params, base, context)
-    if base.ndim == 1:
-        return _of_sample(config, params, base, context)
-    return _run(config, count, params, base, context)[1]
+    is_vector = base.ndim == 1
+    return _of_sample(config, params, base, context) if is_vector else _run(config, count, params, base, context)[1]
 
 
 def learn(config: Config, params: Params, base, context, targets, rates=None, count=None, *, step=None) -> tuple:
@@ -266,13 +264,15 @@ class Network:
     """
 
     config: Config
+    base_predictor: Any
+    extra: Mapping[str, np.ndarray]
     step: Any  # the number of samples learned
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced
 
     def __getstate__(self) -> dict[str, Any]:  # copies the arrays: a copy learns on its own
         with self._lock:
-            return vars(self) | {"params": jax.tree.map(jnp.copy, self.params)}
+            return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         with self._lock:
@@ -288,8 +288,7 @@ class Network:
 
     def _dump(self) -> tuple:
         with self._lock:
-            planes, plane_bias, weights = jax.tree.map(np.asarray, self.params)
-        return planes, plane_bias, self.step, weights
+            return *map(np.asarray, self.params[:2]), self.step, [*map(np.asarray, self.params.weights)]
 
     def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
@@ -710,7 +709,7 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
 
 
 def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) else ()
+    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0 else ()
     if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))

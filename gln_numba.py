@@ -927,7 +927,7 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
 
 
 def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) else ()
+    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0 else ()
     if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))

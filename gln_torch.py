@@ -340,10 +340,10 @@ class Network(nn.Module):
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         extra = state_dict.get(f"{prefix}_extra_state", self.get_extra_state())
-        came, own = Config(**json.loads(bytes(extra.tolist()))), self.config
-        if came != own:
-            pairs = [(name, value, getattr(came, name)) for name, value in dataclasses.asdict(own).items()]
-            differ = [f"{prefix}{name}: expected {here}, got {there}" for name, here, there in pairs if here != there]
+        if (came := Config(**json.loads(bytes(extra.tolist())))) != self.config:
+            names = [field.name for field in dataclasses.fields(Config) if field.compare]
+            pairs = [(name, getattr(self.config, name), getattr(came, name)) for name in names]
+            differ = [f"{prefix}{name}: expected {own}, got {other}" for name, own, other in pairs if own != other]
             raise RuntimeError("; ".join(differ))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -734,7 +734,7 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
 
 
 def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) else ()
+    items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0 else ()
     if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))

@@ -348,7 +348,7 @@ def test_what_is_saved_in_few_bytes_can_be_loaded(tmp_path, monkeypatch):
         ("weights.1.rows", np.zeros((3, 4, 1)), r"weights.1.rows: .*, got float64 of shape \(3, 4, 1\)"),
         ("weights.1.rows", np.zeros((9, 4, 1), np.int32), r"weights.1.rows: .*, got int32 of shape \(9, 4, 1\)"),
         ("weights.1.rows", np.full((3, 4, 1), -1, np.int32), "weights.1.rows: expected numbers of rows"),
-        ("weights.9.rows", np.zeros(1, np.int32), "arrays: expected those of the configuration"),
+        ("weights.9.rows", np.zeros(1, np.int32), "state: expected a mapping of the names"),
     ],
 )
 def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tmp_path):

@@ -142,7 +142,7 @@ def random_samples(model: Any, rng: np.random.Generator) -> tuple[np.ndarray, np
     return inputs, context, targets
 
 
-@pytest.mark.compiles("-0]")
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("kind", range(12))
 def test_60_random_networks_in_calls_of_1_3_and_64_samples(name, kind):

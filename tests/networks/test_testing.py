@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ import gln.testing
 import gln_numpy
 import test_mnist
 from benchmarks import report
-from gln.sklearn import GLNClassifier
+from gln.sklearn import GLNClassifier, GLNRegressor
 from gln.testing import assert_same
 
 
@@ -65,8 +68,8 @@ BROKEN = {
         "gln_mine, clipped weights: ",
     ),
     "other halfspaces": (
-        "hyperplanes /= np.linalg.norm",
-        "hyperplanes *= np.linalg.norm",
+        "normal /= np.linalg.norm",
+        "normal *= np.linalg.norm",
         "initial state, hyperplanes.1",
     ),
     "a clock of batches": ("self.step += len(contexts)", "self.step += 1", "gln_mine, two classes: "),
@@ -219,6 +222,78 @@ def test_a_changed_copy_is_a_backend_of_estimators_and_of_the_command(tmp_path, 
     for backend, message in ((str(tmp_path / "gln_mine.py"), "no.npz"), ("mine.py", "mine.py"), ("mine", "mine")):
         assert test_mnist.main([*options, backend]) == 2
         assert message in capsys.readouterr().err
+
+
+def copy_of_the_notebook(name: str, folder: Path) -> Any:
+    """The module of a copy that `6_change_it` shows as a diff."""
+    notebook = json.loads((ROOT / "examples" / "6_change_it.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) + "\n" for cell in notebook["cells"]]
+    [diff] = [cell for cell in cells if cell.startswith(f"%%changed {name}\n")]
+    hunks = [hunk.splitlines(keepends=True) for hunk in re.split("^@@.*\n", diff, flags=re.MULTILINE)[1:]]
+    old, new = (["".join(line[1:] for line in hunk if line[0] != mark) for hunk in hunks] for mark in "+-")
+    return changed_copy(folder, *zip(old, new, strict=True))
+
+
+def test_what_a_copy_keeps_for_each_weight_is_saved_copied_and_grows(tmp_path):
+    """Adam of the notebook: it has means of slopes and of squares, and a count."""
+    river: Any = pytest.importorskip("gln.river")
+    module = copy_of_the_notebook("adam", tmp_path)
+    x = np.random.default_rng(0).normal(size=(4, 300))
+    labels = (x[0] > 0).astype(int) + (x[1] > 0)
+    model = module.GLN([3], 4, 4, num_classes=3, seed=0)
+    model.predict(x, x, labels)
+    weights, counts = (model.get_state()[name] for name in ("weights.1", "count.1"))
+    assert counts.shape == weights.shape
+    assert counts[:, :, 0, 0].sum() == 3 * 300  # a row per neuron and sample
+    assert (model.predict(x, x).argmax(axis=0) == labels).mean() > 0.8
+    model.save(tmp_path / "network")
+    with pytest.raises(ValueError, match="got one made with another"):
+        gln_numpy.GLN.load(tmp_path / "network")
+    others = [module.GLN.load(tmp_path / "network"), copy.deepcopy(model)]
+    expected = model.predict_online(x, x, labels)
+    for other in others:
+        np.testing.assert_array_equal(other.predict_online(x, x, labels), expected)
+    stream = river.GLNClassifier(layer_sizes=(4,), backend=str(tmp_path / "gln_mine.py"), seed=0)
+    for i in np.argsort(labels, kind="stable"):  # classes and features come one after another
+        stream.learn_one(dict(enumerate(x[: 2 + labels[i], i])), int(labels[i]))
+    stream.save(tmp_path / "stream")
+    loaded = river.GLNClassifier.load(tmp_path / "stream", backend=str(tmp_path / "gln_mine.py"))
+    for one in (stream, loaded):
+        one.learn_one(dict(enumerate(x[:, 0])), 0)
+    assert stream.predict_proba_one({0: 1.0}) == loaded.predict_proba_one({0: 1.0})
+
+
+def test_networks_of_a_regressor_minimise_a_loss_of_a_copy(tmp_path):
+    """Absolute errors make less of outliers: the signal below them is found."""
+    copy_of_the_notebook("absolute", tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (400, 2))
+    signal = np.sin(2 * x[:, 0]) + x[:, 1]
+    y = signal + (rng.random(400) < 0.05) * rng.normal(0, 8, 400)
+    few: dict[str, Any] = {"backend": str(tmp_path / "gln_mine.py"), "n_networks": 2, "random_state": 0}
+    models = [GLNRegressor(loss=loss, **few).fit(x, y) for loss in ("squared_error", "absolute")]
+    squared, absolute = (np.abs(model.predict(x) - signal).mean() for model in models)
+    assert absolute < 0.75 * squared
+    models[1].save(tmp_path / "m")
+    assert GLNRegressor.load(tmp_path / "m", backend=few["backend"]).loss == "absolute"
+    others: list[Any] = ["huber", "variance", "quantile", "log_loss", None, ["absolute"]]
+    for loss in others:
+        with pytest.raises(ValueError, match=r"^loss: expected one of \['absolute', 'squared_error'\], .* got "):
+            GLNRegressor(loss=loss, **few).fit(x, y)
+    with pytest.raises(ValueError, match=r"^loss: expected one of \['squared_error'\], .* got 'absolute'"):
+        GLNRegressor(loss="absolute").partial_fit(x, y)
+
+
+def test_a_class_of_a_copy_learns_at_its_own_rate(tmp_path):
+    module = copy_of_the_notebook("class_rates", tmp_path)
+    x = np.random.default_rng(0).normal(size=(4, 1))
+    models = [kind.GLN([2], 4, 4, num_classes=3, learning_rate=0.1, seed=0) for kind in (gln_numpy, module)]
+    before = models[0].get_state()["weights.1"]
+    for model in models:
+        model.predict(x, x, [1])
+    plain, other = (model.get_state()["weights.1"] - before for model in models)
+    np.testing.assert_allclose(other[:, :, 0], 3 * plain[:, :, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(other[:, :, 1:], plain[:, :, 1:])
 
 
 def test_a_changed_copy_is_a_backend_of_benchmarks(tmp_path, monkeypatch, capsys):

@@ -72,10 +72,10 @@ def mean_weights(
     states: Sequence[Mapping[str, np.ndarray]],  # M, equal but for weights and steps
     counts: np.ndarray,  # (M,), what each state counts
 ) -> dict[str, np.ndarray]:
-    """The state with the mean weights, after the most steps."""
+    """The state with the mean weights, and what a changed copy keeps for each, after the most steps."""
     shares = counts / counts.sum()
     mean = {**states[0], "step": np.max([state["step"] for state in states])}
-    for name in [name for name in mean if name.startswith("weights")]:
+    for name in [name for name in mean if name != "step" and not name.startswith("hyperplane")]:
         total = sum(share * state[name].astype(np.float64) for share, state in zip(shares, states, strict=True))
         mean[name] = np.asarray(total, np.float32)
     return mean

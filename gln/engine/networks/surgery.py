@@ -51,7 +51,7 @@ def add_class(network: N, inputs: Tensor = None, context_inputs: Tensor = None, 
     elif network.config.bias:
         set_initial_logits(head, np.array([-math.log(int(network.step) + 1)]))
     known = [network] if network.config.num_heads > 1 else [_mirrored(network), network]
-    weights = [_arrays(model, "weights") for model in (*known, *[head] * count)]
+    weights = [_arrays_of_heads(model) for model in (*known, *[head] * count)]
     joined = {name: np.concatenate([arrays[name] for arrays in weights], axis=2) for name in weights[0]}
     return copied(network, network.get_state(copy=False) | joined, num_classes=count + max(2, network.config.num_heads))
 
@@ -79,8 +79,9 @@ def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_half
     is_replaced = _replaced_halfspaces(drawn, network) if network.config.context_features is not None else {}
     if keeps_halfspaces:
         is_replaced = {name: np.zeros(old.shape[:2], bool) for name, old in _arrays(network, "hyperplane").items()}
+    of_first = [name for name in _arrays_of_heads(network) if name.endswith(".1")]
     for name, old in network.get_state(copy=False).items():
-        if name == "weights.1":
+        if name in of_first:
             kept = old.take(old_places, axis=-1)  # a quarter of the time of indexing
             kept[..., old_places < 0] = 0
             state[name] = np.concatenate([kept, old[..., network.config.input_size :]], axis=-1)  # the bias
@@ -97,7 +98,7 @@ def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_half
 def with_outputs(network: N, kept: Sequence[int], new: int) -> N:
     """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
     changed, state = untrained(network, num_outputs=len(kept) + new), {**network.get_state(copy=False)}
-    for name, drawn in _arrays(changed, "weights").items():
+    for name, drawn in _arrays_of_heads(changed).items():
         state[name] = np.concatenate([state[name][:, :, list(kept)], drawn[:, :, len(kept) :]], axis=2)
     changed.set_state(state)
     return changed
@@ -122,6 +123,12 @@ def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: N) -> dict[st
 def _arrays(network: N, kind: str) -> dict[str, np.ndarray]:
     """The state's "weights" or "hyperplane" arrays."""
     return {name: array for name, array in network.get_state(copy=False).items() if name.startswith(kind)}
+
+
+def _arrays_of_heads(network: N) -> dict[str, np.ndarray]:
+    """The state's weights, and what a changed copy keeps for each of them: of layer l (n_l, 2^k, C, d)."""
+    state = network.get_state(copy=False)
+    return {name: array for name, array in state.items() if name != "step" and not name.startswith("hyperplane")}
 
 
 def _mirrored(network: N) -> N:
