@@ -87,7 +87,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def follow(self, samples: SampleBatch, batch: TargetBatch) -> np.ndarray:  # -> (C, B)
         """Learn what another model learns of samples, in its units, and return the predictions before each."""
         rates = self.sized_rates(len(samples), batch.step_sizes)
-        learned = batch._replace(counted=None, rates=rates, said=None)
+        learned = batch._replace(counted=None, rates=rates, said=batch.said and batch.said[-1:])
         if len(samples) == 1 and not self.featurizer.is_warming_up and is_possible(self.means, samples):
             predicted, _ = self.step().predict(samples, 1)
             self.step().learn(samples, learned)

@@ -111,6 +111,40 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         self.means.combination = paced.neuron.with_rival(STREAM_PRIOR)
         self.means.mixes_linear = True
 
+    def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
+        """As of a `NetworkModel`, followed by what the models of the stream predict."""
+        return self._with_stream(super().ask(samples), samples)
+
+    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
+        outputs, said = super().predict_and_ask(samples)
+        return outputs, self._with_stream(said, samples)
+
+    def _with_stream(self, said: np.ndarray | None, samples: SampleBatch) -> np.ndarray | None:
+        if self.stream is None or said is None:
+            return said
+        columns = SampleBatch.of(self.featurizer.standardised(samples))
+        return np.concatenate([said, *self.stream.asked(columns)])
+
+    def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
+        said = self.of_today(said)
+        if self.stream is None:
+            return super()._standardised(said, units)
+        models = self.stream.means.models
+        return [*super()._standardised(said[:-models], units), said[-models:]]
+
+    def of_today(self, said: np.ndarray) -> np.ndarray:
+        """As of a `NetworkModel`; those of the stream did not say anything before it began."""
+        models = sum(ensemble.models for ensemble in self.ensembles)
+        if self.stream is None or len(said) == models:
+            return super().of_today(said)
+        inner = self.stream.means.models
+        has_inner = len(said) == models + inner
+        of_table = super().of_today(said[:-inner] if has_inner else said)
+        of_stream = np.full((inner, *of_table.shape[1:]), np.nan)
+        if has_inner and said.shape[1] == of_table.shape[1]:  # else a class is new
+            of_stream = said[-inner:]
+        return np.concatenate([of_table, of_stream])
+
     def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
         """Learn samples that follow the table.
 
