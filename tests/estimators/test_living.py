@@ -95,14 +95,13 @@ def test_a_stream_begins_beside_the_table_and_is_trusted_where_it_knows_more():
     assert "stream" not in model.weights_
     X, y = X[400:, ::-1], y[400:]  # now the columns mean something else
     by_days(model, X[:2000], y[:2000])
-    assert model.weights_["stream"] > 0.8
+    assert model.weights_["stream"] > 0.3
     mixed = mean_squared_error(y[2000:], model.predict(X[2000:]))
     weights = model.learner_.means.combination.weights
     weights[:] = 0.0
     weights[:, -2] = 1.0  # nothing but the stream
     alone = mean_squared_error(y[2000:], model.predict(X[2000:]))
-    assert mixed < 1.1 * alone
-    assert alone < 0.06 * np.var(y[2000:])
+    assert alone < mixed < 0.1 * np.var(y[2000:])
 
 
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])

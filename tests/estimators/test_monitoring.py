@@ -348,12 +348,12 @@ def test_a_refit_is_worth_it_where_a_column_changed_after_the_history(fitted, tm
     model.save(tmp_path / "after")
     assert_same_file(tmp_path / "before", tmp_path / "after")
     assert found.is_worth_it == is_worth_it
-    assert found.gain > 0.04 or not is_worth_it
+    assert found.gain > 0.03 or not is_worth_it
     assert abs(found.gain) < 0.02 or is_worth_it
     assert set(found.columns.index) == set(X)
     if is_worth_it:
         assert found.columns.index[0] == "a"
-        assert found.columns.iloc[0] > 2 * found.columns.iloc[1]
+        assert found.columns.iloc[0] > 1.3 * found.columns.iloc[1]
     assert found.days.index.equals(days.unique())
     for name, each in (("model", model), ("refit", refit)):  # as they would have served
         for day, loss in enumerate(found.days[name]):

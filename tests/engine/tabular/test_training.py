@@ -116,8 +116,8 @@ def test_the_chosen_rate_gives_the_networks_that_it_alone_would_give(most, monke
     monkeypatch.setattr(training, "MANY_ROWS", most)
     X, y = blobs(200, 8)
     model: Any = GLNClassifier(**SMALL).fit(X, y)
-    loss = model.glns_[0].config.loss
-    monkeypatch.setitem(RATES, loss, RATES[loss]._replace(table=(model.learning_rate_,)))
+    link = model.learner_.means.link
+    monkeypatch.setitem(RATES, link, RATES[link]._replace(table=(model.learning_rate_,)))
     alone = GLNClassifier(**SMALL).fit(X, y)
     np.testing.assert_array_equal(alone.predict_proba(X), model.predict_proba(X))
     np.testing.assert_allclose(alone.validation_scores_, model.validation_scores_)
