@@ -6,6 +6,7 @@ Shapes: B samples, F features, D what novelty compares.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Set
 from typing import Any
@@ -203,4 +204,5 @@ def stream_beside(means: Ensemble, featurizer: TableFeaturizer, targets: Targets
     heads = max(2, means.heads) if targets.are_classes else means.heads
     losses = Losses({means.config.record.heads: heads, "loss": network.config.loss})
     first = Featurizer(Standardizer(featurizer.size, **OF_FEATURES))
-    return build_stream(config, first, targets, stream_roles(has_names=featurizer.encoding is not None), losses)
+    roles = stream_roles(has_names=featurizer.encoding is not None)
+    return build_stream(config, first, copy.deepcopy(targets), roles, losses)  # which stand still: the table's go on
