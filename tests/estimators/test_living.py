@@ -95,13 +95,13 @@ def test_a_stream_begins_beside_the_table_and_is_trusted_where_it_knows_more():
     assert "stream" not in model.weights_
     X, y = X[400:, ::-1], y[400:]  # now the columns mean something else
     by_days(model, X[:2000], y[:2000])
-    assert model.weights_["stream"] > 0.3
+    assert model.weights_["stream"] > 0.9
     mixed = mean_squared_error(y[2000:], model.predict(X[2000:]))
     weights = model.learner_.means.combination.weights
     weights[:] = 0.0
     weights[:, -2] = 1.0  # nothing but the stream
     alone = mean_squared_error(y[2000:], model.predict(X[2000:]))
-    assert alone < mixed < 0.1 * np.var(y[2000:])
+    assert max(alone, mixed) < 0.05 * np.var(y[2000:])
 
 
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
@@ -176,7 +176,7 @@ def test_a_new_class_is_learned_about_as_if_two_of_its_samples_had_been_known(ne
         losses.append(log_loss(y[rest], model.predict_proba(X[rest])))
     print(losses)
     assert model.classes_.tolist() == sorted({*y})
-    assert losses[0] < losses[1] + 0.03
+    assert losses[0] < losses[1] + 0.01
 
 
 def test_a_third_class_of_a_table_of_two(tmp_path):

@@ -329,12 +329,12 @@ def fitted() -> sklearn.GLNClassifier:
 
 
 def lived(model: Any, kind: str, folder: Any) -> tuple[Any, Any]:
-    """A copy that learned 1,000 rows by days, and a refit of these rows."""
+    """A copy that went on with the history and then learned 300 rows of a kind by days, and a refit of these rows."""
     model.save(folder / "history")
     model = type(model).load(folder / "history")
-    X, y = orders(1000, 1, kind)  # noqa: N806
-    for start in range(0, 1000, 50):
-        model.partial_fit(X[start : start + 50], y[start : start + 50])
+    for X, y in (orders(1500, 3, "history"), orders(300, 1, kind)):  # noqa: N806
+        for start in range(0, len(y), 50):
+            model.partial_fit(X[start : start + 50], y[start : start + 50])
     return model, clone(model).fit(X, y)
 
 
@@ -348,12 +348,12 @@ def test_a_refit_is_worth_it_where_a_column_changed_after_the_history(fitted, tm
     model.save(tmp_path / "after")
     assert_same_file(tmp_path / "before", tmp_path / "after")
     assert found.is_worth_it == is_worth_it
-    assert found.gain > 0.03 or not is_worth_it
-    assert abs(found.gain) < 0.02 or is_worth_it
+    assert found.gain > 0.08 or not is_worth_it
+    assert abs(found.gain) < 0.04 or is_worth_it
     assert set(found.columns.index) == set(X)
     if is_worth_it:
         assert found.columns.index[0] == "a"
-        assert found.columns.iloc[0] > 1.3 * found.columns.iloc[1]
+        assert found.columns.iloc[0] > 2 * found.columns.iloc[1]
     assert found.days.index.equals(days.unique())
     for name, each in (("model", model), ("refit", refit)):  # as they would have served
         for day, loss in enumerate(found.days[name]):

@@ -28,9 +28,6 @@ from gln.engine.saving import bad, saved
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_config, stream_roles
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
-# Of the weight of the stream. With 15 it follows a change three times as fast, but five rows of something new may turn
-# the predictions round; with 15 to 1000, streams of 13,000 rows are the same.
-STREAM_PRIOR = 1000.0
 MOST_FOR_NOVELTY = 4000  # rows
 SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 
@@ -109,7 +106,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         stream = stream_beside(paced, self.featurizer, self.targets)
         stream.learning_rate = self.learning_rate
         self.featurizer = dataclasses.replace(self.featurizer, stream=stream)
-        self.means.combination = paced.neuron.with_rival(STREAM_PRIOR)
+        self.means.combination = paced.neuron.with_rival()
         self.means.mixes_linear = True
 
     def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)

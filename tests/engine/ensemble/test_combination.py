@@ -13,7 +13,7 @@ from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import SampleBatch
-from gln.engine.ensemble.combination import CURVATURE, FADING, INVERSE_LINKS, LINKS, MAX_RATIO, Combination
+from gln.engine.ensemble.combination import CURVATURE, FADING, INVERSE_LINKS, LINKS, MAX_RATIO, TRUST, Combination
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.model.targets import Classes, Labels, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
@@ -67,7 +67,7 @@ def by_hand(
     """The formulas, one sample after another: weights, curvature, and the sums before each sample."""
     weights, curvature, link = start.weights.copy(), start.curvature.copy(), start.link
     heads, count, unit = targets.shape[0], targets.shape[1], np.eye(start.weights.shape[1])
-    spread = np.ones(len(weights))
+    spread, doubts = np.ones(len(weights)), start.doubts.copy()
     values = LINKS[link](predicted.astype(np.float64))
     means = np.stack([values[start.experts == e].mean(axis=0) for e in range(len(unit) - 1)])
     z = np.concatenate([means, np.broadcast_to(start.constants[:, None], (1, heads, count))])  # (E, C, n)
@@ -99,7 +99,10 @@ def by_hand(
                 else:
                     slope, bend = p - y, np.diag(np.maximum(p * (1 - p), 0.005))
                 fading, part = 1 if step else FADING ** min(size, 1), size / repeats
-                curvature[t] = fading * curvature[t] + (1 - fading) * CURVATURE[link] * unit + part * x.T @ bend @ x
+                learned = curvature[t] - np.diag(doubts[t])
+                doubts[t] *= fading ** (1 + TRUST)
+                learned = fading * learned + (1 - fading) * CURVATURE[link] * unit + part * x.T @ bend @ x
+                curvature[t] = learned + np.diag(doubts[t])
                 weights[t] -= part * np.linalg.solve(curvature[t], x.T @ slope)
     return weights, curvature, sums
 
@@ -131,11 +134,17 @@ def made(kind: str, count: int = 120) -> tuple[Combination, np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("python", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_those_of_the_formulas(monkeypatch, kind, python):
+@pytest.mark.parametrize("has_rival", [False, True])
+def test_weights_are_those_of_the_formulas(monkeypatch, kind, has_rival, python):
     if python:
         monkeypatch.setattr("gln.engine.ensemble.combination.compiled", lambda loop: loop)
         monkeypatch.setattr("gln.engine.ensemble.combination.is_compiled", lambda: False)
     combination, predicted, y = made(kind)
+    if has_rival:
+        combination.learn(predicted, y)
+        rival = INVERSE_LINKS[combination.link](np.random.default_rng(2).normal(size=(1, *y.shape))).astype("f4")
+        combination, predicted = combination.with_rival(), np.concatenate([predicted, rival])
+        combination.spread[:] = 1
     y[0, 5:10], y[-1, 20] = np.nan, np.inf  # unknown; and a head that does not predict either
     steps = np.random.default_rng(1).choice([0.5, 1.0, 3.5], 120)
     weights, curvature, sums = by_hand(combination, predicted, y, steps)
