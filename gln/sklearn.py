@@ -212,7 +212,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     class_weight: Mapping[Any, float] | str | None = None
     negatives: bool = True
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNClassifier:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue with other samples, use `partial_fit` (docs/living.md).
 
         After an error or an interruption, the estimator is as it was before.
@@ -234,8 +234,12 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             none. None takes equal rows for copies of one another if they are too many for chance, as in a bootstrap
             sample; a warning says how many. `np.arange(N)` says that all rows are independent. With `negatives=False`
             no rows are left out.
+        time : str or array-like of shape (N,), default=None
+            When each row was measured, as a number or a date, or the name of a column of X that says so. Eight blocks
+            of neighbouring rows are then left out in place of `groups`, for a model that is to predict later rows.
         """
         with checks.undone_after(BaseException, self):
+            groups = checks.groups_of(X, groups, time)
             several = self._several(y)
             labels = y = y if several is None else several
             table, y, weights, learned = checks.with_weight(X, y, sample_weight, self.class_weight)
@@ -510,7 +514,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     density: bool = False
     loss: str = "squared_error"
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         After an error or an interruption, the estimator is as it was before.
@@ -521,10 +525,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             As in `GLNClassifier.fit`.
         y : array-like of shape (N,) or (N, T)
             Finite, unscaled numbers.
-        sample_weight, groups : array-like of shape (N,), default=None
+        sample_weight, groups, time : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
         with checks.undone_after(BaseException, self):
+            groups = checks.groups_of(X, groups, time)
             table, y, weights, learned = checks.with_weight(X, y, sample_weight)
             X, targets, self.targets_shape_ = self._numbers_of(table, y, reset=True, of_table=True)
             losses = self._losses(len(targets))

@@ -19,6 +19,8 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import OF_LISTS, as_table, reads_as_number
+from gln.engine.preprocessing.dates import AMBIGUOUS, days_in, format_of, is_date
+from gln.engine.tabular.folds import FOLDS
 
 
 def as_labels(y: Any) -> np.ndarray | None:
@@ -173,6 +175,36 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     if len(np.unique(numbers[learned])) < 2:
         raise ValueError("groups: expected at least two, of which one can be left out, got one")
     return numbers[learned]
+
+
+def groups_of(X: Any, groups: Any, time: Any) -> Any:  # (N, F), (N,) or None, (N,), a column's name or None
+    """The groups of rows: as given, or else FOLDS blocks of about as many rows, in order of time. Rows of the same time
+    are in the same block. Raises ValueError if both are given, and for what is no time."""
+    if time is None:
+        return groups
+    if groups is not None:
+        raise ValueError("time: expected None beside groups, which also say what is left out together, got both")
+    if isinstance(time, str):
+        if not isinstance(X, pd.DataFrame) or time not in X.columns:
+            raise ValueError(f"time: expected numbers or dates, or the name of a column of X, got {time!r}")
+        time = X[time]
+    check_consistent_length(X, time)
+    column = pd.Series(time).infer_objects().reset_index(drop=True)
+    times = column.astype(float).to_numpy() if column.dtype.kind in "biuf" else days_in(column, form_of(column))
+    unknown = np.flatnonzero(np.isnan(times))
+    if len(unknown):
+        came = f"{column.tolist()[unknown[0]]!r} in row {unknown[0]}"
+        raise ValueError(f"time: expected a number for each row, or a date in one format, got {came}")
+    before = pd.Series(times).rank(method="min").to_numpy() - 1
+    if not before.any():
+        raise ValueError("time: expected at least two times, of which one can be left out, got one")
+    return (before * FOLDS // len(times)).astype(int)
+
+
+def form_of(column: pd.Series) -> str | None:
+    """The format of dates that are texts; None if they are dates by type, or in no format."""
+    form = None if is_date(column) else format_of(column.dropna().astype(str))
+    return None if form == AMBIGUOUS else form
 
 
 def in_all_rows(

@@ -17,6 +17,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gln.engine.tabular.checks import groups_of
 from gln.engine.tabular.folds import FOLDS, LEFT_OUT, counted_folds, draw_folds, find_copies
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -224,3 +225,51 @@ def test_levels_of_a_group_do_not_leak_their_targets(shuffle):
     model = GLNClassifier(random_state=0, shuffle=shuffle).fit(frame, y, groups=groups)
     known = ~np.isnan(model.oob_decision_function_[:, 0])
     assert log_loss(y[known], model.oob_decision_function_[known]) == pytest.approx(np.log(2), abs=0.05)
+
+
+# ---- Time ------------------------------------------------------------------------------------------------------------
+
+
+def walk(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+    """A class that follows a random walk, so that only neighbouring days tell it, with the days in random order."""
+    steps = np.cumsum(rng.normal(size=800)) / 4
+    y = (np.sin(steps) > 0).astype(int)
+    days = pd.date_range("2020-01-01", periods=800)
+    order = rng.permutation(800)
+    X = pd.DataFrame({"day": days, "noise": rng.normal(size=800)}).iloc[order].reset_index(drop=True)
+    return X, y[order]
+
+
+def test_blocks_of_time_are_left_out(rng):
+    X, y = walk(rng)
+    neighbours = GLNClassifier(random_state=0).fit(X, y)
+    by_name = GLNClassifier(random_state=0).fit(X, y, time="day")
+    assert neighbours.oob_score_ > by_name.oob_score_ + 0.1
+    blocks = np.argsort(np.argsort(X["day"])) * FOLDS // 800
+    of_groups = GLNClassifier(random_state=0).fit(X, y, groups=blocks)
+    np.testing.assert_array_equal(by_name.predict_proba(X), of_groups.predict_proba(X))
+    for time in (X["day"].dt.strftime("%d.%m.%Y").tolist(), X["day"].astype("i8").to_numpy()):
+        model = GLNClassifier(random_state=0).fit(X, y, time=time)
+        np.testing.assert_array_equal(model.predict_proba(X), by_name.predict_proba(X))
+
+
+def test_rows_of_one_time_stay_together():
+    times = [3, 1, 1, 1, 1, 1, 1, 2]
+    assert groups_of(np.zeros((8, 1)), None, times).tolist() == [7, 0, 0, 0, 0, 0, 0, 6]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"time": np.arange(59)}, "inconsistent numbers of samples: .60, 59."),
+        ({"time": ["yesterday"] * 60}, "time: expected a number for each row, .* got 'yesterday' in row 0"),
+        ({"time": [*range(30), None, *range(29)]}, "time: expected a number for each row, .* got nan in row 30"),
+        ({"time": "date"}, "time: expected numbers or dates, or the name of a column of X, got 'date'"),
+        ({"time": np.zeros(60)}, "time: expected at least two times"),
+        ({"time": np.arange(60), "groups": np.arange(60)}, "time: expected None beside groups"),
+    ],
+)
+def test_times_that_cannot_be_used(options, message):
+    X, y = NOISY
+    with pytest.raises(ValueError, match=message):
+        GLNClassifier().fit(X[:60], y[:60], **options)
