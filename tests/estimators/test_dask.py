@@ -169,6 +169,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "weights": ({}, {"sample_weight": da.full(ROWS, -1.0, chunks=2000)}, "sample_weight: expected 2000 finite numbers"),
     "groups": ({}, {"groups": da.full(ROWS, np.nan, chunks=2000)}, "groups: expected a label"),
     "few groups": ({}, {"groups": da.arange(ROWS, chunks=2000) % 4}, "groups: expected so many that"),
+    "time": ({}, {"time": da.arange(ROWS, chunks=2000)}, "time: expected None in gln.dask"),
     "stopping": ({"early_stopping": True}, {}, "early_stopping: expected False in gln.dask"),
     "negatives": ({"negatives": False}, {}, "negatives: expected True in gln.dask"),
     "balanced": ({"class_weight": "balanced"}, {}, "class_weight: expected None or a dict"),
