@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ if keras.backend.backend() != "tensorflow":
         f"before Keras is imported; got {keras.backend.backend()!r}"
     )
 
-from gln.engine.networks.protocol import arguments
+from gln.engine.batches import steps_of
+from gln.engine.networks.protocol import Rate, arguments, predict_all
 from gln.engine.networks.rows import as_columns, check_rows
-from gln_tf import GLN
+from gln.engine.saving import bad
+from gln_tf import GLN, Config
 
 __all__ = ["GLNLayer", "GLNModel"]
 
@@ -37,16 +40,38 @@ class GLNLayer(keras.layers.Layer):
     raise ValueError. Without `context_inputs` the inputs are also the side information.
     """
 
-    def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, name: str | None = None, **options: Any) -> None:
-        """The arguments are those of `GLN`, or a GLN alone; and `trainable`, which Keras restores.
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = Config.num_classes,
+        context_map_size: int = Config.context_map_size,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = Config.bias,
+        context_bias: float = Config.context_bias,
+        learning_rate: Rate | None = None,
+        normalize: bool = Config.normalize,
+        pred_clipping: float = Config.pred_clipping,
+        weight_clipping: float = Config.weight_clipping,
+        seed: int | None = Config.seed,
+        loss: str = Config.loss,
+        num_outputs: int = Config.num_outputs,
+        quantiles: Sequence[float] | None = Config.quantiles,
+        value_clipping: float = Config.value_clipping,
+        context_features: int | None = Config.context_features,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        """The arguments are those of `GLN`, and Keras' `name` and `trainable`, whether `GLNModel` teaches the layer.
 
         Raises:
             ValueError: an argument outside its range.
         """
-        super().__init__(name=name, trainable=options.pop("trainable", True), dtype="float32")
-        if not isinstance(layer_sizes, GLN) or sizes or options:
-            layer_sizes = GLN(layer_sizes, *sizes, **options)
-        self.gln = layer_sizes
+        given = locals()
+        super().__init__(name=name, trainable=trainable, dtype="float32")
+        self.gln = GLN(**{argument: given[argument] for argument in inspect.signature(GLN).parameters})
         self.supports_jit = False  # learning in `fit` leaves the graph
         for place, variable in enumerate(self.gln.variables):
             variable.path = f"{self.name}/{place}"  # as Keras names its own variables
@@ -91,6 +116,20 @@ class GLNLayer(keras.layers.Layer):
         p = self.gln.predict_online(inputs.T, context.T, as_columns(targets))
         return np.atleast_2d(p).T
 
+    def _learn_weighted(self, weights: Any, *arrays: Any) -> np.ndarray:
+        """As `_learn`, each sample by steps that add up to its weight, and those of weight 0 not at all."""
+        weights, inputs, targets, context = map(np.asarray, (weights, *arrays))
+        check_rows(self.gln, inputs, context, targets)
+        weights = weights.astype(np.float64).reshape(-1)
+        if len(weights) != len(inputs) or not (weights >= 0).all() or not np.isfinite(weights).all():
+            raise bad("sample_weight", f"{len(inputs)} finite numbers of at least 0", repr(weights))
+        is_learned = weights > 0
+        inputs, targets, context, weights = (rows[is_learned] for rows in (inputs, targets, context, weights))
+        base, context, targets, _ = self.gln.prepare(inputs.T, context.T, as_columns(targets))
+        _, sizes = steps_of(weights)
+        rates = (self.gln.rates(len(weights)) * sizes).astype(np.float32)
+        return predict_all([self.gln], base, context, targets, rates[None], weights)[0].T
+
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), **arguments(self.gln)}
         del config["dtype"]  # it is always float32
@@ -112,13 +151,11 @@ class GLNModel(keras.Model):
     """A `keras.Model` whose `fit` also teaches each of its `GLNLayer`s the model's targets, after the gradient step.
 
     A layer that is `trainable` learns what it was called with, one sample after another. With a mapping of targets, it
-    learns those under its own name. Raises ValueError for `sample_weight`, which a GLN does not know.
+    learns those under its own name. With weights, a sample of weight 2 is learned twice, one of .5 by half a step.
     """
 
     def train_step(self, data: Any) -> Any:
         _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ValueError("sample_weight: expected None, because a GLN learns all samples alike, got weights")
         layers = [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, GLNLayer)]
         for layer in layers:
             layer.__dict__["to_learn"] = None
@@ -129,6 +166,16 @@ class GLNModel(keras.Model):
             called = layer.__dict__.pop("to_learn")
             if layer.trainable and called is not None:
                 inputs, context, p = called
+                targets = _of_layer(y, layer)
+                weights = _of_layer(sample_weight, layer)
                 with tf.control_dependencies([p]):
-                    layer.learn(inputs, y[layer.name] if isinstance(y, dict) else y, context)
+                    if weights is None:
+                        layer.learn(inputs, targets, context)
+                    else:
+                        tf.numpy_function(layer._learn_weighted, (weights, inputs, targets, context), tf.float32)
         return logs
+
+
+def _of_layer(values: Any, layer: GLNLayer) -> Any:
+    """Targets or weights of a layer, of a mapping those under its name."""
+    return values.get(layer.name) if isinstance(values, dict) else values

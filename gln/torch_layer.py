@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 try:
@@ -12,8 +13,9 @@ try:
 except ImportError as error:
     raise ImportError("gln.torch_layer needs PyTorch: pip install torch") from error
 
+from gln.engine.networks.protocol import Rate
 from gln.engine.networks.rows import as_columns, check_rows
-from gln_torch import GLN
+from gln_torch import GLN, Config
 
 __all__ = ["GLNLayer"]
 
@@ -25,20 +27,70 @@ class GLNLayer(nn.Module):
     online, by a call of `learn` in the loop. Without `context_inputs` the inputs are also the side information.
     """
 
-    def __init__(self, layer_sizes: Sequence[int] | GLN, *sizes: int, **options: Any) -> None:
-        """The arguments are those of `GLN`, or a GLN alone. Raises ValueError for an argument outside its range."""
+    mean: torch.Tensor  # (input_size,), subtracted from inputs, which are then divided by `scale`
+    scale: torch.Tensor
+    context_mean: torch.Tensor  # (context_size,)
+    context_scale: torch.Tensor
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = Config.num_classes,
+        context_map_size: int = Config.context_map_size,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = Config.bias,
+        context_bias: float = Config.context_bias,
+        learning_rate: Rate | None = None,
+        normalize: bool = Config.normalize,
+        pred_clipping: float = Config.pred_clipping,
+        weight_clipping: float = Config.weight_clipping,
+        seed: int | None = Config.seed,
+        loss: str = Config.loss,
+        num_outputs: int = Config.num_outputs,
+        quantiles: Sequence[float] | None = Config.quantiles,
+        value_clipping: float = Config.value_clipping,
+        context_features: int | None = Config.context_features,
+    ) -> None:
+        """The arguments are those of `GLN`. Raises ValueError for an argument outside its range."""
+        given = locals()
         super().__init__()
-        is_alone = isinstance(layer_sizes, GLN) and not sizes and not options
-        self.gln: Any = layer_sizes if is_alone else GLN(layer_sizes, *sizes, **options)  # type: ignore[arg-type]
+        self.gln: Any = GLN(**{name: given[name] for name in inspect.signature(GLN).parameters})
+        for prefix, size in (("", input_size), ("context_", context_size)):
+            self.register_buffer(f"{prefix}mean", torch.zeros(size))
+            self.register_buffer(f"{prefix}scale", torch.ones(size))
+
+    @torch.no_grad()
+    def fit_hyperplanes(self, inputs: Any, context_inputs: Any = None) -> None:
+        """Standardise inputs and side information as these samples, and place each halfspace between two of them.
+
+        For inputs that no sigmoid or logit brought to a scale, such as features of a frozen network: some hundred rows
+        (B, input_size) and (B, context_size), before `learn`. Means and scales are buffers. Constant features are only
+        centred, and inputs of a `base_predictor` stay as they are. Raises ValueError for a wrong shape, and NaN.
+        """
+        inputs, context = self._checked(inputs, context_inputs)
+        if self.gln.base_predictor is None:
+            self.mean, self.scale = _moments(inputs)
+        self.context_mean, self.context_scale = _moments(context)
+        self.gln.fit_hyperplanes(self._standardised(inputs, context)[1].T)
+
+    def _checked(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = torch.as_tensor(inputs)
+        context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
+        check_rows(self.gln, inputs, context, targets)
+        return inputs, context
+
+    def _standardised(self, inputs: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (inputs - self.mean) / self.scale, (context - self.context_mean) / self.context_scale
 
     def forward(self, inputs: Any, context_inputs: Any = None) -> torch.Tensor:
         """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).
 
         Side information has no gradient: gates are step functions. Raises ValueError for a wrong shape.
         """
-        inputs = torch.as_tensor(inputs)
-        context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
-        check_rows(self.gln, inputs, context)
+        inputs, context = self._standardised(*self._checked(inputs, context_inputs))
         return torch.atleast_2d(self.gln(inputs.T, context.T)).T
 
     def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> torch.Tensor:
@@ -46,11 +98,18 @@ class GLNLayer(nn.Module):
 
         Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
         In a step that `torch.compile` compiles, it breaks the graph, because which weights learn depends on the values;
-        call it after `backward()`, which reads the weights again.
+        call it after `backward()`, which reads the weights again. For the same reason `torch.export` refuses it.
         """
-        inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
-        context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
-        check_rows(self.gln, inputs, context, targets)
+        targets = torch.as_tensor(targets)
+        inputs, context = self._standardised(*self._checked(inputs, context_inputs, targets))
         learn = self.gln.predict_online
         learn = torch.compiler.disable(learn) if "torch._dynamo" in sys.modules else learn  # also below a graph break
         return torch.atleast_2d(learn(inputs.T, context.T, as_columns(targets))).T
+
+
+def _moments(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (B, D) -> (D,), (D,)
+    """Means, and standard deviations, with 1 for features that are constant."""
+    rows = rows.to(torch.float32)
+    scale = rows.std(dim=0, correction=0)
+    is_constant = scale <= 1e-6 * rows.abs().amax(dim=0)
+    return rows.mean(dim=0), torch.where(is_constant, 1.0, scale)

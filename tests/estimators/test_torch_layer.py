@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=list(KINDS))
 def layer(request: pytest.FixtureRequest) -> Any:
-    return GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, **KINDS[request.param]))
+    return GLNLayer([6, 1], 20, 20, seed=0, **KINDS[request.param])
 
 
 def rows(count: int, seed: int = 0) -> torch.Tensor:
@@ -61,9 +62,49 @@ def test_rows_go_in_and_come_out(layer):
 
 def test_the_arguments_are_those_of_a_network():
     layer, x = GLNLayer([6, 1], 20, 20, seed=0, num_classes=3), rows(5)
-    assert torch.equal(layer(x), GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, num_classes=3))(x))
-    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
-        GLNLayer(layer.gln, num_classes=3)
+    assert torch.equal(layer(x), gln_torch.GLN([6, 1], 20, 20, seed=0, num_classes=3).predict(x.T, x.T).T)
+    assert signature(GLNLayer).parameters == signature(gln_torch.GLN).parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+        GLNLayer([6, 1], 20, 20, foo=3)  # type: ignore[call-arg]
+
+
+def test_a_fitted_layer_standardises_what_it_is_given():
+    """Samples in another unit give the same predictions, and a constant feature tells nothing."""
+    x, new = rows(200), rows(50, 1)
+    x[:, 3] = new[:, 3] = 7.0
+    layers = [GLNLayer([6, 1], 20, 20, seed=0, num_classes=3) for _ in range(2)]
+    unit, offset = torch.logspace(-2, 2, 20), torch.linspace(-5, 5, 20)
+    targets = x[:, 0] + x[:, 1] > 0
+    for layer, samples in zip(layers, (x, unit * x + offset), strict=True):
+        layer.fit_hyperplanes(samples)
+        layer.learn(samples, targets.long())
+    predicted = layers[0](new)
+    assert torch.allclose(predicted, layers[1](unit * new + offset), atol=1e-3)
+    hand = (x - x.mean(dim=0)) / x.std(dim=0, correction=0).where(torch.arange(20) != 3, torch.tensor(1.0))
+    plain = gln_torch.GLN([6, 1], 20, 20, seed=0, num_classes=3)
+    plain.fit_hyperplanes(hand.T)
+    plain.predict(hand.T, hand.T, targets.long())
+    assert_same_state(layers[0].gln, plain, atol=1e-4)
+    loaded = GLNLayer([6, 1], 20, 20, seed=1, num_classes=3)
+    loaded.load_state_dict(layers[0].state_dict())
+    assert torch.equal(loaded(new), predicted)
+    with pytest.raises(ValueError, match=r"inputs: expected shape \(B, 20\)"):
+        layers[0].fit_hyperplanes(x[:, :19])
+
+
+def test_export_refuses_a_module_that_learns(layer):
+    class Learns(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gated = layer
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.gated.learn(x, y)
+
+    state = {name: value.clone() for name, value in layer.state_dict().items()}
+    with pytest.raises(RuntimeError, match="numpy"):
+        torch.export.export(Learns(), (rows(5), targets_for(layer, 5)))
+    assert_same_state(layer.state_dict(), state)
 
 
 def test_a_loop_over_batches_in_mixed_precision_learns(layer):

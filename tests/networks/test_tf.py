@@ -6,6 +6,7 @@ import gc
 import re
 import warnings
 import weakref
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -220,8 +221,30 @@ def test_fit_of_a_gln_model_teaches_its_layers(columns, num_classes, tmp_path):
     np.testing.assert_allclose(loaded.predict(x, verbose=0), plain(x), atol=1e-6)
     loaded.fit(x, y, verbose=0)
     assert int(loaded.layers[-1].gln.step) == 600
-    with pytest.raises(ValueError, match=r"^sample_weight: expected None, because a GLN "):
-        model.fit(x, y, sample_weight=np.ones(300), verbose=0)
+
+
+def test_sample_weights_reach_the_layers_of_a_gln_model(columns):
+    import keras
+
+    from gln.keras import GLNLayer, GLNModel
+
+    x, y = np.ascontiguousarray(columns[0].T[:40]), columns[1][:40] < 5
+    layer, plain = (GLNLayer([3], 196, 196, seed=1) for _ in range(2))
+    inputs = keras.Input((196,))
+    model = GLNModel(inputs, layer(inputs))
+    model.compile(loss="binary_crossentropy")
+    weights = np.arange(40) % 3
+    model.fit(x, y[:, None], sample_weight=weights, shuffle=False, verbose=0, batch_size=40)
+    for sample, target, weight in zip(x, y, weights, strict=True):
+        step = int(plain.gln.step)
+        for _ in range(weight):  # twice at the same rate, as one sample
+            base, context, targets, _ = plain.gln.prepare(sample[:, None], sample[:, None], [target])
+            plain.gln.step.assign(step)
+            plain.gln.predict_arrays(base, context, targets)
+    assert_same_state(layer.gln, plain.gln, atol=1e-6)
+    assert int(layer.gln.step) == (weights > 0).sum()
+    with pytest.raises(Exception, match="sample_weight: expected 40 finite numbers of at least 0"):
+        model.fit(x, y[:, None], sample_weight=-weights, verbose=0, batch_size=40)
 
 
 @pytest.mark.slow
@@ -274,6 +297,16 @@ def test_fit_of_a_subclass_of_a_gln_model_teaches_its_layers(columns, has_traini
     assert model.evaluate(x, y, verbose=0) < np.log(2)
     model.fit(x, y, verbose=0)
     assert int(model.gated.gln.step) == 128
+
+
+def test_the_arguments_of_a_layer_are_those_of_a_network_and_of_keras():
+    from gln.keras import GLNLayer
+
+    own = dict(signature(GLNLayer).parameters)
+    assert [own.pop(name).default for name in ("name", "trainable")] == [None, True]
+    assert own == dict(signature(gln_tf.GLN).parameters)
+    with pytest.raises(TypeError, match="foo"):
+        GLNLayer([3], 20, 20, foo=3)  # type: ignore[call-arg]
 
 
 def test_shapes_in_errors_of_the_layer_are_those_that_were_given():
