@@ -78,11 +78,12 @@ def test_the_block_of_several_backends_logs_nothing(tmp_path):
 
 
 LONG = {
-    "backends": 5,
+    "backends": 6,
     "bandits": 4,
     "cores": 2,
     "forgetting": 2,
     "gallery": 0,
+    "groups": 3,
     "late": 2,
     "living": 4,
     "long_tables": 1,
