@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.classifier import fetch
 from benchmarks.report import command_line, machine, show
-from gln.river import GLNNovelty
+from gln.novelty import GLNNovelty
 
 FIRST = 100  # rows of a stream that do not count
 LEVEL = 0.99
@@ -138,12 +138,12 @@ def on_rows(rows: Rows, seeds: int) -> list[float]:
     """All figures of a data set, in the order of the columns of both tables."""
     results, counted = [], slice(FIRST, None)
     for seed in range(seeds):
-        ours = progressive(GLNNovelty(seed=seed), rows.features)[counted]
+        ours = progressive(GLNNovelty(random_state=seed), rows.features)[counted]
         trees = progressive(half_space_trees(seed), rows.features)[counted]
         are_odd = rows.are_odd[counted]
         (auc, found), (auc_of_trees, found_by_trees) = figures(ours, are_odd), figures(trees, are_odd)
         alarms = 100 * float(np.mean(ours[~are_odd] > LEVEL))
-        of_table = figures(after(GLNNovelty(seed=seed), rows.features), rows.are_odd)
+        of_table = figures(after(GLNNovelty(random_state=seed), rows.features), rows.are_odd)
         forest = figures(of_forest(rows.features, seed), rows.are_odd)
         stream = [auc, auc_of_trees, found, found_by_trees, alarms]
         results.append([*stream, of_table[0], forest[0], of_table[1], forest[1]])

@@ -109,12 +109,15 @@ class Monitor:
     Parameters
     ----------
     model
-        A classifier or regressor of River. With `novelty=True`, novelty is watched, too.
+        A classifier or regressor of River.
     window_size
         How many samples figures are over.
     waiting
         How many different samples may wait for their labels; the oldest is forgotten then, and `forgotten_total`
         counts it. Each takes about 400 bytes, and 8 for each class. At least as many as a model with `waiting` keeps.
+    novelty
+        A `gln.novelty.GLNNovelty`, which learns what the model learns, so that `novel` is among the figures. Save it by
+        its own `save`.
 
     Examples
     --------
@@ -129,12 +132,13 @@ class Monitor:
     200
     """
 
-    def __init__(self, model: Any, window_size: int = 1000, waiting: int = 10_000) -> None:
+    def __init__(self, model: Any, window_size: int = 1000, waiting: int = 10_000, novelty: Any = None) -> None:
         check_integer("window_size", window_size, 1)
         last = next(reversed(model.steps.values())) if isinstance(model, compose.Pipeline) else model
         # A model that keeps more would be asked again about what it keeps, and then keep that.
         check_integer("waiting", waiting, getattr(last, "waiting", 0))
         self.model = model
+        self.novelty = novelty
         self.is_classifier = isinstance(last, base.Classifier)
         self._counts: Counter[str] = Counter()
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
@@ -187,7 +191,11 @@ class Monitor:
             served = self._served.get(x)
             values = self._predict(x) if served is None else served.values
             outcome = self._of_class(values, y) if self.is_classifier else self._of_number(values, y)
+            if self.novelty is not None:
+                self.novelty.score_one(x)  # raises for what it cannot learn, before the model learns
             self.model.learn_one(x, y, **more)
+            if self.novelty is not None:
+                self.novelty.learn_one(x)
         if served is not None:
             self._delays.append(max(0.0, time.time() - served.seconds))
             self._served.take(x)
@@ -262,8 +270,8 @@ class Monitor:
         if hasattr(self.model, "unknown_one"):
             names, levels, missing = self.model.unknown_one(x).values()
             found = {"missing_values": len(missing), "unknown_levels": len(levels), "unknown_names": len(names)}
-        if getattr(self.model, "novelty", False):
-            found["novel"] = self.model.novelty_one(x) > NOVEL
+        if self.novelty is not None:
+            found["novel"] = self.novelty.score_one(x) > NOVEL
         return found
 
     def _predict(self, x: dict[Any, Any]) -> np.ndarray:  # -> (C,), or (1,) of a regressor

@@ -20,15 +20,9 @@ import pandas as pd
 
 try:
     from river import base
-
-    try:
-        from river.base import AnomalyDetector
-    except ImportError:  # an older River
-        from river.anomaly.base import AnomalyDetector  # type: ignore[no-redef]
 except ImportError as error:
     raise ImportError("gln.river needs River: pip install river") from error
 
-from gln.engine.batches import check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier
 from gln.engine.docstrings import documented_like
 from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
@@ -40,12 +34,11 @@ from gln.engine.preprocessing.category_codes import as_pandas
 from gln.engine.saving import bad, read
 from gln.engine.streaming.estimator import ONCE, SaveableStream, Segment, StreamEstimator, check_seed
 from gln.engine.streaming.model import build_stream, stream_config, stream_roles
-from gln.engine.streaming.novelty import WINDOW, new_novelty
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 from gln.engine.streaming.waiting import Waiting
 
-__all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNNovelty", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNRegressor"]
 
 BEFORE = 0.0, 1.0, MIN_TAILS  # the mean, the standard deviation and the tails of a density before the first sample
 LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
@@ -66,7 +59,6 @@ class _Stream(SaveableStream, base.Estimator):
         backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
-        novelty: bool = False,
         waiting: int = 0,
     ) -> None:
         check_seed(seed)
@@ -76,11 +68,9 @@ class _Stream(SaveableStream, base.Estimator):
         self.backend = backend
         self.seed = seed
         self.fast = fast
-        self.novelty = novelty
         self.waiting = waiting
-        learns = new_novelty(seed) if novelty else None
         are_classes = isinstance(self, base.MiniBatchClassifier)
-        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, learns, waiting)
+        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, waiting)
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
@@ -101,17 +91,6 @@ class _Stream(SaveableStream, base.Estimator):
         targets, the means. It is empty before the first sample, and where nothing is mixed."""
         learner = self._stream.learner
         return {} if learner is None else learner.means.weights
-
-    def novelty_one(self, x: dict[Any, Any]) -> float:
-        """The share of recent samples that were less novel, from 0 to 1; as `score_one` of `GLNNovelty`.
-
-        Raises ValueError without `novelty`.
-        """
-        return self._stream.novelty_of(x)
-
-    def explain_novelty_one(self, x: dict[Any, Any]) -> dict[Any, float]:
-        """How much each feature contributes to the novelty of a sample, together 1."""
-        return self._stream.explain_novelty(x)
 
     def _explain(self, x: dict[Any, Any], least: int = 1) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions by class or target and by feature, and constants; 0 while there are fewer than the `least`."""
@@ -300,8 +279,6 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
     fast
         Whether to leave out the slow network, which saves about a fifth of the time. `gln-stream --fast` also has
         `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
-    novelty
-        Whether to learn also how novel samples are, as `GLNNovelty` does, for `novelty_one`.
     waiting
         Of how many samples at most, which were predicted and wait for their labels, to keep what each network said. If
         labels come late, they are then weighted by that, and not by what they would say after the labels of others.
@@ -334,7 +311,6 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         seed: int | None = None,
         negatives: bool = True,
         fast: bool = False,
-        novelty: bool = False,
         waiting: int = 0,
     ) -> None:
         if np.asarray(negatives).dtype != bool:
@@ -342,7 +318,7 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
         self.negatives = negatives
-        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
+        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, waiting
         super().__init__(*options)
         if not negatives:  # words are left out, so all keys become features
             self._stream.schema = StreamSchema(math.inf, most_features=MAX_FEATURES)
@@ -430,7 +406,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
         for the slow network and is 0.5 for the fast one; see `gln.rates.stream_rate`.
-    backend, seed, fast, novelty, waiting
+    backend, seed, fast, waiting
     loss
         What the networks of the mean minimise, as in `gln.sklearn.GLNRegressor`.
 
@@ -456,11 +432,10 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         backend: str | type = "auto",
         seed: int | None = None,
         fast: bool = False,
-        novelty: bool = False,
         waiting: int = 0,
         loss: str = "squared_error",
     ) -> None:
-        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
+        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, waiting
         super().__init__(*options)
         self.quantiles = quantiles
         self.density = density
@@ -633,7 +608,7 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
 
     Parameters
     ----------
-    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, novelty, waiting
+    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, waiting
 
     Examples
     --------
@@ -689,7 +664,7 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
     layer_sizes, context_map_size, context_bias
     learning_rate
         As in `GLNRegressor`.
-    backend, seed, fast, novelty, waiting
+    backend, seed, fast, waiting
 
     Examples
     --------
@@ -706,62 +681,6 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
     def predict_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """The mean of each target seen so far; 0 before the first sample."""
         return self._predict(x, 0.0)
-
-
-class GLNNovelty(SaveableStream, AnomalyDetector):
-    """Novelty detector: its score is the share of recent samples that were less novel.
-
-    So a score above .99 means one in a hundred, from the first hundred samples on, also in a stream that drifts. Novel
-    are numbers far from recent ones, the more so the farther; numbers that another feature does not let expect; missing
-    values where none were; and keys and levels of categories that were never seen. Features need no scaling.
-
-    Each number is compared with what another feature lets expect. The residuals of eight such pairs per feature have
-    histograms, which fade. A sample is the more novel, the lower its probabilities in these.
-
-    Parameters
-    ----------
-    window_size
-        The number of recent samples. A large one tells rare samples from new ones better, and follows drift later.
-    seed
-        Determines the pairs. Pass an int for reproducible results.
-
-    References
-    ----------
-    T. Pevný, "Loda: Lightweight on-line detector of anomalies", Machine Learning 2016.
-
-    Examples
-    --------
-    >>> from gln.river import GLNNovelty
-    >>> model = GLNNovelty(seed=0)
-    >>> for i in range(500):
-    ...     model.learn_one({"a": i % 7, "b": i % 11})
-    >>> model.score_one({"a": 3, "b": 5}) < 0.95 < model.score_one({"a": 3, "b": -20})
-    True
-    >>> contributions = model.explain_one({"a": 3, "b": -20})
-    >>> max(contributions, key=contributions.get)
-    'b'
-    """
-
-    changeable = ()
-
-    def __init__(self, window_size: int = WINDOW, seed: int | None = None) -> None:
-        check_seed(seed)
-        check_integer("window_size", window_size, 2)
-        self.window_size = window_size
-        self.seed = seed
-        self._stream = StreamEstimator(None, StreamSchema(at_once=math.inf), novelty=new_novelty(seed, window_size))
-
-    def learn_one(self, x: dict[Any, Any]) -> None:
-        """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._stream.learn_segments(self._stream.plan([x]), (), ONCE)
-
-    def score_one(self, x: dict[Any, Any]) -> float:
-        """The novelty of a sample, from 0 to 1; 0 before the first hundred are learned."""
-        return self._stream.novelty_of(x)
-
-    def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
-        """How much each feature contributes to the novelty of a sample, together 1."""
-        return self._stream.explain_novelty(x)
 
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:

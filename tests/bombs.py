@@ -24,6 +24,7 @@ from safetensors.numpy import save
 from gln import river, sklearn
 from gln.bandits import GLNBandit
 from gln.engine.saving import FORMAT, checksum, read
+from gln.novelty import GLNNovelty
 from gln_numpy import GLN
 
 RNG = np.random.default_rng(0)
@@ -61,8 +62,8 @@ def base_of(inputs: np.ndarray) -> np.ndarray:
 MAKE: dict[str, Callable[[], Any]] = {
     "network": lambda: GLN([3, 2], 5, 4, context_map_size=2, seed=0),
     "fresh": lambda: river.GLNClassifier(seed=0, **SMALL),
-    "stream": lambda: stream(river.GLNClassifier(seed=0, novelty=True, **SMALL), learn_kind),
-    "novelty": lambda: river.GLNNovelty(seed=0),
+    "stream": lambda: stream(river.GLNClassifier(seed=0, **SMALL), learn_kind),
+    "novelty": lambda: GLNNovelty(random_state=0).fit(X),
     "bandit": learned_bandit,
     "table": learned_table,
 }
@@ -138,6 +139,7 @@ ALIKE = [{"tuple": pair} for pair in colliding()]
 PARTS = [f"part {i}" for i in range(60)]
 STREAM, ARMS = ("learned", "_stream", "fields"), ("learned", "_model", "fields")
 SCHEMA = (*STREAM, "schema", "fields")
+NOVELTY = ("learned", "_detector", "fields", "histograms", "fields")
 TABLE = ("learned", "learner_", "fields", "featurizer", "fields")
 WIDE = {"weights.1": np.zeros((1, 6 * MANY), "f4"), "weights.1.rows": np.zeros((MANY, 1, 1), "i4")}
 WIDE |= {"hyperplanes.1": np.zeros((MANY, 0, 1), "f4"), "hyperplane_bias.1": np.zeros((MANY, 0), "f4")}
@@ -199,7 +201,7 @@ BOMBS: dict[str, tuple[str, Change]] = {
     "a word": ("stream", put(10**12, *SCHEMA, "words", "pairs", 0, 1)),
     "a level": ("stream", put(10**12, *SCHEMA, "levels", "pairs", 0, 1, "pairs", 0, 1)),
     "a class": ("stream", put(10**12, *SCHEMA, "classes", "pairs", 0, 1)),
-    "a partner": ("stream", put(array([1, 1], "<i8", [10**12]), *STREAM, "novelty", "fields", "partners")),
+    "a partner": ("novelty", put(array([1, 1], "<i8", [10**12]), *NOVELTY, "partners")),
     "heads of arms": ("bandit", put(10**12, *ARMS, "arms", "pairs", 0, 1)),
     "categories": ("table", put({"pairs": [[10**12, {"pairs": [["x", 0]]}]]}, "learned", "categories_")),
     "features": ("table", put(10**12, "learned", "n_features_in_")),

@@ -26,6 +26,7 @@ import gln_numba
 from gln import river, sklearn
 from gln.bandits import GLNBandit
 from gln.engine.saving import read, write
+from gln.novelty import GLNNovelty
 
 SMALL: dict[str, Any] = {"layer_sizes": (3, 2), "context_map_size": 2}
 RNG = np.random.default_rng(3)
@@ -60,18 +61,18 @@ def table(model: Any, x: Any, y: Any, learns: bool = True) -> Any:
 
 
 def predicted(model: Any, x: dict[str, Any]) -> Any:
-    if isinstance(model, river.GLNNovelty):
+    if isinstance(model, GLNNovelty):
         return model.score_one(x)
     found = [model.predict_proba_one(x) if hasattr(model, "predict_proba_one") else model.predict_one(x)]
     found += [model.predict_quantiles_one(x)] if getattr(model, "quantiles", None) else []
     found += [model.predict_one(x, with_dist=True).mu] if getattr(model, "density", False) else []
-    return found + ([model.novelty_one(x)] if getattr(model, "novelty", False) is True else [])
+    return found
 
 
 def stream(model: Any) -> Any:
     found = [predicted(model, ROWS[1])]
     for x in (ROWS[1], NEW):
-        if isinstance(model, river.GLNNovelty):
+        if isinstance(model, GLNNovelty):
             model.learn_one(x)
         else:
             model.learn_one(x, 0.5 if hasattr(model, "quantiles") else "yes")
@@ -80,8 +81,8 @@ def stream(model: Any) -> Any:
 
 
 def streamed(model: Any) -> Any:
-    for i, x in enumerate(ROWS * (3 if isinstance(model, river.GLNNovelty) else 1)):
-        if isinstance(model, river.GLNNovelty):
+    for i, x in enumerate(ROWS * (3 if isinstance(model, GLNNovelty) else 1)):
+        if isinstance(model, GLNNovelty):
             model.learn_one(x)
         else:
             model.learn_one(x, X[i, 0] if hasattr(model, "quantiles") else Y[i])
@@ -144,17 +145,17 @@ KINDS: dict[str, Kind] = {
     ),
     "alone": Kind(
         lambda: estimator(CLASSIFIER, negatives=False).fit(LEVELS, Y),
-        lambda model: [table(model, LEVELS, Y), model.novelty(LEVELS[:2])],
+        lambda model: table(model, LEVELS, Y),
     ),
     "wide": Kind(
         lambda: sklearn.GLNClassifier(n_networks=2, n_epochs=1, random_state=0).fit(WIDE, Y[:40]),
-        lambda model: [table(model, WIDE, Y), model.novelty(WIDE[:2])],
+        lambda model: table(model, WIDE, Y),
     ),
     "wide, stream": Kind(
         lambda: sklearn.GLNRegressor(random_state=0).partial_fit(WIDE, X[:40, 0]),
         lambda model: table(model, WIDE, X[:, 0]),
     ),
-    "river": Kind(lambda: streamed(river.GLNClassifier(seed=0, novelty=True, **SMALL)), stream),
+    "river": Kind(lambda: streamed(river.GLNClassifier(seed=0, **SMALL)), stream),
     "river, regressor": Kind(lambda: streamed(river.GLNRegressor(seed=0, quantiles=(0.1, 0.9), **SMALL)), stream),
     "river, density": Kind(lambda: streamed(river.GLNRegressor(seed=0, density=True, **SMALL)), stream),
     "river, late": Kind(lambda: late(river.GLNRegressor(seed=0, density=True, waiting=9, **SMALL)), stream),
@@ -163,8 +164,8 @@ KINDS: dict[str, Kind] = {
         lambda model: stream(river.GLNRegressor.of(model)),
     ),
     "river, alone": Kind(lambda: streamed(river.GLNClassifier(seed=0, negatives=False, **SMALL)), stream),
-    "novelty": Kind(lambda: streamed(river.GLNNovelty(seed=0)), stream),
-    "fresh": Kind(lambda: river.GLNClassifier(seed=0, novelty=True, **SMALL), stream),
+    "novelty": Kind(lambda: streamed(GLNNovelty(random_state=0)), stream),
+    "fresh": Kind(lambda: river.GLNClassifier(seed=0, **SMALL), stream),
     "bandit": bandit(["p", "q", "r"]),
     "bandit of features": bandit({"p": {"f": 1.0, "g": "x"}, "q": {"f": 2.0, "g": "y"}, "r": {"f": 0.0}}),
     "network": Kind(network, lambda model: [model.predict(X.T, X.T), model.predict(X.T, X.T, X[:, 0] > 0)]),

@@ -20,6 +20,7 @@ from gln import river as streams
 from gln import sklearn as tables
 from gln.backends import load_backend
 from gln.bandits import GLNBandit
+from gln.novelty import GLNNovelty
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "context_map_size": 3}
 TABLE: dict[str, Any] = {**SMALL, "n_networks": 6, "n_epochs": 2, "random_state": 3}
@@ -97,13 +98,14 @@ def of_streams() -> Iterator[tuple[str, Callable[[], Any]]]:
 
         return learn
 
-    kinds: dict[str, dict[str, Any]] = {"default": {}, "fast": {"fast": True}, "novelty": {"novelty": True}}
+    kinds: dict[str, dict[str, Any]] = {"default": {}, "fast": {"fast": True}}
     for name, options in kinds.items():
         yield f"stream of classes {name}", learned(streams.GLNClassifier(**STREAM, **options), LABELS)
         yield f"stream of numbers {name}", learned(streams.GLNRegressor(**STREAM, **options), SIGNAL)
     yield "stream of classes without negatives", learned(streams.GLNClassifier(**STREAM, negatives=False), LABELS)
     yield "stream of intervals", learned(streams.GLNRegressor(**STREAM, quantiles=[0.1, 0.9]), SIGNAL)
     yield "stream of densities", learned(streams.GLNRegressor(**STREAM, density=True), SIGNAL)
+    yield "novelty", lambda: GLNNovelty(random_state=3).fit(FRAME[:160]).partial_fit(FRAME[160:200])
 
 
 def of_bandits() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -152,7 +154,14 @@ def predicted(model: Any) -> dict[str, np.ndarray]:
         inputs = np.nan_to_num(X[200:]).T
         return {"predict": model.predict(inputs, inputs), "explain": flat(model.explain(inputs, inputs))}
     names = ["predict_proba", "predict", "predict_quantiles", "explain", "predict_proba_one", "predict_one"]
-    names += ["explain_one", "novelty_one", "predict_quantiles_one", "oob_prediction_", "oob_decision_function_"]
+    names += [
+        "explain_one",
+        "score_samples",
+        "score_one",
+        "predict_quantiles_one",
+        "oob_prediction_",
+        "oob_decision_function_",
+    ]
     data = next((data for data in (X, FRAME, WIDE) if data.shape[1] == getattr(model, "n_features_in_", 0)), X)
     rows: Any = FRAME.drop(columns="zone")[200:].to_dict("records")
 

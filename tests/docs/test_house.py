@@ -18,8 +18,8 @@ NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
 AROUND = sorted((ROOT / "gln").rglob("*.py"))
 ENGINE = ROOT / "gln" / "engine"
 # The folders of the engine, in the order in which a sample meets them; the files beside them come first.
-ROOMS = ["", "networks", "preprocessing", "novelty", "base_models", "ensemble", "model"]
-ROOMS += ["streaming", "tabular", "class_density"]
+ROOMS = ["", "networks", "preprocessing", "base_models", "ensemble", "model"]
+ROOMS += ["streaming", "novelty", "tabular", "class_density"]
 ON_TOP = [ROOT / "test_mnist.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
 
 
@@ -58,6 +58,7 @@ DOORS = {
         "features",
         "keras",
         "monitoring",
+        "novelty",
         "off_policy",
         "onnx",
     ),

@@ -87,7 +87,7 @@ LONG = {
     "late": 2,
     "living": 4,
     "long_tables": 1,
-    "novelty": 2,
+    "novelty": 3,
     "regression": 3,
     "saving": 3,
     "start": 5,

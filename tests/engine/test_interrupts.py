@@ -22,7 +22,8 @@ import gln
 from gln import sklearn
 from gln.bandits import GLNBandit
 from gln.engine.interrupts import uninterrupted
-from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
+from gln.novelty import GLNNovelty
+from gln.river import GLNClassifier, GLNRegressor
 
 PACKAGE = str(Path(gln.__file__).parent)
 SIZES: dict[str, Any] = {"layer_sizes": (4,), "context_map_size": 2, "seed": 0}
@@ -153,14 +154,13 @@ def fitted() -> Any:
 Case = tuple[Callable[[], Any], Callable[[Any], object]]
 CASES: dict[str, Case] = {
     **{f"a new {new}": (lambda: taught(GLNClassifier(**SIZES)), functools.partial(learn_one, new)) for new in NEW},
-    "judged": (lambda: taught(GLNClassifier(novelty=True, **SIZES)), functools.partial(learn_one, "class")),
     "the first sample": (lambda: GLNClassifier(**SIZES), first),
     "words": (with_words, functools.partial(learn_one, "word")),
     "density": (without_negatives, functools.partial(learn_one, "class")),
     "numbers": (lambda: taught(GLNRegressor(**SIZES), lambda x: x["a"]), learn_number),
     "rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.learn_many(*of_rows())),
     "predicted rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.predict_learn_many(*of_rows())),
-    "novelty": (lambda: GLNNovelty(seed=0), lambda model: model.learn_one(samples(1)[0])),
+    "novelty": (lambda: GLNNovelty(random_state=0), lambda model: model.learn_one(samples(1)[0])),
     "a decision": (lambda: bandit(False), lambda model: model.decide(samples(1, 1)[0], offered(False))),
     "a new arm": (lambda: bandit(False), lambda model: model.learn_log([(samples(1, 1)[0], "new", 1.0, 1.0)])),
     "a retired arm": (lambda: bandit(False), lambda model: model.retire("old")),
@@ -186,12 +186,11 @@ def behaviour(model: Any) -> list[Any]:
             found += [model.predict_proba(values).tolist()]
             model.partial_fit(values, [1])
         elif isinstance(model, GLNNovelty):
-            found += [model.score_one(x), model.known_names]
+            found += [model.score_one(x), model.explain_one(x)]
             model.learn_one(x)
         else:
             of_numbers = isinstance(model, GLNRegressor)
             found += [model.predict_one(x) if of_numbers else model.predict_proba_one(x), model.known_names]
-            found += [model.novelty_one(x)] if model.novelty else []
             model.learn_one(x, 5.0 if of_numbers else "low")
     return found
 

@@ -98,7 +98,7 @@ CODE = ("pairs", 0, 1, "pairs", 0, 1)
 WEIGHTS = (*LEARNER, "means", "fields", "combination", "fields", "weights")
 LINEAR = (*LEARNER, "featurizer", "fields", "base_models", "fields", "linear", "fields")
 WAITING = ("_stream", "fields", "waiting", "fields")
-NOVELTY = ("_stream", "fields", "novelty", "fields")
+NOVELTY = ("_detector", "fields", "histograms", "fields")
 LIMIT = (*LEARNER, "featurizer", "fields", "standardizer", "fields", "limit", "array")
 CHANGES: dict[str, tuple[str, Any, str]] = {
     "a word's number": ("river", put(9, *SCHEMA, "words", "pairs", 0, 1), "words: expected numbers below 7"),
@@ -113,8 +113,8 @@ CHANGES: dict[str, tuple[str, Any, str]] = {
     "a feature's place": ("river", put(8, *SCHEMA, "places", "pairs", 0, 1), "places from 0 to"),
     "a place twice": ("river", put(1, *SCHEMA, "places", "pairs", 0, 1), "places: expected numbers from 0"),
     "a class twice": ("river", put(1, *SCHEMA, "classes", "pairs", 0, 1), "classes: expected numbers from 0"),
-    "a negative count": ("river", put(-7, *NOVELTY, "count"), "novelty: expected count from 0 to"),
-    "no weight": ("river", put(None, *NOVELTY, "total"), "novelty: expected total from 0 to"),
+    "a negative count": ("novelty", put(-7, *NOVELTY, "count"), "histograms: expected count from 0 to"),
+    "no weight": ("novelty", put(None, *NOVELTY, "total"), "histograms: expected total from 0 to"),
     "a text as weights": ("river", put("text", *WEIGHTS), "combination: expected weights, float64"),
     "a limit": ("river", put([50.0], *LIMIT), "standardizer: expected a limit"),
     "a free head that is not there": (
@@ -175,9 +175,10 @@ def test_a_changed_file_is_refused(case, saved):
     ("name", "place", "part"),
     [
         *[("levels", (), part) for part in ("learner_", "classes_", "categories_", "n_features_in_", "n_iter_")],
-        *[("river", (), "_stream"), ("fresh", (), "_stream"), ("novelty", (), "_stream")],
+        *[("river", (), "_stream"), ("fresh", (), "_stream")],
         *[("bandit", (), part) for part in ("_model", "_retired", "_size", "_key")],
-        *[("river", ("_stream", "fields"), part) for part in ("schema", "learner", "novelty")],
+        *[("river", ("_stream", "fields"), part) for part in ("schema", "learner")],
+        *[("novelty", ("_detector", "fields"), part) for part in ("schema", "histograms", "first")],
         *[("river", SCHEMA, "levels"), ("river", LEARNER, "variances"), ("bandit", ("_model", "fields"), "arms")],
     ],
 )

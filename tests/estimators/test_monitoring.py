@@ -19,6 +19,7 @@ from sklearn.metrics import log_loss
 
 from gln import monitoring, sklearn
 from gln.monitoring import KEPT, Comparison, Monitor, compare_refit
+from gln.novelty import GLNNovelty
 from gln.river import GLNClassifier, GLNRegressor
 from test_mnist import calibration_error
 
@@ -29,7 +30,7 @@ LINE = re.compile(r"(# (HELP|TYPE) gln_\w+ .+|gln_\w+ [-+.e\d]+)")
 @pytest.fixture  # of each test, since some change it
 def watched() -> tuple[Monitor, list[tuple[dict[str, Any], Any, dict[Any, float]]]]:
     """A monitor after 300 samples, and these with the probabilities of each before it was learned."""
-    monitor, seen = Monitor(GLNClassifier(**SMALL, novelty=True), window_size=200), []
+    monitor, seen = Monitor(GLNClassifier(**SMALL), 200, novelty=GLNNovelty(random_state=0)), []
     for x, y in datasets.Phishing().take(300):
         seen.append((x, y, monitor.predict_proba_one(x)))
         monitor.learn_one(x, y)
@@ -210,7 +211,7 @@ def test_a_file_with_another_record_is_refused(tmp_path, name, value):
 
 
 def test_unknown_and_missing_inputs_are_counted():
-    monitor = Monitor(GLNRegressor(**SMALL, novelty=True), window_size=4)
+    monitor = Monitor(GLNRegressor(**SMALL), window_size=4, novelty=GLNNovelty(random_state=0))
     for i in range(150):
         monitor.learn_one({"a": float(i % 7), "kind": "uv"[i % 2]}, float(i % 7))
     for x in (

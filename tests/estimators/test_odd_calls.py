@@ -52,6 +52,7 @@ from odd_arguments import (
 import gln_numba
 import gln_numpy
 from gln import bandits, onnx, river, sklearn
+from gln.novelty import GLNNovelty
 
 ROWS, TWO, THREE = array(None, 3), labels("no", "yes"), labels(0, 1, 2)
 
@@ -91,7 +92,7 @@ OF_NETWORKS = (
 )
 OF_TABLES = (
     FILES
-    + """fit: X y sample_weight?; predict: X; explain: X; novelty: X; cloned: ; exported: path;
+    + """fit: X y sample_weight?; predict: X; explain: X; cloned: ; exported: path;
     made_to_fit: X y layer_sizes? n_networks? context_map_size? context_bias? learning_rate? n_epochs?
     partial_learning_rate? early_stopping? shuffle? backend? random_state? categorical_features?;"""
 )
@@ -114,7 +115,11 @@ OF_STREAMS = (
 )
 OF_PROBABILITIES = OF_STREAMS + "predict_proba_one: x; predict_proba_many: X;"
 OF_NUMBERS = OF_STREAMS + "predict_one: x with_dist?; predict_quantiles_one: x;"
-OF_NOVELTY = FILES + "learn_one: x; score_one: x; explain_one: x; cloned: ; made: seed?;"
+OF_NOVELTY = (
+    FILES
+    + """fit: X; partial_fit: X; score_samples: X; predict: X; explain: X; learn_one: x; score_one: x; explain_one: x;
+    cloned: ; made_to_fit: X contamination? window_size? random_state?;"""
+)
 OF_BANDITS = (
     FILES
     + """decide: context arms? k?; propensities: context arms?; predict: context;
@@ -178,7 +183,7 @@ def stream(cls: Any, y: Kind, calls: str, **options: Any) -> Subject:
 
 
 def novelty(random: Random) -> Any:
-    model, rng = river.GLNNovelty(seed=0), Random(0)
+    model, rng = GLNNovelty(random_state=0), Random(0)
     for _ in range(random.choice([0, 9])):
         model.learn_one(SAMPLE.plain(rng, 1))
     return model
@@ -210,7 +215,7 @@ def subjects() -> dict[str, Subject]:
         "river.GLNClassifier": stream(river.GLNClassifier, TWO, OF_PROBABILITIES),
         "river.GLNClassifier alone": stream(river.GLNClassifier, THREE, OF_PROBABILITIES, negatives=False),
         "river.GLNRegressor": stream(river.GLNRegressor, array(None), OF_NUMBERS, **levels),
-        "river.GLNNovelty": subject(novelty, OF_NOVELTY, OSError),
+        "GLNNovelty": subject(novelty, OF_NOVELTY, TypeError, OSError, X=FRAME),
         "GLNBandit": subject(functools.partial(bandit, arms=["p", "q"], explore="inverse-gap"), OF_BANDITS, OSError),
         "GLNBandit of features": subject(of_features, OF_BANDITS, OSError, features=some({"g": "u"}, None)),
     }

@@ -227,7 +227,7 @@ def mixed(count: int, seed: int, task: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 def outputs(model: Any, X: pd.DataFrame) -> list[np.ndarray]:
     predicted = model.predict_proba(X) if isinstance(model, GLNClassifier) else model.predict(X)
-    return [np.asarray(predicted), model.novelty(X), model.explain(X)[0]]
+    return [np.asarray(predicted), model.explain(X)[0]]
 
 
 def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
@@ -323,7 +323,7 @@ def test_a_new_column_is_learned_from_then_on(kind, treated_as, task, tmp_path):
         model = type(model).load(tmp_path / "model.gln")
     assert [*model.feature_names_in_] == ["x", "f"]
     assert model.columns_["treated as"].tolist() == ["number", treated_as]
-    assert model.explain(later)[0].shape[-1] == model.explain_novelty(later).shape[1] == model.n_features_in_ == 2
+    assert model.explain(later)[0].shape[-1] == model.n_features_in_ == 2
     found, known, without = (scores_of(each, later, of_later) for each in (model, control, unaware))
     print(kind, *(f"{score} {found[score]:.3f} {known[score]:.3f} {without[score]:.3f}" for score in found))
     for score, value in found.items():
@@ -349,7 +349,7 @@ def test_what_a_new_column_is_and_what_is_left_out_are_told():
     assert_equal(outputs(model, X), before)
     assert [*model.feature_names_in_] == ["number", "few"]
     warned = "X: column 'colour' is left out, because it was not there in training; partial_fit learns it"
-    assert told(lambda: [model.predict(wrong), model.novelty(wrong)]) == [warned]
+    assert told(lambda: [model.predict(wrong), model.explain(wrong)]) == [warned]
     assert told(lambda: model.partial_fit(X.assign(z=empty), y)) == []  # nothing to learn
     assert model.n_features_in_ == 2
     model.set_params(categorical_features=["few", "colour"]).partial_fit(wrong, y)
@@ -384,10 +384,7 @@ def test_new_words_of_a_wide_sparse_table_and_an_empty_day(task, tolerance):
         model_of(task, layer_sizes=(1,)).fit(*of).partial_fit(*day).partial_fit(*next_day) for of in (plain, known)
     ]
     found, control = (scores_of(model, *later)[task] for model in models)
-    before = outputs(models[0], later[0])[:2]
+    before = outputs(models[0], later[0])
     assert found > control - tolerance
     models[0].partial_fit(day[0][:0], day[1][:0])
-    assert_equal(outputs(models[0], later[0])[:2], before)
-    np.testing.assert_allclose(models[0].novelty(later[0].toarray()), models[0].novelty(later[0]))
-    with pytest.raises(ValueError, match="of a dense table or at most 1000 features"):
-        models[0].explain_novelty(later[0].toarray())
+    assert_equal(outputs(models[0], later[0]), before)

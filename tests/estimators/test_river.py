@@ -24,7 +24,8 @@ from river import base, checks, datasets, evaluate, metrics
 
 import gln.river
 from gln import sklearn
-from gln.river import GLNClassifier, GLNMultiLabelClassifier, GLNMultiTargetRegressor, GLNNovelty, GLNRegressor
+from gln.novelty import GLNNovelty
+from gln.river import GLNClassifier, GLNMultiLabelClassifier, GLNMultiTargetRegressor, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 NAMES = "abcdefgh"
@@ -61,7 +62,7 @@ def assert_same_predictions(one: Any, other: Any, samples: Any, atol: float = 1e
 CHECKED = [
     GLNClassifier(**SMALL),
     GLNRegressor(**SMALL, quantiles=(0.9, 0.1), density=True),
-    GLNNovelty(seed=1),
+    GLNNovelty(random_state=1),
 ]
 
 
@@ -327,17 +328,15 @@ def test_a_date_among_other_values_is_refused(first):
 
 
 def test_dates_that_come_late_are_learned_one_by_one_as_together(tmp_path):
-    """From 30 samples on there is a time, which is a word first, and of which novelty and bandits know, too."""
+    """From 30 samples on there is a time, which is a word first, and of which bandits know, too."""
     samples = [{**x, "when": DAY + pd.Timedelta(7 * i, "h")} if i > 30 else x for i, x in enumerate(rows(150))]
     labels = [str(x.get("when", DAY).hour > 12) for x in samples]
-    one, many = (GLNClassifier(**SMALL, novelty=True) for _ in range(2))
+    one, many = (GLNClassifier(**SMALL) for _ in range(2))
     learned(zip(samples, labels, strict=True), one)
     many.learn_many(pd.DataFrame(samples), pd.Series(labels))
     assert "when.hour_sin" in one._stream.schema.places
     for model in (one, many):
         assert model.predict_proba_one(samples[-1]) == one.predict_proba_one(samples[-1])
-        assert model.explain_novelty_one(samples[-1]) == one.explain_novelty_one(samples[-1])
-        assert {*model.explain_novelty_one(samples[-1])} == {*NAMES, "when"}
         assert {*model.explain_one(samples[-1])[0]["True"]} == {*NAMES, "when"}
 
 

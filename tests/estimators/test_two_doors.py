@@ -194,9 +194,6 @@ def test_models_that_cannot_be_taken_over_are_told():
     weighted = sklearn.GLNClassifier(**SMALL, class_weight="balanced").fit(numbers, y)
     with pytest.raises(ValueError, match="class_weight: expected None"):
         river.GLNClassifier.of(weighted)
-    door = river.GLNClassifier.of(weighted.set_params(class_weight=None))
-    with pytest.raises(ValueError, match="novelty: expected a model with novelty=True"):
-        door.novelty_one({"a": 1.0})
 
 
 def test_the_rate_of_a_door_is_that_of_what_follows(tmp_path):

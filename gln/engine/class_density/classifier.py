@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
-from scipy.special import fdtr, softmax
+from scipy.special import softmax
 
 from gln.engine.batches import SampleBatch, Steps, dense
 from gln.engine.class_density.density import ClassDensity, LogLikelihood, PooledDensities, split, with_features
@@ -171,16 +171,6 @@ class ClassDensityClassifier:
         factor, constants = self.pooled.inverse_temperature, constants + likelihood.constant
         return factor * _logit_of_two(contributions), factor * _logit_of_two(constants)
 
-    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
-        """The fraction of the most similar class that is expected closer to its mean than a sample."""
-        nearest = np.empty(len(samples))
-        for chunk in self._chunks(samples):
-            likelihood = self._likelihood(samples.take(chunk), far_is_missing=False)
-            distances = likelihood.squares[self.pooled.counts > 0].sum(axis=2).min(axis=0)
-            known = np.maximum(likelihood.known.sum(axis=0), 1)
-            nearest[chunk] = fdtr(known, self.pooled.freedom, distances / known)
-        return nearest
-
     def _scores(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         scores = np.empty((len(self.classes), len(samples)))
         for chunk in self._chunks(samples):
@@ -194,11 +184,11 @@ class ClassDensityClassifier:
         size = 1 + CHUNK_VALUES // (1 + len(self.classes) * self.size)
         return (slice(start, start + size) for start in range(0, len(samples), size))
 
-    def _likelihood(self, samples: SampleBatch, far_is_missing: bool = True) -> LogLikelihood:
+    def _likelihood(self, samples: SampleBatch) -> LogLikelihood:
         features = dense(samples.features)
         if len(features) != self.size:
             raise ValueError(f"samples: expected {self.size} features, got {len(features)}")
-        return self.pooled.log_likelihood(features, far_is_missing)
+        return self.pooled.log_likelihood(features)
 
     @functools.cached_property
     def pooled(self) -> PooledDensities:

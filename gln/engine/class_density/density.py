@@ -346,7 +346,6 @@ class LogLikelihood(NamedTuple):
     """The log-likelihood of classes, times how frequent they are, but for what all classes share; without networks."""
 
     numbers: np.ndarray  # (D, B), NaN for categories, and for values that are missing or far from all classes
-    known: np.ndarray  # (D, B), which numbers are neither, and of a feature that varied
     squares: np.ndarray  # (C, B, D), squared distances of the features from the mean
     of_distance: np.ndarray  # (C, B), of all these
     constant: np.ndarray  # (C, B), at the mean, with the frequency of the class
@@ -385,11 +384,10 @@ class PooledDensities:
         # By feature, of its levels and last 0 for unknown ones, (C, L + 1).
         self.log_frequencies = {feature: _log_frequencies(classes, feature) for feature in features}
 
-    def log_likelihood(self, samples: np.ndarray, far_is_missing: bool = True) -> LogLikelihood:  # (D, B)
+    def log_likelihood(self, samples: np.ndarray) -> LogLikelihood:  # (D, B)
         numbers, codes = split(samples, self.log_frequencies)
-        if far_is_missing:
-            low, high = self.limits[:, :, None]
-            numbers[(numbers < low) | (numbers > high)] = np.nan
+        low, high = self.limits[:, :, None]
+        numbers[(numbers < low) | (numbers > high)] = np.nan
         varies = self.units < np.inf
         known = ~np.isnan(numbers) & varies[:, None]
         squares = np.square(whitened(numbers / self.units[:, None], self.means, self.factors))
@@ -401,7 +399,7 @@ class PooledDensities:
         }
         # Not a matrix product, which adds up one sample in another order than several.
         constant = np.log(self.counts + 1)[:, None] - (widths[:, None] * known.T).sum(axis=2)
-        return LogLikelihood(numbers, known, squares, of_distance, constant, of_levels)
+        return LogLikelihood(numbers, squares, of_distance, constant, of_levels)
 
 
 def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:

@@ -124,7 +124,7 @@ def _check_sizes(parameters: Mapping[str, Value], arrays: Arrays) -> None:
     weights = sum(n * (1 + below) for n, below in zip(config.layer_sizes, (0, *config.layer_sizes), strict=False))
     sizes = {"layer_sizes, context_map_size": 4 * weights << config.context_map_size}
     sizes["n_networks"] = 1000 * (parameters.get("n_networks") or 0)
-    sizes["window_size"] = 8 * parameters.get("window_size", 0)
+    sizes["window_size"] = 8 * (parameters.get("window_size") or 0)
     for name, size in sizes.items():
         if size > arrays.left:  # which is not reduced: what was learned counts when it is made
             raise bad(name, f"at most {arrays.left} bytes, because the file is small", size)

@@ -1,1 +1,1 @@
-"""How novel samples are: `novelty` of estimators, and `GLNNovelty`."""
+"""How novel samples are: the parts of `gln.novelty.GLNNovelty`."""

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import dense
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.saving import Array, Number, bad, saved
 
@@ -101,7 +100,7 @@ class PairHistograms(WritableArrays):
         start = 0
         while start < features.shape[1]:
             chunk = slice(start, start + self.window - self.count % self.window)
-            of_chunk, totals = dense(features[:, chunk]), [self.total]
+            of_chunk, totals = features[:, chunk], [self.total]
             for count in range(self.count, self.count + of_chunk.shape[1]):
                 totals.append(_next_total(totals[-1], count, self.window))
             surprises = self._surprises(of_chunk, categorical, np.array(totals[:-1]), np.diff(totals), True)
@@ -135,7 +134,7 @@ class PairHistograms(WritableArrays):
         model = self.grown(len(features))
         weight = _next_total(self.total, self.count, self.window) - self.total
         totals, weights = np.full((2, features.shape[1]), [[self.total], [weight]])
-        return model._surprises(dense(features), categorical, totals, weights, False)
+        return model._surprises(features, categorical, totals, weights, False)
 
     def _surprises(
         self, features: np.ndarray, categorical: Set[int], totals: np.ndarray, weights: np.ndarray, learns: bool

@@ -21,9 +21,7 @@ from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
-from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Kind, Part, bad, saved
-from gln.engine.streaming.novelty import FIRST, compared, surprises_of_words
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, Rows, Sample, named_rows
 from gln.engine.streaming.waiting import Waiting
@@ -45,26 +43,23 @@ def is_model(value: object) -> bool:
     return value is None or hasattr(value, "progressive")
 
 
-@saved(schema=StreamSchema, learner=is_model, novelty=(PairHistograms, None), waiting=Waiting)
+@saved(schema=StreamSchema, learner=is_model, waiting=Waiting)
 class StreamEstimator(Part):
     """Learns a stream of named features and words."""
 
     def __init__(
         self,
         # Makes a learner from a featurizer, a number of heads, and whether the stream begins with categories or words.
-        # With None, nothing but novelty is learned.
-        build: Callable[[Featurizer, int, bool], Learner] | None,
+        build: Callable[[Featurizer, int, bool], Learner],
         schema: StreamSchema,
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers
-        novelty: PairHistograms | None = None,  # also learn the samples
         waiting: int = 0,  # of so many samples, what is said is kept until they are learned
     ) -> None:
         self.build = build
         self.schema = schema
         self.learning_rate = learning_rate
         self.are_classes = are_classes
-        self.novelty = novelty
         self.waiting: Waiting[np.ndarray] = Waiting(waiting)  # (M, C, 1), what was said of each
         self.learner: Learner = None  # from the first feature on
 
@@ -81,13 +76,10 @@ class StreamEstimator(Part):
     ) -> list[np.ndarray]:  # several of (K, n)
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
-        if change.places and self.build is not None:
+        if change.places:
             learner, step_sizes = self._learner_for(change, targets), step_sizes_of(weights)
             predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, said)
             self.learner = learner
-        if change.places and self.novelty is not None:
-            self.novelty = self.novelty.grown(len(change.batch.features))
-            self.novelty.learn(*compared(self.schema, change))
         self.schema.commit(change)
         return predicted
 
@@ -235,19 +227,14 @@ class StreamEstimator(Part):
         featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
         has_names = bool(categorical) or len(samples.words.codes) > 0
-        assert self.build is not None
         learner = self.build(featurizer, heads, has_names)
         learner.learning_rate = self.learning_rate
         return learner
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
-        schema, learner, novelty = self.schema, self.learner, self.novelty
+        schema, learner = self.schema, self.learner
         schema.check()
-        if novelty is not None:
-            novelty.check()
-            if novelty.size > len(schema.places):
-                raise bad("novelty", f"at most {len(schema.places)} features", novelty.size)
         self.waiting.check(learner)
         if learner is None:
             return
@@ -269,41 +256,8 @@ class StreamEstimator(Part):
         of_words = dict(zip(np.unique(sample.words.numbers).tolist(), columns[len(found) :], strict=False))
         found |= {name: of_words.get(schema.words[name], nothing) for name in x if name in schema.words}
         constant = constants[:, 0] + found.pop(CONSTANT, 0.0)
-        found = self._with_dates(found)
+        found = schema.with_dates(found)
         return [*found], np.array([*found.values()]).reshape(-1, len(constants)).T, constant
-
-    def novelty_of(self, x: Sample) -> float:
-        """The share of recent samples that were less novel; 0 before the first hundred."""
-        histograms, change = self._judged(x)
-        return float(histograms.count >= FIRST and histograms.novelty(*compared(self.schema, change))[0])
-
-    def explain_novelty(self, x: Sample) -> dict[Hashable, float]:
-        """How much each key contributes to the novelty of a sample; together 1."""
-        schema, x = self.schema, self.schema.of_dates(x)
-        histograms, change = self._judged(x)
-        features, categorical, _ = compared(schema, change)
-        found = dict(zip(change.places, histograms.surprises(features, categorical)[:, 0].tolist(), strict=True))
-        of_words = surprises_of_words(schema, change).tolist()
-        by_number = dict(zip(change.batch.words.numbers.tolist(), of_words, strict=True))
-        numbers = {**schema.words, **change.words}
-        found |= {name: by_number[numbers[name]] for name in x if numbers.get(name) in by_number}
-        found.pop(CONSTANT, None)
-        found = self._with_dates(found)
-        total = sum(found.values())
-        return {name: surprise / total for name, surprise in found.items()}
-
-    def _judged(self, x: Sample) -> tuple[PairHistograms, SchemaChange]:
-        """What judges a sample. Raises ValueError if nothing does."""
-        if self.novelty is None:
-            raise ValueError("novelty: expected a model with novelty=True, got one without")
-        return self.novelty, self.schema.propose(x)
-
-    def _with_dates(self, found: dict[Hashable, Any]) -> dict[Hashable, Any]:
-        """What was found by names, with the cycles of a date under its own."""
-        for part, name in self.schema.parts.items():
-            if part in found:
-                found[name] = found[name] + found.pop(part)
-        return found
 
 
 def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)

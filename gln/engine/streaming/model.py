@@ -198,9 +198,6 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
         return by_chunks(predict, samples)
 
-    def novelty(self, samples: SampleBatch) -> np.ndarray:
-        raise ValueError("novelty: expected a model trained by `fit`, got one trained by `partial_fit`")
-
 
 def stream_config(
     layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str | type, seed: int | None

@@ -345,6 +345,14 @@ class StreamSchema(Part):
         days = {name: np.array([day_of(value)]) for name, value in x.items() if _is_date(value)}
         return {**x, **{name: value.item() for name, value in self._features_of(days, x).items()}} if days else x
 
+    def with_dates(self, by_name: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Values of features and words, with those of the cycles of a date added to its own."""
+        values = dict(by_name)
+        for part, name in self.parts.items():
+            if part in values:
+                values[name] = values[name] + values.pop(part)
+        return values
+
     def _features_of(self, dates: Mapping[Hashable, np.ndarray], x: Collection[Hashable]) -> dict[Hashable, np.ndarray]:
         """The features of dates, apart from those that the names in x have otherwise."""
         found: dict[Hashable, np.ndarray] = {}

@@ -38,11 +38,10 @@ from gln.engine.preprocessing.columns import (
     find_columns,
     repeated_ids,
 )
-from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
 from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
-from gln.engine.tabular.inputs import WIDE, TrainingTable, is_wide
+from gln.engine.tabular.inputs import TrainingTable, is_wide
 from gln.engine.tabular.training import Training, fit_table
 from gln.engine.warn import Note, warn_of
 
@@ -389,30 +388,6 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def novelty(self, X: Any) -> np.ndarray:
-        """Novelty of samples X (N, F), from 0 to 1, (N,): the share of the training samples that were less novel.
-
-        So .99 is one in a hundred. Values far from all others are novel, the more so the farther, and so are missing
-        values where none were, unknown levels, and values that others in the row do not let expect. It is learned from
-        at most 4,000 rows of `fit` and from all of `partial_fit` afterwards. With `negatives=False` it is the fraction
-        of the most similar class that is expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
-
-        Raises ValueError for a model that was not trained by `fit`.
-        """
-        samples = self._samples_with_new_levels(X)  # raises an error before the first fit
-        return self.learner_.novelty(samples)
-
-    def explain_novelty(self, X: Any) -> np.ndarray:
-        """How much each feature contributes to the novelty of samples X (N, F): (N, F), the sum of each row is 1.
-
-        Raises ValueError as `novelty` does, for wide sparse tables, and with `negatives=False`.
-        """
-        samples = self._samples_with_new_levels(X)
-        if not hasattr(self.learner_, "explain_novelty") or isinstance(self.standardizer_, SparseScaler):
-            expected = f"a model that `fit` trained with negatives, of a dense table or at most {WIDE} features"
-            raise ValueError(f"X: expected {expected}, got {self.n_features_in_} features")
-        return self._summed(self.learner_.explain_novelty(samples).T)
-
     def explain_words(self, X: Any) -> pd.DataFrame:
         """Contributions of words and pairs of words in X (N, F); those of a text add up to its one in `explain`.
 
@@ -436,18 +411,6 @@ class Estimator(Saveable, BaseEstimator):
 
     def _summed(self, contributions):  # (..., D) -> (..., F)
         return contributions if self._columns is None else self._columns.summed(contributions)
-
-    def _samples_with_new_levels(self, X):  # (N, F)
-        """Samples in which levels that were never seen have codes of their own instead of one."""
-        X = self._by_name(X)
-        samples = self._samples(X)
-        if not self.categories_:
-            return samples
-        features, X = np.array(samples.features, np.float64), as_table(X)
-        for (i, levels), made in zip(self.categories_.items(), self._levels_made, strict=True):
-            column = column_of(X, i)
-            features[made] = codes_of(column, levels | new_levels(levels, column))
-        return SampleBatch.of(features)
 
     @property
     def feature_importances_(self) -> np.ndarray:

@@ -1,46 +1,37 @@
 """`TableModel`: networks that learned a table in several passes, and may learn further samples as a stream.
 
-Shapes: B samples, F features, D what novelty compares.
+Shapes: B samples, C heads, M models, K values that are predicted of a sample.
 """
-# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Set
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from gln.engine.batches import Matrix, SampleBatch, dense, spread
+from gln.engine.batches import SampleBatch
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets, Units
+from gln.engine.model.targets import Classes, Labels, Numbers, Targets, Units
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.networks.protocol import Network, Rate
-from gln.engine.novelty.pair_histograms import PairHistograms
-from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer, Unscaled
-from gln.engine.saving import bad, saved
+from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer, Unscaled
+from gln.engine.saving import saved
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_config, stream_roles
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
-
-MOST_FOR_NOVELTY = 4000  # rows
-SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 
 
 @saved(
     **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers, Labels)},
-    **{"means": Ensemble, "variances": (Ensemble, None), "histograms": (PairHistograms, None)},
+    **{"means": Ensemble, "variances": (Ensemble, None)},
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     """Networks of several roles, mixed by a last neuron that starts with how well each predicted what it left out."""
-
-    histograms: PairHistograms | None = None  # of the features, for `novelty`; None if `fit` did not learn them
 
     @classmethod
     def start(
@@ -63,13 +54,6 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         featurizer = PlainFeaturizer(Unscaled(network.config.context_size) if scaler is None else scaler)
         return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
 
-    def check(self) -> None:
-        super().check()
-        if self.histograms is not None:
-            self.histograms.check()
-            if self.histograms.size not in (len(self.featurizer.numbers), SUMS_OF_WIDE):
-                raise bad("histograms", f"{len(self.featurizer.numbers)} features", self.histograms.size)
-
     def set_learning_rate(self, rate: Rate | None) -> None:
         super().set_learning_rate(rate)
         if self.stream is not None:
@@ -90,8 +74,7 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
 
     def learn(self, samples: SampleBatch, targets: np.ndarray, *options: Any, **others: Any) -> list[np.ndarray]:
         """As of a `NetworkModel`. After a table, networks of each kind go on at several paces."""
-        if self.histograms is not None:
-            self.go_on()
+        self.go_on()
         return super().learn(samples, targets, *options, **others)
 
     def go_on(self) -> None:
@@ -143,54 +126,11 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             of_stream = said[-inner:]
         return np.concatenate([of_table, of_stream])
 
-    def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
-        """Learn samples that follow the table.
-
-        From then on the model is one of a stream: networks go on at the rates of streams, and scales, levels of
-        categories, novelty and the last neuron go on learning. The knots of expansions and bin means stay as the table
-        determined them.
-        """
-        if self.histograms is not None:
-            compared = self._compared(samples.features)
-            self.histograms = self.histograms.grown(len(compared))
-            self.histograms.learn(compared, self.featurizer.categorical)
-        return super().learn_segment(samples, batch, predicts)
-
     def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K + T, B)
         """As of a `NetworkModel`, and tails of densities, which stay the same."""
         found = super()._outputs(predicted, units)
         tails = self.shape.tails[: len(found) - self.means.heads, None]
         return np.concatenate([found, tails.repeat(found.shape[1], axis=1)])
-
-    def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
-        """Learn anew how novel samples are, from some of these rows of a table, in random order."""
-        rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
-        columns = self._compared(X[np.random.default_rng(0).permutation(rows)].T)
-        self.histograms = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
-        self.histograms.learn(columns, categorical)
-
-    def novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (B,)
-        """The share of the training samples that were less novel. Raises ValueError if they were not compared."""
-        return self._compared_with().novelty(self._compared(samples.features), self.featurizer.categorical)
-
-    def explain_novelty(self, samples: SampleBatch) -> np.ndarray:  # -> (F, B)
-        """How much each feature contributes to the novelty of samples; the contributions to each add up to 1."""
-        surprises = self._compared_with().surprises(samples.features, self.featurizer.categorical)
-        return surprises / surprises.sum(axis=0)
-
-    def _compared_with(self) -> PairHistograms:
-        if self.histograms is None:
-            raise ValueError("novelty: expected a model trained by `fit`, got one by `partial_fit`")
-        return self.histograms
-
-    def _compared(self, features: Matrix) -> np.ndarray:  # (F, B) -> (D, B)
-        """Features, but of a wide table as many sums of random ones with random signs."""
-        if not isinstance(self.featurizer.standardizer, SparseScaler):
-            return features
-        size = features.shape[0]
-        places = np.random.default_rng(0).integers(0, SUMS_OF_WIDE, size)
-        signs = np.random.default_rng(1).choice([-1.0, 1.0], size)  # which stay the same if there are more features
-        return dense(csr_array((signs, (places, np.arange(size))), (SUMS_OF_WIDE, size)) @ features)
 
 
 def stream_beside(means: Ensemble, featurizer: TableFeaturizer, targets: Targets) -> StreamModel:

@@ -121,7 +121,6 @@ def fit_table(
     means.combination = left_out[-1].combination
     if model.variances is not None:
         fit_variances(model, left_out[-1], inputs, table.left_out, training)
-    model.learn_novelty(table.X, table.indices, table.levels.keys())
     estimates = cross_fitted(means, trained.jobs, left_out[-1], inputs)
     read = table.X, table.owners, inputs, means, trained.jobs
     rows_left_out = None if issparse(inputs.columns) else LeftOutRows.of_table(*read)

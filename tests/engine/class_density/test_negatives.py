@@ -222,17 +222,6 @@ def test_contributions_add_up_and_predictions_come_before_learning(flowers, clas
     np.testing.assert_allclose(np.log(p / p[:, :1]), logits - logits[:, :1], atol=1e-9)
 
 
-def test_a_class_never_seen_is_novel(pixels):
-    X, y = pixels
-    model = GLNClassifier(**OPTIONS).partial_fit(X[:1200][y[:1200] < 9], y[:1200][y[:1200] < 9], classes=range(10))
-    novelty = model.novelty(X[1200:])
-    assert 0 <= novelty.min() <= novelty.max() <= 1
-    new, known = novelty[y[1200:] == 9], novelty[y[1200:] < 9]
-    assert np.mean(new[:, None] > known) > 0.85
-    assert abs(np.median(known) - 0.5) < 0.25
-    assert model.novelty(np.full((1, 64), np.nan))[0] == 0
-
-
 @pytest.mark.compiles
 def test_backends_agree(flowers, backend):
     X, y = flowers

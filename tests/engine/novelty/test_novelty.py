@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 from typing import Any
 
 import joblib
@@ -11,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import fields_of
-from scipy.sparse import csr_array
+from river import anomaly, evaluate, metrics, preprocessing
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import gln.novelty
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.saving import Arrays, decoded, encoded
-from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
-from gln.sklearn import GLNClassifier as TableClassifier
-from gln.sklearn import GLNRegressor as TableRegressor
+from gln.novelty import GLNNovelty
 
 FAR = [5, 10, 25, 30, -999, 1e6]  # ever farther
 NONE: frozenset[int] = frozenset()
@@ -32,7 +33,7 @@ def rows(count: int, seed: int, drift: float = 0.0, size: int = 3) -> list[dict[
 
 
 def learned(samples: list[dict[str, Any]], **arguments: Any) -> GLNNovelty:
-    model = GLNNovelty(seed=0, **arguments)
+    model = GLNNovelty(random_state=0, **arguments)
     for x in samples:
         model.learn_one(x)
     return model
@@ -185,27 +186,7 @@ def test_one_call_or_many_learn_the_same():
     np.testing.assert_array_equal(at_once.levels[2], one_by_one.levels[2])
 
 
-# ---- River -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
-def test_models_of_streams_are_told_how_novel_samples_are_without_predicting_otherwise(kind, tmp_path):
-    samples, frame = rows(300, seed=8), pd.DataFrame(rows(300, seed=8))
-    targets = [x["a"] + x["b"] > 0 for x in samples] if kind is GLNClassifier else [x["a"] for x in samples]
-    models = [kind(layer_sizes=(4,), seed=0, novelty=novelty) for novelty in (True, False, True)]
-    for x, y in zip(samples, targets, strict=True):
-        for model in models[:2]:
-            model.learn_one(x, y)
-    models[2].learn_many(frame, pd.Series(targets))
-    usual, odd = samples[0], {**samples[0], "c": 30.0}
-    assert models[0].predict_one(odd) == models[1].predict_one(odd)
-    assert models[0].novelty_one(usual) < 0.99 < models[0].novelty_one(odd)
-    assert models[2].novelty_one(usual) == models[0].novelty_one(usual)
-    assert models[0].explain_novelty_one(odd)["c"] > 0.9
-    models[0].save(tmp_path / "m")
-    assert kind.load(tmp_path / "m").novelty_one(usual) == models[0].novelty_one(usual)
-    with pytest.raises(ValueError, match="novelty: expected a model with novelty=True"):
-        models[1].novelty_one(usual)
+# ---- Streams ---------------------------------------------------------------------------------------------------------
 
 
 def test_scoring_and_errors_change_nothing():
@@ -254,54 +235,113 @@ def test_a_changed_file_is_refused():
 # ---- Tables ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [TableClassifier, TableRegressor])
-def test_rows_unlike_a_table_are_novel(kind, tmp_path):
-    X, y = load_iris(return_X_y=True)
-    model = kind(layer_sizes=(4,), n_networks=2, n_epochs=1, random_state=0).fit(X, y)
+NAMES_OF_IRIS = ["long", "wide", "petal", "narrow"]
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [GLNNovelty(random_state=0)],
+    expected_failed_checks=lambda model: {"check_estimator_tags_renamed": "River's base class has `_more_tags`"},
+)
+def test_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_docstring():
+    assert doctest.testmod(gln.novelty).failed == 0
+
+
+@pytest.mark.parametrize("is_frame", [False, True])
+def test_rows_unlike_a_table_are_novel_outliers_and_explained(is_frame, tmp_path):
+    X = load_iris().data
     odd = X[:6].copy()
     odd[np.arange(6), 1] = [10, 25, 30, -999, 1e6, np.nan]
-    scores = model.novelty(odd)
+    if is_frame:
+        X, odd = (pd.DataFrame(rows, columns=NAMES_OF_IRIS) for rows in (X, odd))
+    model = GLNNovelty(random_state=0).fit(X)
+    scores = -model.score_samples(odd)
     assert scores.min() > 0.95
     assert (np.diff(scores[[0, 1, 2, 4]]) > 0).all()
-    assert model.explain_novelty(odd).argmax(axis=1).tolist() == 6 * [1]
-    np.testing.assert_allclose(model.explain_novelty(X).sum(axis=1), 1)
-    assert 0.005 <= np.mean(model.novelty(X) > 0.95) < 0.1
+    assert model.predict(odd).tolist() == 6 * [-1]
+    assert np.sum(model.predict(X) == -1) == 2  # of 150
+    assert np.sum(GLNNovelty(0.1, random_state=0).fit_predict(X) == -1) == 15
+    contributions = model.explain(odd)
+    assert contributions.idxmax(axis=1).tolist() == 6 * ["wide" if is_frame else 1]
+    np.testing.assert_allclose(contributions.sum(axis=1), 1)
     model.save(tmp_path / "m")
-    np.testing.assert_array_equal(kind.load(tmp_path / "m").novelty(X), model.novelty(X))
-    before = model.novelty(odd)
+    np.testing.assert_array_equal(GLNNovelty.load(tmp_path / "m").decision_function(X), model.decision_function(X))
     for _ in range(3):
-        model.partial_fit(odd[:5].repeat(20, axis=0), np.repeat(y[:5], 20))
-    assert (model.novelty(odd)[:3] < before[:3]).all()
-    with pytest.raises(ValueError, match="novelty: expected a model trained by `fit`"):
-        kind(layer_sizes=(4,)).partial_fit(X, y, *([range(3)] if kind is TableClassifier else [])).novelty(X)
+        model.partial_fit(odd[:5])
+        model.partial_fit(odd[:0])
+    assert (-model.score_samples(odd)[:3] < scores[:3]).all()
+
+
+def test_a_table_and_dictionaries_go_on_with_one_another():
+    """Columns are found by name, in any order; rows of a table score as dictionaries, whatever else they have."""
+    frame = pd.DataFrame(rows(400, seed=21))
+    frame["code"] = pd.Categorical(np.arange(400) % 5)
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(400), "h")
+    model, one_by_one = GLNNovelty(random_state=0), GLNNovelty(random_state=0)
+    model.partial_fit(frame[:100]).partial_fit(frame[100:300][frame.columns[::-1]])
+    for x in frame[:300].astype({"code": str}).to_dict("records"):
+        one_by_one.learn_one(x)
+    asked = frame[300:350].assign(new=1.0, other="u").drop(columns="b")
+    scores = model.score_samples(asked)
+    records = asked.astype({"code": str}).to_dict("records")
+    np.testing.assert_array_equal(scores, [-one_by_one.score_one(x) for x in records])
+    assert model.explain(asked)["new"].min() > 0.1
+    with pytest.raises(
+        ValueError, match=r"x\['a'\]: expected a finite number or a bool, like its first value, got 'u'"
+    ):
+        model.partial_fit(frame[300:].assign(a=["u", *99 * [0.0]]))
+    np.testing.assert_array_equal(model.score_samples(asked), scores)
+
+
+def test_a_word_of_a_table_is_scored_as_if_its_row_were_alone():
+    model = learned([{**x, **({"rare": 1.0} if i > 250 and i % 9 == 0 else {})} for i, x in enumerate(rows(300, 22))])
+    asked = pd.DataFrame(rows(20, seed=23)).assign(rare=1.0, never=2.0)
+    alone = [-model.score_one(x) for x in asked.to_dict("records")]
+    np.testing.assert_array_equal(model.score_samples(asked), alone)
 
 
 def test_unknown_levels_of_a_table_are_novel_even_where_values_are_missing():
     rng = np.random.default_rng(14)
     frame = pd.DataFrame({"colour": rng.choice(["red", "green", "blue"], 300), "x": rng.normal(size=300)})
     frame.loc[::5, "colour"] = None
-    model = TableClassifier(layer_sizes=(4,), n_networks=2, n_epochs=1, random_state=0).fit(frame, frame["x"] > 0)
-    asked = pd.DataFrame({"colour": ["red", None, "mauve"], "x": 0.1})
-    scores = model.novelty(asked)
+    scores = (
+        -GLNNovelty(random_state=0).fit(frame).score_samples(pd.DataFrame({"colour": ["red", None, "mauve"], "x": 0.1}))
+    )
     assert scores[:2].max() < 0.95 < scores[2]
-    np.testing.assert_array_equal(model.novelty(asked), scores)
 
 
-def test_wide_sparse_rows_of_other_columns_are_novel():
-    rng = np.random.default_rng(15)
-    table = (rng.random((300, 1500)) < 0.05) * (np.arange(1500) < 500)
-    other = (rng.random((50, 1500)) < 0.2) * (np.arange(1500) >= 500)
-    y = table[:, :5].any(axis=1)
-    model = TableClassifier(n_epochs=1, random_state=0).fit(csr_array(table.astype(float)), y)
-    assert model.novelty(csr_array(other.astype(float))).mean() > model.novelty(csr_array(table.astype(float))).mean()
-    with pytest.raises(ValueError, match="X: expected a model that `fit` trained with negatives, of a dense table"):
-        model.explain_novelty(csr_array(other.astype(float)))
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"contamination": 0.6}, "contamination: expected a number above 0, at most .5, got 0.6"),
+        ({"contamination": "auto"}, "contamination: expected a number above 0, at most .5, got 'auto'"),
+        ({"window_size": 1}, "window_size: expected an integer of at least 2, got 1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(parameters, message):
+    for learn in (lambda model: model.fit([[1.0], [2.0]]), lambda model: model.learn_one({"a": 1.0})):
+        with pytest.raises(ValueError, match=message):
+            learn(GLNNovelty(**parameters))
 
 
-def test_far_values_are_novel_to_classes_that_learn_alone():
-    X, y = load_iris(return_X_y=True)
-    model = TableClassifier(negatives=False, random_state=0).partial_fit(X, y, classes=range(3))
-    odd = X[:4].copy()
-    odd[:, 1] = [10, 30, -999, 1e6]
-    assert model.novelty(X).mean() < 0.7
-    assert model.novelty(odd).min() > 0.95
+def test_a_stream_of_river(tmp_path):
+    """In a pipeline, as a filter, and with River's metrics; what is novel is not learned."""
+    samples = rows(600, seed=24)
+    odd = [i % 20 == 19 for i in range(600)]
+    for x, is_odd in zip(samples, odd, strict=True):
+        x["c"] += 12 * is_odd
+    model = anomaly.QuantileFilter(preprocessing.StandardScaler() | GLNNovelty(random_state=0), q=0.95)
+    numbers: list[dict[Any, Any]] = [{name: x[name] for name in "abc"} for x in samples]
+    scores = []
+    for x in numbers:
+        scores.append(model.score_one(x))
+        model.learn_one(x)
+    assert roc_auc_score(odd[100:], scores[100:]) > 0.95
+    metric = evaluate.progressive_val_score(
+        zip(numbers, odd, strict=True), GLNNovelty(random_state=0), metrics.ROCAUC()
+    )
+    assert metric.get() > 0.8
