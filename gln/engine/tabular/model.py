@@ -159,11 +159,10 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             self.histograms.learn(compared, self.featurizer.categorical)
         return super().learn_segment(samples, batch, predicts)
 
-    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K + T, B)
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (C, B) or (2 T, B) -> (K, B)
         """As of a `NetworkModel`, and tails of densities, which stay the same."""
-        found = super()._outputs(predicted, units)
-        tails = self.shape.tails[: len(found) - self.means.heads, None]
-        return np.concatenate([found, tails.repeat(found.shape[1], axis=1)])
+        tails = self.shape.tails[: len(predicted) - self.means.heads, None]
+        return super()._outputs(np.concatenate([predicted, tails.repeat(predicted.shape[1], axis=1)]), units)
 
     def learn_novelty(self, X: Matrix, indices: np.ndarray, categorical: Set[int]) -> None:  # (N, F), (V,)
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""

@@ -135,7 +135,7 @@ def fit_table(
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.units.of(INVERSE_LINKS[means.link](estimates)),
+        predictions=targets.units.limited(INVERSE_LINKS[means.link](estimates)),
         left_out=rows_left_out,
     )
 
@@ -333,7 +333,9 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
     combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
     variances.combination = combination.knowing(by_role, inputs.step_sizes[rows])
-    variances.shape = JohnsonSU(np.array(skew), np.array(tails))
+    shape = JohnsonSU.plain(np.array(skew), np.array(tails))
+    log_variances = variances.combination.of_experts(0.0).combine(by_role)
+    variances.shape = shape.recalibrated(deviations[:, rows] * np.exp(-log_variances / 2), inputs.step_sizes[rows])
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------
