@@ -417,7 +417,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
 
     Like `GLNClassifier`, it learns each sample once, with networks and linear models, standardises features and accepts
     new ones and words at any time. Strings are categories. Targets are standardised too. It predicts the mean, and with
-    `quantiles` also intervals.
+    `quantiles` also intervals. Predictions stay within the range of the targets so far and a tenth of it at both ends,
+    and never have a sign that no target had.
 
     Parameters
     ----------
@@ -514,9 +515,9 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
 
-        It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. What lies beyond the limits of `ppf` is
-        at them, see `gln.sklearn.GLNRegressor`. Before the first sample it is normal
-        with mean 0 and standard deviation 1.
+        It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. `cdf`, `ppf` and `sample` keep within
+        the limits of predictions, `log_pdf` does not. Before the first sample it is normal with mean 0 and standard
+        deviation 1.
         """
         if not with_dist:
             return float(self._outputs([x], 1)[0, 0])
@@ -533,8 +534,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return pd.Series(self._outputs(X, 1)[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
-        """Contributions of the features and a constant, in the target's units; they add up to the prediction, before
-        it is kept within limits."""
+        """Contributions of the features and a constant, in the target's units; they add up to the prediction
+        without limits."""
         if self._stream.learner is None:
             return {}, 0.0
         names, (contributions,), (constant,) = self._stream.explain(x)

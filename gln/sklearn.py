@@ -442,8 +442,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     need no scaling, either. In `fit`, the samples that each network leaves out are used to learn weights and an offset
     for the means.
 
-    Means, quantiles and samples stay within the range of the targets and a tenth of it at both ends. If no target was
-    negative, none of them is, and if none was positive, none of them is.
+    Means, quantiles and samples stay within the range of the targets and a tenth of it at both ends, and never have a
+    sign that no target had.
 
     Parameters
     ----------
@@ -454,8 +454,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     density : bool, default=False
         Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
         `predict_quantiles`, `log_density` and `sample`. Separate networks learn the variance. `fit` learns it from
-        samples that the networks of the mean left out, and adds a skew and tails that all samples share; `partial_fit`
-        adds tails alone.
+        samples that the networks of the mean left out, and adds a shape that all samples share; `partial_fit` adds tails
+        alone.
     loss : str, default="squared_error"
         What the networks of the mean minimise, on standardised targets: another name only for a `backend` that is a
         changed copy of a file, one of its `LOSSES` with `num_outputs` heads and the link "itself". Networks are
@@ -576,8 +576,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """Natural logarithm of the predicted density at each target, in units of 1 / y.
 
-        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood. It is of
-        the density without the limits of quantiles.
+        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood. The
+        density is without the limits of quantiles.
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
@@ -600,7 +600,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction, in the target's units; with a constant they add up to it
-        before it is kept within limits.
+        without limits.
 
         See `GLNClassifier.explain`. Shapes: X (N, F) -> contributions (N, F) or (N, T, F), constant (N,) or (N, T).
         """

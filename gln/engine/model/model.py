@@ -359,8 +359,8 @@ class NetworkModel(Generic[F]):
         return self.targets.units.of(by_chunks(predict, samples))
 
     def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
-        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units before
-        they are kept within limits.
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units
+        without limits.
 
         A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
         order of their numbers. A prediction is piecewise linear in the inputs of the networks, and these are sums over

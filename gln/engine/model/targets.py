@@ -60,6 +60,12 @@ class Units(NamedTuple):
         least = np.where(self.low >= -rounding, np.maximum(least, 0), least)
         return least, np.where(self.high <= rounding, np.minimum(most, 0), most)
 
+    def at_limits(self, standardised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (T, B) -> 2 of (T, B)
+        """Whether targets are the least that is predicted, and the most."""
+        values, (least, most) = self.of(standardised), self.limits
+        rounding = 1e-6 * (self.high - self.low)  # of float32
+        return values <= least + rounding, values >= most - rounding
+
     def standardised(self, values: np.ndarray) -> np.ndarray:  # (M, T, B) -> (M, T, B)
         """What networks predict, from what `of` returned; NaN while a target has not varied."""
         return values if self is PLAIN else (values - self.zero) / np.where(self.unit > 0, self.unit, np.nan)

@@ -322,7 +322,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
     variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].config.bound
     assert variances is not None
-    deviations = (inputs.targets - left_out.combined).clip(-bound, bound).astype(np.float32)
+    targets = inputs.targets
+    deviations = (targets - left_out.combined).clip(-bound, bound).astype(np.float32)
     inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].config.seed)
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
@@ -334,8 +335,11 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
     variances.combination = combination.knowing(by_role, inputs.step_sizes[rows])
     shape = JohnsonSU.plain(np.array(skew), np.array(tails))
-    log_variances = variances.combination.of_experts(0.0).combine(by_role)
-    variances.shape = shape.recalibrated(deviations[:, rows] * np.exp(-log_variances / 2), inputs.step_sizes[rows])
+    log_variances = variances.combination.of_experts().combine(by_role)
+    levels = shape.cdf(deviations[:, rows] * np.exp(-log_variances / 2))
+    is_least, is_most = model.targets.units.at_limits(targets[:, rows])
+    below, above = np.where(is_least, 0, levels), np.where(is_most, 1, levels)
+    variances.shape = shape.recalibrated(below, above, inputs.step_sizes[rows])
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ def test_recalibrated_it_is_one_distribution_of_the_levels_that_were_left_out():
     rng = np.random.default_rng(0)
     e = np.where(rng.random(4000) < 0.3, -1.5, 0.6) + 0.2 * rng.normal(size=4000)  # two modes
     plain = JohnsonSU.normal(1)
-    shape = plain.recalibrated(e[None], np.ones(4000))
+    levels = plain.cdf(e[None])
+    shape = plain.recalibrated(levels, levels, np.ones(4000))
     new = np.where(rng.random(4000) < 0.3, -1.5, 0.6) + 0.2 * rng.normal(size=4000)
     np.testing.assert_allclose((new[:, None] < shape.quantiles(LEVELS)).mean(axis=0), LEVELS, atol=0.03)
     np.testing.assert_allclose(shape.cdf(shape.quantiles(LEVELS))[0], LEVELS, rtol=1e-9)
@@ -82,8 +83,13 @@ def test_recalibrated_it_is_one_distribution_of_the_levels_that_were_left_out():
     assert shape.log_density(new[None]).mean() > plain.log_density(new[None]).mean() + 0.3
     drawn = shape.transform(rng.normal(size=(1, 4000)))[0]
     assert stats.ks_2samp(drawn, new).statistic < 0.06
-    few = plain.recalibrated(e[None, :2], np.ones(2))  # tells hardly anything
-    np.testing.assert_allclose(few.probits, plain.probits, atol=0.35)
+    few = plain.recalibrated(levels[:, :2], levels[:, :2], np.ones(2))  # which tell nothing
+    np.testing.assert_allclose(few.probits, plain.probits, atol=1e-6)
+    right = stats.norm.cdf(rng.normal(size=(1, 500)))
+    np.testing.assert_allclose(plain.recalibrated(right, right, np.ones(500)).probits, plain.probits, atol=0.1)
+    is_zero = right < 0.6  # at the limit
+    limited = plain.recalibrated(np.where(is_zero, 0, 0.6), np.where(is_zero, 0.6, 1), np.ones(500))
+    np.testing.assert_allclose(limited.probits, plain.probits, atol=0.1)
 
 
 # ---- Tables ----------------------------------------------------------------------------------------------------------
