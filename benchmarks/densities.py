@@ -213,7 +213,7 @@ def own_density(model: Any, stream: Stream) -> Forecast:
         density = model.predict_one(x, with_dist=True)
         predicted.append((density.mu, density.sigma))
         if hasattr(density, "shape"):
-            quantiles.append(density.mu + density.sigma * density.shape.quantiles(GRID)[0])
+            quantiles.append([density.ppf(level) for level in GRID])
             log_density.append(density.log_pdf(y))
         model.learn_one(x, y)
     if quantiles:
@@ -226,7 +226,7 @@ def own_intervals(model: Any, stream: Stream, learns: bool = True) -> tuple[np.n
     quantiles, losses = list[Any](), []
     for x, y in stream:
         density = model.predict_one(x, with_dist=True)
-        quantiles.append(density.mu + density.sigma * density.shape.quantiles(FIVE)[0])
+        quantiles.append([density.ppf(level) for level in FIVE])
         losses.append(-density.log_pdf(y))
         if learns:
             model.learn_one(x, y)

@@ -318,6 +318,11 @@ def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> 
 def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
     learner, samples, shape = regressor.learner_, _samples(g, regressor, inputs), regressor.targets_shape_
     mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
+    limits = [limit[:, 0] for limit in learner.targets.units.limits]
+
+    def limited(predicted: str, *axes: int) -> str:  # (B, T, ...) -> (B, T, ...)
+        least, most = (np.expand_dims(limit, axes) for limit in limits)
+        return g("Min", g("Max", predicted, least), most)
 
     def rows(predicted: str) -> str:  # (T, B) -> (B, T)
         return g("Transpose", predicted, perm=[1, 0])
@@ -325,14 +330,14 @@ def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Ite
     def like_targets(value: str) -> str:  # (B, T, ...) -> (B, ...)
         return value if shape else g("Squeeze", value, [1])
 
-    means = g("Add", g("Mul", rows(_means(g, learner, *samples)), scale), mean)
+    means = limited(g("Add", g("Mul", rows(_means(g, learner, *samples)), scale), mean))
     yield Output("variable", like_targets(means), shape)
     if learner.variances is not None:
         stds = g("Max", g("Mul", g("Sqrt", rows(_predicted(g, learner.variances, *samples))), scale), LEAST_STD)
         if regressor.quantiles is not None:
             quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
             found = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
-            yield Output("quantiles", like_targets(found), (*shape, quantiles.shape[1]))
+            yield Output("quantiles", like_targets(limited(found, 1)), (*shape, quantiles.shape[1]))
         if regressor.density:
             yield Output("std", like_targets(stds), shape)
 

@@ -40,7 +40,8 @@ from gln.engine.streaming.waiting import Waiting
 
 __all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNRegressor"]
 
-BEFORE = 0.0, 1.0, MIN_TAILS  # the mean, the standard deviation and the tails of a density before the first sample
+# The mean, the standard deviation and the tails of a density, and limits of its quantiles, before the first sample.
+BEFORE = 0.0, 1.0, MIN_TAILS, -np.inf, np.inf
 LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
 
@@ -392,7 +393,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
 
     Like `GLNClassifier`, it learns each sample once, with networks and linear models, standardises features and accepts
     new ones and words at any time. Strings are categories. Targets are standardised too. It predicts the mean, and with
-    `quantiles` also intervals.
+    `quantiles` also intervals. Predictions stay within the range of the targets so far and a tenth of it at both ends,
+    and never have a sign that no target had.
 
     Parameters
     ----------
@@ -488,8 +490,9 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
 
-        It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. Before the first sample it is normal
-        with mean 0 and standard deviation 1.
+        It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. `cdf`, `ppf` and `sample` keep within
+        the limits of predictions, `log_pdf` does not. Before the first sample it is normal with mean 0 and standard
+        deviation 1.
         """
         if not with_dist:
             return float(self._outputs([x], 1)[0, 0])
@@ -497,8 +500,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
-        mean, std, tails = self._outputs([x], 2)
-        return Density(float(mean[0]), float(std[0]), self._shapes(tails))
+        mean, std, tails, *limits = self._outputs([x], 2)
+        return Density(float(mean[0]), float(std[0]), self._shapes(tails), np.ravel(limits))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
@@ -506,7 +509,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return pd.Series(self._outputs(X, 1)[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
-        """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
+        """Contributions of the features and a constant, in the target's units; they add up to the prediction
+        without limits."""
         if self._stream.learner is None:
             return {}, 0.0
         names, (contributions,), (constant,) = self._stream.explain(x)
@@ -522,17 +526,19 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         found = self._quantiles(*self._outputs([x], 2))[0]
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
-    def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray) -> np.ndarray:  # (N,) each -> (N, Q)
-        """Quantiles in ascending order."""
-        return mean[:, None] + std[:, None] * self._shapes(tails).quantiles(sorted(self.quantiles or ()))
+    def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray, *limits: np.ndarray) -> np.ndarray:
+        """Quantiles in ascending order: (N,) each -> (N, Q)."""
+        quantiles = mean[:, None] + std[:, None] * self._shapes(tails).quantiles(sorted(self.quantiles or ()))
+        return quantiles.clip(*(limit[:, None] for limit in limits))
 
     def _shapes(self, tails: np.ndarray) -> JohnsonSU:  # (N,)
-        """Densities with the skew of the model; those of streams have none."""
+        """Densities of the shape of the model, with these tails; those of streams have no skew."""
         learner = self._stream.learner
-        return JohnsonSU((np.zeros(1) if learner is None else learner.shape.skew).repeat(len(tails)), tails)
+        shape = JohnsonSU.normal(1) if learner is None else learner.shape
+        return JohnsonSU(shape.skew.repeat(len(tails)), tails, shape.probits.repeat(len(tails), axis=0))
 
-    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or 3, N)
-        """The means and, of two ensembles, standard deviations and tails."""
+    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or 5, N)
+        """The means and, of two ensembles, standard deviations, tails and limits."""
         found = self._stream.predict(X, ensembles)
         return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if found is None else found
 

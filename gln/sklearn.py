@@ -446,6 +446,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     need no scaling, either. In `fit`, the samples that each network leaves out are used to learn weights and an offset
     for the means.
 
+    Means, quantiles and samples stay within the range of the targets and a tenth of it at both ends, and never have a
+    sign that no target had.
+
     Parameters
     ----------
     layer_sizes
@@ -455,8 +458,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     density : bool, default=False
         Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
         `predict_quantiles`, `log_density` and `sample`. Separate networks learn the variance. `fit` learns it from
-        samples that the networks of the mean left out, and adds a skew and tails that all samples share; `partial_fit`
-        adds tails alone.
+        samples that the networks of the mean left out, and adds a shape that all samples share; `partial_fit` adds
+        tails alone.
     loss : str, default="squared_error"
         What the networks of the mean minimise, on standardised targets: another name only for a `backend` that is a
         changed copy of a file, one of its `LOSSES` with `num_outputs` heads and the link "itself". Networks are
@@ -572,12 +575,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         given = (0.05, 0.95) if self.quantiles is None else self.quantiles
         levels = checked_levels("levels", given if levels is None else levels)
         found = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
+        found = found.clip(*self._limits)
         return found.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """Natural logarithm of the predicted density at each target, in units of 1 / y.
 
-        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood.
+        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood. The
+        density is without the limits of quantiles.
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
@@ -596,10 +601,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         check_integer("n", n, 1)
         normal = check_random_state(random_state).normal(size=(*mean.shape, n))
         drawn = mean[..., None] + std[..., None] * self.learner_.shape.transform(normal)  # (T, N, n)
-        return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
+        return drawn.clip(*self._limits).swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of the features to each prediction, in the target's units; with a constant they add up to it.
+        """Contributions of the features to each prediction, in the target's units; with a constant they add up to it
+        without limits.
 
         See `GLNClassifier.explain`. Shapes: X (N, F) -> contributions (N, F) or (N, T, F), constant (N,) or (N, T).
         """
@@ -639,6 +645,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         if self.learner_.variances is None:
             raise ValueError(f"{wanted}: expected density=True or quantiles when the model was fitted, got neither")
         return self.learner_.moments(samples)
+
+    @property
+    def _limits(self):
+        """Of quantiles and samples: (T, 1, 1) each."""
+        return [limit[..., None] for limit in self.learner_.targets.units.limits]
 
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
         return predicted.T.reshape(-1, *self.targets_shape_)

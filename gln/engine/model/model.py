@@ -75,6 +75,7 @@ class NetworkModel(Generic[F]):
             and targets.fits(heads, encoding)
             and all(ensemble.heads == heads and self.fits(ensemble) for ensemble in self.ensembles)
             and len(self.shape.skew) == heads
+            and (np.diff(self.shape.probits) > 0).all()
         ):
             raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
 
@@ -131,7 +132,7 @@ class NetworkModel(Generic[F]):
             batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
             found = self.learn_segment(samples.take(segment), batch, predicts)
             if found is not None and predicts:
-                predicted.append(units.of(found[: self.means.heads]))
+                predicted.append(units.limited(found[: self.means.heads]))
         return predicted
 
     def progressive(
@@ -266,12 +267,12 @@ class NetworkModel(Generic[F]):
 
     def predict(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Probabilities of each class against the rest, or means."""
-        return self.targets.units.of(self.predicted(samples, 1))
+        return self.targets.units.limited(self.predicted(samples, 1))
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         """Means and standard deviations of the targets."""
         predicted, heads, units = self.predicted(samples, 2), self.means.heads, self.targets.units
-        return units.of(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
+        return units.limited(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
 
     def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
         """What the models of all ensembles predict, in the targets' units; None if there is nothing to combine.
@@ -335,15 +336,17 @@ class NetworkModel(Generic[F]):
         return by_chunks(predict, samples)
 
     def outputs(self, samples: SampleBatch, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
-        """Probabilities or means and, of two ensembles, standard deviations and tails of densities."""
+        """Probabilities or means and, of two ensembles, standard deviations, tails of densities, and limits."""
         return self._outputs(self.predicted(samples, min(ensembles, len(self.ensembles))), self.targets.units)
 
-    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (K, B) -> (K, B)
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (C, B) or (3 T, B) -> (K, B)
         heads = self.means.heads
-        predicted[:heads] = units.of(predicted[:heads])
-        if len(predicted) > heads:
-            predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
-        return predicted
+        predicted[:heads] = units.limited(predicted[:heads])
+        if len(predicted) == heads:
+            return predicted
+        predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
+        limits = [np.broadcast_to(limit, (heads, predicted.shape[1])) for limit in units.limits]
+        return np.concatenate([predicted, *limits])
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
@@ -356,7 +359,8 @@ class NetworkModel(Generic[F]):
         return self.targets.units.of(by_chunks(predict, samples))
 
     def explain(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
-        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units
+        without limits.
 
         A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
         order of their numbers. A prediction is piecewise linear in the inputs of the networks, and these are sums over

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
+BEYOND = 0.1  # of the range of the targets, by which predictions may leave it: a trend goes on
+ROUNDING = 1e-9  # of the range, by which its ends may be off
 
 
 class TargetBatch(NamedTuple):
@@ -34,13 +36,35 @@ class TargetBatch(NamedTuple):
 
 
 class Units(NamedTuple):
-    """A prediction in the targets' units is zero + unit * what networks predict."""
+    """A prediction in the targets' units is zero + unit * what networks predict, kept within limits."""
 
     zero: Any = 0  # (T, B) for numbers, or (T, 1) for all samples
     unit: Any = 1
+    low: Any = 0  # of the targets so far
+    high: Any = 1
 
     def of(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) -> (C, B)
+        """In the targets' units, without limits."""
         return predicted if self is PLAIN else self.zero + self.unit * predicted
+
+    def limited(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) -> (C, B)
+        """As `of`, within `limits`."""
+        return predicted if self is PLAIN else self.of(predicted).clip(*self.limits)
+
+    @property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the most that is predicted: the range of the targets and a tenth of it at both ends, but
+        nothing below 0 if no target was, and nothing above 0 if no target was."""
+        least, most = self.low - BEYOND * (self.high - self.low), self.high + BEYOND * (self.high - self.low)
+        rounding = ROUNDING * (self.high - self.low)
+        least = np.where(self.low >= -rounding, np.maximum(least, 0), least)
+        return least, np.where(self.high <= rounding, np.minimum(most, 0), most)
+
+    def at_limits(self, standardised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (T, B) -> 2 of (T, B)
+        """Whether targets are the least that is predicted, and the most."""
+        values, (least, most) = self.of(standardised), self.limits
+        rounding = 1e-6 * (self.high - self.low)  # of float32
+        return values <= least + rounding, values >= most - rounding
 
     def standardised(self, values: np.ndarray) -> np.ndarray:  # (M, T, B) -> (M, T, B)
         """What networks predict, from what `of` returned; NaN while a target has not varied."""
@@ -140,8 +164,8 @@ class Numbers:
         """
         options = ensemble.members[0].network.config.bound, np.nan if predicts else np.inf
         if len(targets) == self.standardizer.size:
-            y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
-            return y, Units(zero[:, :-1], unit[:, :-1])
+            y, units_of = self.standardizer.learn_targets(targets, *options)
+            return y, Units(*units_of[..., :-1])
         y, units = np.full(targets.shape, options[1], np.float32), []
         for b in range(targets.shape[1]):  # all known targets one after another have the same scale
             rows = [t for t, target in enumerate(targets[:, b].tolist()) if target == target]
@@ -158,7 +182,7 @@ class Numbers:
     @property
     def units(self) -> Units:
         """Those of all samples so far."""
-        return Units(self.standardizer.mean[:, None], self.standardizer.scale[:, None])
+        return Units(*self.standardizer.units[..., None])
 
 
 @saved(standardizer=Standardizer)

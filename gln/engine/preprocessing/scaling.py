@@ -110,7 +110,7 @@ class Standardizer(WritableArrays):
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
 
-        Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
+        Also returns `units` before each sample and after the last, (4, T, B + 1).
         """
         return self._learn(targets, min(bound, self.limit), missing, True)
 
@@ -122,7 +122,7 @@ class Standardizer(WritableArrays):
             return self._standardise(samples, True, *options)
         found: list[tuple[np.ndarray, np.ndarray]] = []
         while self.is_warming_up and len(found) < samples.shape[1]:
-            sample, before = samples[:, len(found) : len(found) + 1], np.array([self.mean, self.scale])
+            sample, before = samples[:, len(found) : len(found) + 1], self.units
             self.count_first(sample)
             found.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
         found.append(self._standardise(samples[:, len(found) :], True, *options))
@@ -198,6 +198,11 @@ class Standardizer(WritableArrays):
     def scale(self) -> np.ndarray:
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
         return np.where(self._features[5] < np.inf, self._features[5], 0)
+
+    @property
+    def units(self) -> np.ndarray:
+        """Mean, scale, minimum and maximum of each feature: (4, D)."""
+        return np.array([self.mean, self.scale, self.low, self.high])
 
     def fit_feature(self, feature: int, values: np.ndarray) -> None:  # (n,)
         """Count a table of one feature, replacing earlier counts of it."""
@@ -404,15 +409,15 @@ def standardise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standardised samples, (D, B), each counted afterwards if this `learns`, or before if it also `counts_first`.
 
-    Also returns the means and scales before each and after the last, (2, D, B + 1).
+    Also returns `Standardizer.units` before each and after the last, (4, D, B + 1).
     """
     size, total = samples.shape
-    standardised, before = np.empty(samples.shape, np.float32), np.empty((2, size, total + 1))
+    standardised, before = np.empty(samples.shape, np.float32), np.empty((4, size, total + 1))
     for i in range(size):
         f = features[:, i]
         count, mean, squares, low, high, divisor, reach = f[0], f[1], f[2], f[3], f[4], f[5], f[6]
         scale = divisor if divisor < np.inf else 0.0
-        before[0, i, 0], before[1, i, 0] = mean, scale
+        before[0, i, 0], before[1, i, 0], before[2, i, 0], before[3, i, 0] = mean, scale, low, high
         for b in range(total):
             x, center, width = samples[i, b], mean, divisor
             if learns and x == x:  # NaN is not
@@ -439,6 +444,7 @@ def standardise(
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
             before[0, i, b + 1], before[1, i, b + 1] = mean, scale
+            before[2, i, b + 1], before[3, i, b + 1] = low, high
         f[0], f[1], f[2], f[3], f[4], f[5], f[6] = count, mean, squares, low, high, divisor, reach
     return standardised, before
 

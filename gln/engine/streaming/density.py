@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from river import proba
@@ -15,24 +16,30 @@ class Density(proba.Gaussian):
 
     mu = sigma = 0.0  # of River's class, these are properties
 
-    def __init__(self, mu: float, sigma: float, shape: JohnsonSU, seed: int | None = None) -> None:
+    def __init__(
+        self, mu: float, sigma: float, shape: JohnsonSU, limits: Sequence[float], seed: int | None = None
+    ) -> None:
         super().__init__(seed)
-        self.mu, self.sigma, self.shape = mu, sigma, shape
+        self.mu, self.sigma, self.shape, self.limits = mu, sigma, shape, limits
 
     def __call__(self, x: float) -> float:
         return math.exp(self.log_pdf(x))
 
     def log_pdf(self, x: float) -> float:
-        """The logarithm of the density at x."""
+        """The logarithm of the density at x, without limits."""
         return float(self.shape.log_density(self._standardised(x))[0, 0]) - math.log(self.sigma)
 
     def cdf(self, x: float) -> float:
-        """The probability of at most x."""
+        """The probability of at most x; what lies beyond the limits is at them."""
+        least, most = self.limits
+        if not least <= x < most:
+            return float(x >= most)
         return float(self.shape.cdf(self._standardised(x))[0, 0])
 
     def ppf(self, level: float) -> float:
         """The quantile of a level in (0, 1)."""
-        return self.mu + self.sigma * float(self.shape.quantiles([level])[0, 0])
+        quantile = self.mu + self.sigma * float(self.shape.quantiles([level])[0, 0])
+        return float(np.clip(quantile, *self.limits))
 
     def sample(self) -> float:
         """A random value."""

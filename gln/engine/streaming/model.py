@@ -191,7 +191,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         def predict(chunk: SampleBatch) -> np.ndarray:
             if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 1, targets.repeat(len(chunk), axis=1))
-                found = self.targets.units.of(predicted), counted
+                found = self.targets.units.limited(predicted), counted
             else:
                 found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
             return np.array(found)[:, chosen]

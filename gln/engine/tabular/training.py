@@ -134,7 +134,7 @@ def fit_table(
         learning_rate=trained.rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],
-        predictions=targets.units.of(INVERSE_LINKS[means.link](estimates)),
+        predictions=targets.units.limited(INVERSE_LINKS[means.link](estimates)),
         left_out=rows_left_out,
     )
 
@@ -321,7 +321,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
     variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].config.bound
     assert variances is not None
-    deviations = (inputs.targets - left_out.combined).clip(-bound, bound).astype(np.float32)
+    targets = inputs.targets
+    deviations = (targets - left_out.combined).clip(-bound, bound).astype(np.float32)
     inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].config.seed)
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
@@ -332,7 +333,12 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
     combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
     variances.combination = combination.knowing(by_role, inputs.step_sizes[rows])
-    variances.shape = JohnsonSU(np.array(skew), np.array(tails))
+    shape = JohnsonSU.plain(np.array(skew), np.array(tails))
+    log_variances = variances.combination.of_experts().combine(by_role)
+    levels = shape.cdf(deviations[:, rows] * np.exp(-log_variances / 2))
+    is_least, is_most = model.targets.units.at_limits(targets[:, rows])
+    below, above = np.where(is_least, 0, levels), np.where(is_most, 1, levels)
+    variances.shape = shape.recalibrated(below, above, inputs.step_sizes[rows])
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------

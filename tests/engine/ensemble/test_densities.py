@@ -38,7 +38,7 @@ def test_the_distribution_is_johnsons_of_mean_0_and_variance_1(skew, tails):
     plain = stats.johnsonsu(skew, 1 / tails)
     scale = 1 / plain.std()
     theirs = stats.johnsonsu(skew, 1 / tails, loc=-plain.mean() * scale, scale=scale)
-    ours = JohnsonSU(np.array([skew]), np.array([tails]))
+    ours = JohnsonSU.plain(np.array([skew]), np.array([tails]))
     np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9)
     e = np.linspace(-5, 5, 21)
     np.testing.assert_allclose(ours.log_density(e[None])[0], theirs.logpdf(e), rtol=1e-9)
@@ -54,7 +54,7 @@ def test_without_tails_it_is_normal():
 
 
 def test_weights_and_shape_are_found():
-    rng, shape = np.random.default_rng(0), JohnsonSU(np.array([-1.0]), np.array([0.4]))
+    rng, shape = np.random.default_rng(0), JohnsonSU.plain(np.array([-1.0]), np.array([0.4]))
     logs = rng.normal(size=(2, 20000))
     deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.transform(rng.normal(size=(1, 20000)))[0]
     weights, skew, tails = fit_density(logs, deviations, np.ones(20000))
@@ -66,6 +66,30 @@ def test_weights_and_shape_are_found():
     np.testing.assert_allclose(twice[0], repeated[0], atol=1e-3)
     for number, sample in enumerate(fit_density(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
         assert sample == pytest.approx((0.5, 0.5, 0)[number], abs=1e-3)
+
+
+def test_recalibrated_it_is_one_distribution_of_the_levels_that_were_left_out():
+    rng = np.random.default_rng(0)
+    e = np.where(rng.random(4000) < 0.3, -1.5, 0.6) + 0.2 * rng.normal(size=4000)  # two modes
+    plain = JohnsonSU.normal(1)
+    levels = plain.cdf(e[None])
+    shape = plain.recalibrated(levels, levels, np.ones(4000))
+    new = np.where(rng.random(4000) < 0.3, -1.5, 0.6) + 0.2 * rng.normal(size=4000)
+    np.testing.assert_allclose((new[:, None] < shape.quantiles(LEVELS)).mean(axis=0), LEVELS, atol=0.03)
+    np.testing.assert_allclose(shape.cdf(shape.quantiles(LEVELS))[0], LEVELS, rtol=1e-9)
+    grid = np.linspace(-9, 9, 200_001)
+    density = np.exp(shape.log_density(grid[None])[0])
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=1e-4)
+    assert shape.log_density(new[None]).mean() > plain.log_density(new[None]).mean() + 0.3
+    drawn = shape.transform(rng.normal(size=(1, 4000)))[0]
+    assert stats.ks_2samp(drawn, new).statistic < 0.06
+    few = plain.recalibrated(levels[:, :2], levels[:, :2], np.ones(2))  # which tell nothing
+    np.testing.assert_allclose(few.probits, plain.probits, atol=1e-6)
+    right = stats.norm.cdf(rng.normal(size=(1, 500)))
+    np.testing.assert_allclose(plain.recalibrated(right, right, np.ones(500)).probits, plain.probits, atol=0.1)
+    is_zero = right < 0.6  # at the limit
+    limited = plain.recalibrated(np.where(is_zero, 0, 0.6), np.where(is_zero, 0.6, 1), np.ones(500))
+    np.testing.assert_allclose(limited.probits, plain.probits, atol=0.1)
 
 
 # ---- Tables ----------------------------------------------------------------------------------------------------------
@@ -204,6 +228,40 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
             normal.sample(X[:2], n)
     with pytest.raises(ValueError, match="density: expected True or False, got 'yes'"):
         GLNRegressor(density="yes").fit(X[:50], NORMAL[:50])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("of_table", [True, False])
+def test_predictions_stay_near_the_range_of_targets(of_table):
+    """Below 0 only if a target was, but a tenth of the range beyond others: a trend goes on."""
+    rng = np.random.default_rng(0)
+    rows = np.linspace(0, 1, 500)[:, None]
+    counts = rng.poisson(np.exp(2 * rows[:, 0] - 2))
+    trend = 100 + 10 * rows[:, 0] + 0.1 * rng.normal(size=500)
+    far = np.array([[-3.0], [1.05], [3.0]])
+    for y, least, most in ((counts, 0, 1.1 * counts.max()), (-counts, -1.1 * counts.max(), 0), (trend, 98.5, 111.5)):
+        model = GLNRegressor(density=True, n_epochs=3, random_state=0)
+        (model.fit if of_table else model.partial_fit)(rows, y)
+        predicted = (model.predict(far), model.predict_quantiles(far, LEVELS), model.sample(far, 50, random_state=0))
+        for values in predicted:
+            assert values.min() >= least - 1e-6
+            assert values.max() <= most + 1e-6
+    assert model.predict(far)[1] > trend.max() - 0.1
+    contributions, constant = model.explain(rows)
+    np.testing.assert_allclose(contributions.sum(axis=1) + constant, model.predict(rows), rtol=1e-4)
+
+
+def test_targets_of_other_shapes_are_below_their_quantiles_as_often_as_they_should_be():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(0.2 * np.exp(0.5 * X[:, 0]))
+    modes = MEAN + np.where(rng.random(4000) < 0.5, -3, 3) + 0.5 * rng.normal(size=4000)
+    for y in (counts, modes):
+        quantiles = (
+            GLNRegressor(density=True, random_state=0).fit(X[TRAIN], y[TRAIN]).predict_quantiles(X[TEST], LEVELS)
+        )
+        at_most = (y[TEST, None] <= quantiles).mean(axis=0)
+        below = (y[TEST, None] < quantiles - 0.1).mean(axis=0)
+        assert (at_most > np.array(LEVELS) - 0.04).all()
+        assert (below < np.array(LEVELS) + 0.04).all()
 
 
 # ---- Streams ---------------------------------------------------------------------------------------------------------

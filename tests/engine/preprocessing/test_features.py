@@ -261,11 +261,11 @@ def test_targets_are_counted_first_and_come_with_mean_and_scale_before_each():
     found, expected = (Standardizer(4, 0.0, 50.0, far_is_missing=False) for _ in range(2))
     y, before = found.learn_targets(x, 2.0, np.inf)
     for b in range(x.shape[1]):
-        np.testing.assert_array_equal(before[:, :, b], [expected.mean, expected.scale])
+        np.testing.assert_array_equal(before[:, :, b], expected.units)
         expected.learn(x[:, [b]])
         z = expected.transform(x[:, [b]])[:, 0].clip(-2, 2)
         np.testing.assert_array_equal(y[:, b], np.where(np.isnan(x[:, b]), np.inf, z))
-    np.testing.assert_array_equal(before[:, :, -1], [expected.mean, expected.scale])
+    np.testing.assert_array_equal(before[:, :, -1], expected.units)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
