@@ -501,7 +501,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         from gln.engine.streaming.density import Density
 
         mean, std, tails, *limits = self._outputs([x], 2)
-        return Density(float(mean[0]), float(std[0]), self._shapes(tails), np.ravel(limits))
+        return Density(float(mean[0]), float(std[0]), self._shapes(tails), np.ravel(limits).tolist())
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""

@@ -39,7 +39,8 @@ class Density(proba.Gaussian):
     def ppf(self, level: float) -> float:
         """The quantile of a level in (0, 1)."""
         quantile = self.mu + self.sigma * float(self.shape.quantiles([level])[0, 0])
-        return float(np.clip(quantile, *self.limits))
+        least, most = self.limits
+        return min(max(quantile, least), most)
 
     def sample(self) -> float:
         """A random value."""
