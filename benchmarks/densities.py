@@ -471,7 +471,8 @@ def main() -> None:
         values = np.array(parallel(delayed(on_shape)(name) for name in names))
         for place, kind in enumerate(("table", "stream")):
             columns = [*(f"below {level}" for level in FIVE), "pinball loss"]
-            show(f"Targets of other shapes, {kind}", pd.DataFrame(values[:, place], names, columns), 3, file=options.csv)
+            table = pd.DataFrame(values[:, place], names, columns)
+            show(f"Targets of other shapes, {kind}", table, 3, file=options.csv)
         return
     if options.intervals:
         shuffled = {
