@@ -3,6 +3,7 @@
     python -m benchmarks.densities
     python -m benchmarks.densities --plot densities.png   # intervals along a stream, and calibration on R's streams
     python -m benchmarks.densities --intervals            # how many targets lie in the intervals of `gln.river`
+    python -m benchmarks.densities --shapes               # targets of ten shapes, in a table and in a stream
 
 Tables are evaluated by 5-fold cross-validation. The samples of a stream are predicted and then learned, in order; the
 first 100 predictions do not count. Targets are standardised beforehand for all models, so the unit is the target's
@@ -20,6 +21,11 @@ a noise of standard deviation 1. The Gaussian process runs on up to 1,000 rows.
 
 With `--intervals`, tables are streams, too, in random order. Progressive predictions are those of the second half.
 Frozen ones are those of the last third by a model that has learned the rest; not of streams, because they drift.
+
+With `--shapes`, quantiles are predicted for the last 4,000 of 5,000 samples: in a table, where 1,000 are learned, and
+progressively in a stream. Their pinball loss is in standard deviations of the target. Of targets that are often 0, more
+may be at or below a quantile of 0, so the share is the one nearest to the level between those below it and those not
+above it.
 
 NGBoost and CatBoost are included if installed. NGBoost 0.6 requires scikit-learn 1.6 but works with 1.9:
 `pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
@@ -107,6 +113,21 @@ SYNTHETIC: dict[str, Callable[[int], Stream]] = {
     ),
     "noise falls to a third": functools.partial(noisy, lambda x, t: np.where(t < 0.5, 0.9, 0.3), False),
     "noise doubles": functools.partial(noisy, lambda x, t: np.where(t < 0.5, 0.2, 0.4), True),
+}
+
+
+Noise = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]  # of features (N, 5) and a mean (N,)
+SHAPES: dict[str, Noise] = {
+    "normal": lambda rng, x, mean: mean + rng.normal(size=len(x)),
+    "heavy tails": lambda rng, x, mean: mean + rng.standard_t(2, size=len(x)),
+    "uniform": lambda rng, x, mean: mean + rng.uniform(-2, 2, size=len(x)),
+    "noise of a feature": lambda rng, x, mean: mean + np.exp(0.7 * x[:, 2]) * rng.normal(size=len(x)),
+    "exponential": lambda rng, x, mean: mean + 2 * rng.exponential(size=len(x)),
+    "lognormal": lambda rng, x, mean: mean + np.exp(rng.normal(size=len(x))),
+    "two modes": lambda rng, x, mean: mean + rng.choice([-3, 3], len(x)) + 0.5 * rng.normal(size=len(x)),
+    "zeros": lambda rng, x, mean: (rng.random(len(x)) > 0.6) * np.exp(mean + rng.normal(size=len(x))),
+    "counts": lambda rng, x, mean: rng.poisson(0.2 * np.exp(0.5 * x[:, 0])),
+    "grades": lambda rng, x, mean: (3.5 + mean + rng.normal(size=len(x))).round().clip(1, 5),
 }
 
 
@@ -266,6 +287,22 @@ def show_intervals(results: list[list[float]], names: list[str], file: Path | No
         show(f"Intervals, {way}", table, 3, file=file, summary=means)
 
 
+def on_shape(name: str) -> list[list[float]]:
+    """The shares of targets below quantiles at levels FIVE, and the pinball loss, in a table and in a stream."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(SAMPLES, 5))
+    y = SHAPES[name](rng, x, x[:, 0] + np.sin(2 * x[:, 1])).astype(float)
+    y /= y.std()
+    of_table = GLNRegressor(quantiles=FIVE, random_state=0).fit(x[:1000], y[:1000]).predict_quantiles(x[1000:])
+    of_stream = river_gln(quantiles=FIVE).predict_learn_many(pd.DataFrame(x), y.tolist())
+    found = []
+    for quantiles in (of_table, of_stream.loc[1000:, [*FIVE]].to_numpy()):
+        ahead = y[1000:, None] - quantiles
+        shares = np.clip(FIVE, (ahead < 0).mean(axis=0), (ahead <= 0).mean(axis=0))
+        found.append([*shares, np.maximum(np.array(FIVE) * ahead, (np.array(FIVE) - 1) * ahead).mean()])
+    return found
+
+
 def fading_spread(model: Any, stream: Stream) -> Forecast:
     y, mean = targets(stream), np.array(progressive(model, stream, "predict_one")[0], float)
     variance = pd.Series((y - mean) ** 2).ewm(alpha=FADING).mean().shift(fill_value=0)  # of samples learned before
@@ -416,6 +453,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin with this")
     parser.add_argument("--intervals", action="store_true", help="coverage of 50%% and 90%% intervals in streams")
+    parser.add_argument("--shapes", action="store_true", help="shares below quantiles of targets of ten shapes")
     parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration instead of printing tables")
     options = parser.parse_args()
     tables, real, synthetic, folds, samples = TABLES, R_NUMBERS, SYNTHETIC, 5, SAMPLES
@@ -428,6 +466,15 @@ def main() -> None:
         return
     print(f"{machine()}, river {metadata.version('river')}")
     parallel = Parallel(n_jobs=options.jobs)
+    if options.shapes:
+        names = list(SHAPES)[:2] if options.quick else list(SHAPES)
+        values = np.array(parallel(delayed(on_shape)(name) for name in names))
+        for place, kind in enumerate(("table", "stream")):
+            columns = [*(f"below {level}" for level in FIVE), "pinball loss"]
+            show(
+                f"Targets of other shapes, {kind}", pd.DataFrame(values[:, place], names, columns), 3, file=options.csv
+            )
+        return
     if options.intervals:
         shuffled = {
             name: as_stream(table) for name, table in (INTERVAL_TABLES if not options.quick else tables).items()

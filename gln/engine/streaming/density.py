@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from river import proba
@@ -17,7 +16,7 @@ class Density(proba.Gaussian):
     mu = sigma = 0.0  # of River's class, these are properties
 
     def __init__(
-        self, mu: float, sigma: float, shape: JohnsonSU, limits: Sequence[float], seed: int | None = None
+        self, mu: float, sigma: float, shape: JohnsonSU, limits: tuple[float, float], seed: int | None = None
     ) -> None:
         super().__init__(seed)
         self.mu, self.sigma, self.shape, self.limits = mu, sigma, shape, limits
@@ -39,7 +38,8 @@ class Density(proba.Gaussian):
     def ppf(self, level: float) -> float:
         """The quantile of a level in (0, 1)."""
         quantile = self.mu + self.sigma * float(self.shape.quantiles([level])[0, 0])
-        return float(np.clip(quantile, *self.limits))
+        least, most = self.limits
+        return min(max(quantile, least), most)
 
     def sample(self) -> float:
         """A random value."""
