@@ -24,8 +24,8 @@ Frozen ones are those of the last third by a model that has learned the rest; no
 
 With `--shapes`, quantiles are predicted for the last 4,000 of 5,000 samples: in a table, where 1,000 are learned, and
 progressively in a stream. Their pinball loss is in standard deviations of the target. Of targets that are often 0, more
-may be at or below a quantile of 0, so the share is the one nearest to the level between those below it, by more than a
-tenth of a standard deviation, and those not above it.
+may be at or below a quantile of 0, so the share is the one nearest to the level between those below it and those not
+above it.
 
 NGBoost and CatBoost are included if installed. NGBoost 0.6 requires scikit-learn 1.6 but works with 1.9:
 `pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
@@ -298,7 +298,7 @@ def on_shape(name: str) -> list[list[float]]:
     found = []
     for quantiles in (of_table, of_stream.loc[1000:, [*FIVE]].to_numpy()):
         ahead = y[1000:, None] - quantiles
-        shares = np.clip(FIVE, (ahead < -0.1).mean(axis=0), (ahead <= 0).mean(axis=0))
+        shares = np.clip(FIVE, (ahead < 0).mean(axis=0), (ahead <= 0).mean(axis=0))
         found.append([*shares, np.maximum(np.array(FIVE) * ahead, (np.array(FIVE) - 1) * ahead).mean()])
     return found
 

@@ -113,19 +113,12 @@ def progressive(detector: Any, features: np.ndarray) -> np.ndarray:  # (N, F) ->
     return scores
 
 
-def after(detector: Any, features: np.ndarray) -> np.ndarray:  # (N, F) -> (N,)
-    """Scores of samples after all were learned."""
-    for x in _samples(features):
-        detector.learn_one(x)
-    return np.array([detector.score_one(x) for x in _samples(features)])
-
-
 def _samples(features: np.ndarray) -> Iterable[dict[int, float]]:
     return (dict(enumerate(row)) for row in features.tolist())
 
 
-def of_forest(features: np.ndarray, seed: int) -> np.ndarray:
-    return -IsolationForest(random_state=seed).fit(features).score_samples(features)
+def of_fit(detector: Any, features: np.ndarray) -> np.ndarray:  # (N, F) -> (N,)
+    return -detector.fit(features).score_samples(features)
 
 
 def figures(scores: np.ndarray, are_odd: np.ndarray) -> list[float]:
@@ -143,8 +136,8 @@ def on_rows(rows: Rows, seeds: int) -> list[float]:
         are_odd = rows.are_odd[counted]
         (auc, found), (auc_of_trees, found_by_trees) = figures(ours, are_odd), figures(trees, are_odd)
         alarms = 100 * float(np.mean(ours[~are_odd] > LEVEL))
-        of_table = figures(after(GLNNovelty(random_state=seed), rows.features), rows.are_odd)
-        forest = figures(of_forest(rows.features, seed), rows.are_odd)
+        of_table = figures(of_fit(GLNNovelty(random_state=seed), rows.features), rows.are_odd)
+        forest = figures(of_fit(IsolationForest(random_state=seed), rows.features), rows.are_odd)
         stream = [auc, auc_of_trees, found, found_by_trees, alarms]
         results.append([*stream, of_table[0], forest[0], of_table[1], forest[1]])
     return np.mean(results, axis=0).tolist()

@@ -111,9 +111,9 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
             rows = rng.permutation(len(table))[:MOST_ROWS]
             window = self.window_size or max(2, 1 + len(rows) // 2)
             detector = NoveltyDetector(_seed(rng), window, first=0)
-            detector.learn(named_rows(table.iloc[rows]))
+            detector.learn(table.iloc[rows])
         self._detector = detector
-        self.offset_ = float(np.quantile(-detector.score(named_rows(table)), self.contamination))
+        self.offset_ = float(np.quantile(-detector.score(table), self.contamination))
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -123,7 +123,7 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         """
         detector = self._started()
         with undone_after(ValueError, self):
-            detector.learn(named_rows(self._table(X, reset=not hasattr(self, "_detector"))))
+            detector.learn(self._table(X, reset=not hasattr(self, "_detector")))
         self._start(detector)
         return self
 
@@ -150,7 +150,7 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         """Minus the novelty of the rows X (N, F), from -1 to 0, (N,). In a stream it is 0 before the first hundred rows
         have been learned."""
         check_is_fitted(self)
-        return -self._detector.score(named_rows(self._table(X)))
+        return -self._detector.score(self._table(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` minus `offset_`, (N,): below 0 for outliers."""

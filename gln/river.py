@@ -500,8 +500,9 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
-        mean, std, tails, *limits = self._outputs([x], 2)
-        return Density(float(mean[0]), float(std[0]), self._shapes(tails), np.ravel(limits).tolist())
+        mean, std, tails, least, most = self._outputs([x], 2)
+        limits = float(least[0]), float(most[0])
+        return Density(float(mean[0]), float(std[0]), self._shapes(tails), limits)
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""

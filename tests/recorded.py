@@ -154,14 +154,8 @@ def predicted(model: Any) -> dict[str, np.ndarray]:
         inputs = np.nan_to_num(X[200:]).T
         return {"predict": model.predict(inputs, inputs), "explain": flat(model.explain(inputs, inputs))}
     names = ["predict_proba", "predict", "predict_quantiles", "explain", "predict_proba_one", "predict_one"]
-    names += [
-        "explain_one",
-        "score_samples",
-        "score_one",
-        "predict_quantiles_one",
-        "oob_prediction_",
-        "oob_decision_function_",
-    ]
+    names += ["explain_one", "predict_quantiles_one", "score_samples", "score_one"]
+    names += ["oob_prediction_", "oob_decision_function_"]
     data = next((data for data in (X, FRAME, WIDE) if data.shape[1] == getattr(model, "n_features_in_", 0)), X)
     rows: Any = FRAME.drop(columns="zone")[200:].to_dict("records")
 

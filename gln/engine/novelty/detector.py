@@ -17,7 +17,7 @@ from gln.engine.interrupts import uninterrupted
 from gln.engine.novelty.pair_histograms import UNSEEN, PairHistograms
 from gln.engine.saving import Number, Part, Value, bad, saved
 from gln.engine.streaming.schema import CONSTANT, SchemaChange, StreamSchema
-from gln.engine.streaming.values import NamedRows, Sample
+from gln.engine.streaming.values import Rows, Sample
 
 FIRST = 100  # samples of a stream that are not judged
 WINDOW = 250  # recent samples of a stream; 1,000 are about as good, but stay behind a drift
@@ -43,10 +43,10 @@ class NoveltyDetector(Part):
     def learn_one(self, x: Sample) -> None:
         self._learn(self.schema.propose(x))
 
-    def learn(self, rows: NamedRows) -> None:
+    def learn(self, samples: Rows) -> None:
         """Learn samples one after another. If one cannot be learned, raises ValueError, and none is."""
-        rows = self.schema.rows(rows)
         schema = self.schema.copy()
+        rows = schema.rows(samples)
         changes = []
         start = 0
         while start < len(rows):
@@ -71,9 +71,9 @@ class NoveltyDetector(Part):
         """The share of recent samples that were less novel; 0 before the first ones have been learned."""
         return float(self._novelty(self.schema.propose(x))[0])
 
-    def score(self, rows: NamedRows) -> np.ndarray:  # -> (B,)
+    def score(self, samples: Rows) -> np.ndarray:  # -> (B,)
         """That of each sample."""
-        return self._novelty(self.schema.propose_rows(self.schema.rows(rows)))
+        return self._novelty(self.schema.propose_rows(self.schema.rows(samples)))
 
     def _novelty(self, change: SchemaChange) -> np.ndarray:  # -> (B,)
         if self.histograms.count < self.first:

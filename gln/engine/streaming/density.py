@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from river import proba
@@ -17,7 +16,7 @@ class Density(proba.Gaussian):
     mu = sigma = 0.0  # of River's class, these are properties
 
     def __init__(
-        self, mu: float, sigma: float, shape: JohnsonSU, limits: Sequence[float], seed: int | None = None
+        self, mu: float, sigma: float, shape: JohnsonSU, limits: tuple[float, float], seed: int | None = None
     ) -> None:
         super().__init__(seed)
         self.mu, self.sigma, self.shape, self.limits = mu, sigma, shape, limits
