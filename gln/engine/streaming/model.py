@@ -181,7 +181,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def predict_and_count(self, samples: SampleBatch, heads: Sequence[int] | None = None) -> np.ndarray:
         """Predictions of some heads, or all, and the mean count of the rows that samples pick, (2, C, B).
 
-        Rows are counted for each head.
+        Rows are counted for each head. Predictions have no limits, at which those of several arms would be equal.
         """
         counts, chosen = self.counts, slice(None) if heads is None else np.array(heads, int)
         targets = np.full((self.means.heads, 1), np.inf, np.float32)
@@ -191,10 +191,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         def predict(chunk: SampleBatch) -> np.ndarray:
             if is_possible(self.means, chunk):
                 predicted, counted = self.step().predict(chunk, 1, targets.repeat(len(chunk), axis=1))
-                found = self.targets.units.limited(predicted), counted
             else:
-                found = self.predict(chunk), counts.mean(self.contexts(self.featurizer.standardised(chunk)))
-            return np.array(found)[:, chosen]
+                predicted = self.predicted(chunk, 1)
+                counted = counts.mean(self.contexts(self.featurizer.standardised(chunk)))
+            return np.array([self.targets.units.of(predicted), counted])[:, chosen]
 
         return by_chunks(predict, samples)
 
