@@ -19,6 +19,8 @@ from gln_torch import GLN, Config
 
 __all__ = ["GLNLayer"]
 
+OF_RANGE = 0.2  # of a feature, added to its standard deviation, so that rare large values stay small
+
 
 class GLNLayer(nn.Module):
     """A layer that predicts with its `gln`, a `gln_torch.GLN`, and passes gradients to the modules below.
@@ -98,8 +100,12 @@ class GLNLayer(nn.Module):
 
         Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
         In a step that `torch.compile` compiles, it breaks the graph, because which weights learn depends on the values;
-        call it after `backward()`, which reads the weights again. For the same reason `torch.export` refuses it.
+        call it after `backward()`, which reads the weights again. `torch.export` and `torch.jit.trace` make one graph,
+        which cannot hold it: there it raises TypeError.
         """
+        is_exporting = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+        if is_exporting or torch.jit.is_tracing():
+            raise TypeError("learn: an exported or traced graph can only predict; call learn outside of it")
         targets = torch.as_tensor(targets)
         inputs, context = self._standardised(*self._checked(inputs, context_inputs, targets))
         learn = self.gln.predict_online
@@ -108,8 +114,8 @@ class GLNLayer(nn.Module):
 
 
 def _moments(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (B, D) -> (D,), (D,)
-    """Means, and standard deviations, with 1 for features that are constant."""
+    """Means, and scales, with 1 for features that are constant."""
     rows = rows.to(torch.float32)
-    scale = rows.std(dim=0, correction=0)
-    is_constant = scale <= 1e-6 * rows.abs().amax(dim=0)
-    return rows.mean(dim=0), torch.where(is_constant, 1.0, scale)
+    span = rows.amax(dim=0) - rows.amin(dim=0)
+    scale = rows.std(dim=0, correction=0) + OF_RANGE * span
+    return rows.mean(dim=0), torch.where(span > 0, scale, 1.0)
