@@ -36,6 +36,7 @@ pytest.importorskip("skl2onnx")
 from odd_arguments import (
     FRAME,
     KINDS,
+    NOT_HUGE,
     RIVER_FRAME,
     SAMPLE,
     WEIGHTS,
@@ -118,7 +119,7 @@ OF_NUMBERS = OF_STREAMS + "predict_one: x with_dist?; predict_quantiles_one: x;"
 OF_NOVELTY = (
     FILES
     + """fit: X; partial_fit: X; score_samples: X; predict: X; explain: X; learn_one: x; score_one: x; explain_one: x;
-    cloned: ; made_to_fit: X contamination? window_size? random_state?;"""
+    cloned: ; made_to_fit: X y contamination? window_size? random_state?;"""
 )
 OF_BANDITS = (
     FILES
@@ -182,6 +183,9 @@ def stream(cls: Any, y: Kind, calls: str, **options: Any) -> Subject:
     return subject(make, calls, OSError, X=RIVER_FRAME, y=y, one=kind_of(y), weights=WEIGHTS)
 
 
+OF_DETECTORS = {"contamination": some(0.01, 0.5), "window_size": some(None, 9, values=NOT_HUGE)}
+
+
 def novelty(random: Random) -> Any:
     model, rng = GLNNovelty(random_state=0), Random(0)
     for _ in range(random.choice([0, 9])):
@@ -215,7 +219,7 @@ def subjects() -> dict[str, Subject]:
         "river.GLNClassifier": stream(river.GLNClassifier, TWO, OF_PROBABILITIES),
         "river.GLNClassifier alone": stream(river.GLNClassifier, THREE, OF_PROBABILITIES, negatives=False),
         "river.GLNRegressor": stream(river.GLNRegressor, array(None), OF_NUMBERS, **levels),
-        "GLNNovelty": subject(novelty, OF_NOVELTY, TypeError, OSError, X=FRAME),
+        "GLNNovelty": subject(novelty, OF_NOVELTY, TypeError, OSError, X=FRAME, y=TWO, **OF_DETECTORS),
         "GLNBandit": subject(functools.partial(bandit, arms=["p", "q"], explore="inverse-gap"), OF_BANDITS, OSError),
         "GLNBandit of features": subject(of_features, OF_BANDITS, OSError, features=some({"g": "u"}, None)),
     }

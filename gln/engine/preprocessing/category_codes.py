@@ -50,6 +50,8 @@ def as_table(X: Any) -> Any:
     X = as_pandas(X)
     if isinstance(X, pd.Series):
         raise ValueError("X: expected a table, got a Series; X.iloc[[0]] is a row of a frame, and X[[name]] a column")
+    if isinstance(X, np.ndarray) and X.dtype.kind == "V":
+        raise ValueError(f"X: expected numbers, strings or dates, got records or bytes of dtype {X.dtype}")
     return X if hasattr(X, "shape") else np.asarray(X, object)
 
 
