@@ -166,16 +166,11 @@ class GLNModel(keras.Model):
             called = layer.__dict__.pop("to_learn")
             if layer.trainable and called is not None:
                 inputs, context, p = called
-                targets = _of_layer(y, layer)
-                weights = _of_layer(sample_weight, layer)
+                targets = y[layer.name] if isinstance(y, dict) else y
+                weights = sample_weight.get(layer.name) if isinstance(sample_weight, dict) else sample_weight
                 with tf.control_dependencies([p]):
                     if weights is None:
                         layer.learn(inputs, targets, context)
                     else:
                         tf.numpy_function(layer._learn_weighted, (weights, inputs, targets, context), tf.float32)
         return logs
-
-
-def _of_layer(values: Any, layer: GLNLayer) -> Any:
-    """Targets or weights of a layer, of a mapping those under its name."""
-    return values.get(layer.name) if isinstance(values, dict) else values

@@ -7,7 +7,7 @@ Shapes: N rows, F columns.
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from gln.engine.preprocessing.category_codes import as_table, with_columns
 from gln.engine.saving import Number, bad
 from gln.engine.streaming.values import named_rows
 from gln.engine.tabular.checks import undone_after
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["GLNNovelty"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Set
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from gln.engine.novelty.pair_histograms import UNSEEN, PairHistograms
 from gln.engine.saving import Number, Part, Value, bad, saved
 from gln.engine.streaming.schema import CONSTANT, SchemaChange, StreamSchema
 from gln.engine.streaming.values import Rows, Sample
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FIRST = 100  # samples of a stream that are not judged
 WINDOW = 250  # recent samples of a stream; 1,000 are about as good, but stay behind a drift
