@@ -15,6 +15,7 @@ except ImportError as error:
 
 from gln.engine.networks.protocol import Rate
 from gln.engine.networks.rows import as_columns, check_rows
+from gln.engine.saving import bad
 from gln_torch import GLN, Config
 
 __all__ = ["GLNLayer"]
@@ -73,10 +74,12 @@ class GLNLayer(nn.Module):
         centred, and inputs of a `base_predictor` stay as they are. Raises ValueError for a wrong shape, and NaN.
         """
         inputs, context = self._checked(inputs, context_inputs)
+        of_inputs = _moments("inputs", inputs)
+        mean, scale = _moments("context_inputs", context)
+        self.gln.fit_hyperplanes(((context - mean) / scale).T)  # which may fail, before anything changes
+        self.context_mean, self.context_scale = mean, scale
         if self.gln.base_predictor is None:
-            self.mean, self.scale = _moments(inputs)
-        self.context_mean, self.context_scale = _moments(context)
-        self.gln.fit_hyperplanes(self._standardised(inputs, context)[1].T)
+            self.mean, self.scale = of_inputs
 
     def _checked(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = torch.as_tensor(inputs)
@@ -113,9 +116,11 @@ class GLNLayer(nn.Module):
         return torch.atleast_2d(learn(inputs.T, context.T, as_columns(targets))).T
 
 
-def _moments(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (B, D) -> (D,), (D,)
-    """Means, and scales, with 1 for features that are constant."""
+def _moments(name: str, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # (B, D) -> (D,), (D,)
+    """Means, and scales, with 1 for features that are constant. Raises ValueError for NaN and infinity."""
     rows = rows.to(torch.float32)
+    if len(rows) == 0 or not torch.isfinite(rows).all():
+        raise bad(name, "finite numbers of at least one row", f"NaN, infinity or no row among {len(rows)}")
     span = rows.amax(dim=0) - rows.amin(dim=0)
     scale = rows.std(dim=0, correction=0) + OF_RANGE * span
     return rows.mean(dim=0), torch.where(span > 0, scale, 1.0)

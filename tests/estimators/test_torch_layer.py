@@ -92,6 +92,12 @@ def test_a_fitted_layer_standardises_what_it_is_given():
     assert torch.equal(loaded(new), predicted)
     with pytest.raises(ValueError, match=r"inputs: expected shape \(B, 20\)"):
         layers[0].fit_hyperplanes(x[:, :19])
+    with pytest.raises(RuntimeError, match="before its first update"):
+        layers[0].fit_hyperplanes(unit * x)
+    x[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="inputs: expected finite numbers of at least one row"):
+        layers[0].fit_hyperplanes(x)
+    assert torch.equal(layers[0](new), predicted)
 
 
 def test_export_refuses_a_module_that_learns(layer):

@@ -185,9 +185,10 @@ def groups_of(X: Any, groups: Any, time: Any) -> Any:  # (N, F), (N,) or None, (
     if groups is not None:
         raise ValueError("time: expected None beside groups, which also say what is left out together, got both")
     if isinstance(time, str):
-        if not isinstance(X, pd.DataFrame) or time not in X.columns:
+        table = as_table(X)
+        if not isinstance(table, pd.DataFrame) or time not in table.columns:
             raise ValueError(f"time: expected numbers or dates, or the name of a column of X, got {time!r}")
-        time = X[time]
+        time = table[time]
     check_consistent_length(X, time)
     column = pd.Series(time).infer_objects().reset_index(drop=True)
     times = column.astype(float).to_numpy() if column.dtype.kind in "biuf" else days_in(column, form_of(column))
