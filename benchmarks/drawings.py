@@ -37,11 +37,11 @@ import test_mnist
 from benchmarks.classifier import of_keel
 from benchmarks.handwriting import DIGITS, STAR, THINGS, Stroke, browser, draw, shaken
 from benchmarks.report import command_line, machine, show
+from gln.apps.draw.pupil import Pupil
+from gln.apps.draw.strokes import checked
 from gln.mnist import load_mnist
-from gln.page.pupil import Pupil
-from gln.page.strokes import checked
 
-DRAW = "import sys; from gln.page.command import main; sys.exit(main())"
+DRAW = "import sys; from gln.apps.draw.command import main; sys.exit(main())"
 # In the page: when the pen last moved or a button was last clicked, and when the bars were last updated.
 WATCH = """
 window.asked = window.shown = 0;

@@ -26,7 +26,7 @@ import pandas as pd
 
 from benchmarks.report import command_line, machine, show
 
-COMMAND = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from gln.apps.stream.command import main; sys.exit(main())"]
 KINDS = {
     "classes": ["--target", "kind", "--ignore", "number"],
     "classes, with predictions": ["--target", "kind", "--ignore", "number", "--predictions", os.devnull],

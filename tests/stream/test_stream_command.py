@@ -30,12 +30,12 @@ from sklearn.metrics import mean_pinball_loss, mean_squared_error
 
 import gln
 from gln import sklearn
+from gln.apps.stream.command import main
+from gln.apps.stream.metrics import Metrics
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.command import main
-from gln.stream.metrics import Metrics
 
-RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
+RUN = [sys.executable, "-c", "import sys; from gln.apps.stream.command import main; sys.exit(main())"]
 
 
 def table(count: int, seed: int = 0) -> pd.DataFrame:
@@ -614,11 +614,11 @@ def test_a_dropped_connection_ends_a_run_that_is_saved(files, tmp_path, monkeypa
 
 
 START_UP = {
-    "gln-stream imports": "gln.stream.command|find = lambda name, *_: stop() if name == 'gln.river' else None; "
+    "gln-stream imports": "gln.apps.stream.command|find = lambda name, *_: stop() if name == 'gln.river' else None; "
     "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find)}))",
-    "gln-stream reads Numba's cache": "gln.stream.command|from numba.core.caching import Cache; "
+    "gln-stream reads Numba's cache": "gln.apps.stream.command|from numba.core.caching import Cache; "
     "load = Cache.load_overload; Cache.load_overload = lambda *arguments: stop() or load(*arguments)",
-    "gln-bandit imports": "gln.bandit_logs.command|find = lambda name, *_: stop() if name == 'gln.bandits' else None; "
+    "gln-bandit imports": "gln.apps.bandit.command|find = lambda name, *_: stop() if name == 'gln.bandits' else None; "
     "sys.meta_path.insert(0, type('Finder', (), {'find_spec': staticmethod(find)}))",
 }
 
@@ -675,7 +675,7 @@ def test_quiet_and_version_and_warnings(files, tmp_path, capsys):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from gln.stream import command; command._parser(); "
+    code = "import sys; from gln.apps.stream import command; command._parser(); "
     code += "print([name for name in ('numpy', 'pandas', 'river', 'numba') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
@@ -683,7 +683,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.slow
 def test_a_run_imports_only_what_it_needs(files):
     names = "sklearn", "matplotlib", "scipy.optimize", "scipy.stats", "river.metrics", "tqdm"
-    code = f"import sys; from gln.stream.command import main; main({[str(files / 'kinds.csv'), *KINDS]}); "
+    code = f"import sys; from gln.apps.stream.command import main; main({[str(files / 'kinds.csv'), *KINDS]}); "
     code += f"print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
@@ -698,7 +698,7 @@ def test_memory_does_not_grow(tmp_path):
         with (tmp_path / "s.csv").open("w") as file:
             file.write(text)
             file.writelines(text.split("\n", 1)[1] for _ in range(times - 1))
-        code = f"from gln.stream.command import main; main([{str(tmp_path / 's.csv')!r}, '--target', 'y']); "
+        code = f"from gln.apps.stream.command import main; main([{str(tmp_path / 's.csv')!r}, '--target', 'y']); "
         code += "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         most.append(int(done.stdout))

@@ -20,11 +20,11 @@ pytest.importorskip("river")
 from helpers import assert_same_file
 from test_stream_command import assert_same_arrays, figures_in
 
+from gln.apps.stream.command import main
+from gln.apps.stream.run import Run
 from gln.engine.saving import read
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.command import main
-from gln.stream.run import Run
 
 COUNT = 150
 
@@ -94,7 +94,7 @@ def test_stops_at_any_place_change_no_bit(name, tmp_path, monkeypatch):
         return main([*options, "--save", str(tmp_path / name), "--predictions", str(tmp_path / f"{name}.csv")])
 
     assert run("whole") == 0
-    monkeypatch.setattr("gln.stream.run.LEAST", 1)
+    monkeypatch.setattr("gln.apps.stream.run.LEAST", 1)
     for seed in range(2):
         rng = np.random.default_rng(seed)
 
@@ -263,7 +263,7 @@ def test_wrong_delays_are_refused(form, tmp_path, capsys):
 
 
 def test_a_column_that_never_changes_is_refused_after_many_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("gln.stream.delay_queue.MOST", 10)
+    monkeypatch.setattr("gln.apps.stream.delay_queue.MOST", 10)
     write(tmp_path / "s.csv", table(0, 2).assign(day=3))
     options = [str(tmp_path / "s.csv"), "--target", "y", "--delay-by", "day", "--save", str(tmp_path / "m")]
     assert main(options) == 2

@@ -16,7 +16,7 @@ from helpers import ROOT, assert_shown, blocks
 
 pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
-exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
+exec {sys.executable} -c 'import sys; from gln.apps.stream.command import main; sys.exit(main())' "$@"
 """
 PAGES = {"stream": 3}  # and their numbers of compared blocks
 

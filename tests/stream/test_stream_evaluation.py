@@ -19,10 +19,10 @@ pytest.importorskip("river")
 
 from test_stream_command import KINDS, PRICES, assert_same_arrays, figures_in, samples, table
 
+from gln.apps.stream.command import main
+from gln.apps.stream.metrics import Metrics
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.command import main
-from gln.stream.metrics import Metrics
 
 pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
 

@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gln.apps.stream.command import main
+from gln.apps.stream.formats import namespaces
+from gln.apps.stream.formats.chunks import Chunk, Wanted
+from gln.apps.stream.formats.csv import CsvParser
+from gln.apps.stream.formats.lines import BLOCK, LONGEST
+from gln.apps.stream.formats.reader import FORMS, BadLine, form_of, opened, read
+from gln.apps.stream.formats.vw import example_of
 from gln.engine.saving import read as read_file
-from gln.stream.command import main
-from gln.stream.formats import namespaces
-from gln.stream.formats.chunks import Chunk, Wanted
-from gln.stream.formats.csv import CsvParser
-from gln.stream.formats.lines import BLOCK, LONGEST
-from gln.stream.formats.reader import FORMS, BadLine, form_of, opened, read
-from gln.stream.formats.vw import example_of
 
 pytest.importorskip("river")
 
@@ -51,7 +51,7 @@ def chunks_of(text: str | bytes, form: str, skip_bad: Any = None, chunk: int = 1
     """`skip_bad` is called with each bad line. The first chunk, which decides, has the size of all."""
     data = text if isinstance(text, bytes) else text.encode()
     with pytest.MonkeyPatch.context() as patches:
-        patches.setattr("gln.stream.formats.reader.DECIDING", chunk)
+        patches.setattr("gln.apps.stream.formats.reader.DECIDING", chunk)
         for part in read(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
             for bad in part.bad:
                 skip_bad(bad)
@@ -521,7 +521,7 @@ def test_a_value_that_is_written_is_a_value_and_an_absent_number_is_zero():
 
 
 def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words(monkeypatch):
-    monkeypatch.setattr("gln.stream.formats.namespaces.MOST_FEATURES", 5)
+    monkeypatch.setattr("gln.apps.stream.formats.namespaces.MOST_FEATURES", 5)
     lines = [f"1 |text {i}:1 {i + 1}:0.5 |n age:3" for i in range(1, 11)]
     expected = [{f"text^{i}": 1.0, f"text^{i + 1}": 0.5, "n^age": 3.0} for i in range(1, 11)]
     for order in (1, -1):  # which line comes first decides nothing
@@ -840,7 +840,7 @@ TOLD: dict[str, dict[str, Any]] = {  # what the names in each format are
 @pytest.mark.parametrize("is_told", [True, False])
 @pytest.mark.parametrize("form", [*FORMS])
 def test_chunks_of_a_pipe_wait_for_nothing_but_the_first_if_it_decides(form, is_told, monkeypatch):
-    monkeypatch.setattr("gln.stream.formats.reader.DECIDING", 20)
+    monkeypatch.setattr("gln.apps.stream.formats.reader.DECIDING", 20)
     rng = np.random.default_rng(0)
     make, options, _ = DAMAGES[form]
     options = {**options, **(TOLD[form] if is_told else {})}

@@ -26,11 +26,11 @@ pytest.importorskip("river")
 from helpers import assert_same_file
 from test_stream_command import assert_same_arrays, figures_in, started
 
+from gln.apps.stream.command import main
+from gln.apps.stream.formats.chunks import Wanted
+from gln.apps.stream.formats.reader import BadLine, form_of, opened, read
 from gln.engine.saving import read as read_file
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.command import main
-from gln.stream.formats.chunks import Wanted
-from gln.stream.formats.reader import BadLine, form_of, opened, read
 
 COUNT = 300
 DAY = datetime.datetime(2024, 5, 1)
@@ -73,7 +73,7 @@ def written(path: Path, X: Any) -> str:
 
 def packed(path: Path, text: bytes) -> str:
     """Write a .zst file, whose blocks end after each kilobyte."""
-    zstd = pytest.importorskip("gln.stream.formats.zstd").zstd
+    zstd = pytest.importorskip("gln.apps.stream.formats.zstd").zstd
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
     blocks = [compressor.compress(text[at : at + 1000], compressor.FLUSH_BLOCK) for at in range(0, len(text), 1000)]
     path.write_bytes(b"".join(blocks) + compressor.flush())
@@ -347,7 +347,7 @@ def test_what_is_not_installed_is_named(file, module, package, tmp_path, monkeyp
     if module == "backports" and sys.version_info >= (3, 14):
         pytest.skip("a part of Python")
     (tmp_path / file).write_bytes(b"")
-    for loaded in ("gln.stream.formats.arrow", "gln.stream.formats.zstd"):
+    for loaded in ("gln.apps.stream.formats.arrow", "gln.apps.stream.formats.zstd"):
         monkeypatch.delitem(sys.modules, loaded, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert main([str(tmp_path / file), "--target", "kind"]) == 2

@@ -22,10 +22,10 @@ pytest.importorskip("river")
 from helpers import assert_same_file
 from test_stream_command import KINDS, assert_same_arrays, figures_in, started, table
 
+from gln.apps.stream.command import main
+from gln.apps.stream.run import Run
 from gln.engine.saving import read
 from gln.river import GLNClassifier
-from gln.stream.command import main
-from gln.stream.run import Run
 
 COUNT = 300
 
@@ -63,7 +63,7 @@ def stops(monkeypatch) -> Callable[[int, Callable[[], object]], list[int]]:
     """A function that makes samples take 20 ms of a false clock, and calls another one after so many of them."""
     now = [0.0]
     learn = GLNClassifier.predict_learn_many
-    monkeypatch.setattr("gln.stream.run.monotonic", lambda: now[0], raising=False)
+    monkeypatch.setattr("gln.apps.stream.run.monotonic", lambda: now[0], raising=False)
 
     def stop_after(samples: int, stop: Callable[[], object]) -> list[int]:
         sizes: list[int] = []
@@ -145,8 +145,8 @@ def test_parts_of_any_size_and_stops_change_no_bit(stream, tmp_path, monkeypatch
         return main([str(file), *named, *options, *outputs, "--quiet"])
 
     assert run("whole") == 0
-    monkeypatch.setattr("gln.stream.run.monotonic", lambda: now[0])
-    monkeypatch.setattr("gln.stream.run.LEAST", 1)
+    monkeypatch.setattr("gln.apps.stream.run.monotonic", lambda: now[0])
+    monkeypatch.setattr("gln.apps.stream.run.LEAST", 1)
     stops = 0
     for seed in range(5):
         rng = np.random.default_rng(seed)
@@ -261,14 +261,14 @@ def full_disk(monkeypatch, after: int) -> Iterator[None]:
         return write(file, data[: len(data) // 2] if len(calls) > after else data)
 
     with monkeypatch.context() as patches:
-        patches.setattr("gln.stream.output.os.write", write_some)
+        patches.setattr("gln.apps.stream.output.os.write", write_some)
         yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_full_disk(after, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("gln.stream.run.PATIENCE", 1e-6)  # so that each write is of few samples
+    monkeypatch.setattr("gln.apps.stream.run.PATIENCE", 1e-6)  # so that each write is of few samples
     file = written(tmp_path / "s.csv", lines_of("csv", table(COUNT)))
     options = [str(file), *KINDS[:2], "--save"]
     assert main([*options, str(tmp_path / "whole"), "--predictions", str(tmp_path / "whole.csv")]) == 0

@@ -6,12 +6,12 @@ import contextlib
 import functools
 from collections.abc import Collection, Sequence
 
+from gln.apps.stream.formats.chunks import Chunk, Wanted
+from gln.apps.stream.formats.column_types import label_of, number_of, shown
+from gln.apps.stream.formats.lines import Lines, Record, parsed
+from gln.apps.stream.formats.namespaces import Namespaces, Sample
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.values import MOST
-from gln.stream.formats.chunks import Chunk, Wanted
-from gln.stream.formats.column_types import label_of, number_of, shown
-from gln.stream.formats.lines import Lines, Record, parsed
-from gln.stream.formats.namespaces import Namespaces, Sample
 
 
 class VwParser:

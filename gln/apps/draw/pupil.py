@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import gen_batches
 
+from gln.apps.draw.lessons import Lesson, Lessons
+from gln.apps.draw.strokes import Drawing, image, variants
 from gln.backends import load_backend
 from gln.engine.networks.surgery import add_class, copied
 from gln.features import Standardizer
 from gln.mnist import PIXELS, deskew, load_mnist
-from gln.page.lessons import Lesson, Lessons
-from gln.page.strokes import Drawing, image, variants
 
 LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
 KNOWN = 0.9  # a lesson ends when its head predicts at least this for all five, and the others at most 1 minus this,

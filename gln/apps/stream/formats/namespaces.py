@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import DECIDING, Chunk, Wanted
+from gln.apps.stream.formats.column_types import shown
+from gln.apps.stream.formats.lines import BadLine, Record, parsed
 from gln.engine.batches import WORD
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
-from gln.stream.formats.chunks import DECIDING, Chunk, Wanted
-from gln.stream.formats.column_types import shown
-from gln.stream.formats.lines import BadLine, Record, parsed
 
 FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
 

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+from gln.apps.stream.formats.column_types import number_of, shown
+from gln.apps.stream.formats.jsonl import flattened, object_of
+from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
+from gln.apps.stream.formats.vw import example_of
 from gln.bandits import LoggedDecision
-from gln.stream.formats.column_types import number_of, shown
-from gln.stream.formats.jsonl import flattened, object_of
-from gln.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
-from gln.stream.formats.vw import example_of
 
 DANGLING = "RewardValue", "DeferredAction"  # of the observation of an event whose decision is not in the log
 OF_DSJSON = "_label_cost", "_labelIndex", "_label_Action", "_skipLearn", "_multi", *DANGLING

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from gln.stream.command import check_files
-from gln.stream.output import say
-from gln.stream.signals import Signals
+from gln.apps.stream.command import check_files
+from gln.apps.stream.output import say
+from gln.apps.stream.signals import Signals
 
 FORMS = ("jsonl", "dsjson", "cb", "cb_adf")
 EXAMPLES = """examples:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_files(options, [options.file])
         with signals.handled():
-            from gln.bandit_logs.run import run  # takes most of a second, which `--help` need not wait for
+            from gln.apps.bandit.run import run  # takes most of a second, which `--help` need not wait for
 
             return run(options, signals)
     except (ImportError, OSError, ValueError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.stream.formats.chunks import Chunk
-from gln.stream.output import Output
+from gln.apps.stream.formats.chunks import Chunk
+from gln.apps.stream.output import Output
 
 DIGITS = 6  # of probabilities
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gln import __version__
-from gln.stream.output import say
-from gln.stream.signals import Signals
+from gln.apps.stream.output import say
+from gln.apps.stream.signals import Signals
 
 FORMS = ("csv", "tsv", "jsonl", "vw", "parquet", "arrow")
 EXAMPLES = """examples:
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check(parser, options)
         with signals.handled():
-            from gln.stream.inputs import Inputs
-            from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
+            from gln.apps.stream.inputs import Inputs
+            from gln.apps.stream.run import run  # takes most of a second, which `--help` need not wait for
 
             inputs = Inputs(options.files, options.format)
             check_files(options, [each.name for each in inputs.all])

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from gln.apps.stream.formats.lines import BadLine
 from gln.engine.streaming.values import NamedRows, named_rows
-from gln.stream.formats.lines import BadLine
 
 CHUNK = 4000  # samples that are read together: 1,000 take a fifth longer with --fast or --predict-only
 DECIDING = 1000  # samples of the first chunk, whose values decide what names and the target are

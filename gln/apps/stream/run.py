@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from gln.apps.stream.delay_queue import DelayQueue, Late
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
+from gln.apps.stream.formats.column_types import ids_in
+from gln.apps.stream.formats.lines import BadLine
+from gln.apps.stream.formats.reader import LABELLED, opened, read
+from gln.apps.stream.inputs import Input, Inputs
+from gln.apps.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
+from gln.apps.stream.metrics import Metrics
+from gln.apps.stream.output import Outputs, printed, say
+from gln.apps.stream.predictions import is_json, text_of
+from gln.apps.stream.signals import CLOSED_PIPE, Signals
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.delay_queue import DelayQueue, Late
-from gln.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
-from gln.stream.formats.column_types import ids_in
-from gln.stream.formats.lines import BadLine
-from gln.stream.formats.reader import LABELLED, opened, read
-from gln.stream.inputs import Input, Inputs
-from gln.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
-from gln.stream.metrics import Metrics
-from gln.stream.output import Outputs, printed, say
-from gln.stream.predictions import is_json, text_of
-from gln.stream.signals import CLOSED_PIPE, Signals
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long

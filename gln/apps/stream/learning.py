@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import Chunk
 from gln.engine import saving
 from gln.engine.preprocessing.dates import DATES, features_of
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.formats.chunks import Chunk
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {

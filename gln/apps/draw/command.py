@@ -59,8 +59,8 @@ def _run(options: argparse.Namespace) -> None:
 def _pupil(model: Path | None) -> Any:
     import platformdirs
 
-    from gln.page.lessons import Lessons
-    from gln.page.pupil import Pupil  # takes half a second, which `--help` need not wait for
+    from gln.apps.draw.lessons import Lessons
+    from gln.apps.draw.pupil import Pupil  # takes half a second, which `--help` need not wait for
 
     if model is None:
         model = _trained()
@@ -100,7 +100,7 @@ def _listening(port: int) -> socket.socket:
 def _serve(pupil: Any, listening: socket.socket) -> None:
     import uvicorn
 
-    from gln.page.server import application
+    from gln.apps.draw.server import application
 
     print(f"gln-draw: http://127.0.0.1:{listening.getsockname()[1]} (press Ctrl+C to stop)", flush=True)
     uvicorn.Server(uvicorn.Config(application(pupil), log_level="error")).run(sockets=[listening])

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import Chunk
+from gln.apps.stream.inputs import Input
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
-from gln.stream.formats.chunks import Chunk
-from gln.stream.inputs import Input
 
 MOST = 1_000_000  # samples that may wait, as memory is bounded
 

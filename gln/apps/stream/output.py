@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from gln.stream.formats.lines import escaped
-from gln.stream.signals import Signals
+from gln.apps.stream.formats.lines import escaped
+from gln.apps.stream.signals import Signals
 
 
 class Written(NamedTuple):

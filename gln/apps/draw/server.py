@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from gln.page.lessons import ConflictError, checked_label
-from gln.page.pupil import FullError, Pupil
-from gln.page.strokes import checked
+from gln.apps.draw.lessons import ConflictError, checked_label
+from gln.apps.draw.pupil import FullError, Pupil
+from gln.apps.draw.strokes import checked
 
 # Of answers to requests that raise these; an `OSError` comes from the file of lessons.
 STATUSES = {ValueError: 400, ClientDisconnect: 400, ConflictError: 409, OSError: 503, FullError: 507}
@@ -34,7 +34,9 @@ Asked = dict[str, Any]  # a request or an answer: a JSON object
 
 def application(pupil: Pupil) -> Starlette:
     """The page for one pupil, as an ASGI application."""
-    page = HTMLResponse(resources.files("gln.page").joinpath("page.html").read_text(encoding="utf-8"), headers=HEADERS)
+    page = HTMLResponse(
+        resources.files("gln.apps.draw").joinpath("page.html").read_text(encoding="utf-8"), headers=HEADERS
+    )
     gets = {"/state": _state, "/accuracy": _accuracy, "/lessons": _lessons}
     posts = {"/predictions": _predict, "/lessons": _teach, "/undo": _undo, "/forget": _forget}
     return Starlette(

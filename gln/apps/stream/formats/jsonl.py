@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from gln.apps.stream.formats.chunks import Chunk, Wanted
+from gln.apps.stream.formats.column_types import ColumnTypes, shown
+from gln.apps.stream.formats.lines import BadLine, Lines, Record, parsed
+from gln.apps.stream.formats.namespaces import Namespaces, Sample
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.stream.formats.chunks import Chunk, Wanted
-from gln.stream.formats.column_types import ColumnTypes, shown
-from gln.stream.formats.lines import BadLine, Lines, Record, parsed
-from gln.stream.formats.namespaces import Namespaces, Sample
 
 SCALARS = frozenset([float, int, str, bool, type(None)])
 

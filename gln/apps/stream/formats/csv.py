@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.apps.stream.formats.column_types import ColumnTypes, label_of
+from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
+from gln.apps.stream.formats.namespaces import Namespaces
 from gln.engine.streaming.values import NamedRows
-from gln.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
-from gln.stream.formats.column_types import ColumnTypes, label_of
-from gln.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
-from gln.stream.formats.namespaces import Namespaces
 
 
 class CsvParser:

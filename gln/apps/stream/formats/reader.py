@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
-from gln.stream.formats.chunks import CHUNK, DECIDING, TYPED, Chunk, Wanted
-from gln.stream.formats.csv import CsvParser
-from gln.stream.formats.jsonl import JsonParser
-from gln.stream.formats.lines import BadLine, Lines, Record, text_of
-from gln.stream.formats.vw import VwParser
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, TYPED, Chunk, Wanted
+from gln.apps.stream.formats.csv import CsvParser
+from gln.apps.stream.formats.jsonl import JsonParser
+from gln.apps.stream.formats.lines import BadLine, Lines, Record, text_of
+from gln.apps.stream.formats.vw import VwParser
 
 # `records` gives what stands in the next lines, with their numbers, `BadLine`s, and None for blank ones; `chunk` makes
 # samples of records.
@@ -53,7 +53,7 @@ def opened(name: str) -> BinaryIO:
     if name == "-":
         return sys.stdin.buffer
     if name.endswith(".zst"):
-        from gln.stream.formats.zstd import ZstdFile  # optional
+        from gln.apps.stream.formats.zstd import ZstdFile  # optional
 
         return cast(BinaryIO, ZstdFile(name))
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
@@ -85,7 +85,7 @@ def read(
         if option in nameless:
             raise ValueError(f"{option}: expected none, as {form} has {nameless[option]}, got {name!r}")
     if form in TYPED:
-        from gln.stream.formats.arrow import TypedColumns  # optional
+        from gln.apps.stream.formats.arrow import TypedColumns  # optional
 
         chunks = TypedColumns(source, form, wanted).chunks(chunk, decides)
     else:

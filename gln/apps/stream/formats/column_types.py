@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import DECIDING, Wanted
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows
-from gln.stream.formats.chunks import DECIDING, Wanted
 
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"

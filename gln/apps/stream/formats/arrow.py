@@ -16,11 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
+from gln.apps.stream.formats.column_types import ColumnTypes, label_of, shown
+from gln.apps.stream.formats.lines import BadLine
+from gln.apps.stream.formats.namespaces import Namespaces
 from gln.engine.streaming.values import MOST, NamedRows, is_missing
-from gln.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
-from gln.stream.formats.column_types import ColumnTypes, label_of, shown
-from gln.stream.formats.lines import BadLine
-from gln.stream.formats.namespaces import Namespaces
 
 try:
     import pyarrow as pa

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gln.bandit_logs.formats import read_decisions
+from gln.apps.bandit.formats import read_decisions
+from gln.apps.stream.formats.lines import BadLine, Lines
+from gln.apps.stream.formats.reader import opened
+from gln.apps.stream.inputs import Inputs
+from gln.apps.stream.output import Outputs, printed, say
+from gln.apps.stream.signals import Signals
 from gln.bandits import GLNBandit
 from gln.off_policy import Estimates
-from gln.stream.formats.lines import BadLine, Lines
-from gln.stream.formats.reader import opened
-from gln.stream.inputs import Inputs
-from gln.stream.output import Outputs, printed, say
-from gln.stream.signals import Signals
 
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
 UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gln.page.strokes import Drawing, checked
+from gln.apps.draw.strokes import Drawing, checked
 
 # A number is never used again, so that a deleted lesson is not confused with a later one.
 TABLE = """CREATE TABLE IF NOT EXISTS lessons

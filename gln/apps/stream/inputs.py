@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gln.stream.formats.chunks import unit_of
-from gln.stream.formats.lines import BadLine
-from gln.stream.formats.reader import form_of
+from gln.apps.stream.formats.chunks import unit_of
+from gln.apps.stream.formats.lines import BadLine
+from gln.apps.stream.formats.reader import form_of
 
 
 @dataclasses.dataclass

@@ -1,0 +1,1 @@
+"""Programs: what the commands `gln-stream`, `gln-bandit` and `gln-draw` run. Nothing else imports them."""
