@@ -64,7 +64,8 @@ class RunningAverage(Generic[N]):
     """
 
     def __init__(self, network: N) -> None:
-        self.network, self.n_averaged = average([network]), 0
+        self.network = average([network])
+        self.n_averaged = 0
         self._learner = network
 
     def update(self) -> None:

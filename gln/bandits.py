@@ -190,8 +190,10 @@ class GLNBandit(Saveable):
     def _decide(self, contexts: list[Any], arms: Any, k: int) -> list[Decision]:
         """A decision in each context, or k in a single one."""
         model, offered = self._choice(arms)
-        samples, found = model.encode(self._features(contexts)[0]), list[Decision]()
-        block, start = max(1, MOST_PAIRS // len(offered)), 0
+        samples = model.encode(self._features(contexts)[0])
+        found = list[Decision]()
+        block = max(1, MOST_PAIRS // len(offered))
+        start = 0
         while start < len(contexts):  # the first one alone, because it makes new arms known
             rows = slice(start, min(start + block, len(contexts)) if start else 1)
             found += self._chosen(model, [*offered], *self._values(model, samples.take(rows), offered), k)
@@ -202,7 +204,8 @@ class GLNBandit(Saveable):
 
     def _chosen(self, model: Any, arms: list[Any], values: np.ndarray, counts: np.ndarray, k: int) -> list[Decision]:
         """Decisions by values and counts, (B, A), which wait for their rewards from now on."""
-        decisions, pending = list[Decision](), self._waiting(arms)
+        decisions = list[Decision]()
+        pending = self._waiting(arms)
         while arms and len(decisions) < k:
             _, places, chosen = self._choices(model, values, counts, pending, [self._draw() for _ in values])
             decisions += map(Decision, [arms[place] for place in places.tolist()], *chosen.tolist())
@@ -229,7 +232,8 @@ class GLNBandit(Saveable):
         """What `propensities` and `predict` return for each of these contexts, computed once for both."""
         model, offered = self._choice(arms)
         values, counts = self._values(model, model.encode(self._features(contexts)[0]), offered)
-        pending, found = self._waiting(offered), []
+        pending = self._waiting(offered)
+        found = []
         for row, of_row in zip(values, counts, strict=True):  # not together: each choice would be pending for the next
             p, *_ = self._choices(model, row[None], of_row[None], pending.copy(), [0.0])
             of_policy, of_model = (dict(zip(offered, each.tolist(), strict=True)) for each in (p[0], row))
@@ -255,7 +259,8 @@ class GLNBandit(Saveable):
         if model.learner is not None:
             known = model.rewards
             margin = MARGIN * (known.high[0] - known.low[0])
-            low, high = max(low, known.low[0] - margin), min(high, known.high[0] + margin)
+            low = max(low, known.low[0] - margin)
+            high = min(high, known.high[0] + margin)
         return values.clip(low, high), counts
 
     def _waiting(self, arms: Collection[Any]) -> np.ndarray:  # -> (A,)
@@ -324,7 +329,9 @@ class GLNBandit(Saveable):
 
     def learn_block(self, rows: Sequence[LoggedDecision]) -> None:
         """Learn rows that were `checked`, with the same arms: all or, if there is an error, none."""
-        named, arms, features = named_arms(rows[0].arms), [row.arm for row in rows], None
+        named = named_arms(rows[0].arms)
+        arms = [row.arm for row in rows]
+        features = None
         if isinstance(named, Mapping):
             if unknown := [arm for arm in arms if arm not in named]:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {unknown[0]!r}")
@@ -397,7 +404,8 @@ class GLNBandit(Saveable):
 
     def _features(self, contexts: Sequence[Any]) -> tuple[list[Features], int | None]:
         """Contexts as dictionaries of features, and the length of those that are vectors."""
-        found, size = list[Features](), self._size
+        found = list[Features]()
+        size = self._size
         for context in contexts:
             found.append(features_of("context", context, size))
             if context is not None and not isinstance(context, Mapping):
@@ -406,7 +414,8 @@ class GLNBandit(Saveable):
 
     def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
-        model, offered = self._model, dict[Any, Any].fromkeys(arms) if arms is self._model.arms else _offered(arms)
+        model = self._model
+        offered = dict[Any, Any].fromkeys(arms) if arms is self._model.arms else _offered(arms)
         kinds = set(map(type, offered.values()))
         if isinstance(model, ArmHeads) and kinds <= {type(None)}:
             return model, offered
@@ -437,7 +446,9 @@ class GLNBandit(Saveable):
         numbers: Sequence[float],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`_choose` with what this bandit explores by."""
-        strength, arms, learner = self.strength, values.shape[1], model.learner
+        strength = self.strength
+        arms = values.shape[1]
+        learner = model.learner
         if strength is None:
             strength = STRENGTHS[self.explore] * (arms if self.explore == "inverse-gap" else 1)
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
@@ -474,13 +485,17 @@ def _choose(
     precision: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Propensities, (B, A); the places of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
-    p, places, chosen = np.empty(values.shape), np.zeros(len(values), np.int64), np.empty((2, len(values)))
+    p = np.empty(values.shape)
+    places = np.zeros(len(values), np.int64)
+    chosen = np.empty((2, len(values)))
     for b in range(len(values)):
         p[b] = _propensities(values[b], counts[b] + pending, bonus, share, precision)
         sums = p[b].cumsum()
         place = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
         pending[place] += 1
-        places[b], chosen[0, b], chosen[1, b] = place, p[b, place], values[b, place]
+        places[b] = place
+        chosen[0, b] = p[b, place]
+        chosen[1, b] = values[b, place]
     return p, places, chosen
 
 

@@ -181,12 +181,14 @@ class OnDask(Estimator):
     def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
-        share, of_classes = (SAMPLED + HELD_OUT) / rows, is_classifier(self)
+        share = (SAMPLED + HELD_OUT) / rows
+        of_classes = is_classifier(self)
         drawn = [cluster.submit(lambda part: part.take(part.drawn(share, of_classes)), part) for part in parts]
         both = joined(cluster.gather(drawn))
         is_sampled = both.drawn(SAMPLED / rows, of_classes)
         is_held = both.drawn(share, of_classes) & ~is_sampled
-        sample, held = both.take(is_sampled), both.take(is_held)
+        sample = both.take(is_sampled)
+        held = both.take(is_held)
         if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
             raise bad("groups", f"so many that all {FOLDS} folds have some", len(np.unique(both.keys)))
         self._whole = Whole(rows, folds_of(sample.keys), functools.partial(all_levels, cluster, parts))
@@ -196,7 +198,8 @@ class OnDask(Estimator):
         mean = self._weights_of(sample, self._targets_of(sample.y)).mean()
         scale = np.clip(mean, *FIT_WEIGHTS) / mean
         count = cluster.threads if self.n_jobs in (None, -1) else self.n_jobs
-        shares, model = [], cluster.scatter(self)
+        shares = []
+        model = cluster.scatter(self)
         for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, rows, count + 1).astype(int))):
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
             pieces = [cluster.submit(Part.between, part, start, stop) for part in parts[first : last + 1]]
@@ -217,7 +220,9 @@ class OnDask(Estimator):
             training = start.training._replace(passes=passes_over(len(found.rows), 3))
             fit_variances(model, found, inputs, start.left_out, training)
         self._forget_left_out()
-        self.learner_, self.n_iter_, self.validation_scores_ = model, start.training.passes, np.array([found.score])
+        self.learner_ = model
+        self.n_iter_ = start.training.passes
+        self.validation_scores_ = np.array([found.score])
         weights = representing(held.targets, held.weights, found.rows)
         predicted = INVERSE_LINKS[model.means.link](estimates)
         self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
@@ -227,11 +232,13 @@ class OnDask(Estimator):
 
     def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""
-        folds, reader = folds_of(part.keys), copy.copy(self)
+        folds = folds_of(part.keys)
+        reader = copy.copy(self)
         if self._columns is not None:
             texts: Any = {column: TextModelsOfFolds(models, folds) for column, models in self._texts_of_folds.items()}
             reader._columns = dataclasses.replace(self._columns, texts=texts)
-        X, targets = reader._samples(part.X).features.T, self._targets_of(part.y)
+        X = reader._samples(part.X).features.T
+        targets = self._targets_of(part.y)
         return Share(X, targets, self._weights_of(part, targets) * scale, folds, part.keys, number)
 
     def _weights_of(self, part: Part, targets: np.ndarray) -> Any:

@@ -39,7 +39,9 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     """
     base, context, _, one = model.prepare(inputs, context_inputs)
     base = dense(base)
-    count, heads, state = base.shape[1], model.config.num_heads, model.get_state(copy=False)
+    count = base.shape[1]
+    heads = model.config.num_heads
+    state = model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
     contexts = model.contexts(context) if count > 0 else ()  # from the backend, so that rounding agrees
     explanation = Explanation(
@@ -62,16 +64,19 @@ def _explain_one(
     """(n, 2^k, C, d) per layer, contexts (N,), base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
     pairs = zip(layers, np.split(contexts, np.cumsum([len(weights) for weights in layers])[:-1]), strict=True)
     rows = [weights[np.arange(len(weights)), picked].astype(np.float64) for weights, picked in pairs]  # (n, C, d)
-    bound, bias = model.config.bound, int(model.config.bias)
+    bound = model.config.bound
+    bias = int(model.config.bias)
     z = np.tile(base.clip(-bound, bound), (model.config.num_heads, 1))  # (C, K)
-    clipped, scaled = (z != base).any(axis=1), []
+    clipped = (z != base).any(axis=1)
+    scaled = []
     for row in rows:
         s = np.einsum("ncd,cd->cn", row, np.pad(z, ((0, 0), (0, bias)), constant_values=1))
         excess = np.maximum(np.abs(s) / bound, 1)
         clipped |= (excess > 1).any(axis=1)
         scaled.append(row / excess.T[:, :, None])
         z = s / excess
-    explained, constant = np.full(z.shape, 1 / z.shape[1]), np.zeros(model.config.num_heads)
+    explained = np.full(z.shape, 1 / z.shape[1])
+    constant = np.zeros(model.config.num_heads)
     for row in reversed(scaled):
         explained = np.einsum("cn,ncd->cd", explained, row)
         if bias:

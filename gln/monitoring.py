@@ -153,7 +153,8 @@ class Monitor:
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Save the model, whose `save` this is, with what the monitor knows. For models of `gln.river`."""
         inputs = {name: column.to_numpy() for name, column in pd.DataFrame([*self._inputs], dtype=float).items()}
-        served, repeats = self._served.predictions, self._served.repeats
+        served = self._served.predictions
+        repeats = self._served.repeats
         values = np.zeros((len(served), max(1, len(self._labels))))
         for row, of_sample in zip(values, served.values(), strict=True):
             row[: len(of_sample.values)] = of_sample.values
@@ -247,7 +248,8 @@ class Monitor:
         """Go on from what is in a file. Raises ValueError if that is not what `save` wrote."""
         kinds = KINDS | OF_CLASSES if self.is_classifier else KINDS
         fields = checked(KEPT, kinds, saved if type(saved) is dict else {})
-        labels, values = fields["labels"], fields["values"]
+        labels = fields["labels"]
+        values = fields["values"]
         if [*labels.values()] != [*range(len(labels) * self.is_classifier)]:
             raise bad(KEPT, "labels with numbers from 0, of a classifier", labels)
         if values.shape[1] != max(1, len(labels)):

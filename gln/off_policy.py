@@ -68,7 +68,8 @@ def off_policy(
         No row that counts, a propensity that is not from 0 to 1 or below 1e-12, but not 0, a weight that is not above
         0 or above 10^6, or what `policy` or the model raises; the message names the row.
     """
-    model, estimates = GLNBandit(explore="greedy", seed=0) if model is None else model, Estimates()
+    model = GLNBandit(explore="greedy", seed=0) if model is None else model
+    estimates = Estimates()
     for number, row in enumerate(rows):
         try:
             estimates.judge([row], policy, model)
@@ -82,7 +83,9 @@ class Estimates:
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         state = state or {"rows": 0, "impossible": 0, "largest": 0.0, "sums": np.zeros((len(OF_ROWS), 5)).tolist()}
-        self.rows, self.impossible, self.largest = state["rows"], state["impossible"], state["largest"]
+        self.rows = state["rows"]
+        self.impossible = state["impossible"]
+        self.largest = state["largest"]
         self._sums = np.array(state["sums"])  # of w, w t, w^2, w^2 t and (w t)^2, t a term and w its weight
 
     def state(self) -> dict[str, Any]:
@@ -123,7 +126,8 @@ class Estimates:
                 raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
             if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
                 raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
-            w, v = p.get(row.arm, 0.0) / row.propensity, sum(p[arm] * values[arm] for arm in p)
+            w = p.get(row.arm, 0.0) / row.propensity
+            v = sum(p[arm] * values[arm] for arm in p)
             numbers.append([w, values.get(row.arm, 0.0), v, row.reward, row.weight])
         if numbers:
             learn = model.learn_block if isinstance(model, GLNBandit) else model.learn_log

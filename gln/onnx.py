@@ -46,7 +46,10 @@ from gln.sklearn import GLNClassifier, GLNRegressor
 __all__ = ["export"]
 
 # Supported by ONNX Runtime since 1.14 (2023). Operators for machine learning have a domain of their own.
-OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
+OPSET = 18
+IR_VERSION = 8
+FOR_ML = "ai.onnx.ml"
+OPSET_FOR_ML = 2
 FINE = 1000  # a standard deviation is at least this many times the distance of float32 numbers near the mean
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
 BINS, WIDE_BINS = 1 << DEPTHS[-1], 1 << PAIR_DEPTH  # of a column of a stream: alone, and in a pair
@@ -164,13 +167,15 @@ def _export_network(g: Graph, network: Any) -> None:
         raise bad("base_predictor", expected, repr(network.base_predictor))
     given = g.input("inputs", config.input_size, "B"), g.input("context_inputs", config.context_size, "B")
     s = _mixed(g, network, *(g("Transpose", samples, perm=[1, 0]) for samples in given))
-    p, heads = g(INVERSE_LINKS[config.record.link], s), [config.num_heads] if config.num_heads > 1 else []
+    p = g(INVERSE_LINKS[config.record.link], s)
+    heads = [config.num_heads] if config.num_heads > 1 else []
     g.output("predictions", g("Squeeze", p, [2] if heads else [0, 2]), *heads, "B")
 
 
 def _mixed(g: Graph, network: Any, z: str, context: str) -> str:  # (B, K), (B, D) -> (C, B, 1)
     """The output of a network before the inverse link: the mean of its last layer."""
-    config, state = network.config, network.get_state(copy=False)
+    config = network.config
+    state = network.get_state(copy=False)
     bound = np.float32(config.bound)
     z = g("Unsqueeze", g("Clip", z, -bound, bound), [0])  # all heads of the first layer mix the same z
     for layer in range(1, 1 + len(config.layer_sizes)):
@@ -210,7 +215,8 @@ class Input(NamedTuple):
 
 def _inputs(g: Graph, estimator: Any) -> list[Input]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
-    features, levels = estimator.n_features_in_, estimator.categories_
+    features = estimator.n_features_in_
+    levels = estimator.categories_
     if all(_kind(known) == TensorProto.FLOAT for known in levels.values()):
         return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
@@ -228,10 +234,12 @@ def _check_columns(estimator: Any) -> None:
 
 def _check_rounding(estimator: Any) -> None:
     """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
-    featurizer, names = estimator.learner_.featurizer, _names(estimator)
+    featurizer = estimator.learner_.featurizer
+    names = _names(estimator)
     if isinstance(featurizer.standardizer, SparseScaler):
         return
-    mean, scale = featurizer.standardizer.mean, featurizer.standardizer.scale
+    mean = featurizer.standardizer.mean
+    scale = featurizer.standardizer.scale
     for feature, column in enumerate(featurizer.numbers):
         least = FINE * np.spacing(np.float32(abs(mean[column])))
         if column >= 0 and 0 < scale[column] < least:
@@ -298,7 +306,8 @@ def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
 def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
     if not classifier.negatives:
         raise bad("model", "a classifier with negatives=True", "one with negatives=False")
-    p, classes = _means(g, classifier.learner_, *_samples(g, classifier, inputs)), classifier.classes_
+    p = _means(g, classifier.learner_, *_samples(g, classifier, inputs))
+    classes = classifier.classes_
     if (labels := classifier.n_outputs_) > 1:
         p = g("Transpose", p, perm=[1, 0])
         yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
@@ -316,7 +325,9 @@ def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> 
 
 
 def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
-    learner, samples, shape = regressor.learner_, _samples(g, regressor, inputs), regressor.targets_shape_
+    learner = regressor.learner_
+    samples = _samples(g, regressor, inputs)
+    shape = regressor.targets_shape_
     mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
     limits = [limit[:, 0] for limit in learner.targets.units.limits]
 
@@ -359,9 +370,11 @@ def _check_outputs(operator: Any) -> None:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add an estimator to the graph that skl2onnx makes of a pipeline."""
-    g, model = Graph(scope.get_unique_variable_name("gln") + "_"), operator.raw_operator
+    g = Graph(scope.get_unique_variable_name("gln") + "_")
+    model = operator.raw_operator
     _check_columns(model)
-    inputs, kinds = [], {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
+    inputs = []
+    kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
     for given in operator.inputs:
         width = given.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
         inputs.append(Input(given.onnx_name, kinds.get(type(given.type), TensorProto.FLOAT), width))
@@ -402,7 +415,8 @@ def _summed(g: Graph, ensemble: Ensemble, inputs: str, context: str, *others: st
 
     Shapes: (B, K), (B, D), (C, B).
     """
-    stacking, outputs = ensemble.weighted_sum(), []
+    stacking = ensemble.weighted_sum()
+    outputs = []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.config.input_size], [LAST], [1])
         mixed = _mixed(g, network, read, context)
@@ -415,7 +429,8 @@ def _summed(g: Graph, ensemble: Ensemble, inputs: str, context: str, *others: st
 
 def _of_stream(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) -> (C, B) float64
     """The weighted sum of the stream that learns beside a table."""
-    base_models, size = stream.featurizer.base_models, stream.featurizer.size
+    base_models = stream.featurizer.base_models
+    size = stream.featurizer.size
     z = _standardised(g, g("Cast", columns, to=TensorProto.DOUBLE), stream.featurizer.standardizer)
     linear = _linear(g, z, base_models.linear, size)
     bin_means = [_fading_bin_means(g, z, base_models)] if len(base_models.bin_means.grids) else []
@@ -434,7 +449,8 @@ def _linear(g: Graph, z: str, linear: HashedLinear, size: int) -> str:  # (B, D)
 
 def _fading_bin_means(g: Graph, z: str, base_models: OnlineBaseModels) -> str:  # (B, D) -> (B, E)
     """The values of each sample's cells in a stream. A pair of columns has wider bins than a single one."""
-    grids, heads = base_models.bin_means.grids, base_models.bin_means.heads
+    grids = base_models.bin_means.grids
+    heads = base_models.bin_means.heads
     values = [_values_of_cells(base_models, grid) for grid in range(len(grids))]
     first_cells = np.cumsum([0, *map(len, values)])[:-1]
     size = 1 + grids.max()
@@ -492,7 +508,9 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
         factors = featurizer.standardizer.transform(np.ones((featurizer.size, 1))).toarray()[:, 0].astype(np.float64)
         z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
         return _single(g, z), _single(g, z)
-    levels, columns, inputs = {f: len(codes) for f, codes in estimator.categories_.items()}, x, []
+    levels = {f: len(codes) for f, codes in estimator.categories_.items()}
+    columns = x
+    inputs = []
     if featurizer.encoding is not None:
         columns = _columns(g, x, featurizer.encoding, levels)
     z = _standardised(g, columns, featurizer.standardizer)
@@ -505,8 +523,10 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
 
 def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
     """Samples with the codes of categories, the next one for unknown levels, and NaN for missing values."""
-    categories, names = estimator.categories_, _names(estimator)
-    columns, first = [], 0
+    categories = estimator.categories_
+    names = _names(estimator)
+    columns = []
+    first = 0
     for name, kind, width in given:
         levels = {f - first: categories[f] for f in range(first, first + width) if f in categories}
         if kind == TensorProto.STRING and len(levels) < width:
@@ -538,7 +558,9 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
 
 def _bin_means(g: Graph, x: str, bin_means: BinMeans) -> str:  # (B, F) -> (B, E)
     """The values of each sample's cells: the bin of a feature is the number of ends that its value is above."""
-    bins, ends_of, size = [], np.split(bin_means.ends, np.cumsum(bin_means.sizes - 1)[:-1]), len(bin_means.sizes)
+    bins = []
+    ends_of = np.split(bin_means.ends, np.cumsum(bin_means.sizes - 1)[:-1])
+    size = len(bin_means.sizes)
     for feature, (ends, first) in enumerate(zip(ends_of, bin_means.first_bins, strict=True)):
         value = g("Gather", x, [feature], axis=1)
         above = g("ReduceSum", g("Cast", g("Greater", value, ends), to=TensorProto.INT64), [1])
@@ -564,7 +586,8 @@ def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D
 def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
     """Columns of samples with coded categories: numbers are kept, the columns of each code come from a table."""
     numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
-    places, columns = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
+    places = [numbers]
+    columns = [g("Gather", x, categories.features[numbers], axis=1)]
     for feature, count in levels.items():
         places.append(np.flatnonzero(categories.features == feature))
         samples = np.zeros((categories.size, count + 2))

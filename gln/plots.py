@@ -65,18 +65,23 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
         inputs: (D, B), the inputs that the GLN got for these images.
         titles: B strings, one for each image, such as its true and its predicted class.
     """
-    images, weights, inputs = np.asarray(images), np.asarray(weights), np.asarray(inputs)
-    side, count = _side(images), images.shape[1]
+    images = np.asarray(images)
+    weights = np.asarray(weights)
+    inputs = np.asarray(inputs)
+    side = _side(images)
+    count = images.shape[1]
     if not images.shape == weights.shape == inputs.shape:
         came = f"{images.shape}, {weights.shape} and {inputs.shape}"
         raise ValueError(f"images, weights, inputs: expected (D, B) three times, got {came}")
     if isinstance(titles, str) or len(titles) != count:
         raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
     contributions = weights * inputs
-    rows, lines = math.ceil(count / COLUMNS), max(title.count("\n") + 1 for title in titles)
+    rows = math.ceil(count / COLUMNS)
+    lines = max(title.count("\n") + 1 for title in titles)
     columns = math.ceil(count / rows)  # rows of nearly the same length
     size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
-    figure, norm = _Figure(figsize=size, layout="compressed"), _around_zero(contributions)
+    figure = _Figure(figsize=size, layout="compressed")
+    norm = _around_zero(contributions)
     for b, title in enumerate(titles):
         place = 1 + b // columns * 2 * columns + b % columns
         above, below = (figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (place, place + columns))
@@ -103,7 +108,9 @@ def plot_halfspaces(
         neuron: counts from 0.
         shown: images on each side, from 1 to B.
     """
-    images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
+    images = np.asarray(images)
+    context = np.asarray(context_inputs)
+    state = model.get_state()
     side = _side(images)
     if context.shape != images.shape or len(context) != model.config.context_size:
         raise ValueError(f"context_inputs: expected ({model.config.context_size}, B), like images, got {context.shape}")
@@ -145,7 +152,9 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
     if int(model.step) > 0:
         raise ValueError(f"model: expected one that has learned nothing yet, got step {int(model.step)}")
     points, labels = check_X_y(np.transpose(samples), labels)
-    points, ends, learner = points.T, _ends(after, len(labels)), copy.deepcopy(model)
+    points = points.T
+    ends = _ends(after, len(labels))
+    learner = copy.deepcopy(model)
     grid = np.stack(np.meshgrid(*(_around(row, 0.15, SIDE) for row in points))).reshape(2, -1)
     columns = min(len(ends), 2)
     rows = math.ceil(len(ends) / columns)
@@ -181,7 +190,9 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     x, targets = check_X_y(X, y, dtype=np.float64, y_numeric=True)
     if x.shape[1] != 1:
         raise ValueError(f"X: expected one feature, got {x.shape[1]}")
-    ends, names, learner = _ends(after, len(x)), getattr(X, "columns", None), copy.deepcopy(model)
+    ends = _ends(after, len(x))
+    names = getattr(X, "columns", None)
+    learner = copy.deepcopy(model)
     rows = x if names is None else pd.DataFrame(x, columns=names)  # an estimator checks the names
     line = _around(x, 0.05, PLACES)[:, None]
     places = line if names is None else pd.DataFrame(line, columns=names)
@@ -189,7 +200,8 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     axes = figure.subplots(len(ends), 1, squeeze=False, sharex=True, sharey=True)
     for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
         learner.partial_fit(rows[start:end], targets[start:end])
-        size, plain = float(np.clip(150 / math.sqrt(end), 3, 12)), {"alpha": 0.5, "linewidth": 0}
+        size = float(np.clip(150 / math.sqrt(end), 3, 12))
+        plain = {"alpha": 0.5, "linewidth": 0}
         axis.fill_between(line[:, 0], *_band(learner, places), color=OF_BAND, label="interval", **plain)
         axis.scatter(x[:end, 0], targets[:end], s=size, color=OF_SAMPLES, label="samples learned", **plain)
         axis.plot(line[:, 0], learner.predict(places), color=OF_MEAN, linewidth=2, label="predicted mean")
@@ -218,7 +230,8 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
         quantiles: (B, Q), in the units of y.
         levels: the Q levels, increasing, in (0, 1); many are best, such as `numpy.arange(0.05, 1, 0.05)`.
     """
-    targets, predicted = check_array(y, ensure_2d=False), check_array(quantiles)
+    targets = check_array(y, ensure_2d=False)
+    predicted = check_array(quantiles)
     if predicted.shape != (*targets.shape, len(levels)):
         expected = f"(B,) and (B, {len(levels)})"
         raise ValueError(f"y, quantiles: expected shapes {expected}, got {targets.shape} and {predicted.shape}")
@@ -322,7 +335,8 @@ def plot_refit(comparison: Any, most: int = 8) -> Figure:
         most: columns that are shown, at least 1.
     """
     check_integer("most", most, 1)
-    days, columns = comparison.days, comparison.columns[:most]
+    days = comparison.days
+    columns = comparison.columns[:most]
     figure = _Figure(figsize=(WIDTH, 3.6 + 0.27 * len(columns)), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(2.6, 0.27 * len(columns) + 0.4))
     kind = days.index.dtype.kind
@@ -387,7 +401,8 @@ def _inches(texts: Iterable[str]) -> float:
 
 def _largest(contributions: np.ndarray, labels: list[str], most: int) -> list[tuple[str, float]]:
     """Labels and lengths of bars: the largest contributions (D,), and the sum of the others."""
-    order, others = np.abs(contributions).argsort()[::-1], len(labels) - most
+    order = np.abs(contributions).argsort()[::-1]
+    others = len(labels) - most
     rest = [(f"{others} other features", contributions[order[most:]].sum())] if others > 0 else []
     return [*((labels[i], contributions[i]) for i in order[:most]), *rest]
 
@@ -395,15 +410,18 @@ def _largest(contributions: np.ndarray, labels: list[str], most: int) -> list[tu
 def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, list[str]]:
     """For each sample the contributions (B, D) to its prediction, or to the logit of a class, and a title."""
     contributions, constants = model.explain(X)
-    predictions, samples = model.predict(X), np.arange(len(contributions))
+    predictions = model.predict(X)
+    samples = np.arange(len(contributions))
     truth = ["" if y is None else f" (true: {_short(value)})" for value in (samples if y is None else y)]
     if hasattr(model, "classes_"):
         shown = np.searchsorted(model.classes_, predictions if class_ is None else [class_] * len(samples))
         if len(model.classes_) == 2:  # contributions are to the logit of the second class
             signs = np.where(shown == 1, 1, -1)
-            contributions, constants = contributions * signs[:, None], constants * signs
+            contributions = contributions * signs[:, None]
+            constants = constants * signs
         else:
-            contributions, constants = contributions[samples, shown], constants[samples, shown]
+            contributions = contributions[samples, shown]
+            constants = constants[samples, shown]
         name = "logit" if class_ is None else f"logit of {_short(class_)}:"
         sums = [f"{name} {s:.2f}" for s in contributions.sum(axis=1) + constants]
     else:
@@ -440,7 +458,8 @@ def _ends(after: Iterable[int] | None, count: int) -> list[int]:
 
 def _around(x: np.ndarray, margin: float, count: int) -> np.ndarray:  # (B,) -> (count,)
     """Numbers spread evenly over those in x, with a margin on both sides, relative to their range."""
-    low, high = float(x.min()), float(x.max())
+    low = float(x.min())
+    high = float(x.max())
     beyond = margin * (high - low) or 1
     return np.linspace(low - beyond, high + beyond, count)
 

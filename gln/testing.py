@@ -66,7 +66,9 @@ def _small(network: Any, **arguments: Any) -> Any:
 def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs (5, count), side information (4, count) and targets that suit the loss."""
     rng = np.random.default_rng(5)
-    inputs, context, noise = rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.normal(size=(2, count))
+    inputs = rng.normal(size=(5, count))
+    context = rng.normal(size=(4, count))
+    noise = rng.normal(size=(2, count))
     if model.config.record.heads == "num_classes":
         return inputs, context, rng.integers(0, model.config.num_classes, count)
     values = (inputs[:2] + noise)[: model.config.num_heads].squeeze() if model.config.num_heads < 3 else noise[0]
@@ -125,7 +127,8 @@ def _check_values(name: str, model: Any, expected: Any) -> None:
         calls["unknown targets"] = lambda gln: gln.predict_online(inputs[:, :8], context[:, :8], unknown)
     for call, learn in calls.items():
         before = np.asarray(model.predict(inputs[:, :7], context[:, :7])).copy()
-        found, wanted = np.asarray(learn(model)), np.asarray(learn(expected))
+        found = np.asarray(learn(model))
+        wanted = np.asarray(learn(expected))
         _compare(f"{name}: {call}", found, wanted, PREDICTIONS)
         if call == "a batch":
             _compare(f"{name}: a batch without and with targets", before, found, PREDICTIONS)
@@ -145,7 +148,8 @@ def _check_halfspaces(name: str, model: Any, expected: Any) -> None:
 
 def _check_continuing(name: str, network: Any, expected: Any) -> None:
     """A state carried from one to the other in mid-stream."""
-    first, second = _small(expected, num_classes=3), _small(network, num_classes=3)
+    first = _small(expected, num_classes=3)
+    second = _small(network, num_classes=3)
     inputs, context, targets = _stream(first, 24)
     first.predict_online(inputs, context, targets)
     second.set_state(first.get_state())
@@ -160,7 +164,8 @@ def _check_bad_input(name: str, network: Any) -> None:
         _refuses(f"{name}: {argument}={value!r}", ValueError, argument, functools.partial(network, **arguments))
     model = _small(network, num_classes=3)
     inputs, context, targets = _stream(model, 6)
-    state, nan = model.get_state(), np.where(np.arange(6) == 3, np.nan, inputs)
+    state = model.get_state()
+    nan = np.where(np.arange(6) == 3, np.nan, inputs)
     calls = [
         ("inputs", (inputs[:4], context, targets)),
         ("inputs", (nan, context, targets)),
@@ -192,7 +197,8 @@ def _compare(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float)
 
 
 def _compare_states(what: str, model: Any, expected: Any, tolerance: float) -> None:
-    found, wanted = model.get_state(), expected if isinstance(expected, dict) else expected.get_state()
+    found = model.get_state()
+    wanted = expected if isinstance(expected, dict) else expected.get_state()
     if found.keys() != wanted.keys():
         raise AssertionError(f"{what}: expected the arrays {list(wanted)}, got {list(found)}")
     for key, array in found.items():

@@ -77,7 +77,8 @@ class GLNLayer(nn.Module):
         of_inputs = _moments("inputs", inputs)
         mean, scale = _moments("context_inputs", context)
         self.gln.fit_hyperplanes(((context - mean) / scale).T)  # which may fail, before anything changes
-        self.context_mean, self.context_scale = mean, scale
+        self.context_mean = mean
+        self.context_scale = scale
         if self.gln.base_predictor is None:
             self.mean, self.scale = of_inputs
 

@@ -25,7 +25,8 @@ __all__ = ["main", "warm_up"]
 
 def warm_up() -> dict[str, float]:
     """Make each kind of call once; returns the seconds of each, by name. Raises ImportError without Numba."""
-    seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
+    seconds = {}
+    x = np.random.default_rng(0).normal(size=(5, 60))
     for call in (networks, tables, streams, decisions, lines):
         start = time.perf_counter()
         call(x, x[0])
@@ -35,7 +36,8 @@ def warm_up() -> dict[str, float]:
 
 def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     """A GLN with dense and sparse samples, and one so large that threads share its layers."""
-    numba, sparse = load_backend("numba"), csc_array(x)
+    numba = load_backend("numba")
+    sparse = csc_array(x)
     numba.GLN([256, 256, 1], 5, 5, seed=0).predict_online(x, x, y > 0)
     model = numba.GLN([2, 1], 5, 5, seed=0)
     for inputs, context_inputs in ((x, x), (sparse, sparse), (x, sparse), (sparse, x)):
@@ -65,7 +67,8 @@ def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     for estimator, classifies in estimators():
         known = {"classes": [False, True]} if classifies else {}
         for rows in (slice(0, 50), slice(50, 51), slice(51, 52)):
-            samples, targets = x[:, rows].T, y[rows] > 0 if classifies else y[rows]
+            samples = x[:, rows].T
+            targets = y[rows] > 0 if classifies else y[rows]
             estimator.partial_fit(samples, targets, **known).predict(samples)
 
 

@@ -20,7 +20,8 @@ def uninterrupted(call: Call) -> Call:
 
     @functools.wraps(call)
     def whole(*args: Any, **kwargs: Any) -> Any:
-        handler, came = getsignal(SIGINT), []
+        handler = getsignal(SIGINT)
+        came = []
         if threading.get_ident() != threading.main_thread().ident or not callable(handler):
             return call(*args, **kwargs)  # no interrupt can come
         signal(SIGINT, lambda *received: came.append(received))

@@ -33,7 +33,8 @@ def in_threads(
     The calls must change nothing in common. With `n_jobs=None`, which `joblib.parallel_config` may set, there are
     `thread_count` threads. They are threads of a pool, in which Numba's networks start no others.
     """
-    calls, threads = list(arguments), effective_n_jobs(n_jobs)
+    calls = list(arguments)
+    threads = effective_n_jobs(n_jobs)
     threads = thread_count() if n_jobs is None and threads == 1 else threads
     if len(calls) == 1 < threads:
         yield function(*calls[0])

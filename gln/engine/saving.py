@@ -218,7 +218,9 @@ def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, i
 
 
 def _array_of(kind: Array, name: str, field: str, value: Value, sizes: dict[str, int]) -> np.ndarray:
-    dtype, names, came = np.dtype(kind.dtype), kind.shape.split(), type(value).__name__
+    dtype = np.dtype(kind.dtype)
+    names = kind.shape.split()
+    came = type(value).__name__
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
         pairs = zip(names, value.shape, strict=False)
@@ -296,7 +298,8 @@ def decoded(name: str, value: Json, arrays: Arrays, backend: Backend) -> Value:
     [(tag, content), *_] = value.items()
     match tag:
         case "object":
-            cls, items = CLASSES[content], value["fields"].items()
+            cls = CLASSES[content]
+            items = value["fields"].items()
             fields = {field: decoded(field, item, arrays, backend) for field, item in items}
             return getattr(cls, "of_saved", cls)(**checked(name, SAVED[cls], fields))
         case "array":
@@ -407,7 +410,8 @@ def usable(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def fits(value: Value, annotation: object) -> bool:
     """Whether an argument that was saved is of the annotated type."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    parts = typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return any(fits(value, part) for part in parts)
     if origin is Callable:

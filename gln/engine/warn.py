@@ -28,7 +28,8 @@ def warn_of(what: str, notes: Sequence[Note]) -> None:
         names = [note.shown or repr(note.name) for note in notes if note.text == text]
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         sentences.append(text.format(", ".join(names[:MOST_NAMES]) + more))
-    level, frame = 1, sys._getframe()
+    level = 1
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
         level += 1
         frame = frame.f_back

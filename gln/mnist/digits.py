@@ -91,7 +91,8 @@ def _deskewed(images: np.ndarray, block: int = 2000) -> np.ndarray:
         variance = (image * (rows - row) ** 2).sum(axis=(1, 2), keepdims=True)
         shear = covariance / np.where(variance > 0, variance, 1)
         # Where each pixel of the new images comes from; the first coordinate is the image.
-        down, right = rows - SIDE / 2, columns - SIDE / 2
+        down = rows - SIDE / 2
+        right = columns - SIDE / 2
         which = np.broadcast_to(np.arange(len(image)).reshape(-1, 1, 1), image.shape)
         source = [which, row + down, column + right + shear * down]
         return ndimage.map_coordinates(image, source, order=1).reshape(-1, PIXELS)

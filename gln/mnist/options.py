@@ -79,7 +79,8 @@ def load_digits(options: argparse.Namespace) -> Digits:
 def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
     """A new `GLN` of the backend. It needs no digits, so errors in options are raised before these are loaded."""
     size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
-    sizes, classes = (options.layer_sizes, size, size), 10 if options.digit is None else 2
+    sizes = (options.layer_sizes, size, size)
+    classes = 10 if options.digit is None else 2
     return backend.GLN(*sizes, num_classes=classes, context_map_size=options.halfspaces, seed=options.seed)
 
 

@@ -44,7 +44,8 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     digits = np.ascontiguousarray(network.check_array("samples", samples, (PIXELS, None)).T)  # (B, 784)
     if len(digits) < 2:
         raise bad("samples", "two digits or more", len(digits))
-    rng, state = np.random.default_rng(network.config.seed), network.get_state(copy=False)
+    rng = np.random.default_rng(network.config.seed)
+    state = network.get_state(copy=False)
     for layer, n in enumerate(network.config.layer_sizes, start=1):
         planes, bias = _bisectors(rng, digits, (n, network.config.context_map_size), window)
         state |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": bias}

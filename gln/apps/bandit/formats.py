@@ -119,7 +119,8 @@ def _of_dsjson(line: int, text: str) -> Logged:
     if found.get("_skipLearn") or "_label_cost" not in found:
         return Logged(line, None)
     try:
-        cost, shared = float(found["_label_cost"]), _visible(found["c"])
+        cost = float(found["_label_cost"])
+        shared = _visible(found["c"])
         arms = [_visible(arm) for arm in found["c"]["_multi"]]
         place = found["_labelIndex"] if "_labelIndex" in found else found["a"][0] - 1  # the chosen arm comes first
         propensity = found["_label_probability"] if "_label_probability" in found else found["p"][0]
@@ -197,14 +198,16 @@ def _of_cb(line: int, text: str) -> Logged:
         return Logged(line, None)
     cost, propensity = _cost_and_propensity(chosen)
     arms = [int(number_of(word.partition(":")[0])) for word in labels]
-    arm, offered = int(number_of(chosen[0].partition(":")[0])), arms if len(arms) > 1 else None
+    arm = int(number_of(chosen[0].partition(":")[0]))
+    offered = arms if len(arms) > 1 else None
     return Logged(line, LoggedDecision(_features(bar + features), arm, -cost, propensity, offered))
 
 
 @functools.lru_cache(1 << 10)  # arms are often the same
 def _features(text: str) -> dict[str, Any]:
     """The features of `|namespace name=level name:number ...`; a name alone is 1."""
-    sample, features = example_of(text), {}
+    sample = example_of(text)
+    features = {}
     for namespace, names in sample.names.items():
         for full in names:
             name, is_level, level = full.partition("=")

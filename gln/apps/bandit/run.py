@@ -35,10 +35,13 @@ class Run:
     """The decisions of one source, with a bandit that may exist already."""
 
     def __init__(self, options: argparse.Namespace, source: BinaryIO, signals: Signals) -> None:
-        self._options, self._source, self._signals = options, source, signals
+        self._options = options
+        self._source = source
+        self._signals = signals
         self._inputs = Inputs([options.file], "")
         self._input = self._inputs.current
-        self._estimates, self._left_out = Estimates(), Counter[str]()
+        self._estimates = Estimates()
+        self._left_out = Counter[str]()
         self._start, self._taken = time.monotonic(), 0  # decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
         state: dict[str, Any] = {}
@@ -53,7 +56,8 @@ class Run:
             if "inputs" not in state:
                 raise ValueError(f"--resume: expected a file that gln-bandit saved, got {options.save}")
             self._inputs.resume(state["inputs"])
-            self._estimates, self._left_out = Estimates(state["estimates"]), Counter(state["left_out"])
+            self._estimates = Estimates(state["estimates"])
+            self._left_out = Counter(state["left_out"])
             say("gln-bandit", f"going on after {self._estimates.rows:,} decisions")
         self._outputs = Outputs(options, self._signals, state)
         self._model = copy.deepcopy(self._bandit) if options.fixed else self._bandit  # what predicts rewards
@@ -72,7 +76,8 @@ class Run:
 
     def _take(self, rows: list[Any]) -> None:
         """Judge and learn rows, and save now and then."""
-        every, before = self._options.save_every, self._estimates.rows
+        every = self._options.save_every
+        before = self._estimates.rows
         for _, block in itertools.groupby(rows, _kind_of):
             self._judge([*block])
         if every and self._estimates.rows // every > before // every:
@@ -96,7 +101,8 @@ class Run:
     def _learn(self, rows: list[Any]) -> None:
         if isinstance(rows[0], BadLine):
             raise rows[0]
-        first, before = rows[0].decision, self._estimates.rows
+        first = rows[0].decision
+        before = self._estimates.rows
         if first is None:
             self._left_out.update(row.why for row in rows)
             return

@@ -64,7 +64,8 @@ class Pupil:
         Raises OSError if a file cannot be read or created, and ValueError if it has other contents.
         """
         self._start, self._standardizer, self._names = _loaded(model)
-        self.lessons, self._lock = Lessons(lessons), threading.RLock()
+        self.lessons = Lessons(lessons)
+        self._lock = threading.RLock()
         # The lessons after which accuracy on the held-out digits was last computed, and this accuracy.
         self._counted: tuple[list[int] | None, float] = None, 0.0
         # The trained network, then those of `BLOCK` new classes. Some of the last one's heads may not be in use yet.
@@ -215,7 +216,8 @@ def _is_known(p: np.ndarray, number: int) -> bool:  # (C, B)
 
 def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     """A saved network, the standardizer of its inputs, and its classes: those that `export` saved, or the digits."""
-    network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
+    network = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE)
+    standardizer = Standardizer(PIXELS)
     extra = dict(network.extra)
     kind = network.config.record.heads, network.config.input_size, network.config.context_size, network.config.num_heads
     try:

@@ -51,7 +51,8 @@ def image(drawing: Drawing) -> np.ndarray:
     Source: http://yann.lecun.com/exdb/mnist: "size normalized to fit in a 20x20 pixel box".
     """
     points = np.concatenate(drawing)
-    low, high = points.min(axis=0), points.max(axis=0)
+    low = points.min(axis=0)
+    high = points.max(axis=0)
     scale = (BOX - WIDTH) / max((high - low).max(), 1e-9)  # a single point needs none
     strokes = [_thinned((stroke - (low + high) / 2) * scale) for stroke in drawing]
     start = np.concatenate([stroke[:-1] for stroke in strokes]).astype(np.float32)  # of S lines, (S, 2)

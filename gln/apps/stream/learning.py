@@ -81,7 +81,8 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
     saved |= {"layers": model.layer_sizes, "no_negatives": not getattr(model, "negatives", True)}
     saved["regression"] = isinstance(model, GLNRegressor)
     for name, value in saved.items():
-        given, value = getattr(options, name), tuple(value) if isinstance(value, list) else value
+        given = getattr(options, name)
+        value = tuple(value) if isinstance(value, list) else value
         if not (given is None or given is False or given == value):
             raise ValueError(f"{_flag(name)}: expected {value}, as in {path}, got {given}")
     if options.probabilities and saved["regression"]:
@@ -111,7 +112,8 @@ def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
     learns = np.array([target is not None for target in part.targets]) & (weights > 0)
     if not learns.any():
         return
-    rows, targets = part.rows, [*itertools.compress(part.targets, learns)]
+    rows = part.rows
+    targets = [*itertools.compress(part.targets, learns)]
     if not learns.all():
         frame = rows.frame[learns] if len(rows.frame) else rows.frame
         rows = dataclasses.replace(rows, frame=frame, dictionaries=[*itertools.compress(rows.dictionaries, learns)])

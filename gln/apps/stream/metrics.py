@@ -60,7 +60,10 @@ class Metrics:
         """`levels` are of quantiles, in ascending order; `every` is the number of samples between two lines. If labels
         come late, simple predictors know those that `learn` gets."""
         self._is_late = is_late
-        self.are_classes, self.levels, self.density, self.every = are_classes, levels, density, every
+        self.are_classes = are_classes
+        self.levels = levels
+        self.density = density
+        self.every = every
         of_levels = ["pinball_loss", "in_interval"][: len(levels)]
         of_densities = ["negative_log_likelihood", "in_90_percent"] if density else []
         of_numbers = ["absolute_error", "squared_error", *of_levels, *of_densities]
@@ -101,7 +104,9 @@ class Metrics:
 
     def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:
         """Count samples; returns the lines to print."""
-        first, sums, lines = self.samples, self.count(predicted, targets, weights), []
+        first = self.samples
+        sums = self.count(predicted, targets, weights)
+        lines = []
         self.taken += len(targets)
         samples = self._after(first)
         while samples <= self.samples:
@@ -122,7 +127,8 @@ class Metrics:
         columns = (self._of_classes if self.are_classes else self._of_numbers)(predicted, targets, known, counted)
         summands = np.concatenate([counted[None], counted * columns])
         sums = np.add.accumulate(np.column_stack([self.sums, summands]), axis=1)
-        self.samples, self.sums = self.samples + len(targets), sums[:, -1].tolist()
+        self.samples = self.samples + len(targets)
+        self.sums = sums[:, -1].tolist()
         return sums
 
     def learn(self, targets: list[Any], weights: list[float] | None) -> None:
@@ -137,14 +143,16 @@ class Metrics:
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,), changed to 0 where no class was known -> (K, N)
         codes, before = self._count_labels(targets, known, weights)
-        p, columns = predicted.to_numpy(), {label: place for place, label in enumerate(predicted.columns)}
+        p = predicted.to_numpy()
+        columns = {label: place for place, label in enumerate(predicted.columns)}
         if not p.size:
             weights[:] = 0
             return np.zeros((3, len(targets)))
         best = p.argmax(axis=1)
         weights[p.max(axis=1) == 0] = 0
         places = np.array([*(columns.get(label, -1) for label in self.labels), -1])[codes]
-        hits, of_class = best == places, p[np.arange(len(p)), places]
+        hits = best == places
+        of_class = p[np.arange(len(p)), places]
         of_class[places < 0] = 0
         is_unknown = of_class == 0
         self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
@@ -177,14 +185,18 @@ class Metrics:
     def _of_numbers(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,) -> (K, N)
-        y, p = np.array([0.0 if target is None else target for target in targets], np.float64), predicted.to_numpy()
+        y = np.array([0.0 if target is None else target for target in targets], np.float64)
+        p = predicted.to_numpy()
         comes = known & (not self._is_late)
         last = _last_before(y, comes, self.last or 0.0)
         totals = np.add.accumulate(np.column_stack([self.total, comes * [weights, weights * y]]), axis=1)  # (2, N + 1)
-        self.total, self.last = totals[:, -1].tolist(), float(last[-1])
+        self.total = totals[:, -1].tolist()
+        self.last = float(last[-1])
         means = totals[1, :-1] / np.maximum(totals[0, :-1], LEAST)
-        errors, simple = y - p[:, 0], [y - means, y - last[:-1]]
-        rows, levels = [np.abs(errors), np.square(errors)], self.levels
+        errors = y - p[:, 0]
+        simple = [y - means, y - last[:-1]]
+        rows = [np.abs(errors), np.square(errors)]
+        levels = self.levels
         if levels:
             q = p[:, 1 : 1 + len(levels)]
             below = y[:, None] - q

@@ -31,7 +31,8 @@ class Output:
         Raises OSError if the file cannot be written, and ValueError if it is not the one of that run.
         """
         kept = goes_on and name != "-" and (saved is not None or Path(name).is_file())
-        self.name, self._written = name, Written(**(saved or {})) if kept else Written()
+        self.name = name
+        self._written = Written(**(saved or {})) if kept else Written()
         size = Path(name).stat().st_size if kept else 0
         if size < self._written.bytes or (saved is None and size):
             expected = "a new file, as the saved run wrote none" if saved is None else "the file of the saved run"
@@ -54,7 +55,8 @@ class Output:
 
     def flush(self) -> None:
         """Write what was added; if an error or a signal ends this, it stays unwritten in the `state`."""
-        done, data = self._written, self._written.unwritten.encode()
+        done = self._written
+        data = self._written.unwritten.encode()
         rest = data
         try:
             while rest:  # not by Python's buffer, which would write once more when Python ends

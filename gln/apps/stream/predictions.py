@@ -71,7 +71,8 @@ def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[st
     """What a sample's features contribute to its prediction, the largest ones first, and the constant."""
     found, constant = explained
     if isinstance(constant, dict):  # by class
-        found, constant = found.get(prediction, {}), constant.get(prediction, 0.0)
+        found = found.get(prediction, {})
+        constant = constant.get(prediction, 0.0)
     found = {str(name): round(value, DIGITS) for name, value in found.items() if value}
     return dict(sorted(found.items(), key=lambda item: -abs(item[1]))), round(constant, DIGITS)
 

@@ -51,7 +51,9 @@ class Run:
     _outputs: Outputs
 
     def __init__(self, options: argparse.Namespace, inputs: Inputs, signals: Signals) -> None:
-        self._options, self._inputs, self._signals = options, inputs, signals
+        self._options = options
+        self._inputs = inputs
+        self._signals = signals
         is_text = not is_json(options.predictions or "", inputs.current.form)
         if is_text and (options.explain or (options.probabilities and not options.predict_only)):
             option, why = (
@@ -70,9 +72,11 @@ class Run:
 
     def _load(self, path: str, goes_on: bool) -> None:
         """Begin with a saved model, and perhaps where its run was saved."""
-        options, model = self._options, loaded(path, self._options)
+        options = self._options
+        model = loaded(path, self._options)
         state: dict[str, Any] = dict(model.extra)  # what that run says of itself, empty if it was none
-        given, saved = options.target, state.get("target")
+        given = options.target
+        saved = state.get("target")
         if goes_on:
             self._check_run(state)
         if options.ngrams not in (None, ngrams := state.get("ngrams", options.ngrams)):
@@ -158,7 +162,10 @@ class Run:
 
     def _wanted(self) -> Wanted:
         """What to read, with values of the kinds that the model has learned, if there is one."""
-        options, target, model, waiting = self._options, self._target, self._model, self._waiting.queue
+        options = self._options
+        target = self._target
+        model = self._model
+        waiting = self._waiting.queue
         names: dict[str, bool] = {}
         if model is not None:
             known = names_in(late.part.rows for late in waiting) | model.known_names
@@ -179,7 +186,8 @@ class Run:
         if chunk is NO_SAMPLES:
             self._learn_late(0)
             return
-        every, taken = self._options.save_every, self._metrics.taken
+        every = self._options.save_every
+        taken = self._metrics.taken
         for few in self._few(chunk.part(slice(bisect.bisect_right(chunk.lines, of.line), None))):
             since = of.line
             self._learn(of, few)
@@ -199,7 +207,8 @@ class Run:
         are_single = options.delay or (options.explain and not options.predict_only)
         while start < len(chunk.lines) and not self._signals.received:
             stop = start + 1 if are_single else min(start + self._most, ends[bisect.bisect(ends, start)])
-            part, before = chunk.part(slice(start, stop)), monotonic()
+            part = chunk.part(slice(start, stop))
+            before = monotonic()
             start = stop
             yield part
             took = max(monotonic() - before, 1e-3)
@@ -212,7 +221,9 @@ class Run:
         Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
         if it is held out.
         """
-        options, targets, waiting = self._options, part.targets, self._waiting
+        options = self._options
+        targets = part.targets
+        waiting = self._waiting
         said = None
         if waiting.count:
             most = waiting.most(part.rows)
@@ -287,7 +298,8 @@ class Run:
             of.line = part.lines[-1]
             self._leave_out(of, [bad for bad in part.bad if bad.line < of.line])
         if known and not options.regression:
-            name, seen = self._target or "the target", known[0]
+            name = self._target or "the target"
+            seen = known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
             self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")

@@ -27,7 +27,8 @@ class Signals:
         self._waits = False
 
     def _receive(self, number: int, _: Any) -> None:
-        before, self.received = self.received, number
+        before = self.received
+        self.received = number
         if self._starts:  # an exception here would also go through what compiles
             with contextlib.suppress(OSError):
                 os.write(2, f"{self._program}: {self._why()}\n".encode())
@@ -88,9 +89,11 @@ class Signals:
             if not isinstance(error, (OSError, ValueError)):  # a fault of ours
                 end(f"{type(error).__name__}: {error}")
                 raise
-            status, why = 2, str(error)
+            status = 2
+            why = str(error)
         if self.received:
-            status, why = 128 + self.received, self._why()
+            status = 128 + self.received
+            why = self._why()
         self._starts = False
         end(why)
         return status

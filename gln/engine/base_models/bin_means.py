@@ -33,7 +33,9 @@ MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip the
 # A feature has at most 2^WIDE_BITS bins, and one for missing values. Each may be cut further, into 2^(BITS - WIDE_BITS)
 # at most, of single values: a price can depend on the exact distance. This is done where it lowers the squared error,
 # out of fold, by DEEP_GAIN of the variance.
-WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
+WIDE_BITS = 7
+BITS = 11
+DEEP_GAIN = 0.01
 MISSING, UNKNOWN = 1 << BITS, 2 << BITS  # cells of missing values, and of levels that a table does not have
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
 PAIRS_TRIED_DEEPER = 8  # the best, to choose the cells of all pairs by
@@ -62,7 +64,8 @@ class BinMeans(WritableArrays):
     values: np.ndarray  # (cells of all grids, C) float32
 
     def __post_init__(self) -> None:
-        features, bins = len(self.sizes), self.cells.shape[-1]
+        features = len(self.sizes)
+        bins = self.cells.shape[-1]
         if self.sizes.sum() != bins or len(self.ends) != bins - features:
             raise bad(
                 "bin_means", f"{bins} bins of {features} features", f"{self.sizes.sum()} and {len(self.ends)} ends"
@@ -81,13 +84,15 @@ class BinMeans(WritableArrays):
 
     @classmethod
     def without_grids(cls, features: int) -> BinMeans:
-        cells, grids = np.zeros((2, features), int), np.zeros((0, 2), int)
+        cells = np.zeros((2, features), int)
+        grids = np.zeros((0, 2), int)
         return cls(np.ones(features, int), np.zeros(0), cells, grids, np.zeros((0, 1), np.float32))
 
     def grown(self, features: int) -> BinMeans:
         """With room for further features, the new ones last, which are in no grid."""
         new = (0, features - len(self.sizes))
-        sizes, cells = np.pad(self.sizes, new, constant_values=1), np.pad(self.cells, [(0, 0), new])
+        sizes = np.pad(self.sizes, new, constant_values=1)
+        cells = np.pad(self.cells, [(0, 0), new])
         return dataclasses.replace(self, sizes=sizes, cells=cells)
 
     @property
@@ -129,7 +134,8 @@ class BinMeans(WritableArrays):
             cells = slice(start, start + height * width)
             has_unknown = [feature in categorical for feature in grid]  # as the last cell
             counts = sums[cells].reshape(height, width, -1)[: height - has_unknown[0], : width - has_unknown[1]]
-            means, weights = shrunken_means(counts), counts[..., :1]
+            means = shrunken_means(counts)
+            weights = counts[..., :1]
             for axis in range(2):
                 if has_unknown[axis]:
                     means, weights = _with_unknown(means, weights, axis)
@@ -144,7 +150,8 @@ def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2
 
 def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
     """The bin of each value, among those of all features."""
-    bins, first = np.zeros(samples.shape, np.int64), 0
+    bins = np.zeros(samples.shape, np.int64)
+    first = 0
     for feature in range(len(sizes)):
         left = sizes[feature] - 1
         while left > 0:  # binary search, each step for all samples, which is six times as fast
@@ -199,9 +206,12 @@ def fit_bin_means(
     What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
     binnings, cells = _binned(samples, indices, levels)
-    count, are_logits = samples.shape[0], targets.dtype == bool
-    of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
-    of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
+    count = samples.shape[0]
+    are_logits = targets.dtype == bool
+    of_samples = np.zeros((len(targets), count), np.float32)
+    of_folds = np.zeros(count, np.int16)
+    of_samples[:, indices] = targets.clip(-MAX_VALUE, MAX_VALUE)
+    of_folds[indices] = folds
     binned = BinnedSamples(cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits)
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
@@ -316,7 +326,8 @@ class BinnedSamples(NamedTuple):
 
     def sums(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (cells, R, 1 + C)
         """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
-        size, folds = cells_at(depth) ** len(features), len(self.counted)
+        size = cells_at(depth) ** len(features)
+        folds = len(self.counted)
         places = self.places(features, depth) * folds + self.folds
         terms = self.weights, *(self.weights * of_head for of_head in self.targets)
         sums = [np.bincount(places, term, size * folds) for term in terms]
@@ -329,7 +340,8 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant."""
-        scores, strengths = np.empty(len(grids)), np.array([STRENGTH])
+        scores = np.empty(len(grids))
+        strengths = np.array([STRENGTH])
         for g, grid in enumerate(grids):
             features = grid[grid != NONE]
             wider = wider_cells(depth, len(features))
@@ -349,7 +361,8 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
 
     Of one feature at depth 1: cells 0 and 1, and 2 of missing values, are in 3, 3 and 4 at depth 0; these are in 5.
     """
-    found, start = [], 0
+    found = []
+    start = 0
     for step in range(depth + 1):
         side, wider_side = ((1 << depth >> up) + 1 for up in (step, step + 1))
         start += side**features
@@ -386,7 +399,8 @@ def means_of_cells(
     Shapes: (narrow cells, R, 1 + C), (R, R), (all cells - 1,) as `wider_cells` -> (all cells, R + 1, C).
     """
     size, folds, terms = sums.shape
-    around, times = np.zeros((len(wider) + 1, folds + 1, terms)), counted.sum(axis=0)
+    around = np.zeros((len(wider) + 1, folds + 1, terms))
+    times = counted.sum(axis=0)
     for cell in range(size):
         for other in range(folds):
             if sums[cell, other, 0] > 0:
@@ -398,9 +412,12 @@ def means_of_cells(
         for fold in range(folds + 1):
             for term in range(terms):
                 around[wider[cell], fold, term] += around[cell, fold, term]
-    best, most, chosen = around[:, :, 1:], -np.inf, np.flatnonzero(times == times.max())
+    best = around[:, :, 1:]
+    most = -np.inf
+    chosen = np.flatnonzero(times == times.max())
     for strength in strengths:
-        means, gain = np.empty(best.shape), 0.0
+        means = np.empty(best.shape)
+        gain = 0.0
         means[-1] = around[-1, :, 1:] / np.maximum(around[-1, :, :1], TINY)
         for cell in range(len(wider) - 1, -1, -1):
             for fold in range(folds + 1):
@@ -426,12 +443,14 @@ def _values_of(
 
     Shapes: (k,), the cells of each feature that occur -> (cells that occur, C), (N, C).
     """
-    shape, sums = len(features) * (cells_at(depth),), binned.sums(features, depth)
+    shape = len(features) * (cells_at(depth),)
+    sums = binned.sums(features, depth)
     arguments = sums, binned.counted, wider_cells(depth, len(features)), np.array(STRENGTHS)
     means, _ = compiled(means_of_cells)(*arguments)
     of_samples = means[binned.places(features, depth), binned.folds]
     predictions = _logits(of_samples.astype(np.float32), binned.are_logits)
-    means, weights = means[: len(sums), -1].reshape(*shape, -1), sums[..., 0].sum(axis=1).reshape(*shape, 1)
+    means = means[: len(sums), -1].reshape(*shape, -1)
+    weights = sums[..., 0].sum(axis=1).reshape(*shape, 1)
     for axis in range(len(shape)):
         if not weights.take(-1, axis).any():
             np.moveaxis(means, axis, 0)[-1] = np.nan
@@ -472,12 +491,14 @@ def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomStat
     could predict."""
     counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells], int)
     features = np.flatnonzero(counts > 1)
-    tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
+    tried = binned.take(indices[spread(len(indices), TRIED_ON)])
+    scores = np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
     scores[features] = tried.scores(varied, TRIED_BITS)
     most = MOST_COLUMNS // len(binned.targets)
     singles = _best(varied[counts[features] > 2], scores[features[counts[features] > 2]], most)
-    most_pairs, pairs = min(MOST_GRIDS_OF_TWO, most - len(singles)), _pairs_to_try(features, rng)
+    most_pairs = min(MOST_GRIDS_OF_TWO, most - len(singles))
+    pairs = _pairs_to_try(features, rng)
     if most_pairs == 0 or len(pairs) == 0:
         return singles, pairs[:0]
     return singles, _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)

@@ -23,7 +23,8 @@ from gln.engine.saving import Array, bad, saved
 MOST_GRIDS, MOST_VALUES = 40, 256
 DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in bins of one column, each shrunk towards the wider ones
 FIRST_CELLS = (0, 4, 20)  # of each depth among the cells of a column
-CELLS_OF_ONE, CELLS_OF_TWO = 84, 1 << 2 * PAIR_DEPTH
+CELLS_OF_ONE = 84
+CELLS_OF_TWO = 1 << 2 * PAIR_DEPTH
 ROOM_FROM = 32  # classes; more have room for others
 MOST_COUNT = 100.0  # of a cell, in samples
 FULL = 1000.0  # samples after which nothing is left of those before
@@ -48,7 +49,8 @@ class FadingBinMeans(NamedTuple):
         return cls(np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
     def check(self, columns: int, heads: int) -> None:
-        cells, least = _sizes(self.grids).sum(), min(self.grids[:, 0].min(initial=0), self.totals[0].min(initial=0))
+        cells = _sizes(self.grids).sum()
+        least = min(self.grids[:, 0].min(initial=0), self.totals[0].min(initial=0))
         if self.counts.shape != (cells, heads) or least < 0 or self.grids.max(initial=NONE) >= columns:
             expected = f"grids of columns from 0 to {columns - 1}, and counts of shape {(cells, heads)}"
             raise bad("bin_means", expected, f"{self.grids.tolist()}, and shape {self.counts.shape}")
@@ -74,12 +76,15 @@ class FadingBinMeans(NamedTuple):
             pairs = [pairs[i] for i in np.random.RandomState(len(known)).permutation(len(pairs))[:room]]
         new = np.array([*singles, *pairs], int).reshape(-1, 2)
         cells = [(0, _sizes(new).sum()), (0, 0)]
-        counts, sums = np.pad(self.counts, cells), np.pad(self.sums, cells)
+        counts = np.pad(self.counts, cells)
+        sums = np.pad(self.sums, cells)
         return FadingBinMeans(np.concatenate([self.grids, new]), counts, sums, self.totals)._within_room()
 
     def with_class(self, heads: int) -> FadingBinMeans:
         """A copy with one more class than these, of which no sample so far was; one head of two becomes two."""
-        counts, sums, totals = self.counts, self.sums, self.totals
+        counts = self.counts
+        sums = self.sums
+        totals = self.totals
         if heads == 1:
             heads = 2
             counts, sums = counts.repeat(2, axis=1), np.concatenate([counts - sums, sums], axis=1)
@@ -97,7 +102,8 @@ class FadingBinMeans(NamedTuple):
 
     def _within_room(self) -> FadingBinMeans:
         """A copy with fewer pairs, or without grids if there is no room for all columns."""
-        singles, most = self.grids[:, 1] == NONE, _most_grids(self.heads)
+        singles = self.grids[:, 1] == NONE
+        most = _most_grids(self.heads)
         kept = singles | ((~singles).cumsum() <= most - singles.sum())
         kept &= singles.sum() <= most
         cells = kept.repeat(_sizes(self.grids))
@@ -136,9 +142,13 @@ def predict_bin_means(
     """Predict each sample, and then count it for the heads whose target is known."""
     # Long, because a call for each grid would take as long as what it does.
     grids, counts, sums, totals = means
-    heads, room, bins = targets.shape[0], totals.shape[1], np.zeros(len(z), np.int64)
-    cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
-    roots, root_logits = np.zeros(heads), np.zeros(heads)
+    heads = targets.shape[0]
+    room = totals.shape[1]
+    bins = np.zeros(len(z), np.int64)
+    cells = np.zeros(len(DEPTHS), np.int64)
+    deepest = DEPTHS[-1]
+    roots = np.zeros(heads)
+    root_logits = np.zeros(heads)
     for b in range(z.shape[1]):
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
@@ -148,23 +158,27 @@ def predict_bin_means(
                 totals[1, head] += step_sizes[b] * targets[head, b]
         start = 0  # of the cells of a grid
         for grid in range(len(grids)):
-            first, second = grids[grid, 0], grids[grid, 1]
+            first = grids[grid, 0]
+            second = grids[grid, 1]
             if second == NONE:  # a column comes before its pairs
                 bins[first] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[first, b]))))
                 used = len(DEPTHS)
                 for i in range(used):
                     cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
             else:
-                used, coarse = 1, deepest - PAIR_DEPTH
+                used = 1
+                coarse = deepest - PAIR_DEPTH
                 cells[0] = start + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
             start += CELLS_OF_ONE if second == NONE else CELLS_OF_TWO
             for head in range(heads):
-                mean, y = roots[head], targets[head, b]
+                mean = roots[head]
+                y = targets[head, b]
                 for i in range(used):
                     cell = cells[i]
                     mean = (sums[cell, head] + STRENGTH * mean) / (counts[cell, head] + STRENGTH)
                     if math.isfinite(y):
-                        weight, excess = step_sizes[b], counts[cell, head] + step_sizes[b] - MOST_COUNT
+                        weight = step_sizes[b]
+                        excess = counts[cell, head] + step_sizes[b] - MOST_COUNT
                         if excess > 1:  # as much as so many samples in a row
                             weight += MOST_COUNT * ((1 + 1 / MOST_COUNT) ** min(excess, FULL) - 1) - excess
                         counts[cell, head] += weight

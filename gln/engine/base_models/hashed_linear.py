@@ -29,9 +29,12 @@ FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and n
 # gradients), of the model without crosses and of the one with them, which has more terms. Log-loss is the same within
 # .001 for .3 to .5, .1 to .2 and .5 to 2. Source: H. B. McMahan et al., Ad Click Prediction: a View from the Trenches,
 # KDD 2013, algorithm 1.
-RATES, STEADY = (0.4, 0.15), 1.0
+RATES = (0.4, 0.15)
+STEADY = 1.0
 # Keys have 62 bits: of these, products are the same with Python's integers and with Numba's, which overflow.
-KEYS, FACTOR, OTHER_FACTOR = (1 << 62) - 1, 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9
+KEYS = (1 << 62) - 1
+FACTOR = 0x1E3779B97F4A7C15
+OTHER_FACTOR = 0x3F58476D1CE4E5B9
 BIAS = 1  # key of the term that every sample has
 
 
@@ -102,7 +105,8 @@ class HashedLinear(NamedTuple):
     ) -> tuple[HashedLinear, np.ndarray]:  # (M C, B)
         """Predict samples from `begin` on, and learn each before the next. Returns these models or, if terms need more
         slots, a copy with room for them; and logits or values."""
-        model, predictions = self, np.zeros((self.models * self.heads, len(step_sizes)))
+        model = self
+        predictions = np.zeros((self.models * self.heads, len(step_sizes)))
         arguments = targets, step_sizes, True
         while (begin := compiled(predict_linear)(terms, model, *arguments, begin, predictions)) < len(step_sizes):
             model = model.with_room()
@@ -110,13 +114,15 @@ class HashedLinear(NamedTuple):
 
     def with_room(self) -> HashedLinear:
         """A copy with twice as many slots, or of the largest table without half of the terms."""
-        used, size = np.flatnonzero(self.keys), len(self.keys)
+        used = np.flatnonzero(self.keys)
+        size = len(self.keys)
         if size < self.max_slots:
             size *= 2
         else:
             order = self.squares[used].sum(axis=(1, 2)).argsort(kind="stable")
             used = np.sort(used[order[len(used) // 2 :]])
-        keys, moved = np.zeros(size, np.int64), []
+        keys = np.zeros(size, np.int64)
+        moved = []
         places = compiled(slots_of)(self.keys[used], keys, True)
         for old in (self.scales, self.leaders, self.squares):
             moved.append(np.zeros((size, *old.shape[1:])))
@@ -128,10 +134,14 @@ class HashedLinear(NamedTuple):
     def with_class(self, count: float) -> HashedLinear:
         """A copy with a head for one more class, which starts with the probability of a class seen once in `count`
         samples. One head of two classes becomes two, with the same predictions."""
-        leaders, squares, new = self.leaders, self.squares, np.zeros((len(self.keys), self.models, 1))
+        leaders = self.leaders
+        squares = self.squares
+        new = np.zeros((len(self.keys), self.models, 1))
         if self.heads == 1:
-            leaders, squares = np.concatenate([-leaders, leaders], axis=2), squares.repeat(2, axis=2)
-        leaders, squares = np.concatenate([leaders, new], axis=2), np.concatenate([squares, new], axis=2)
+            leaders = np.concatenate([-leaders, leaders], axis=2)
+            squares = squares.repeat(2, axis=2)
+        leaders = np.concatenate([leaders, new], axis=2)
+        squares = np.concatenate([squares, new], axis=2)
         bias = np.flatnonzero(self.keys == BIAS)
         leaders[bias, :, -1] = np.log(count + 1) * STEADY / np.array(RATES[: self.models])
         return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, leaders, squares)
@@ -143,7 +153,8 @@ class HashedLinear(NamedTuple):
 
     def with_crosses(self) -> HashedLinear:
         """A copy with a second model, which knows what the first one knows."""
-        leaders, squares = self.leaders.repeat(2, axis=1), self.squares.repeat(2, axis=1)
+        leaders = self.leaders.repeat(2, axis=1)
+        squares = self.squares.repeat(2, axis=1)
         leaders[:, 1] *= RATES[0] / RATES[1]  # the same weights
         return HashedLinear.of_saved(self.are_classes, self.keys, self.scales, leaders, squares)
 
@@ -188,7 +199,8 @@ def key_of(one: int, other: int) -> int:
 
 def most_terms(words: Words, b: int, columns: np.ndarray, table: HashedLinear) -> int:
     """How many terms sample b has at most; arguments as for `terms_of`."""
-    terms, levels = 1 + len(columns) + words.starts[b + 1] - words.starts[b], 0
+    terms = 1 + len(columns) + words.starts[b + 1] - words.starts[b]
+    levels = 0
     if table.leaders.shape[1] > 1:
         for f in range(len(columns)):
             levels += columns[f] < 0
@@ -204,38 +216,48 @@ def terms_of(
     table: HashedLinear,
 ) -> Terms:
     """The terms of samples, and among them feature `crosses`. A missing number is a term as well."""
-    count, room, t = samples.shape[1], 0, 0
-    starts, first_crosses, most = np.empty(count + 1, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    count = samples.shape[1]
+    room = 0
+    t = 0
+    starts = np.empty(count + 1, np.int64)
+    first_crosses = np.empty(count, np.int64)
+    most = np.empty(count, np.int64)
     for b in range(count):
         most[b] = most_terms(words, b, columns, table)
         room += most[b]
-    keys, values, features = np.empty(room, np.int64), np.empty(room), np.empty((room, 2), np.int64)
+    keys = np.empty(room, np.int64)
+    values = np.empty(room)
+    features = np.empty((room, 2), np.int64)
     for b in range(count):
         starts[b] = t
         keys[t], values[t], features[t, 0], features[t, 1] = BIAS, 1.0, -1, -1  # rows would be slices, which take long
         t += 1
         for f in range(len(columns)):
             if columns[f] < 0 and samples[f, b] == samples[f, b]:
-                keys[t], values[t] = key_of(f, 1 + int(samples[f, b])), 1.0
+                keys[t] = key_of(f, 1 + int(samples[f, b]))
+                values[t] = 1.0
                 features[t, 0] = features[t, 1] = f
                 t += 1
         end_of_levels = t
         for f in range(len(columns)):
             if columns[f] >= 0:
                 missing = samples[f, b] != samples[f, b]
-                keys[t], values[t] = key_of(f, -int(missing)), 1.0 if missing else z[columns[f], b]
+                keys[t] = key_of(f, -int(missing))
+                values[t] = 1.0 if missing else z[columns[f], b]
                 features[t, 0] = features[t, 1] = f
                 t += values[t] != 0.0
         for i in range(words.starts[b], words.starts[b + 1]):
             number = words.numbers[i]
-            keys[t], values[t] = key_of(number, -3 - words.codes[i]), words.values[i]
+            keys[t] = key_of(number, -3 - words.codes[i])
+            values[t] = words.values[i]
             features[t, 0] = features[t, 1] = len(columns) + number
             t += values[t] != 0.0
         first_crosses[b] = t
         if most[b] > 1 + len(columns) + words.starts[b + 1] - words.starts[b]:  # each level with all terms after it
             for i in range(starts[b] + 1, end_of_levels):
                 for j in range(i + 1, first_crosses[b]):
-                    keys[t], values[t] = key_of(keys[i], keys[j]), values[j]
+                    keys[t] = key_of(keys[i], keys[j])
+                    values[t] = values[j]
                     features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
                     t += 1
     starts[count] = t
@@ -247,7 +269,8 @@ def terms_of(
 
 def is_short(table: HashedLinear, needed: int) -> bool:
     """Whether so many more terms need more slots, and `with_room` finds some: at most half of the slots are used."""
-    slots, used = len(table.keys), table.used[0]
+    slots = len(table.keys)
+    used = table.used[0]
     return 2 * (used + needed) > slots and (slots < table.max_slots or 4 * used > slots)
 
 
@@ -271,16 +294,20 @@ def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
 
 def find_terms(terms: Terms, b: int, table: HashedLinear, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
     """Fill `places` with the slots of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
-    keys, scales, used = table.keys, table.scales, table.used
+    keys = table.keys
+    scales = table.scales
+    used = table.used
     for i in range(terms.starts[b], terms.starts[b + 1]):
-        slot, value = slot_of(keys, terms.keys[i]), terms.values[i]
+        slot = slot_of(keys, terms.keys[i])
+        value = terms.values[i]
         if learns and keys[slot] == 0 and 2 * used[0] < len(keys):
             keys[slot] = terms.keys[i]
             used[0] += 1
         scale = max(scales[slot], abs(value))
         if learns and keys[slot] != 0:
             scales[slot] = scale
-        places[i], scaled[i] = slot, 0.0 if keys[slot] == 0 else value / scale
+        places[i] = slot
+        scaled[i] = 0.0 if keys[slot] == 0 else value / scale
 
 
 def damping(rates: np.ndarray, scaled: np.ndarray, start: int, end: int) -> float:
@@ -302,12 +329,19 @@ def predict_linear(
     predictions: np.ndarray,  # (M C, B), filled
 ) -> int:
     """Predict each sample from `begin` on, and then learn it if this `learns`; returns at which one slots run out."""
-    are_classes, leaders, squares, limit = table.are_classes, table.leaders, table.squares, table.limit
+    are_classes = table.are_classes
+    leaders = table.leaders
+    squares = table.squares
+    limit = table.limit
     heads = leaders.shape[2]
-    places, scaled = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys))
-    weights, rates = np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
+    places = np.zeros(len(terms.keys), np.int64)
+    scaled = np.zeros(len(terms.keys))
+    weights = np.zeros(len(terms.keys))
+    rates = np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
-        start, stop, repeats = terms.starts[b], terms.starts[b + 1], repeats_of(step_sizes[b])
+        start = terms.starts[b]
+        stop = terms.starts[b + 1]
+        repeats = repeats_of(step_sizes[b])
         size = min(step_sizes[b], repeats) / repeats
         if learns and is_short(table, terms.most[b]):
             return b
@@ -331,7 +365,8 @@ def predict_linear(
                     error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
                     error *= damping(rates, scaled, start, end) if are_classes else 1.0
                     for i in range(start, end):
-                        place, gradient = (places[i], model, head), size * error * scaled[i]
+                        place = (places[i], model, head)
+                        gradient = size * error * scaled[i]
                         root = math.sqrt(squares[place])
                         squares[place] += gradient * gradient
                         leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[model] * weights[i]

@@ -34,13 +34,16 @@ class LeastSquares(NamedTuple):
 
     def with_columns(self, columns: int) -> LeastSquares:
         """A copy with room for so many columns, of which new ones are last."""
-        grown, size = LeastSquares.start(len(self.weights), columns), self.weights.shape[1]
-        grown.weights[:, :size], grown.inverses[:, :size, :size] = self.weights, self.inverses
+        grown = LeastSquares.start(len(self.weights), columns)
+        size = self.weights.shape[1]
+        grown.weights[:, :size] = self.weights
+        grown.inverses[:, :size, :size] = self.inverses
         return grown
 
     def with_outputs(self, kept: Sequence[int], new: int) -> LeastSquares:
         grown = LeastSquares.start(len(kept) + new, (self.weights.shape[1] - 1) // 2)
-        grown.weights[: len(kept)], grown.inverses[: len(kept)] = self.weights[list(kept)], self.inverses[list(kept)]
+        grown.weights[: len(kept)] = self.weights[list(kept)]
+        grown.inverses[: len(kept)] = self.inverses[list(kept)]
         return grown
 
     def explain(self, z: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (C, B, D), (C, B)
@@ -79,12 +82,14 @@ def predict_least_squares(
     """
     weights, inverses = model
     heads, size = weights.shape
-    x, gains = np.ones(size), np.empty(size)
+    x = np.ones(size)
+    gains = np.empty(size)
     for b in range(inputs.shape[1]):
         for i in range(1, size):
             x[i] = inputs[i - 1, b]
         for head in range(heads):
-            y, s = targets[head, b], 0.0
+            y = targets[head, b]
+            s = 0.0
             if math.isinf(y):
                 continue
             for i in range(size):

@@ -54,7 +54,8 @@ class OnlineBaseModels(WritableArrays):
         Returns all inputs of networks, (D + L + E + 2 D, B) float32: z, the predictions of linear models and of bin
         means, and z with its distances from the mean.
         """
-        learns, count = targets is not None, z.shape[1]
+        learns = targets is not None
+        count = z.shape[1]
         targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
         of_samples = z, plain(dense(samples.features)), *self.arguments, samples.words, columns
@@ -106,7 +107,8 @@ class OnlineBaseModels(WritableArrays):
 
     def with_outputs(self, kept: Sequence[int], new: int) -> OnlineBaseModels:
         """With the heads `kept`, in this order, and new ones."""
-        linear, bin_means = self.linear.with_outputs(kept, new), self.bin_means.with_outputs(kept, new)
+        linear = self.linear.with_outputs(kept, new)
+        bin_means = self.bin_means.with_outputs(kept, new)
         least_squares = None if self.least_squares is None else self.least_squares.with_outputs(kept, new)
         return OnlineBaseModels(linear, bin_means, self.uses_bins, least_squares)
 

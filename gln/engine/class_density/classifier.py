@@ -43,7 +43,8 @@ class ClassDensityClassifier:
     @classmethod
     def start(cls, config: NetworkConfig, networks: int, size: int, loss: Mapping[str, Any]) -> ClassDensityClassifier:
         """Before the first sample, for so many features. Each class has so many networks with this `loss`."""
-        featurizer, roles = Featurizer(Unscaled(size)), networks * [COLUMNS]
+        featurizer = Featurizer(Unscaled(size))
+        roles = networks * [COLUMNS]
         classifier = cls(config.ensemble(featurizer, roles, **{**loss, "num_classes": 2}).networks)
         classifier.grow(size, loss["num_classes"])
         return classifier
@@ -78,10 +79,12 @@ class ClassDensityClassifier:
 
         Without `predicts`, all samples of a class take one call.
         """
-        features, count = dense(samples.features), len(samples)
+        features = dense(samples.features)
+        count = len(samples)
         Classes().check(targets, count, len(self.classes))
         self.grow(len(features), 0)
-        steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
+        steps = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64)
+        predicted = []
         for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
                 predicted.append(self.predict(SampleBatch.of(features[:, rows])))
@@ -168,7 +171,8 @@ class ClassDensityClassifier:
         contributions = contributions.swapaxes(1, 2) + likelihood.of_distance[..., None] * fractions
         for feature, logs in likelihood.of_levels.items():
             contributions[..., feature] += logs
-        factor, constants = self.pooled.inverse_temperature, constants + likelihood.constant
+        factor = self.pooled.inverse_temperature
+        constants = constants + likelihood.constant
         return factor * _logit_of_two(contributions), factor * _logit_of_two(constants)
 
     def _scores(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)

@@ -29,7 +29,8 @@ LEVEL_PRIOR = 1.0  # the same for the levels of a category
 UNCERTAIN = 10  # samples of a class, with which its scale is uncertain
 RANGE_FRACTION, MIN_VARIANCE = 0.2, 3e-4  # of a range and of a unit, added to standard deviations and variances
 # In standard deviations; values and scores farther from the mean count as at this distance.
-MAX_DEVIATION, MAX_SCORE_DEVIATION = 50.0, 5.0
+MAX_DEVIATION = 50.0
+MAX_SCORE_DEVIATION = 5.0
 FAR = 20.0  # standard deviations from the mean of every class, beyond which a value counts as missing
 CLIP = 5.0  # standard deviations from the mean, beyond which networks see no difference
 SCORE_FADING = 0.9  # at each renewal, because scores of few samples are low
@@ -72,7 +73,8 @@ class ClassDensity(WritableArrays):
         """Raise ValueError unless this is of so many features."""
         if len(self.known) != size:
             raise bad("classes", f"{size} features", len(self.known))
-        lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.samples)
+        lower = np.tril(self.factor, -1)
+        positive = (np.diag(self.factor), self.freedom, self.renewal - self.samples)
         if not (np.isfinite(lower).all() and all(np.all(number > 0) for number in positive)):
             raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.samples}")
         if (np.diag(self.scatter) < 0).any() or (self.scores[:, [0, 2]] < 0).any():
@@ -99,7 +101,8 @@ class ClassDensity(WritableArrays):
         Shapes: (D, B), by feature codes of categories (B,), (B,). NaN is unknown. The rate is that of the networks;
         None is LEARNING_RATE.
         """
-        rate, start = LEARNING_RATE if rate is None else rate, 0
+        rate = LEARNING_RATE if rate is None else rate
+        start = 0
         while start < len(step_sizes):
             chunk = slice(start, min(len(step_sizes), start + CHUNK, start + self.renewal - self.samples))
             codes = {feature: of_feature[chunk] for feature, of_feature in levels.items()}
@@ -114,7 +117,8 @@ class ClassDensity(WritableArrays):
     def _learn_chunk(self, numbers: np.ndarray, levels: Codes, step_sizes: np.ndarray, rate: Rate) -> None:
         z = self._whitened(numbers)
         known = ~np.isnan(numbers) & np.isfinite(np.diag(self.factor))[:, None]
-        distances, sizes = np.square(z).sum(axis=0), known.sum(axis=0)
+        distances = np.square(z).sum(axis=0)
+        sizes = known.sum(axis=0)
         logits = self._learn_networks(z, np.where(known, self._noise(len(step_sizes)), 0), step_sizes, rate)
         with np.errstate(divide="ignore"):  # infinite at the mean, which does not count
             scores = np.array([np.log(distances), logits + log_density(distances, sizes, self.freedom)])
@@ -123,7 +127,8 @@ class ClassDensity(WritableArrays):
         for feature, codes in levels.items():
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.samples)] = np.nan
-        steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
+        steps = plain(step_sizes)
+        of_features = (self.known, self.mean, self.ends, self.scatter)
         compiled(_update_features)(plain(numbers.T), steps, *of_features)
         compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
@@ -134,13 +139,15 @@ class ClassDensity(WritableArrays):
         repeats, steps = steps_of(step_sizes)
         pairs = np.empty((len(z), 2 * repeats.sum()), np.float32)
         pairs[:, ::2], pairs[:, 1::2] = (side.repeat(repeats, axis=1) for side in (z.clip(-CLIP, CLIP), noise))
-        targets, steps = np.tile(np.array([1, 0], np.float32), repeats.sum())[None], steps.repeat(2 * repeats)
+        targets = np.tile(np.array([1, 0], np.float32), repeats.sum())[None]
+        steps = steps.repeat(2 * repeats)
         rates = np.array([network.rates(len(steps), rate) * steps for network in self.networks], np.float32)
         return self._logits(pairs, targets, rates)[::2][repeats.cumsum() - repeats]
 
     def _noise(self, count: int) -> np.ndarray:  # -> (D, count)
         """Normal noise, which depends on the number of the sample alone."""
-        seed, size = self.networks[0].config.seed or 0, len(self.mean)
+        seed = self.networks[0].config.seed or 0
+        size = len(self.mean)
         numbers = range(self.samples, self.samples + count)
         noise = [np.random.default_rng([seed, number]).standard_normal(size) for number in numbers]
         return np.array(noise).T.clip(-CLIP, CLIP)
@@ -187,7 +194,9 @@ class ClassDensity(WritableArrays):
     def explain(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (D, B), (B,)
         """Contributions of the features and a constant, which add up to `logits`."""
         z = self._whitened(numbers).clip(-CLIP, CLIP).astype(np.float32)
-        inputs, contributions, constant = with_distances(z), np.zeros(z.shape), np.zeros(z.shape[1])
+        inputs = with_distances(z)
+        contributions = np.zeros(z.shape)
+        constant = np.zeros(z.shape[1])
         for network in self.networks:
             slopes, constants, _ = network.explain(inputs, z)
             summands = (slopes * inputs.clip(-network.config.bound, network.config.bound)).reshape(len(z), 2, -1)
@@ -236,7 +245,8 @@ def whitened(numbers: np.ndarray, centers: np.ndarray, factors: np.ndarray) -> n
 def forward_substitution(z: np.ndarray, factors: np.ndarray) -> None:  # (C, B, D), (C, D, D)
     """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN and for infinite factors."""
     for c, b in np.ndindex(z.shape[:2]):
-        x, factor = z[c, b], factors[c]
+        x = z[c, b]
+        factor = factors[c]
         for i in range(len(x)):
             is_known = x[i] == x[i] and factor[i, i] < np.inf
             x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if is_known else 0.0
@@ -310,7 +320,8 @@ def _update_features(
 ) -> None:
     size = len(mean)
     for b in range(len(samples)):
-        step_size, deviations = step_sizes[b], np.zeros(size)
+        step_size = step_sizes[b]
+        deviations = np.zeros(size)
         for i in range(size):
             difference = samples[b, i] - mean[i]
             if difference == difference:
@@ -330,7 +341,9 @@ def _update_features(
 def _update_scores(scores: np.ndarray, expected: np.ndarray, step_sizes: np.ndarray, moments: np.ndarray) -> None:
     """Scores that are not finite do not count: (2, B), (2, B), (B,), (2, 4)."""
     for k, b in np.ndindex(scores.shape):
-        step_size, of_score, difference = step_sizes[b], moments[k], scores[k, b] - moments[k, 1]
+        step_size = step_sizes[b]
+        of_score = moments[k]
+        difference = scores[k, b] - moments[k, 1]
         if np.isfinite(difference):
             difference = _limited(difference, MAX_SCORE_DEVIATION, of_score[0], of_score[2])
             of_score[0] += step_size

@@ -66,7 +66,8 @@ def definitions(kind: type) -> list[str]:
 @functools.cache
 def _definitions(source: str) -> dict[str, str]:
     """The functions, classes and constants that `GLN` and the neuron use, without comments and docstrings."""
-    tree, found = ast.parse(source), dict[str, str]()
+    tree = ast.parse(source)
+    found = dict[str, str]()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

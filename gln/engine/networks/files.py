@@ -26,7 +26,8 @@ def _decode(value: Json, arrays: Arrays, backend: Any) -> Network:
     return network
 
 
-ENCODERS[is_network], DECODERS["network"] = _encode, _decode
+ENCODERS[is_network] = _encode
+DECODERS["network"] = _decode
 
 
 def configuration(network: Network) -> Json:
@@ -55,7 +56,9 @@ def unpacked(kind: type, config: Json, arrays: Arrays, prefix: str = "") -> dict
     """Undo `pack` for a network of this class and configuration. Raises ValueError if there is no room for it."""
     Config = sys.modules[backend_of(kind).__module__].Config  # noqa: N806 - a class, which may know other losses
     of_network = Config(**{name: config[name] for name in Config.__dataclass_fields__})
-    state, below, k = {"step": arrays.pop(f"{prefix}step")}, of_network.input_size, of_network.context_map_size
+    state = {"step": arrays.pop(f"{prefix}step")}
+    below = of_network.input_size
+    k = of_network.context_map_size
     arrays.make_room("input_size", 8, [below])  # a base predictor gets so many zeros
     for layer, neurons in enumerate(of_network.layer_sizes, start=1):
         names = [f"{name}.{layer}" for name in ("hyperplanes", "hyperplane_bias", "weights")]

@@ -105,6 +105,7 @@ def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:
 
 
 def _halfspaces(network: Network) -> tuple[np.ndarray, np.ndarray]:  # (N, k, D), (N, k)
-    state, layers = network.get_state(copy=False), range(1, len(network.config.layer_sizes) + 1)
+    state = network.get_state(copy=False)
+    layers = range(1, len(network.config.layer_sizes) + 1)
     planes = np.concatenate([state[f"hyperplanes.{layer}"] for layer in layers])
     return planes, np.concatenate([state[f"hyperplane_bias.{layer}"] for layer in layers])

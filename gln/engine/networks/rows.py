@@ -14,10 +14,13 @@ from gln.engine.saving import bad
 def check_rows(model: Any, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> None:
     """Raise a ValueError, with shapes as the caller gave them, for another shape than the layers document."""
     _check("inputs", inputs, (None, model.config.input_size))
-    count, heads, kind = inputs.shape[0], model.config.num_heads, model.config.record.heads
+    count = inputs.shape[0]
+    heads = model.config.num_heads
+    kind = model.config.record.heads
     _check("context_inputs", context_inputs, (count, model.config.context_size))
     if targets is not None:
-        of_sample, of_heads = [(count,), (count, 1)], [(count, heads)]
+        of_sample = [(count,), (count, 1)]
+        of_heads = [(count, heads)]
         classes = of_sample + of_heads if kind == "num_classes" else of_sample
         _check("targets", targets, *(of_heads if kind == "num_outputs" and heads > 1 else classes))
 

@@ -33,7 +33,8 @@ def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
         what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
         advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
         warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)  # in the line that called the method
-    rng, state = np.random.default_rng(model.config.seed), model.get_state(copy=False)
+    rng = np.random.default_rng(model.config.seed)
+    state = model.get_state(copy=False)
     for layer in range(1, len(model.config.layer_sizes) + 1):
         planes = state[f"hyperplanes.{layer}"]
         fitted = layer_between_samples(planes, samples, rng, model.config.context_features is not None)
@@ -53,7 +54,8 @@ def layer_between_samples(
     """
     h = hyperplanes.reshape(-1, hyperplanes.shape[-1]).astype(np.float64)  # (n k, D)
     seen = np.argsort(h == 0, axis=1, kind="stable")[:, : (h != 0).sum(axis=1).max(initial=0)]  # (n k, m), not zero
-    coefficients, offsets = np.take_along_axis(h, seen, axis=1), np.zeros(len(h))
+    coefficients = np.take_along_axis(h, seen, axis=1)
+    offsets = np.zeros(len(h))
     left = np.arange(len(h))  # the halfspaces that separate no samples yet
     for attempt in range(TRIES if len(samples) > 1 else 0):
         first = rng.integers(0, len(samples), len(left))
@@ -64,8 +66,10 @@ def layer_between_samples(
         if not sparse:
             length = np.linalg.norm(y - x, axis=1, keepdims=True)
             coefficients[left] = np.where(length > 0, (y - x) / np.where(length > 0, length, 1), coefficients[left])
-        x, y = coefficients[left] * x, coefficients[left] * y
-        start, gap = x.sum(axis=1), y.sum(axis=1) - x.sum(axis=1)
+        x = coefficients[left] * x
+        y = coefficients[left] * y
+        start = x.sum(axis=1)
+        gap = y.sum(axis=1) - x.sum(axis=1)
         rounding = LEAST_GAP * (np.abs(x) + np.abs(y)).sum(axis=1)
         # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
         place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))

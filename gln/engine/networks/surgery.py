@@ -75,7 +75,9 @@ def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_half
     changes predictions a little. With `keeps_halfspaces` none sees it, and predictions stay the same.
     """
     grown = untrained(network, input_size=len(places), context_size=context_size)
-    drawn, state, old_places = grown.get_state(copy=False), {}, np.array(places)
+    drawn = grown.get_state(copy=False)
+    state = {}
+    old_places = np.array(places)
     is_replaced = _replaced_halfspaces(drawn, network) if network.config.context_features is not None else {}
     if keeps_halfspaces:
         is_replaced = {name: np.zeros(old.shape[:2], bool) for name, old in _arrays(network, "hyperplane").items()}
@@ -97,7 +99,8 @@ def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_half
 
 def with_outputs(network: N, kept: Sequence[int], new: int) -> N:
     """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
-    changed, state = untrained(network, num_outputs=len(kept) + new), {**network.get_state(copy=False)}
+    changed = untrained(network, num_outputs=len(kept) + new)
+    state = {**network.get_state(copy=False)}
     for name, drawn in _arrays_of_heads(changed).items():
         state[name] = np.concatenate([state[name][:, :, list(kept)], drawn[:, :, len(kept) :]], axis=2)
     changed.set_state(state)

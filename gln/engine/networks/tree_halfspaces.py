@@ -51,18 +51,23 @@ def choose_halfspaces(
     Shapes: standardised samples (D, n), class numbers (n,), labels (C, n), or numbers (C, n) or (n,), and weights (n,)
     -> planes (N, k, D), offsets (N, k).
     """
-    rng, n = np.random.default_rng(config.seed), z.shape[1]
+    rng = np.random.default_rng(config.seed)
+    n = z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
-    z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
+    z = np.ascontiguousarray(z[:, order])
+    weights = sample_weights[order, None]
     y = _tree_targets(config, targets)[order]
-    candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
+    candidates = _candidates(z, config.context_features, rng)
+    depth = min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
     sides = np.ascontiguousarray(compiled(sides_of)(z, *candidates[1:]).T)
-    mean, neurons = (weights * y).sum(axis=0) / weights.sum(), []
+    mean = (weights * y).sum(axis=0) / weights.sum()
+    neurons = []
     start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
     predicted = np.zeros_like(y) + start
     for _ in range(config.layer_sizes[0]):
-        rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
+        rows = _random_range(max(1, n // 2), n, rng)
+        columns = _random_range(TREE_CANDIDATES, CANDIDATES, rng)
         p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
@@ -96,7 +101,8 @@ def _tree_targets(config: Config, targets: np.ndarray) -> np.ndarray:  # -> (n, 
 
 def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Candidates:  # (D, n)
     """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
-    shape, most = (CANDIDATES, len(z)), min(max_columns or len(z), len(z))
+    shape = (CANDIDATES, len(z))
+    most = min(max_columns or len(z), len(z))
     counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
     is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
     planes = np.where(is_seen, rng.standard_normal(shape), 0)
@@ -143,7 +149,8 @@ def _grow_tree(
 def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:  # (D, n), (m,), (m,) -> (n,)
     projection = np.zeros(z.shape[1], np.float32)
     for i in range(len(seen)):
-        column, coefficient = z[seen[i]], coefficients[i]
+        column = z[seen[i]]
+        coefficient = coefficients[i]
         for b in range(len(column)):
             projection[b] += coefficient * column[b]
     return projection
@@ -153,7 +160,9 @@ def sides_of(z: np.ndarray, offsets: np.ndarray, seen: np.ndarray, coefficients:
     """On which side of the candidates samples are: (D, n), (P,), (P, m), (P, m) -> (P, n) of bools."""
     sides = np.empty((len(seen), z.shape[1]), np.bool_)
     for p in range(len(seen)):
-        projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
+        projection = project(z, seen[p], coefficients[p])
+        side = sides[p]
+        offset = offsets[p]
         for b in range(len(projection)):
             side[b] = projection[b] > offset
     return sides
@@ -171,10 +180,13 @@ def gains_of_candidates(
 
     A loop, because with leaves as further columns most of a matrix product would be zeros.
     """
-    beyond, total = np.zeros((count, sums.shape[1], end - first), np.float32), np.zeros((count, sums.shape[1]))
+    beyond = np.zeros((count, sums.shape[1], end - first), np.float32)
+    total = np.zeros((count, sums.shape[1]))
     for b in range(len(sides)):
         for c in range(sums.shape[1]):
-            row, side, summand = beyond[leaves[b], c], sides[b, first:], sums[b, c]
+            row = beyond[leaves[b], c]
+            side = sides[b, first:]
+            summand = sums[b, c]
             total[leaves[b], c] += summand
             for p in range(len(row)):
                 row[p] += summand if side[p] else np.float32(0)
@@ -200,7 +212,8 @@ def best_gap(
         return ordered[0], ordered[0]
     for i in range(tried):  # in place, because none moves to the right
         gaps[i] = gaps[i * (len(gaps) - 1) // max(1, tried - 1)]
-    near, start = np.zeros((count, sums.shape[1], tried + 1)), 0
+    near = np.zeros((count, sums.shape[1], tried + 1))
+    start = 0
     for i in range(tried + 1):
         end = gaps[i] + 1 if i < tried else len(order)
         for b in order[start:end]:
@@ -218,7 +231,8 @@ def best_gap(
 
 def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1) -> (P,)
     """How much better leaves fit the gradients if they are split; the last of the C + 1 sums is that of weights."""
-    heads, gains = beyond.shape[1] - 1, np.zeros(beyond.shape[2])
+    heads = beyond.shape[1] - 1
+    gains = np.zeros(beyond.shape[2])
     for leaf in range(len(beyond)):
         squares = np.zeros((2, len(gains)))
         for c in range(heads):

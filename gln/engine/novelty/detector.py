@@ -102,7 +102,8 @@ class NoveltyDetector(Part):
     def _compared(self, change: SchemaChange, learns: bool = False) -> tuple[np.ndarray, Set[int], np.ndarray | None]:
         """The features of samples, (F, B), always missing where the schema added one; which are categories; the number
         of the words of each sample, and the sum of their surprises, (2, B), or None without words."""
-        features, words = change.batch.features, change.batch.words
+        features = change.batch.features
+        words = change.batch.words
         if CONSTANT in change.places:
             features = features.copy()
             features[change.places[CONSTANT]] = np.nan
@@ -113,7 +114,8 @@ class NoveltyDetector(Part):
 
     def _surprises_of_words(self, change: SchemaChange, learns: bool = False) -> np.ndarray:  # -> (T,)
         """1 / sqrt(p) of each word, p the share of the samples before it that had it."""
-        schema, words = self.schema, change.batch.words
+        schema = self.schema
+        words = change.batch.words
         before = np.zeros(len(words.numbers))
         samples: Any = 0
         if learns:  # the samples follow one another

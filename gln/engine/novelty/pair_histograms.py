@@ -79,7 +79,8 @@ class PairHistograms(WritableArrays):
             return self
         old_size, pairs = self.partners.shape
         if not self.count:
-            old_size, pairs = 0, max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
+            old_size = 0
+            pairs = max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
         arrays = _arrays(size, pairs)
         for name, array in arrays.items() if self.count else ():
             old = getattr(self, name)
@@ -100,7 +101,8 @@ class PairHistograms(WritableArrays):
         start = 0
         while start < features.shape[1]:
             chunk = slice(start, start + self.window - self.count % self.window)
-            of_chunk, totals = features[:, chunk], [self.total]
+            of_chunk = features[:, chunk]
+            totals = [self.total]
             for count in range(self.count, self.count + of_chunk.shape[1]):
                 totals.append(_next_total(totals[-1], count, self.window))
             surprises = self._surprises(of_chunk, categorical, np.array(totals[:-1]), np.diff(totals), True)
@@ -156,7 +158,8 @@ class PairHistograms(WritableArrays):
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together."""
-        has_weight, has_room = (self.total == 0) == (self.count == 0), self.window > 1 and self.partners.shape[1]
+        has_weight = (self.total == 0) == (self.count == 0)
+        has_room = self.window > 1 and self.partners.shape[1]
         if not (has_weight and has_room) or (self.moments[1] < 0).any():
             raise bad("novelty", "a weight of the samples, a window, pairs and variances", f"{self.total}")
 
@@ -206,29 +209,36 @@ def _of_numbers(  # Long, because it is one loop
     surprises: np.ndarray,  # (F, B), which is filled
 ) -> None:
     size, pairs = partners.shape
-    z, scales, expects = np.zeros(size), np.zeros(size), np.zeros(size)
+    z = np.zeros(size)
+    scales = np.zeros(size)
+    expects = np.zeros(size)
     for b in range(features.shape[1]):
-        total, weight = totals[b], weights[b]
+        total = totals[b]
+        weight = weights[b]
         for f in range(size):
-            x, mean = features[f, b], moments[0, f]
+            x = features[f, b]
+            mean = moments[0, f]
             scales[f] = max(np.sqrt(moments[1, f]), CONSTANT_SCALE * max(abs(mean), 1.0))
             z[f] = (x - mean) / scales[f] if are_numbers[f] and values[f] > 0 else np.nan
             expects[f] = min(max(z[f], -EXPECTS), EXPECTS) if z[f] == z[f] else 0.0
         for f in range(size):
             if not are_numbers[f]:
                 continue
-            x, surprise = features[f, b], 0.0
+            x = features[f, b]
+            surprise = 0.0
             of_known = known[f] / total if total > 0 else 1.0
             if x != x:
                 surprises[f, b] = 1 / np.sqrt(max(1 - of_known, UNSEEN))
                 continue
             step = max(FADING / (values[f] + FADING), 1 / window)
             for k in range(pairs if values[f] > 0 else 0):
-                partner, correlation = partners[f, k], products[f, k] * values[f] / (values[f] + FEW)
+                partner = partners[f, k]
+                correlation = products[f, k] * values[f] / (values[f] + FEW)
                 correlation = min(max(correlation, -0.99), 0.99) if partner != f else 0.0
                 residual = (z[f] - correlation * expects[partner]) / np.sqrt(1 - correlation**2)
                 place = np.arcsinh(residual) / WIDTH + (k + 0.5) / pairs + BINS / 2
-                i, histogram = int(min(max(place, 1), BINS - 2)), histograms[f, k]
+                i = int(min(max(place, 1), BINS - 2))
+                histogram = histograms[f, k]
                 near = (histogram[i - 1] + 2 * histogram[i] + histogram[i + 1]) / 4
                 normal = WIDTH * np.exp(-(residual**2) / (2 + 2 * FEW / values[f])) / np.sqrt(2 * np.pi)
                 density = near / np.sqrt(1 + residual**2) + PRIOR * weight * normal
@@ -259,7 +269,8 @@ def _of_levels(
     surprises: np.ndarray,  # (B,), which is filled
 ) -> None:
     for b in range(len(codes)):
-        total, weight = totals[b], weights[b]
+        total = totals[b]
+        weight = weights[b]
         if codes[b] != codes[b]:
             count = total - known[0]
         else:
@@ -276,11 +287,13 @@ def _shares(scores: np.ndarray, recent: np.ndarray) -> np.ndarray:  # (B,), (n,)
 
     Source: A. Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, KDD 2017.
     """
-    count, shares = len(recent), np.empty(len(scores))
+    count = len(recent)
+    shares = np.empty(len(scores))
     highest = recent[count - 1 - count // TAIL :]
     reach = max(np.mean(highest) - highest[0], LEAST_REACH)
     for b in range(len(scores)):
-        left, right = np.searchsorted(recent, scores[b]), np.searchsorted(recent, scores[b], side="right")
+        left = np.searchsorted(recent, scores[b])
+        right = np.searchsorted(recent, scores[b], side="right")
         if left == count:
             above = (1 + SHAPE * (scores[b] - recent[-1]) / reach) ** (-1 / SHAPE)
             shares[b] = 1 - above / (1 + count)

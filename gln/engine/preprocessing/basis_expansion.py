@@ -32,7 +32,8 @@ def fill_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B
     """The loop of `with_distances`."""
     for i, b in np.ndindex(standardised.shape):
         z = standardised[i, b]
-        both[2 * i, b], both[2 * i + 1, b] = z, z if z == 0 else abs(z) - DISTANCE
+        both[2 * i, b] = z
+        both[2 * i + 1, b] = z if z == 0 else abs(z) - DISTANCE
 
 
 @saved(**{"features": Array("i8", "E", 0, "D"), "low": Array("f4", "E"), "high": Array("f4", "E")})
@@ -79,7 +80,8 @@ def with_expansions(columns: np.ndarray, bin_means: np.ndarray, pieces: Pieces) 
     Shapes: (B, D), (B, E), P pieces -> (B, P + E + 2 D) float32.
     """
     size = len(pieces.features) + bin_means.shape[1] + 2 * columns.shape[1]
-    inputs, slopes = np.empty((len(columns), size), np.float32), 2 / (pieces.high - pieces.low)
+    inputs = np.empty((len(columns), size), np.float32)
+    slopes = 2 / (pieces.high - pieces.low)
     compiled(fill_expansions)(columns, bin_means, pieces.features, pieces.low, slopes, inputs)
     return inputs
 
@@ -93,7 +95,8 @@ def fill_expansions(
     inputs: np.ndarray,  # (B, P + E + 2 D), filled
 ) -> None:
     """The loop of `with_expansions`: as arrays, the steps take as long as small networks."""
-    one, first = np.float32(1), len(features) + bin_means.shape[1]
+    one = np.float32(1)
+    first = len(features) + bin_means.shape[1]
     for b in range(len(columns)):  # without slices, which take as long as ten numbers
         for i in range(len(features)):
             inputs[b, i] = min(max((columns[b, features[i]] - low[i]) * slopes[i] - one, -one), one)

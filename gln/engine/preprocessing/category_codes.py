@@ -97,7 +97,9 @@ def chosen_columns(argument: str, X: Any, chosen: Any, default: str, by_default:
         return []
     if np.array_equal(chosen, default):
         return by_default
-    names, wanted, count = list(getattr(X, "columns", ())), np.asarray(chosen), X.shape[1]
+    names = list(getattr(X, "columns", ()))
+    wanted = np.asarray(chosen)
+    count = X.shape[1]
     if wanted.dtype.kind == "b" and wanted.shape == (count,):
         return np.flatnonzero(wanted).tolist()
     if wanted.ndim == 1 and all(type(name) is str and name in names for name in wanted.tolist()):
@@ -186,7 +188,8 @@ def notes_of_levels(
     levels = [str(level) for level in (*known, *new)]
     if not len(known) < SEVERAL <= len(levels):
         return []
-    text, numbers = "{} is text and becomes a category, but its levels", [*filter(looks_like_number, levels)]
+    text = "{} is text and becomes a category, but its levels"
+    numbers = [*filter(looks_like_number, levels)]
     if len(numbers) >= NEARLY_ALL * len(levels):
         text = f"{text} read as numbers; {of_numbers(numbers)}"
         return [Note(text, place, f"{place} (such as {numbers[0]!r})")]

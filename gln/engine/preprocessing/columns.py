@@ -23,7 +23,11 @@ from gln.engine.preprocessing.texts import TYPICAL, TextModel, Words, counts_of,
 from gln.engine.saving import bad, saved
 from gln.engine.warn import Note
 
-NUMBER, CATEGORY, DATE, TEXT, ID = "number", "category", "date", "text", "id"
+NUMBER = "number"
+CATEGORY = "category"
+DATE = "date"
+TEXT = "text"
+ID = "id"
 PRINTED = "number in text"
 FEWEST_IDS = 50  # rows, or chance makes values differ
 FEWEST_WORDS, DISTINCT = 3, 0.5  # of a text, and of a column of them
@@ -142,7 +146,8 @@ class Columns:
             if column.kind == DATE:
                 made += [dates.part_of(part, values[:, 0])[:, None] for part in column.parts]
             elif column.kind == TEXT:
-                model, texts = self.texts.get(place), column_of(X, place)
+                model = self.texts.get(place)
+                texts = column_of(X, place)
                 made.append(values.repeat(self.heads, axis=1) if model is None else model.transform(texts))
             elif column.kind == PRINTED and column.width() > 1:
                 made.append(printed_numbers.numbers_in(column_of(X, place), str(column.form)))
@@ -194,10 +199,12 @@ def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[C
     """
     categories = category_codes.categorical_columns(X, categorical)
     texts = category_codes.chosen_columns("text_features", X, text, "auto", [])
-    is_auto, named = isinstance(text, str), not isinstance(categorical, str) and categorical is not None
+    is_auto = isinstance(text, str)
+    named = not isinstance(categorical, str) and categorical is not None
     if both := [*{*categories} & {*texts}] if named else []:
         raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
-    columns, notes = [], []
+    columns = []
+    notes = []
     for place in range(start, X.shape[1]):
         column = column_of(X, place)
         if place in texts:
@@ -278,7 +285,8 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     some = texts.iloc[:: 1 + len(texts) // TYPICAL]
     if types != {str} or len(texts) < FEWEST_IDS or some.nunique() < DISTINCT * len(some):
         return None
-    words, share = [len(text.split()) for text in some], texts.nunique() / len(texts)
+    words = [len(text.split()) for text in some]
+    share = texts.nunique() / len(texts)
     if has_texts and share >= DISTINCT:
         of_characters = has_no_spaces(some)
         if of_characters or np.median(words) >= FEWEST_WORDS:

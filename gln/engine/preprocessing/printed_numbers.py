@@ -82,7 +82,8 @@ def parser(form: str) -> Callable[[str], tuple[float, ...] | None]:
     """What gives the numbers in a string, or None if it has another form."""
     if form == DURATIONS:
         return _duration
-    pair, single = PAIR_FORM.fullmatch(form), FORM.fullmatch(form)
+    pair = PAIR_FORM.fullmatch(form)
+    single = FORM.fullmatch(form)
     if pair is not None:
         return functools.partial(_pair, pair[1])
     assert single is not None, form
@@ -141,7 +142,8 @@ def _form_of_pairs(values: Sequence[str]) -> Printed | None:
 
 
 def _digits(thousands: str, decimal: str) -> re.Pattern[str]:
-    between, point = re.escape(thousands), re.escape(decimal)
+    between = re.escape(thousands)
+    point = re.escape(decimal)
     return re.compile(rf"(?:0|[1-9]\d*|[1-9]\d{{0,2}}(?:{between}\d{{3}})+)(?:{point}\d+)?|{point}\d+")
 
 

@@ -81,7 +81,9 @@ class Standardizer(WritableArrays):
             raise bad("limit", "a finite number above 0", repr(limit))
         if np.asarray(far_is_missing).dtype != bool:
             raise bad("far_is_missing", "True or False", repr(far_is_missing))
-        self.size, self.floor, self.limit = int(size), float(floor), float(limit)
+        self.size = int(size)
+        self.floor = float(floor)
+        self.limit = float(limit)
         self.far_is_missing = bool(far_is_missing)
         self.fitted = False  # to a table, whose range is known
         # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
@@ -122,7 +124,8 @@ class Standardizer(WritableArrays):
             return self._standardise(samples, True, *options)
         found: list[tuple[np.ndarray, np.ndarray]] = []
         while self.is_warming_up and len(found) < samples.shape[1]:
-            sample, before = samples[:, len(found) : len(found) + 1], self.units
+            sample = samples[:, len(found) : len(found) + 1]
+            before = self.units
             self.count_first(sample)
             found.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
         found.append(self._standardise(samples[:, len(found) :], True, *options))
@@ -152,7 +155,8 @@ class Standardizer(WritableArrays):
     def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
         """Count a table, (D, B), in any order, replacing earlier counts; or of it the samples with these indices, (V,),
         which may repeat."""
-        checked, self.first = self._checked(samples), self.first[:0]
+        checked = self._checked(samples)
+        self.first = self.first[:0]
         self.fitted = True
         self._count_table(checked, indices)
 
@@ -224,16 +228,20 @@ class Standardizer(WritableArrays):
         `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
-    to_save, of_saved = get_state, classmethod(_of_saved)
+    to_save = get_state
+    of_saved = classmethod(_of_saved)
 
     def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `Standardizer` of the same size."""
         arrays = checked_state(state, STATE, self.size)
         if len(arrays["first"]) >= FEW_VALUES or (arrays["count"] % 1).any():
             raise bad("state", f"integer counts, and fewer than {FEW_VALUES} first samples", arrays["count"])
-        self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
-        self.far_is_missing, self.fitted = bool(arrays["far_is_missing"]), bool(arrays["fitted"])
-        self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
+        self.floor = float(arrays["floor"])
+        self.limit = float(arrays["limit"])
+        self.far_is_missing = bool(arrays["far_is_missing"])
+        self.fitted = bool(arrays["fitted"])
+        self.first = arrays["first"]
+        self._features[:5] = [arrays[name] for name in STATISTICS]
         self._rescale()
 
     def _rescale(self) -> None:
@@ -265,7 +273,10 @@ class SparseScaler(WritableArrays):
     def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
         """Count a table, (D, B), replacing earlier counts; or of the samples with these indices, (V,)."""
         columns = _columns(check_samples(samples, self.size))
-        self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
+        self.squares = np.zeros(self.size)
+        self.count = 0.0
+        self.stored = 0.0
+        self.logs = 0.0
         times = np.ones(columns.shape[1]) if indices is None else np.bincount(indices, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
 
@@ -276,7 +287,8 @@ class SparseScaler(WritableArrays):
     def learn_checked(self, samples: np.ndarray) -> csc_array:
         columns = _columns(samples)
         for start, end in itertools.pairwise(columns.indptr):
-            words, values = columns.indices[start:end], columns.data[start:end]
+            words = columns.indices[start:end]
+            values = columns.data[start:end]
             self._count(words, values, np.ones(len(values)), 1)
             columns.data[start:end] = self._scaled(words, values)
         return columns.astype(np.float32)
@@ -296,7 +308,8 @@ class SparseScaler(WritableArrays):
         """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
         return {name: np.array(getattr(self, name)) for name in SPARSE_STATE}
 
-    to_save, of_saved = get_state, classmethod(_of_saved)
+    to_save = get_state
+    of_saved = classmethod(_of_saved)
 
     def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `SparseScaler` of the same size."""
@@ -338,7 +351,8 @@ def checked_state(state: Mapping[str, object], declared: Mapping[str, Array], si
     """Copies of the arrays of a state; raises ValueError unless they are as declared, for so many features."""
     if set(state) != set(declared):
         raise bad("state", f"a mapping of the names {list(declared)}", sorted(map(str, state)))
-    arrays, sizes = {name: np.array(state[name], np.float64) for name in declared}, {"D": size}
+    arrays = {name: np.array(state[name], np.float64) for name in declared}
+    sizes = {"D": size}
     for name, array in arrays.items():  # only the first samples may lack values
         known = np.where(np.isnan(array), 0, array) if name == "first" else array
         value_of(declared[name], "state", name, known, sizes)
@@ -366,7 +380,8 @@ def moments_of(x: np.ndarray) -> Moments:  # (d, B)
     shift = difference.sum(axis=1) / np.maximum(count, 1)
     difference = np.where(known, difference - shift[:, None], 0)
     mean = np.where(count > 0, origin + shift, 0)
-    low, high = mean + difference.min(axis=1), mean + difference.max(axis=1)
+    low = mean + difference.min(axis=1)
+    high = mean + difference.max(axis=1)
     return Moments(count, mean, np.square(difference).sum(axis=1), low, high)
 
 
@@ -386,7 +401,8 @@ def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B)
     """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
     if x.shape[1] > FEW_VALUES:  # mean and deviation of the others follow from those of all
         count, mean, squares, low, high = (moment[:, None] for moment in moments_of(x))
-        n, limits = np.maximum(count, 2), wide_limit(limit, count)
+        n = np.maximum(count, 2)
+        limits = wide_limit(limit, count)
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
         return np.abs(x - mean) > limits * (deviation + floor * (high - low))
     others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
@@ -412,14 +428,26 @@ def standardise(
     Also returns `Standardizer.units` before each and after the last, (4, D, B + 1).
     """
     size, total = samples.shape
-    standardised, before = np.empty(samples.shape, np.float32), np.empty((4, size, total + 1))
+    standardised = np.empty(samples.shape, np.float32)
+    before = np.empty((4, size, total + 1))
     for i in range(size):
         f = features[:, i]
-        count, mean, squares, low, high, divisor, reach = f[0], f[1], f[2], f[3], f[4], f[5], f[6]
+        count = f[0]
+        mean = f[1]
+        squares = f[2]
+        low = f[3]
+        high = f[4]
+        divisor = f[5]
+        reach = f[6]
         scale = divisor if divisor < np.inf else 0.0
-        before[0, i, 0], before[1, i, 0], before[2, i, 0], before[3, i, 0] = mean, scale, low, high
+        before[0, i, 0] = mean
+        before[1, i, 0] = scale
+        before[2, i, 0] = low
+        before[3, i, 0] = high
         for b in range(total):
-            x, center, width = samples[i, b], mean, divisor
+            x = samples[i, b]
+            center = mean
+            width = divisor
             if learns and x == x:  # NaN is not
                 least = -reach
                 most = reach
@@ -429,7 +457,8 @@ def standardise(
                     most = max(high - mean, deviation)
                 count += 1
                 difference = min(max(x - mean, least), most)
-                low, high = min(low, mean + difference), max(high, mean + difference)
+                low = min(low, mean + difference)
+                high = max(high, mean + difference)
                 if count == 1:
                     low = high = x
                 step = difference / count
@@ -443,9 +472,17 @@ def standardise(
             z = (x - center) / width
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
-            before[0, i, b + 1], before[1, i, b + 1] = mean, scale
-            before[2, i, b + 1], before[3, i, b + 1] = low, high
-        f[0], f[1], f[2], f[3], f[4], f[5], f[6] = count, mean, squares, low, high, divisor, reach
+            before[0, i, b + 1] = mean
+            before[1, i, b + 1] = scale
+            before[2, i, b + 1] = low
+            before[3, i, b + 1] = high
+        f[0] = count
+        f[1] = mean
+        f[2] = squares
+        f[3] = low
+        f[4] = high
+        f[5] = divisor
+        f[6] = reach
     return standardised, before
 
 

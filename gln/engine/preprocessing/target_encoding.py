@@ -70,7 +70,8 @@ class TargetEncoding(WritableArrays):
         of_columns = np.array(filled, np.int64).reshape(-1, 3).T
         self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
         self._statistics = np.flatnonzero(self._targets >= 0)
-        features, targets = {*self.features.tolist(), *self.counts}, len(self.totals) - 1
+        features = {*self.features.tolist(), *self.counts}
+        targets = len(self.totals) - 1
         if max(features, default=-1) >= self.size or min(features, default=0) < 0:
             raise bad("encoding", f"features below {self.size}", sorted(features))
         if {type(n) for column in filled for n in column} - {int} or min(map(min, filled), default=0) < -1:
@@ -87,7 +88,10 @@ class TargetEncoding(WritableArrays):
         """Make the totals and the counts of all features views of one array, which compiled loops read and change."""
         self._table = np.concatenate([self.totals[None], *self.counts.values()], dtype=np.float64)
         self._rows = np.full((self.size, 2), -1)  # of each feature in it: the first, and how many; -1 for numbers
-        self.totals, tables, self.counts, start = self._table[0], self.counts, {}, 1
+        self.totals = self._table[0]
+        tables = self.counts
+        self.counts = {}
+        start = 1
         for feature, table in tables.items():
             self._rows[feature] = start, len(table)
             self.counts[feature] = self._table[start : start + len(table)]
@@ -210,7 +214,8 @@ class TargetEncoding(WritableArrays):
         return columns
 
     def _make_room(self, samples: np.ndarray) -> None:
-        most, has_grown = np.fmax.reduce(samples, axis=1, initial=-1), False
+        most = np.fmax.reduce(samples, axis=1, initial=-1)
+        has_grown = False
         for feature, table in self.counts.items():
             if (levels := 1 + int(most[feature])) > len(table):
                 # A power of two, so that a new level rarely copies the table.
@@ -242,8 +247,10 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The columns of samples, each counted after it if this `learns`; instead of log-odds, the odds of the level and of
     all samples."""
-    totals, shape = table[0], (len(features), samples.shape[1])
-    columns, overall = np.empty(shape), np.empty(shape)
+    totals = table[0]
+    shape = (len(features), samples.shape[1])
+    columns = np.empty(shape)
+    overall = np.empty(shape)
     # Of a sample: the row of each level, -1 for none, and that of the totals.
     places = np.zeros(len(samples) + 1, np.int64)
     for b in range(samples.shape[1]):
@@ -252,16 +259,21 @@ def encode(
             places[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
             have_many[feature] |= learns and silences and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):
-            x, place, target = samples[features[d], b], places[features[d]], targets[d]
-            is_itself, is_category = levels[d] < 0 and target < 0, rows[features[d], 0] >= 0
-            columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
+            x = samples[features[d], b]
+            place = places[features[d]]
+            target = targets[d]
+            is_itself = levels[d] < 0 and target < 0
+            is_category = rows[features[d], 0] >= 0
+            columns[d, b] = x if target < 0 else np.nan
+            overall[d, b] = np.nan
             if is_itself and is_category:
                 columns[d, b] = x != x
             if levels[d] >= 0 and x == x:
                 is_unknown = (silences and have_many[features[d]]) or x >= with_columns[features[d]]
                 columns[d, b] = np.nan if is_unknown else x == levels[d]
             elif target >= 0 and place >= 0 and table[place, 0] > 0:
-                count, total = table[place, 0], table[place, 1 + target]
+                count = table[place, 0]
+                total = table[place, 1 + target]
                 if are_classes:
                     rate = (totals[1 + target] + 0.5) / (totals[0] + 1)
                     overall[d, b] = rate / (1 - rate)

@@ -91,10 +91,12 @@ class TextModel(NamedTuple):
         known = np.flatnonzero(self.slots[places] == hashed.indices)
         places = places[known]
         used, slot, sharing = np.unique(places, return_inverse=True, return_counts=True)
-        vector, parts = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY), 1 / sharing[slot]
+        vector = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY)
+        parts = 1 / sharing[slot]
         shares = parts * vector[slot] ** 2
         changes = (parts * vector[slot])[:, None] * self.weights[:, places].T
-        changes, distance = changes + shares[:, None] * (self.offset - self.mean), values - self.mean
+        changes = changes + shares[:, None] * (self.offset - self.mean)
+        distance = values - self.mean
         slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
         of_words = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
         return [(found[place], of_word) for place, of_word in zip(known, of_words, strict=True)]
@@ -176,7 +178,8 @@ def fit_text(
     idf = 1 + np.log((1 + weights[known].sum()) / (1 + occurrences)).astype(np.float32)
 
     def model_of(rows: np.ndarray) -> TextModel:  # (N,), of bools
-        learned, share = counts[rows], weights[rows].sum() / weights[known].sum() if rows.any() else 0
+        learned = counts[rows]
+        share = weights[rows].sum() / weights[known].sum() if rows.any() else 0
         coefficients, offset = _ridge(unit_vectors(learned, idf), targets[:, rows], weights[rows], ALPHA * share)
         is_seen = np.bincount(learned.indices, minlength=len(slots)) > 0  # others are as unknown as in new texts
         nothing = np.zeros(len(targets))
@@ -184,7 +187,8 @@ def fit_text(
 
     of_folds = [model_of(known & is_counted[folds]) for is_counted in counted]
     values = TextModelsOfFolds(of_folds, folds).predict(words.counts)
-    shares, predicted = weights * ~np.isnan(values[:, 0]), np.nan_to_num(values)
+    shares = weights * ~np.isnan(values[:, 0])
+    predicted = np.nan_to_num(values)
     shares /= max(shares.sum(), TINY)
     mean = shares @ predicted
     std = np.sqrt(shares @ (predicted - mean) ** 2)

@@ -62,7 +62,9 @@ class TypedColumns:
     as `day=2` in the file's name columns of text, as Hive writes them."""
 
     def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
-        self._wanted, self._kinds, self._namespaces = wanted, ColumnTypes(wanted), Namespaces(wanted, "=")
+        self._wanted = wanted
+        self._kinds = ColumnTypes(wanted)
+        self._namespaces = Namespaces(wanted, "=")
         self._schema, self._batches = _opened(source, form)
         of_folders = _partition(getattr(source, "name", ""))
         self._check_names(of_folders)

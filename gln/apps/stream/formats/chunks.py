@@ -41,7 +41,8 @@ class Chunk(NamedTuple):
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples, without bad lines."""
-        weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
+        weights = self.weights and self.weights[rows]
+        tags = self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
         return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
 

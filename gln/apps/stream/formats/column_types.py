@@ -83,7 +83,8 @@ class ColumnTypes:
     def __init__(self, wanted: Wanted) -> None:
         said = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
         times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
-        self._said, self._strings = said.keys(), wanted.strings
+        self._said = said.keys()
+        self._strings = wanted.strings
         self._are_text = {**wanted.known, **said} | {str(name): True for name in times}
         self._most = DECIDING  # values that decide
         # Of each column of text whose values have decided, whether it has timestamps.
@@ -193,7 +194,8 @@ class ColumnTypes:
     def end_chunk(self) -> tuple[str, ...]:
         """Know that the samples of a chunk were read; returns what to tell the user with them."""
         self._most = 1
-        notes, self._notes = tuple(filter(None, self._notes.values())), dict.fromkeys(self._notes, "")
+        notes = tuple(filter(None, self._notes.values()))
+        self._notes = dict.fromkeys(self._notes, "")
         return notes
 
     # ---- Values that are typed -------------------------------------------------------------------------------------
@@ -211,7 +213,9 @@ class ColumnTypes:
 
     def values(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """A sample with values of the right kind. Raises ValueError for others; nothing is decided then."""
-        values, new, are_text = {}, {}, self._are_text
+        values = {}
+        new = {}
+        are_text = self._are_text
         for name, value in x.items():
             if value is not None:
                 is_text = value.__class__ is str

@@ -22,10 +22,14 @@ class CsvParser:
     """Rows of a table, whose first line names the columns."""
 
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
-        self._lines, self._separator = lines, separator
+        self._lines = lines
+        self._separator = separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
-        self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
-        self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
+        self._target = wanted.target
+        self._ignore = wanted.ignore
+        self._strings = wanted.strings
+        self._kinds = ColumnTypes(wanted)
+        self._namespaces = Namespaces(wanted, "=")
         self._names: list[str] = []
         self._names = self._header(wanted)
 
@@ -95,8 +99,13 @@ class CsvParser:
     def plain(self, most: int) -> Chunk | None:
         """The samples that can be had without waiting, at most so many, if there are some and each line can be split at
         its separators: what `chunk` makes of `records`, in half the time."""
-        first, lines, separator, names = self._lines.number + 1, self._lines.at_hand(most), self._separator, self._names
-        block, sign, width = (b"\n%b\n" % b"\n".join(lines)).replace(b"\r\n", b"\n"), separator.encode(), len(names)
+        first = self._lines.number + 1
+        lines = self._lines.at_hand(most)
+        separator = self._separator
+        names = self._names
+        block = (b"\n%b\n" % b"\n".join(lines)).replace(b"\r\n", b"\n")
+        sign = separator.encode()
+        width = len(names)
         # A blank line, the header once more, quotes, and what is no part of a field, or an error of `csv`
         others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" ", b"\0"
         are_short = max(map(len, lines), default=0) <= csv.field_size_limit()

@@ -26,8 +26,10 @@ class JsonParser:
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self.records = lines.texts
-        self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds, self._namespaces = ColumnTypes(wanted), Namespaces(wanted, "=")
+        self._target = wanted.target
+        self._ignore = wanted.ignore
+        self._kinds = ColumnTypes(wanted)
+        self._namespaces = Namespaces(wanted, "=")
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
         if self._kinds.are_deciding:
@@ -98,7 +100,8 @@ def object_of(line: str) -> dict[Any, Any]:
 def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
     """The features of an object, but not those to `ignore`: `{"a": {"b": 1}}` has a value "a.b", `{"a": [1, 2]}` has
     "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists."""
-    sample, waiting = Sample({}, {}), [*found.items()][::-1]
+    sample = Sample({}, {})
+    waiting = [*found.items()][::-1]
     while waiting:
         name, value = waiting.pop()
         if name in ignore:

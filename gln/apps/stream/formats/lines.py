@@ -20,7 +20,9 @@ class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
 
     def __init__(self, line: int, message: str, unit: str = "line") -> None:
         super().__init__(f"{unit} {line}: {message}")
-        self.line, self.message, self._unit = line, message, unit
+        self.line = line
+        self.message = message
+        self._unit = unit
 
     def advised(self) -> BadLine:
         """With what to do, for one that ends a run."""
@@ -144,7 +146,8 @@ class Lines:
             if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the compressed file
                 raise
             self._failure = f"the compressed file is damaged or incomplete: {error}"
-            self._rest, self._ended = [], True
+            self._rest = []
+            self._ended = True
             return 0
         first, *others = block.split(b"\n")
         self._ended = not block

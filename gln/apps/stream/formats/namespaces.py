@@ -44,7 +44,9 @@ class Namespaces:
 
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
-        self._separator, self._asked, self._ngrams = separator, wanted.strings, wanted.ngrams
+        self._separator = separator
+        self._asked = wanted.strings
+        self._ngrams = wanted.ngrams
         self._most = DECIDING  # samples that decide
         names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
         of_words = {namespace for namespace, found, _ in names if found}
@@ -72,7 +74,8 @@ class Namespaces:
     def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
         """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
         found, refused, notes = self.features(records)
-        lines, samples = [number for number, _ in found], [sample for _, sample in found]
+        lines = [number for number, _ in found]
+        samples = [sample for _, sample in found]
         values: Any = [sample.values for sample in samples]
         frame = frame_of(values) if len(values) >= FEW else None
         rows = NamedRows(NO_COLUMNS if frame is None else frame, values if frame is None else (), is_zero, self.decided)

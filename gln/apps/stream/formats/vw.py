@@ -38,7 +38,8 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
-    numbers, of_all = set[str](), dict[str, list[str]]()
+    numbers = set[str]()
+    of_all = dict[str, list[str]]()
     sample = Sample({}, of_all, numbers, *_start(start))
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
         _add(part, sample, numbers, ignore)
@@ -50,7 +51,8 @@ def _start(text: str) -> tuple[float | None, float, str | None]:
     """Label, importance and tag, which stand before the first |."""
     if "\t" in text:  # Vowpal Wabbit ignores all before it
         raise ValueError(f"expected spaces before |, got a tab in {shown(text)}")
-    words, tag = text.split(), None
+    words = text.split()
+    tag = None
     if words and (text[-1] != " " or words[-1][0] == "'"):  # what touches the | is a tag, even a number
         tag = words.pop().removeprefix("'")
     if len(words) > 3:
@@ -72,16 +74,20 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
     """Add the features of a namespace, some with values; those that come more than once are summed."""
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
-    weight, values = number_of(text) if colon else 1.0, sample.values
+    weight = number_of(text) if colon else 1.0
+    values = sample.values
     prefix = f"{namespace}^" if namespace else ""
     for word in words if namespace not in ignore else ():
         name, colon, text = word.partition(":")
         if colon and (not name or not text or ":" in text):
             raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
-        full, value, is_number = prefix + name, weight, False
+        full = prefix + name
+        value = weight
+        is_number = False
         if colon:
             with contextlib.suppress(ValueError):
-                value, is_number = weight * float(text), True
+                value = weight * float(text)
+                is_number = True
         if not name or full in ignore or not (value or is_number):
             continue
         if weight == 1.0 and not is_number:  # color:red is the name red in a namespace color
