@@ -168,7 +168,7 @@ def split_models(size: Size) -> dict[str, Make]:
         "GLN [32, 16], k = 4, replay of 1,000": functools.partial(Replay, small, 1000),
         "GLN [32, 16], k = 10, replay of 1,000": functools.partial(Replay, large, 1000),
         **own_class(size.halfspaces),
-        "GLNClassifier(negatives=False)": Classifier,
+        "GLNDensityClassifier()": Classifier,
         "perceptron": Perceptron,
         EWC: Perceptron,
         "perceptron, replay of 1,000": functools.partial(Replay, Perceptron, 1000),
@@ -235,7 +235,7 @@ def table_of_orders(digits: Digits, size: Size, orders: Sequence[Sequence[int]])
     """Accuracy of what learns each class alone for each order of the pairs, with one seed."""
     models = {name: (make, size) for name, make in own_class(size.halfspaces[-1:]).items()}
     few = size._replace(split=size.split // 6)  # because it takes ten times as long
-    models[f"GLNClassifier(negatives=False), {few.split} digits"] = Classifier, few
+    models[f"GLNDensityClassifier(), {few.split} digits"] = Classifier, few
     columns: dict[str, dict[str, float]] = {}
     for name, (make, own) in tqdm(models.items(), leave=False):
         for scenario in ("class-incremental", "domain-incremental"):
@@ -313,7 +313,7 @@ def main() -> None:
     by_order = table_of_orders(digits, size, ORDERS[: 2 if options.quick else None])
     show("Own-class heads by order of the pairs", by_order, 2, file=options.csv)
     for measure, table in tables_of_sorted(size.seeds, options.quick).items():
-        show(f"Tables as streams, by gln.river.GLNClassifier: {measure}", table, 3, file=options.csv)
+        show(f"Tables as streams, by gln.river: {measure}", table, 3, file=options.csv)
     if options.plot:
         draw(
             {"Permuted MNIST": of_permuted, "Split-MNIST, class-incremental": of_split["class-incremental"]},

@@ -15,7 +15,7 @@ from torch import nn
 
 from gln.backends import load_backend
 from gln.mnist import PIXELS
-from gln.sklearn import GLNClassifier
+from gln.sklearn import GLNDensityClassifier
 
 BATCH = 32  # digits in a step of the perceptron, and in a step of replay
 
@@ -72,10 +72,10 @@ class OnlineGLN(Model):
 
 
 class Classifier(Model):
-    """`GLNClassifier(negatives=False)`: a class is its mean, its covariance and a network."""
+    """`GLNDensityClassifier()`: a class is its mean, its covariance and a network."""
 
     def __init__(self, seed: int, classes: int) -> None:
-        self.model, self.classes = GLNClassifier(negatives=False, random_state=seed), range(classes)
+        self.model, self.classes = GLNDensityClassifier(random_state=seed), range(classes)
 
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:  # (B, 784), (B,)
         self.model.partial_fit(images, labels, classes=self.classes)

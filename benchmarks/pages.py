@@ -239,7 +239,7 @@ RIVER, R, WORDS = ("River's streams",), ("R's streams",), "names and words"
 NO_DRIFT = "tables", "games with penalties", "wheels"
 PASS = "One exact online pass over MNIST, ten heads"
 PARTS = "What each ingredient contributes: the recipe with one thing changed, 2 seeds"
-SORTED = "Tables as streams, by gln.river.GLNClassifier: "
+SORTED = "Tables as streams, by gln.river: "
 PERMUTED, SPLIT = "Permuted MNIST, 8 tasks of 10000 digits", "Split-MNIST, 60000 digits"
 BACKENDS = "numpy", "torch", "tf", "jax", "numba"
 BOOSTING = "HistGradientBoostingClassifier"
@@ -385,7 +385,7 @@ TABLES = {
         ),
         (
             *("GLN [32, 16], k = 4", "GLN [32, 16], k = 4, replay of 1,000", "GLN [64], k = 8, own class"),
-            *("GLN [64], k = 12, own class", "GLNClassifier(negatives=False)", "perceptron", "perceptron, EWC"),
+            *("GLN [64], k = 12, own class", "GLNDensityClassifier()", "perceptron", "perceptron, EWC"),
             *("perceptron, replay of 1,000", "streaming LDA", "ridge, 500 random features"),
             "ridge, 2,000 random features",
         ),

@@ -1,5 +1,5 @@
-"""Tables as streams sorted by class, for `benchmarks.forgetting`: `gln.river.GLNClassifier` that also learns from other
-classes, and one that does not, on the same rows shuffled and one class after another.
+"""Tables as streams sorted by class, for `benchmarks.forgetting`: `gln.river.GLNClassifier` and `GLNDensityClassifier`,
+whose classes learn from their own samples alone, on the same rows shuffled and one class after another.
 
 A random 70 percent of the rows are learned in one pass, in a random order of the classes, and the others are predicted
 at the end. All is averaged over seeds. The classifier standardises by itself. Optdigits, segment, vowel and letter were
@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from benchmarks.classifier import Table, of_keel
-from gln.river import GLNClassifier
+from gln.river import GLNClassifier, GLNDensityClassifier
 from test_mnist import calibration_error
 
 NAMES = "penbased", "satimage", "texture", "vehicle", "optdigits", "segment", "vowel", "letter"
@@ -27,7 +27,7 @@ TABLES: dict[str, Callable[[], Table]] = {name: lambda name=name: of_keel(name) 
 MEASURES = "accuracy, %", "log-loss", "calibration error"
 
 
-def scores(table: Table, negatives: bool, is_sorted: bool, seed: int) -> tuple[float, float, float]:
+def scores(table: Table, kind: type, is_sorted: bool, seed: int) -> tuple[float, float, float]:
     """MEASURES of a classifier after one pass."""
     x, y = pd.DataFrame(table[0]).rename(columns=str), np.asarray(table[1])
     x, x_test, y, y_test = train_test_split(x, y, test_size=0.3, stratify=y, random_state=seed)
@@ -35,7 +35,7 @@ def scores(table: Table, negatives: bool, is_sorted: bool, seed: int) -> tuple[f
         rank = np.random.default_rng(seed).permutation(y.max() + 1)
         order = np.argsort(rank[y], kind="stable")
         x, y = x.iloc[order], y[order]
-    model = GLNClassifier(seed=seed, negatives=negatives)
+    model = kind(seed=seed)
     model.learn_many(x, pd.Series(y, index=x.index))
     p = model.predict_proba_many(x_test).reindex(columns=np.unique(table[1]), fill_value=0.0).to_numpy()
     hits = p.argmax(axis=1) == y_test
@@ -44,13 +44,17 @@ def scores(table: Table, negatives: bool, is_sorted: bool, seed: int) -> tuple[f
 
 def tables_of_sorted(seeds: int, quick: bool) -> dict[str, pd.DataFrame]:
     """For each of MEASURES a frame of tables and kinds of learning."""
-    kinds = {"shuffled": (True, False), "sorted": (True, True)}
-    kinds |= {f"negatives=False, {name}": (False, is_sorted) for name, (_, is_sorted) in kinds.items()}
+    kinds: dict[str, tuple[type, bool]] = {
+        "shuffled": (GLNClassifier, False),
+        "sorted": (GLNClassifier, True),
+        "GLNDensityClassifier, shuffled": (GLNDensityClassifier, False),
+        "GLNDensityClassifier, sorted": (GLNDensityClassifier, True),
+    }
     rows: dict[str, dict[str, dict[str, float]]] = {measure: {} for measure in MEASURES}
     for name, make in tqdm((QUICK if quick else TABLES).items(), leave=False):
         table = make()
-        for kind, (negatives, is_sorted) in kinds.items():
-            means = np.mean([scores(table, negatives, is_sorted, seed) for seed in range(seeds)], axis=0)
+        for kind, (model, is_sorted) in kinds.items():
+            means = np.mean([scores(table, model, is_sorted, seed) for seed in range(seeds)], axis=0)
             for measure, value in zip(MEASURES, means, strict=True):
                 rows[measure].setdefault(name, {})[kind] = value
     return {measure: pd.DataFrame(of).T for measure, of in rows.items()}

@@ -1,15 +1,15 @@
 """What people import around a network, for any backend: estimators, layers, saving, explaining, features, pictures.
 
-`from gln import GLNClassifier, GLNRegressor` gives the estimators for tables, those of `gln.sklearn`. Importing this
+`from gln import GLNClassifier, GLNRegressor` gives estimators for tables, those of `gln.sklearn`. Importing this
 package imports nothing else; each module imports what it needs. The engine behind them is `engine`.
 """
 
-__all__ = ["GLNClassifier", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNDensityClassifier", "GLNRegressor"]
 __version__ = "2.0.0.dev0"
 
 TYPE_CHECKING = False  # type checkers take it to be true, and nothing is imported for it
 if TYPE_CHECKING:
-    from gln.sklearn import GLNClassifier, GLNRegressor
+    from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 else:
 
     def __getattr__(name):

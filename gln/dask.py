@@ -171,9 +171,8 @@ class OnDask(Estimator):
         return local
 
     def _check_supported(self) -> None:
-        for name, only in (("early_stopping", False), ("negatives", True)):
-            if getattr(self, name, only) != only:
-                raise bad(name, f"{only} in gln.dask", repr(getattr(self, name)))
+        if self.early_stopping:
+            raise bad("early_stopping", "False in gln.dask", repr(self.early_stopping))
         weights = getattr(self, "class_weight", None)
         if isinstance(weights, str) or 0 in dict(weights or {}).values():
             raise bad("class_weight", "None or a dict of numbers above 0 in gln.dask", repr(weights))
@@ -313,7 +312,7 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
     class_weight : dict or None, default=None
         As in `gln.sklearn`.
     **parameters
-        As in `gln.sklearn`, but for `early_stopping` and `negatives`, which keep their defaults.
+        As in `gln.sklearn`, except that `early_stopping` must be False.
 
     Attributes
     ----------
@@ -340,7 +339,9 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
 
     def _targets_of(self, y):
         if type(self.classes_) is list:
-            return as_labels(y).T.astype(bool)
+            labels = as_labels(y)
+            assert labels is not None
+            return labels.T.astype(bool)
         return class_numbers(column_or_1d(y), self.classes_)
 
 

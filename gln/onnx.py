@@ -85,14 +85,14 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     not check its inputs.
 
     Args:
-        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`. For a pipeline
-            that ends in one there is `skl2onnx.to_onnx`.
+        model: a `GLN` of any backend without a `base_predictor`, or a fitted `GLNClassifier` or `GLNRegressor` of
+            `gln.sklearn`. For a pipeline that ends in one there is `skl2onnx.to_onnx`.
         path: the file; an existing one is replaced only by a complete one.
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: the model is of another kind, is not fitted, learned a stream by `partial_fit` alone, has a
-            `base_predictor` or `negatives=False`, has dates, texts or ids among its columns, has levels or classes that
+            `base_predictor`, has dates, texts or ids among its columns, has levels or classes that
             the file's types cannot hold or tell apart, such as 1 and "1", has numbers that float32 rounds by more than
             a thousandth of their standard deviation, has a feature whose name an input cannot have, or is larger than
             the 2 GiB that an ONNX file can hold.
@@ -304,8 +304,6 @@ def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
 
 
 def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
-    if not classifier.negatives:
-        raise bad("model", "a classifier with negatives=True", "one with negatives=False")
     p = _means(g, classifier.learner_, *_samples(g, classifier, inputs))
     classes = classifier.classes_
     if (labels := classifier.n_outputs_) > 1:

@@ -38,7 +38,8 @@ from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 from gln.engine.streaming.waiting import Waiting
 
-__all__ = ["GLNClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNDensityClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor"]
+__all__ += ["GLNRegressor"]
 
 # The mean, the standard deviation and the tails of a density, and limits of its quantiles, before the first sample.
 BEFORE = 0.0, 1.0, MIN_TAILS, -np.inf, np.inf
@@ -149,7 +150,8 @@ class _OneTarget(_Stream):
         given = {name: getattr(fitted, name) for name in names}
         seed = fitted.random_state if isinstance(fitted.random_state, int) else None
         most = vars(fitted).get("_waiting", Waiting(0)).most if waiting is None else waiting
-        model = cls(seed=seed, waiting=most, **{name: value for name, value in given.items() if value is not None})
+        model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
+        model.waiting = most
         fitted = copy.copy(fitted)
         for name in OF_LEFT_OUT:  # which is large, and not of a model that learns on
             vars(fitted).pop(name, None)
@@ -242,94 +244,11 @@ class _OneTarget(_Stream):
         return X, targets, weights, np.array([not is_missing(target) for target in targets], bool)
 
 
-class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
-    """Gated Linear Network classifier.
+class _Classifies(_OneTarget, base.MiniBatchClassifier):
+    """Predictions of classes."""
 
-    It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
-    standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
-    far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
-    Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
-
-    A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream. A last
-    neuron mixes what they predict, by weights that learn, too. Keys that most samples lack, such as the words of texts,
-    are words: linear models read them alone, and a word that is not in a sample is 0 instead of missing.
-
-    Parameters
-    ----------
-    layer_sizes
-        Neurons of each layer.
-    context_map_size
-        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
-    context_bias
-        Standard deviation of the halfspaces' distances from the mean of the features.
-    learning_rate
-        A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
-        slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
-        their own.
-    backend
-        The implementation: "numpy", "numba", "torch", "jax", "tf", "auto", the fastest of Numba, JAX and NumPy that is
-        installed, or a `GLN` of your own, a class; `save` refuses it.
-    seed
-        Determines the halfspaces. Pass an int for reproducible results.
-    negatives
-        Whether a class also learns which samples are of other classes. With False, each class learns from its own
-        samples alone: its mean, its covariance, its levels of categories, and one network, which tells its samples from
-        noise of this mean and covariance. The result is then the same in whichever order classes come, even one after
-        another; nothing is forgotten. Where the order is random, True is usually more accurate. Words are left out.
-        Time and memory grow with the square of the number of features.
-    fast
-        Whether to leave out the slow network, which saves about a fifth of the time. `gln-stream --fast` also has
-        `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
-    waiting
-        Of how many samples at most, which were predicted and wait for their labels, to keep what each network said. If
-        labels come late, they are then weighted by that, and not by what they would say after the labels of others.
-        The sample is known again by its values. 0 is for labels that come before the next sample.
-
-    References
-    ----------
-    J. Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
-
-    Examples
-    --------
-    >>> from river import datasets, evaluate, metrics
-    >>> from gln.river import GLNClassifier
-    >>> model = GLNClassifier(seed=0)
-    >>> metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
-    >>> metric.get() > 0.88
-    True
-    """
-
-    _expected, _table = "labels", "GLNClassifier"
+    _expected = "labels"
     _multiclass = True  # for River's wrappers
-
-    def __init__(
-        self,
-        layer_sizes: Sequence[int] = (64, 32),
-        context_map_size: int = 5,
-        context_bias: float = 1.0,
-        learning_rate: float | Callable[[int], float] | None = None,
-        backend: str | type = "auto",
-        seed: int | None = None,
-        negatives: bool = True,
-        fast: bool = False,
-        waiting: int = 0,
-    ) -> None:
-        if np.asarray(negatives).dtype != bool:
-            raise ValueError(f"negatives: expected True or False, got {negatives!r}")
-        if fast and not negatives:
-            raise ValueError("fast: expected False with negatives=False, which has one network, got True")
-        self.negatives = negatives
-        options = layer_sizes, context_map_size, context_bias, learning_rate, backend, seed, fast, waiting
-        super().__init__(*options)
-        if not negatives:  # words are left out, so all keys become features
-            self._stream.schema = StreamSchema(math.inf, most_features=MAX_FEATURES)
-
-    def _build(self, featurizer, classes, has_names):
-        if not self.negatives:
-            loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
-            return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        roles, losses = stream_roles(has_names, not self.fast), Losses({"num_classes": classes})
-        return build_stream(self._config(), featurizer, Classes(), roles, losses)
 
     @staticmethod
     def _values(targets: Sequence[Any]) -> list[Any]:
@@ -385,6 +304,118 @@ class GLNClassifier(_OneTarget, base.MiniBatchClassifier):
         if p is None or count < 2:  # nothing to distinguish yet
             return np.full((count, len(X)), 1 / max(1, count))
         return sum_to_one(p)
+
+
+class GLNClassifier(_Classifies):
+    """Gated Linear Network classifier.
+
+    It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
+    standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
+    far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
+    Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
+
+    A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream. A last
+    neuron mixes what they predict, by weights that learn, too. Keys that most samples lack, such as the words of texts,
+    are words: linear models read them alone, and a word that is not in a sample is 0 instead of missing.
+
+    Parameters
+    ----------
+    layer_sizes
+        Neurons of each layer.
+    context_map_size
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
+    context_bias
+        Standard deviation of the halfspaces' distances from the mean of the features.
+    learning_rate
+        A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
+        slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
+        their own.
+    backend
+        The implementation: "numpy", "numba", "torch", "jax", "tf", "auto", the fastest of Numba, JAX and NumPy that is
+        installed, or a `GLN` of your own, a class; `save` refuses it.
+    seed
+        Determines the halfspaces. Pass an int for reproducible results.
+    fast
+        Whether to leave out the slow network, which saves about a fifth of the time. `gln-stream --fast` also has
+        `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
+    waiting
+        Of how many samples at most, which were predicted and wait for their labels, to keep what each network said. If
+        labels come late, they are then weighted by that, and not by what they would say after the labels of others.
+        The sample is known again by its values. 0 is for labels that come before the next sample.
+
+    References
+    ----------
+    J. Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+
+    Examples
+    --------
+    >>> from river import datasets, evaluate, metrics
+    >>> from gln.river import GLNClassifier
+    >>> model = GLNClassifier(seed=0)
+    >>> metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
+    >>> metric.get() > 0.88
+    True
+    """
+
+    _table = "GLNClassifier"
+
+    def _build(self, featurizer, classes, has_names):
+        roles, losses = stream_roles(has_names, not self.fast), Losses({"num_classes": classes})
+        return build_stream(self._config(), featurizer, Classes(), roles, losses)
+
+
+@documented_like(GLNClassifier)
+class GLNDensityClassifier(_Classifies):
+    """Classifier whose classes each learn from their own samples alone.
+
+    A class is its mean, its covariance, its levels of categories, and a Gated Linear Network that tells its samples
+    from noise of this mean and covariance (docs/forgetting.md). The result is the same in whichever order classes come,
+    even one after another; nothing is forgotten. Where the order is random, `GLNClassifier` is usually more accurate.
+
+    Classes, features and levels may appear at any time, and a missing value says nothing. Words are left out. Time and
+    memory grow with the square of the number of features, of which there may be 1,000.
+
+    Parameters
+    ----------
+    layer_sizes, context_map_size
+    context_bias
+        Standard deviation of the halfspaces' distances from the mean.
+    learning_rate
+        A number, or a callable that returns one for the number of samples learned so far. None is 1.
+    backend, seed
+
+    References
+    ----------
+    M. Gutmann and A. Hyvärinen, "Noise-contrastive estimation", AISTATS 2010.
+
+    Examples
+    --------
+    >>> from river import datasets, evaluate, metrics
+    >>> from gln.river import GLNDensityClassifier
+    >>> model = GLNDensityClassifier(seed=0)
+    >>> metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
+    >>> metric.get() > 0.88
+    True
+    """
+
+    _table = "GLNDensityClassifier"
+    changeable = ("backend", "learning_rate")
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int] = (64, 32),
+        context_map_size: int = 5,
+        context_bias: float = 1.0,
+        learning_rate: float | Callable[[int], float] | None = None,
+        backend: str | type = "auto",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        self._stream.schema = StreamSchema(math.inf, most_features=MAX_FEATURES)  # no words: all keys are features
+
+    def _build(self, featurizer, classes, has_names):
+        loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
+        return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
 
 
 @documented_like(GLNClassifier)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
@@ -28,7 +28,6 @@ from gln.engine.model.targets import Classes, Labels, Numbers, Targets, sum_to_o
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import Array
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
-from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular import checks
 from gln.engine.tabular.estimator import OF_WIDE, Estimator
 from gln.engine.tabular.folds import representing
@@ -36,7 +35,10 @@ from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
 from gln.engine.tabular.model import TableModel
 from gln.engine.warn import Note
 
-__all__ = ["GLNClassifier", "GLNRegressor"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["GLNClassifier", "GLNDensityClassifier", "GLNRegressor"]
 
 OF_RATE = "{} is that of `fit`; `partial_fit` learns at partial_learning_rate"
 OF_NEW_CLASSES = "{} is new, and a class from now on; `classes` names those to expect"
@@ -63,10 +65,6 @@ class OfStreams(Estimator):
     categorical_features: Any = "from_dtype"
     text_features: Any = "auto"
 
-    # A model of `gln.river` that took this one over keeps what it predicted until labels come; here it only lasts.
-    kept = Estimator.kept | {"_waiting": Waiting}
-    optional = (*Estimator.optional, "_waiting")
-
     def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets) -> TableModel | StreamModel:
         """A new model for a stream that begins with X (N, F)."""
         if self.learning_rate is not None:
@@ -81,8 +79,162 @@ class OfStreams(Estimator):
         return build_stream(self._config(settings), featurizer, targets, roles, losses)
 
 
+class _Classifies(ClassifierMixin):
+    """Predictions of classes, and how a stream of them is learned."""
+
+    classes_: Any
+    learner_: Any
+
+    kept: ClassVar[dict[str, Any]] = {
+        "classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])},
+        "_heads": Array("i8", "*", 0),
+    }
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
+
+        They must not be those of `fit`, whose targets it has used: with texts, replaying a table raised the log-loss of
+        new samples from .631 to .973.
+
+        The labels of a call come together, so in `GLNClassifier` its samples are predicted, a hundred at a time, before
+        any of these is learned, and networks that predict well by then get more weight. (The first call of a new model
+        and `partial_fit_predict_proba` predict each sample just before it is learned.) Parts of a stream give the same
+        networks as the whole if the first contains all levels of the categories with few levels.
+        `partial_learning_rate` may change between calls; other parameters are those of the first call.
+
+        Columns of a frame are found by name, here and wherever X is a frame: a column that is missing has missing
+        values, a new one is learned from now on (as `fit` would, but texts are categories), and elsewhere it is left
+        out with a warning. No rows change nothing, once there is a model.
+
+        After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
+        `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        classes : array-like of shape (C,), default=None
+            Classes that the stream may contain. Required in the first call of a new model, with all labels of that
+            call; in later ones, further classes, or None. A label that is new then is a new class, with a warning
+            unless it is among them. Not used for several labels.
+        sample_weight : array-like of shape (N,), default=None
+            From 0 to 10^6, ideally about 1: a sample of weight 2 counts as two. If all are 0, nothing changes.
+        """
+        self._learn_stream(X, y, classes, sample_weight)
+        return self
+
+    def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
+        """Like `partial_fit`, but returns what `predict_proba` does for each sample before learning it."""
+        predicted = np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)
+        return _listed(_shares(self._by_class(predicted), self.classes_))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C); of
+        several labels, (N, L)."""
+        samples = self._samples(X)
+        logits = self._by_class(self.learner_.decision(samples))
+        return logits[0] if len(logits) == 1 else logits.T
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised.
+
+        For several labels, a list of arrays (N, 2) as in scikit-learn's forests: of 0 and 1 for each label.
+        """
+        return _listed(self._predicted(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each sample, (N,), for X (N, F), or 0 or 1 for each of several labels, (N, L)."""
+        best = self._predicted(X).argmax(axis=1)
+        return (self.classes_[0] if type(self.classes_) is list else self.classes_)[best]
+
+    def _predicted(self, X):  # (N, F) -> (N, C) or (N, 2, L)
+        samples = self._samples(X)
+        return _shares(self._by_class(self.learner_.predict(samples)), self.classes_)
+
+    @property
+    def n_outputs_(self) -> int:
+        """The number of labels of a sample; 1 unless there are several columns of them."""
+        return len(self.classes_) if type(self.classes_) is list else 1
+
+    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
+
+        Between its halfspaces, a network is linear in what it mixes of a feature: the feature itself, its distance from
+        its mean, its encoding, its columns if it is a category, and its cells. The contribution is the sum of all,
+        minus their sum at the feature's mean, or for cells what they say on average; that of a pair's cell is divided
+        equally between its two features. `gln.plots.plot_contributions` draws contributions.
+
+        Shapes: X (N, F) -> contributions (N, F) or (N, C, F), constant (N,) or (N, C); with L in place of C for several
+        labels.
+        """
+        samples = self._samples(X)
+        contributions, constant = map(self._by_class, self.learner_.explain(samples))
+        contributions = self._summed(contributions)
+        return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
+
+    def _several(self, y: Any) -> np.ndarray | None:
+        """Several labels, (N, L), or None for classes."""
+        return None
+
+    def _class_numbers(self, labels: Any, y: np.ndarray) -> np.ndarray:  # (N,), (n,) -> (n,)
+        """The classes of samples to fit. All labels become `classes_`, as in scikit-learn also those of weight 0."""
+        labels = column_or_1d(labels)
+        checks.check_labels(labels)
+        self.classes_ = np.unique(labels)
+        return np.searchsorted(self.classes_, y)
+
+    @uninterrupted
+    def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
+        """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
+        with checks.undone_after(Exception, self):
+            first, several = not hasattr(self, "learner_"), self._several(y)
+            if several is not None:
+                y, classes, known = several, None, _of_labels(several) if first else self.classes_
+            elif first and classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            else:
+                classes = None if classes is None else checks.checked_classes(classes)
+                known = classes if first else self.classes_
+            if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
+                expected = f"as many columns as in the first call, {self.n_outputs_}"
+                raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
+            if not first and checks.are_empty(X, y):
+                return self._nothing_learned()
+            X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight, least=0)
+            if weights is not None and len(weights) == 0:
+                return []
+            X, y = self._checked(X, y, reset=first, multi_output=several is not None)
+            if several is None and not first:
+                known = self._with_new_classes(classes, y)
+            targets = checks.class_numbers(y, known) if several is None else y.T.astype(np.float64)
+            if isinstance(self.class_weight, str):
+                raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
+            weights = checks.with_class_weights(self.class_weight, targets, known, weights, most=STREAM_WEIGHT)
+            learner = self._stream_learner(_losses(known), X) if first else self.learner_
+            if several is not None:
+                self.classes_ = known
+                return self._learn(learner, X, targets, weights, predicts)
+            self._heads = self._heads_of(known)
+            self.classes_ = known
+            return self._learn(learner, X, self._heads[targets], weights, predicts, len(known))
+
+    def _with_new_classes(self, classes, y):  # (C,) or None, (N,)
+        """All classes, sorted, with those that `classes` names and those of labels that are new."""
+        named = self.classes_ if classes is None else checks.joined_classes(self.classes_, classes)
+        known = checks.joined_classes(named, y)
+        self._tell("y: ", [Note(OF_NEW_CLASSES, label) for label in np.setdiff1d(known, named).tolist()])
+        return known
+
+    def _heads_of(self, known):  # (C,)
+        """The head of each class; those of new classes come last."""
+        places = np.searchsorted(known, vars(self).get("classes_", known))
+        heads = np.full(len(known), -1)
+        heads[places] = vars(self).get("_heads", np.arange(len(places)))
+        heads[heads < 0] = np.arange(len(places), len(known))
+        return heads
+
+
 @dataclasses.dataclass(eq=False, repr=False, kw_only=True)
-class GLNClassifier(ClassifierMixin, OfStreams):
+class GLNClassifier(_Classifies, OfStreams):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
@@ -156,13 +308,6 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         "auto" took for texts. A text becomes what ridge regression predicts from its words and pairs of words, one
         column per class or target, for the rows of `fit` out of fold. With None, and in `partial_fit` alone, texts are
         categories; with 100 classes or more they are left out.
-    negatives : bool, default=True
-        Whether a class also learns which samples are of other classes. With False, each class learns from its own
-        samples alone: its mean, its covariance, its levels of categories, and one network (or `n_networks`), which
-        tells its samples from noise of this mean and covariance. The result is then the same in whichever order classes
-        come, even one after another; nothing is forgotten. Where the order is random, True is usually more accurate.
-        Time and memory grow with the square of the number of features, of which there may be 1,000. `fit` then learns
-        each sample once, as `partial_fit` does, at `partial_learning_rate`, of which None is 1. Not for several labels.
 
     Attributes
     ----------
@@ -210,7 +355,6 @@ class GLNClassifier(ClassifierMixin, OfStreams):
     """
 
     class_weight: Mapping[Any, float] | str | None = None
-    negatives: bool = True
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue with other samples, use `partial_fit` (docs/living.md).
@@ -232,8 +376,7 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             The group of each row, such as the patient of a measurement: numbers, text or other labels with a hash, at
             least two. Rows of a group are left out together; with fewer groups than eight, some networks leave out
             none. None takes equal rows for copies of one another if they are too many for chance, as in a bootstrap
-            sample; a warning says how many. `np.arange(N)` says that all rows are independent. With `negatives=False`
-            no rows are left out.
+            sample; a warning says how many. `np.arange(N)` says that all rows are independent.
         time : str or array-like of shape (N,), default=None
             When each row was measured, as a number or a date, or the name of a column of X that says so. Eight blocks
             of neighbouring rows are then left out in place of `groups`, for a model that is to predict later rows.
@@ -241,27 +384,17 @@ class GLNClassifier(ClassifierMixin, OfStreams):
         with checks.undone_after(BaseException, self):
             groups = checks.groups_of(X, groups, time)
             several = self._several(y)
-            labels = y = y if several is None else several
-            table, y, weights, learned = checks.with_weight(X, y, sample_weight, self.class_weight)
-            X, y = self._checked(table, y, reset=True, of_table=self.negatives, multi_output=several is not None)
+            labels = y if several is None else several
+            table, y, weights, learned = checks.with_weight(X, labels, sample_weight, self.class_weight)
+            X, y = self._checked(table, y, reset=True, of_table=True, multi_output=several is not None)
             if several is None:
-                labels = column_or_1d(labels)
-                checks.check_labels(labels)
-                self.classes_ = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-                targets = np.searchsorted(self.classes_, y)
+                targets = self._class_numbers(labels, y)
             else:
-                self.classes_, targets = _of_labels(several), y.T.astype(bool)
+                self.classes_ = _of_labels(several)
+                targets = y.T.astype(bool)
             self.__dict__.pop("_heads", None)
             losses = _losses(self.classes_)
             weighted = checks.with_class_weights(self.class_weight, targets, self.classes_, weights)
-            if not self.negatives:
-                checks.numbered_groups(groups, learned, len(y))  # raises an error if they are none
-                indices, step_sizes = indices_of_table(X, targets, weighted, self.shuffle)
-                if self.shuffle:
-                    order = check_random_state(self.random_state).permutation(len(indices))
-                    indices, step_sizes = indices[order], step_sizes[order]
-                self._learn(self._stream_learner(losses, X), X[indices], targets[indices], step_sizes, predicts=False)
-                return self
             samples, predicted = self._learn_table(losses, table, X, targets, weighted, groups, learned)
             p, weights = _shares(predicted, self.classes_), np.ones(len(y)) if weights is None else weights
             self.oob_decision_function_ = checks.in_all_rows(p, samples, learned, X.shape[0])
@@ -269,172 +402,133 @@ class GLNClassifier(ClassifierMixin, OfStreams):
             self.oob_score_ = self._score_left_out(targets[..., samples], predicted, weights)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
-        """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
-
-        They must not be those of `fit`, whose targets it has used: with texts, replaying a table raised the log-loss of
-        new samples from .631 to .973.
-
-        The labels of a call come together, so its samples are predicted, a hundred at a time, before any of these is
-        learned, and networks that predict well by then get more weight. (The first call of a new model and
-        `partial_fit_predict_proba` predict each sample just before it is learned.) Parts of a stream give the same
-        networks as the whole if the first contains all levels of the categories with few levels.
-        `partial_learning_rate` may change between calls; other parameters are those of the first call.
-
-        Columns of a frame are found by name, here and wherever X is a frame: a column that is missing has missing
-        values, a new one is learned from now on (as `fit` would, but texts are categories), and elsewhere it is left
-        out with a warning. No rows change nothing, once there is a model.
-
-        After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
-        `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
-
-        Parameters
-        ----------
-        X, y : as in `fit`
-        classes : array-like of shape (C,), default=None
-            Classes that the stream may contain. Required in the first call of a new model, with all labels of that
-            call; in later ones, further classes, or None. A label that is new then is a new class, with a warning
-            unless it is among them. Not used for several labels.
-        sample_weight : array-like of shape (N,), default=None
-            From 0 to 10^6, ideally about 1: a sample of weight 2 counts as two. If all are 0, nothing changes.
-        """
-        self._learn_stream(X, y, classes, sample_weight)
-        return self
-
-    def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
-        """Like `partial_fit`, but returns what `predict_proba` does for each sample before learning it."""
-        predicted = np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)
-        return _listed(_shares(self._by_class(predicted), self.classes_))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C); of
-        several labels, (N, L)."""
-        samples = self._samples(X)
-        logits = self._by_class(self.learner_.decision(samples))
-        return logits[0] if len(logits) == 1 else logits.T
-
-    def predict_proba(self, X: Any) -> Any:
-        """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised.
-
-        For several labels, a list of arrays (N, 2) as in scikit-learn's forests: of 0 and 1 for each label.
-        """
-        return _listed(self._predicted(X))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample, (N,), for X (N, F), or 0 or 1 for each of several labels, (N, L)."""
-        best = self._predicted(X).argmax(axis=1)
-        return (self.classes_[0] if type(self.classes_) is list else self.classes_)[best]
-
-    def _predicted(self, X):  # (N, F) -> (N, C) or (N, 2, L)
-        samples = self._samples(X)
-        return _shares(self._by_class(self.learner_.predict(samples)), self.classes_)
-
-    @property
-    def n_outputs_(self) -> int:
-        """The number of labels of a sample; 1 unless there are several columns of them."""
-        return len(self.classes_) if type(self.classes_) is list else 1
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self.negatives
+        tags.classifier_tags.multi_label = True
         return tags
 
-    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
-
-        Between its halfspaces, a network is linear in what it mixes of a feature: the feature itself, its distance from
-        its mean, its encoding, its columns if it is a category, and its cells. The contribution is the sum of all,
-        minus their sum at the feature's mean, or for cells what they say on average; that of a pair's cell is divided
-        equally between its two features. `gln.plots.plot_contributions` draws contributions.
-
-        Shapes: X (N, F) -> contributions (N, F) or (N, C, F), constant (N,) or (N, C); with L in place of C for several
-        labels.
-        """
-        samples = self._samples(X)
-        contributions, constant = map(self._by_class, self.learner_.explain(samples))
-        contributions = self._summed(contributions)
-        return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
-
-    kept = OfStreams.kept | {
-        **{"classes_": lambda value: {np.ndarray} == {*map(type, value if type(value) is list else [value])}},
-        **{"learner_": (TableModel, StreamModel, ClassDensityClassifier), "_heads": Array("i8", "*", 0)},
-    }
+    kept = OfStreams.kept | _Classifies.kept | {"learner_": (TableModel, StreamModel)}
     optional = (*OfStreams.optional, "_heads")
 
     def _score_left_out(self, targets, predicted, weights):  # (..., n), (C, n), (n,) or None
         return _score_of(accuracy_score, targets.T, _shares(predicted, self.classes_).argmax(axis=1), weights)
 
     def _several(self, y: Any) -> np.ndarray | None:
-        """Several labels, (N, L), or None for classes. Raises ValueError for parameters that are only for these."""
-        if (several := checks.as_labels(y)) is not None:
-            for name, only in (("class_weight", None), ("negatives", True)):
-                if getattr(self, name) != only:
-                    came = f"{getattr(self, name)!r}, which sklearn.multioutput.MultiOutputClassifier can give each"
-                    raise ValueError(f"{name}: expected {only} for several labels, got {came}")
+        """Several labels, (N, L), or None for classes. Raises ValueError for class weights of several labels."""
+        several = checks.as_labels(y)
+        if several is not None and self.class_weight is not None:
+            came = f"{self.class_weight!r}, which sklearn.multioutput.MultiOutputClassifier can give each"
+            raise ValueError(f"class_weight: expected None for several labels, got {came}")
         return several
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        for name, only in (("n_epochs", 1), ("early_stopping", False), ("learning_rate", None)):
-            if not (self.negatives or getattr(self, name) in (None, only)):
-                raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
+    def _stream_learner(self, losses: Losses, X: Any) -> TableModel | StreamModel:
+        labels = losses.means.get("num_outputs")
+        return self._new_stream_learner(losses, X, Classes() if labels is None else Labels.of_stream(labels))
 
-    def _stream_learner(self, losses: Losses, X: Any) -> TableModel | StreamModel | ClassDensityClassifier:
-        if self.negatives:
-            labels = losses.means.get("num_outputs")
-            return self._new_stream_learner(losses, X, Classes() if labels is None else Labels.of_stream(labels))
-        settings = self._settings(OF_STREAMS | {"n_networks": 1})
-        return ClassDensityClassifier.start(self._config(settings), settings["n_networks"], X.shape[1], losses.means)
 
-    @uninterrupted
-    def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
-        """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
-        with checks.undone_after(Exception, self):
-            first, several = not hasattr(self, "learner_"), self._several(y)
-            if several is not None:
-                y, classes, known = several, None, _of_labels(several) if first else self.classes_
-            elif first and classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            else:
-                classes = None if classes is None else checks.checked_classes(classes)
-                known = classes if first else self.classes_
-            if not first and self.n_outputs_ != (1 if several is None else several.shape[1]):
-                expected = f"as many columns as in the first call, {self.n_outputs_}"
-                raise ValueError(f"y: expected {expected}, got shape {np.shape(y)}")
-            if not first and checks.are_empty(X, y):
-                return self._nothing_learned()
-            X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight, least=0)
-            if weights is not None and len(weights) == 0:
-                return []
-            X, y = self._checked(X, y, reset=first, multi_output=several is not None)
-            if several is None and not first:
-                known = self._with_new_classes(classes, y)
-            targets = checks.class_numbers(y, known) if several is None else y.T.astype(np.float64)
-            if isinstance(self.class_weight, str):
-                raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-            weights = checks.with_class_weights(self.class_weight, targets, known, weights, most=STREAM_WEIGHT)
-            learner = self._stream_learner(_losses(known), X) if first else self.learner_
-            if several is not None:
-                self.classes_ = known
-                return self._learn(learner, X, targets, weights, predicts)
-            self._heads = self._heads_of(known)
-            self.classes_ = known
-            return self._learn(learner, X, self._heads[targets], weights, predicts, len(known))
+@documented_like(GLNClassifier)
+@dataclasses.dataclass(eq=False, repr=False, kw_only=True)
+class GLNDensityClassifier(_Classifies, Estimator):
+    """Classifier whose classes each learn from their own samples alone.
 
-    def _with_new_classes(self, classes, y):  # (C,) or None, (N,)
-        """All classes, sorted, with those that `classes` names and those of labels that are new."""
-        named = self.classes_ if classes is None else checks.joined_classes(self.classes_, classes)
-        known = checks.joined_classes(named, y)
-        self._tell("y: ", [Note(OF_NEW_CLASSES, label) for label in np.setdiff1d(known, named).tolist()])
-        return known
+    A class is its mean, its covariance, its levels of categories, and a Gated Linear Network that tells its samples
+    from noise of this mean and covariance (docs/forgetting.md). The result is the same in whichever order classes come,
+    even one after another; nothing is forgotten. Where the order is random, `GLNClassifier` is usually more accurate.
 
-    def _heads_of(self, known):  # (C,)
-        """The head of each class; those of new classes come last."""
-        places = np.searchsorted(known, vars(self).get("classes_", known))
-        heads = np.full(len(known), -1)
-        heads[places] = vars(self).get("_heads", np.arange(len(places)))
-        heads[heads < 0] = np.arange(len(places), len(known))
-        return heads
+    Features need no scaling, and a missing value says nothing. Time and memory grow with the square of the number of
+    features, of which there may be 1,000.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int, default=(64, 32)
+        Neurons of each layer.
+    n_networks : int, default=1
+        Networks of each class, whose logits are averaged.
+    context_map_size : int, default=5
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
+    context_bias : float, default=1.0
+        Standard deviation of the halfspaces' distances from the mean.
+    learning_rate : float, callable or None, default=None
+        A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. None is 1.
+    shuffle : bool, default=True
+        Whether `fit` shuffles the samples. `partial_fit` keeps their order.
+    class_weight
+    backend, random_state
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
+        an array-like holds a mask, column numbers or names. None takes all features as numbers.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The class labels.
+    n_features_in_, feature_names_in_, columns_, categories_
+    learner_ : gln.engine.class_density.classifier.ClassDensityClassifier
+        The densities of the classes, `learner_.classes`, also available as networks, `glns_`.
+
+    References
+    ----------
+    M. Gutmann and A. Hyvärinen, "Noise-contrastive estimation", AISTATS 2010.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from gln.sklearn import GLNDensityClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> GLNDensityClassifier(random_state=0).fit(X, y).predict(X[:2])
+    array([0, 0])
+    """
+
+    layer_sizes: Sequence[int] = dataclasses.field(default=OF_STREAMS["layer_sizes"], kw_only=False)
+    n_networks: int = 1
+    context_map_size: int = OF_STREAMS["context_map_size"]
+    context_bias: float = 1.0
+    learning_rate: float | Callable[[int], float] | None = None
+    shuffle: bool = True
+    class_weight: Mapping[Any, float] | str | None = None
+    backend: str | type = "auto"
+    random_state: Any = None
+    categorical_features: Any = "from_dtype"
+
+    text_features = None  # texts are categories
+    partial_learning_rate = property(lambda self: self.learning_rate, doc="The learning rate, in `fit`, too.")
+    kept = Estimator.kept | _Classifies.kept | {"learner_": ClassDensityClassifier}
+    optional = (*Estimator.optional, "_heads")
+    changeable = ("backend", "class_weight", "learning_rate", "random_state", "shuffle")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNDensityClassifier:
+        """Learn each sample of a table once, from scratch. To continue with other samples, use `partial_fit`.
+
+        After an error or an interruption, the estimator is as it was before.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+            Unscaled numbers and categories; NaN or None is a missing value. A sparse array is made dense.
+        y : array-like of shape (N,)
+            Class labels, of at least two classes.
+        sample_weight : array-like of shape (N,), default=None
+            As in `GLNClassifier.fit`.
+        """
+        with checks.undone_after(BaseException, self):
+            labels = y
+            X, y, weights, _ = checks.with_weight(X, y, sample_weight, self.class_weight)
+            X, y = self._checked(X, y, reset=True)
+            targets = self._class_numbers(labels, y)
+            self.__dict__.pop("_heads", None)
+            weights = checks.with_class_weights(self.class_weight, targets, self.classes_, weights)
+            indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+            if self.shuffle:
+                order = check_random_state(self.random_state).permutation(len(indices))
+                indices = indices[order]
+                step_sizes = step_sizes[order]
+            learner = self._stream_learner(_losses(self.classes_), X)
+            self._learn(learner, X[indices], targets[indices], step_sizes, predicts=False)
+        return self
+
+    def _stream_learner(self, losses: Losses, X: Any) -> ClassDensityClassifier:
+        settings = self._settings(OF_STREAMS)
+        return ClassDensityClassifier.start(self._config(settings), self.n_networks, X.shape[1], losses.means)
 
 
 @documented_like(GLNClassifier)

@@ -18,7 +18,7 @@ from scipy.sparse import csc_array
 
 from gln.backends import load_backend
 from gln.bandits import GLNBandit
-from gln.sklearn import GLNClassifier, GLNRegressor
+from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 __all__ = ["main", "warm_up"]
 
@@ -48,9 +48,9 @@ def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
     """Estimators for classes, categories, means and densities, and whether each is a classifier."""
+    yield GLNDensityClassifier(backend="numba"), True
     for categorical in (None, [0]):
         yield GLNClassifier(backend="numba", categorical_features=categorical, **more), True
-    yield GLNClassifier(backend="numba", negatives=False, **more), True
     for density in (False, True):
         yield GLNRegressor(backend="numba", density=density, **more), False
 

@@ -127,7 +127,7 @@ def estimator(kind: Any, **parameters: Any) -> Any:
     return kind(**{**SMALL, **settings, **parameters})
 
 
-CLASSIFIER, REGRESSOR = sklearn.GLNClassifier, sklearn.GLNRegressor
+CLASSIFIER, REGRESSOR, DENSITIES = sklearn.GLNClassifier, sklearn.GLNRegressor, sklearn.GLNDensityClassifier
 KINDS: dict[str, Kind] = {
     "table": Kind(lambda: estimator(CLASSIFIER).fit(X, Y), lambda model: table(model, X, Y)),
     "levels": Kind(lambda: estimator(CLASSIFIER).fit(LEVELS, Y), lambda model: table(model, LEVELS, Y)),
@@ -144,7 +144,7 @@ KINDS: dict[str, Kind] = {
         lambda model: [table(model, LEVELS, X[:, 0]), model.predict_quantiles(LEVELS[:2])],
     ),
     "alone": Kind(
-        lambda: estimator(CLASSIFIER, negatives=False).fit(LEVELS, Y),
+        lambda: estimator(DENSITIES).fit(LEVELS, Y),
         lambda model: table(model, LEVELS, Y),
     ),
     "wide": Kind(
@@ -163,7 +163,7 @@ KINDS: dict[str, Kind] = {
         lambda: late(river.GLNRegressor.of(estimator(REGRESSOR, density=True).fit(LEVELS, X[:, 0]), waiting=9)),
         lambda model: stream(river.GLNRegressor.of(model)),
     ),
-    "river, alone": Kind(lambda: streamed(river.GLNClassifier(seed=0, negatives=False, **SMALL)), stream),
+    "river, alone": Kind(lambda: streamed(river.GLNDensityClassifier(seed=0, **SMALL)), stream),
     "novelty": Kind(lambda: streamed(GLNNovelty(random_state=0)), stream),
     "fresh": Kind(lambda: river.GLNClassifier(seed=0, **SMALL), stream),
     "bandit": bandit(["p", "q", "r"]),

@@ -8,6 +8,7 @@ Both on one machine, because sums differ in the last bit from one processor to a
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,12 +51,14 @@ def of_tables() -> Iterator[tuple[str, Callable[[], Any]]]:
     def learned(
         kind: Any, data: Any, y: Any, ways: str = "fit", weights: Any = None, **options: Any
     ) -> Callable[[], Any]:
+        settings = {name: value for name, value in TABLE.items() if name in inspect.signature(kind).parameters}
+
         def learn() -> Any:
-            model = kind(**TABLE | options)
+            model = kind(**settings | options)
             if "fit" in ways.split():
                 model.fit(data[:160], y[:160], sample_weight=weights)
             if "parts" in ways.split():
-                classes = {"classes": np.unique(y)} if kind is tables.GLNClassifier else {}
+                classes = {"classes": np.unique(y)} if kind is not tables.GLNRegressor else {}
                 for start in range(160, 200, 20):
                     model.partial_fit(data[start : start + 20], y[start : start + 20], **classes)
             return model
@@ -71,10 +74,7 @@ def of_tables() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "classifier of many classes", learned(classes, X, np.arange(240) % 24)
     yield "classifier of parts", learned(classes, X, LABELS, "parts")
     yield "classifier of a table and parts", learned(classes, FRAME, LABELS, "fit parts")
-    yield (
-        "classifier without negatives",
-        learned(classes, X, LABELS, "fit parts", negatives=False, n_networks=None, n_epochs=None),
-    )
+    yield "class densities", learned(tables.GLNDensityClassifier, X, LABELS, "fit parts", n_networks=1)
     numbers = tables.GLNRegressor
     yield "regressor of a frame", learned(numbers, FRAME, SIGNAL)
     yield "regressor of two targets", learned(numbers, X, np.column_stack([SIGNAL, SIGNAL**2]))
@@ -102,7 +102,7 @@ def of_streams() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, options in kinds.items():
         yield f"stream of classes {name}", learned(streams.GLNClassifier(**STREAM, **options), LABELS)
         yield f"stream of numbers {name}", learned(streams.GLNRegressor(**STREAM, **options), SIGNAL)
-    yield "stream of classes without negatives", learned(streams.GLNClassifier(**STREAM, negatives=False), LABELS)
+    yield "stream of class densities", learned(streams.GLNDensityClassifier(**STREAM), LABELS)
     yield "stream of intervals", learned(streams.GLNRegressor(**STREAM, quantiles=[0.1, 0.9]), SIGNAL)
     yield "stream of densities", learned(streams.GLNRegressor(**STREAM, density=True), SIGNAL)
     yield "novelty", lambda: GLNNovelty(random_state=3).fit(FRAME[:160]).partial_fit(FRAME[160:200])

@@ -23,7 +23,7 @@ from gln import sklearn
 from gln.bandits import GLNBandit
 from gln.engine.interrupts import uninterrupted
 from gln.novelty import GLNNovelty
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 PACKAGE = str(Path(gln.__file__).parent)
 SIZES: dict[str, Any] = {"layer_sizes": (4,), "context_map_size": 2, "seed": 0}
@@ -124,8 +124,8 @@ def with_words() -> Any:
     return model
 
 
-def without_negatives() -> Any:
-    return taught(GLNClassifier(negatives=False, **SIZES))
+def class_densities() -> Any:
+    return taught(GLNDensityClassifier(**SIZES))
 
 
 def bandit(features: bool) -> Any:
@@ -156,7 +156,7 @@ CASES: dict[str, Case] = {
     **{f"a new {new}": (lambda: taught(GLNClassifier(**SIZES)), functools.partial(learn_one, new)) for new in NEW},
     "the first sample": (lambda: GLNClassifier(**SIZES), first),
     "words": (with_words, functools.partial(learn_one, "word")),
-    "density": (without_negatives, functools.partial(learn_one, "class")),
+    "density": (class_densities, functools.partial(learn_one, "class")),
     "numbers": (lambda: taught(GLNRegressor(**SIZES), lambda x: x["a"]), learn_number),
     "rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.learn_many(*of_rows())),
     "predicted rows": (lambda: taught(GLNClassifier(**SIZES)), lambda model: model.predict_learn_many(*of_rows())),

@@ -171,7 +171,6 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "few groups": ({}, {"groups": da.arange(ROWS, chunks=2000) % 4}, "groups: expected so many that"),
     "time": ({}, {"time": da.arange(ROWS, chunks=2000)}, "time: expected None in gln.dask"),
     "stopping": ({"early_stopping": True}, {}, "early_stopping: expected False in gln.dask"),
-    "negatives": ({"negatives": False}, {}, "negatives: expected True in gln.dask"),
     "balanced": ({"class_weight": "balanced"}, {}, "class_weight: expected None or a dict"),
     "ignored": ({"class_weight": {1: 0}}, {}, "class_weight: expected None or a dict"),
 }

@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_digits, make_classification, make_friedman1
 from sklearn.metrics import log_loss, mean_squared_error
 
-from gln.sklearn import GLNClassifier, GLNRegressor
+from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 6, "n_epochs": 4, "random_state": 0}
 
@@ -138,8 +138,6 @@ def test_the_rate_of_fit_does_not_fix_that_of_what_follows():
         UserWarning, match="learning_rate.* is that of `fit`; `partial_fit` learns at partial_learning_r"
     ):
         GLNClassifier(learning_rate=1.0).partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match="learning_rate: expected None with negatives=False, got 1"):
-        GLNClassifier(learning_rate=1.0, negatives=False).fit(X, y)
 
 
 def test_nights_with_save_and_load_give_the_same_bits(tmp_path):
@@ -213,11 +211,11 @@ def test_classes_that_are_expected_have_a_small_probability_until_they_come():
     assert model.classes_.tolist() == [-1, 0, 1, 7]
 
 
-def test_without_negatives_a_class_may_come_at_any_time():
+def test_a_class_with_a_density_may_come_at_any_time():
     X, y = clusters(300, n_classes=3, n_clusters_per_class=1)
     order = np.argsort(y == 0, kind="stable")  # class 0 comes last
     cut = int((y != 0).sum())
-    whole = GLNClassifier(negatives=False, shuffle=False, random_state=0).fit(X[order], y[order])
-    model = GLNClassifier(negatives=False, shuffle=False, random_state=0).fit(X[order][:cut], y[order][:cut])
+    whole = GLNDensityClassifier(shuffle=False, random_state=0).fit(X[order], y[order])
+    model = GLNDensityClassifier(shuffle=False, random_state=0).fit(X[order][:cut], y[order][:cut])
     model.partial_fit(X[order][cut:], y[order][cut:], classes=[0])
     np.testing.assert_allclose(model.predict_proba(X), whole.predict_proba(X), atol=1e-6)

@@ -152,7 +152,6 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "text": (np.where(Y, "yes", "no"), {}, "y: .*sklearn.multioutput.MultiOutputClassifier"),
     "missing": (np.where(Y[:, :1], np.nan, Y), {}, "Input y contains NaN"),
     "weights of classes": (Y, {"class_weight": "balanced"}, "class_weight: expected None for several labels, got 'bal"),
-    "densities": (Y, {"negatives": False}, "negatives: expected True for several labels, got False"),
 }
 
 

@@ -55,9 +55,9 @@ COLUMNS = {
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     **{"classifier": ("GLNClassifier", {}), "regressor": ("GLNRegressor", {})},
     **{"density": ("GLNRegressor", {"n_networks": 16, "quantiles": (0.1, 0.9), "density": True})},
-    **{"no negatives": ("GLNClassifier", {"negatives": False, "n_networks": 1})},
+    "class densities": ("GLNDensityClassifier", {}),
 }
-CASES = [(kind, model) for kind in COLUMNS for model in MODELS if model != "no negatives" or kind == "categories"]
+CASES = [(kind, model) for kind in COLUMNS for model in MODELS if model != "class densities" or kind == "categories"]
 
 
 def fitted(kind: str, model: str) -> tuple[Any, Any, pd.DataFrame, pd.Series]:
@@ -224,7 +224,7 @@ def with_new_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("kind", "model"),
-    [("all", "classifier"), ("numbers", "density"), ("categories", "no negatives"), ("categories", "stream")],
+    [("all", "classifier"), ("numbers", "density"), ("categories", "class densities"), ("categories", "stream")],
 )
 def test_columns_that_are_new_come_through_both_doors(kind, model, tmp_path):
     if model == "stream":  # which `partial_fit` alone made

@@ -446,7 +446,7 @@ REFUSED = {
     "line 1: target: expected one of the columns 'a', 'b', 'c', 'colour', 'name', 'kind', 'price', got 'x'": [
         *("{csv}", "--target", "x")
     ],
-    "--no-negatives: expected classes as targets, got numbers": ["{csv}", *PRICES, "--no-negatives"],
+    "--class-densities: expected classes as targets, got numbers": ["{csv}", *PRICES, "--class-densities"],
     "--density: expected numbers as targets (--regression), got classes": ["{csv}", *KINDS, "--density"],
     "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
     "expected a saved GLN, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],

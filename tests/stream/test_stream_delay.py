@@ -24,7 +24,7 @@ from gln.apps.stream.command import main
 from gln.apps.stream.run import Run
 from gln.engine.saving import read
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 COUNT = 150
 
@@ -71,7 +71,7 @@ CASES: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     "lines of words": ("jsonl", 2, ["--delay", "7", "--words", "text"]),
     "rows": ("parquet", 5, ["--delay-by", "day"]),
     "lines of numbers": ("parquet", 0, ["--delay", "20", "--quantiles", ".1,.9"]),
-    "no negatives": ("csv", 3, ["--delay", "3", "--no-negatives"]),
+    "class densities": ("csv", 3, ["--delay", "3", "--class-densities"]),
 }
 QUICK = "weights", "days"
 
@@ -139,7 +139,7 @@ class Slow:
         self.learned = count
 
 
-@pytest.mark.parametrize("name", [*map(case, ["lines", "days", "weights", "days of classes", "no negatives"])])
+@pytest.mark.parametrize("name", [*map(case, ["lines", "days", "weights", "days of classes", "class densities"])])
 def test_predictions_figures_and_the_model_are_those_of_labels_that_come_late(name, tmp_path):
     form, classes, options = CASES[name]
     frame, file = table(1, classes), tmp_path / f"s.{form}"
@@ -161,7 +161,7 @@ def test_predictions_figures_and_the_model_are_those_of_labels_that_come_late(na
         due = [days.index(day) for day in days]
     model: Any = GLNRegressor(density=True, seed=0)
     if classes:
-        model = GLNClassifier(seed=0, negatives="--no-negatives" not in options)
+        model = (GLNDensityClassifier if "--class-densities" in options else GLNClassifier)(seed=0)
     rows_of_one = [NamedRows(NO_COLUMNS, [x], lambda name: form == "vw") for x in X]
     slow, predicted = Slow(model, rows_of_one, y, 2.0 if form == "vw" else 1.0), []
     for count in due:

@@ -95,7 +95,7 @@ SPLIT: dict[str, tuple[str, int, list[str]]] = {  # a format, the number of clas
     **{f"{classes} classes": ("csv", classes, []) for classes in (2, 3, 4, 5, 6, 7, 8, 10, 12, 17, 25, 30)},
     "fast": ("csv", 9, ["--fast"]),
     "words": ("jsonl", 11, []),
-    "no negatives": ("csv", 9, ["--no-negatives"]),
+    "class densities": ("csv", 9, ["--class-densities"]),
     "weights": ("vw", 14, []),
     "probabilities": ("jsonl", 8, ["--probabilities"]),
     "numbers": ("csv", 0, ["--regression"]),

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quantiles", type=levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95")
     flag("--density", help="predict the standard deviation of numbers, too")
     alone = "let each class learn from its own samples alone; for classes that come one after another"
-    flag("--no-negatives", help=alone)
+    flag("--class-densities", help=alone)
     add("--seed", type=int, help="seed of a new model (default: 0)")
     add("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
     add("--load", metavar="FILE", help="saved model to start from, also of gln.sklearn; it knows its target")

@@ -15,11 +15,13 @@ from gln.apps.stream.formats.chunks import Chunk
 from gln.engine import saving
 from gln.engine.preprocessing.dates import DATES, features_of
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {
-    f"gln.{module}.{kind.__name__}": kind for module in ("river", "sklearn") for kind in (GLNClassifier, GLNRegressor)
+    f"gln.{module}.{kind.__name__}": kind
+    for module in ("river", "sklearn")
+    for kind in (GLNClassifier, GLNDensityClassifier, GLNRegressor)
 }
 FAST_LAYERS = (16, 8)  # of --fast
 
@@ -32,9 +34,11 @@ def are_labels(targets: list[Any]) -> bool:
 def made(options: argparse.Namespace, are_classes: bool) -> Any:
     """A new estimator. Raises ValueError for options of the other kind, or out of range."""
     layers = options.layers or (FAST_LAYERS if options.fast else None)
-    common = {"seed": options.seed or 0, "fast": options.fast} | ({"layer_sizes": layers} if layers else {})
+    common = {"seed": options.seed or 0} | ({"layer_sizes": layers} if layers else {})
     common |= _parameters(options, are_classes)
-    kind = GLNClassifier if are_classes else GLNRegressor
+    if not options.class_densities:
+        common["fast"] = options.fast
+    kind = _kind(options, are_classes)
     kind(**common).learn_one({"a": 0.0}, 0)  # raises for options that are wrong, before lines seem to be
     return kind(**common)
 
@@ -48,26 +52,36 @@ def fitted(options: argparse.Namespace, are_classes: bool, parts: Sequence[Chunk
         table[name] = table[name].fillna(0.0)
     y = pd.Series([target for part in parts for target in part.targets])
     weights = np.array([weight for part in parts for weight in part.weights or [1.0] * len(part.lines)])
-    door, kind = (GLNClassifier, sklearn.GLNClassifier) if are_classes else (GLNRegressor, sklearn.GLNRegressor)
-    common = _parameters(options, are_classes)
-    of_table = {"layer_sizes": options.layers, "random_state": options.seed or 0}
-    of_table["partial_learning_rate"] = common.pop("learning_rate")  # of lines that follow
-    model: Any = kind(**of_table, **common)
+    door = _kind(options, are_classes)
+    common = _parameters(options, are_classes) | {"random_state": options.seed or 0}
+    if options.layers:
+        common["layer_sizes"] = options.layers
+    if not options.class_densities:
+        common["partial_learning_rate"] = common.pop("learning_rate")  # of lines that follow
+    model: Any = getattr(sklearn, door.__name__)(**common)
     has = y.notna().to_numpy()
     return door.of(model.fit(table[has], y[has].tolist(), weights[has]))
 
 
 def _parameters(options: argparse.Namespace, are_classes: bool) -> dict[str, Any]:
     """Those that models of streams and of tables have in common. Raises ValueError for options of the other kind."""
-    of_others = ("quantiles", "density") if are_classes else ("no_negatives", "probabilities")
+    of_others = ("quantiles", "density") if are_classes else ("class_densities", "probabilities")
     wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
         raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
+    if options.class_densities and options.fast:
+        raise ValueError("--fast: expected no --class-densities, which have one network each, got both")
     common: dict[str, Any] = {"backend": options.backend or "auto", "learning_rate": options.learning_rate}
     if are_classes:
-        return common | {"negatives": not options.no_negatives}
+        return common
     return common | {"quantiles": options.quantiles, "density": options.density}
+
+
+def _kind(options: argparse.Namespace, are_classes: bool) -> Any:
+    if not are_classes:
+        return GLNRegressor
+    return GLNDensityClassifier if options.class_densities else GLNClassifier
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
@@ -78,7 +92,7 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
     changed = {name: getattr(options, name) for name in ("backend", "learning_rate")}
     model: Any = ESTIMATORS[kind].load(path, **{name: value for name, value in changed.items() if value is not None})
     saved: dict[str, Any] = {name: getattr(model, name, None) for name in ("fast", "seed", "quantiles", "density")}
-    saved |= {"layers": model.layer_sizes, "no_negatives": not getattr(model, "negatives", True)}
+    saved |= {"layers": model.layer_sizes, "class_densities": isinstance(model, GLNDensityClassifier)}
     saved["regression"] = isinstance(model, GLNRegressor)
     for name, value in saved.items():
         given = getattr(options, name)

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-
-from gln.river import GLNClassifier, GLNRegressor
+from river.base import Classifier
 
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 TITLES = {  # of figures, in tables
@@ -81,8 +80,8 @@ class Metrics:
         self.taken, self._start = 0, time.monotonic()  # samples of this process
 
     @classmethod
-    def of(cls, model: GLNClassifier | GLNRegressor, every: int | None = None, is_late: bool = False) -> Metrics:
-        if isinstance(model, GLNClassifier):
+    def of(cls, model: Any, every: int | None = None, is_late: bool = False) -> Metrics:
+        if isinstance(model, Classifier):
             return cls(True, every=every, is_late=is_late)
         return cls(False, sorted(model.quantiles or ()), model.density, every, is_late)
 

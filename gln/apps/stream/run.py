@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+from river.base import Classifier
 
 from gln.apps.stream.delay_queue import DelayQueue, Late
 from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
@@ -26,7 +27,7 @@ from gln.apps.stream.metrics import Metrics
 from gln.apps.stream.output import Outputs, printed, say
 from gln.apps.stream.predictions import is_json, text_of
 from gln.apps.stream.signals import CLOSED_PIPE, Signals
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNRegressor
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
@@ -170,7 +171,7 @@ class Run:
         if model is not None:
             known = names_in(late.part.rows for late in waiting) | model.known_names
             names = {name: is_text for name, is_text in known.items() if isinstance(name, str)}
-        if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
+        if isinstance(model, Classifier) and target is not None:  # "1" and 1 would be two classes
             labels = [label for late in waiting for label in late.part.targets if label is not None]
             for label in [*labels[:1], *model.predict_proba_one({})]:
                 names[target] = isinstance(label, str)

@@ -1,1 +1,1 @@
-"""`negatives=False`: each class learns from its own samples alone."""
+"""Classes that each learn from their own samples alone."""

@@ -123,7 +123,7 @@ class ClassDensityClassifier:
         if size < self.size:
             raise ValueError(f"samples: expected {self.size} features, got {size}")
         if size > MAX_FEATURES:
-            raise ValueError(f"negatives: expected True for more than {MAX_FEATURES} features, got False for {size}")
+            raise ValueError(f"features: expected at most {MAX_FEATURES}, as each pair has a number, got {size}")
         if size > self.size:
             self.classes = [density.grown(size) for density in self.classes]
             self.networks = with_features(self.networks, size)

@@ -96,7 +96,7 @@ class StreamSchema(Part):
     ) -> None:
         self.at_once = at_once  # so many keys of the first sample may become features at once
         self.always = always  # names that are added with the first features, as categories
-        self.most_features = most_features  # more are an error, which names `negatives`
+        self.most_features = most_features  # more are an error
         self.places: dict[Hashable, int] = {}  # of features in a sample, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self.words: dict[Hashable, int] = {}  # numbers of words, by name
@@ -486,7 +486,7 @@ class StreamSchema(Part):
         if not new:
             return self.places
         if (size := len(self.places) + len(new)) > self.most_features:
-            raise bad("negatives", f"True for more than {self.most_features} features", f"False for {size}")
+            raise bad("features", f"at most {self.most_features}, as each pair has a number", size)
         return self.places | {name: place for place, name in enumerate(sorted(new, key=_order), len(self.places))}
 
 

@@ -39,6 +39,7 @@ from gln.engine.preprocessing.columns import (
     repeated_ids,
 )
 from gln.engine.saving import ENTRIES, Number, bad
+from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
 from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
 from gln.engine.tabular.inputs import TrainingTable, is_wide
@@ -49,7 +50,9 @@ from gln.engine.warn import Note, warn_of
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
 # Texts in the errors that `validate_data` raises if a value is not a number.
 OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
-OF_SENTENCES = "`fit` learns their words, except with negatives=False; `gln.river` learns what River's BagOfWords makes"
+OF_SENTENCES = (
+    "`fit` learns their words, except in GLNDensityClassifier; `gln.river` learns what River's BagOfWords makes"
+)
 OF_CLASSES = f"X: texts are left out, because there are {MANY_CLASSES} classes or more"
 OF_GROUPS = f"groups: {{0}}, so there are {{0}} folds instead of {FOLDS}"
 FEWEST_OF_SHAPE = 20  # rows; with fewer of a table of 200, intervals of 90 % hold .73 to .80 of new targets, else .92
@@ -118,9 +121,11 @@ class Estimator(Saveable, BaseEstimator):
         **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
         **{"oob_score_": float, "validation_scores_": np.ndarray},
         **{"_importances": np.ndarray, "_columns": Columns},
+        # A model of `gln.river` that took this one over keeps what it predicted until labels come; here it only lasts.
+        "_waiting": Waiting,
     }
-    optional: tuple[str, ...] = ("feature_names_in_", "_columns", *OF_LEFT_OUT)
-    changeable = (
+    optional: tuple[str, ...] = ("feature_names_in_", "_columns", "_waiting", *OF_LEFT_OUT)
+    changeable: tuple[str, ...] = (
         *("backend", "class_weight", "early_stopping", "learning_rate", "n_epochs", "n_jobs"),
         *("partial_learning_rate", "random_state", "shuffle", "verbose"),
     )
@@ -201,12 +206,12 @@ class Estimator(Saveable, BaseEstimator):
     def _check_parameters(self):
         """Check the parameters that the networks do not, and that stay the same from the first call on."""
         for name in ("n_networks", "n_epochs"):
-            if getattr(self, name) is not None:
+            if getattr(self, name, None) is not None:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
-        for name in ("shuffle", "early_stopping", "negatives", "density"):
+        for name in ("shuffle", "early_stopping", "density"):
             if not isinstance(getattr(self, name, True), (bool, np.bool_)):
                 raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
-        if not isinstance(self.verbose, (bool, np.bool_, Integral)):
+        if not isinstance(getattr(self, "verbose", False), (bool, np.bool_, Integral)):
             raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
         load_backend(self.backend)  # raises an error for unknown names
 
@@ -329,7 +334,7 @@ class Estimator(Saveable, BaseEstimator):
         self.__dict__.pop("_columns", None)
         names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
         if names_texts and (issparse(X) or not of_table):
-            expected = "'auto' or None in partial_fit, with negatives=False and for sparse X"
+            expected = "'auto' or None in partial_fit and for sparse X"
             raise ValueError(f"text_features: expected {expected}")
         if getattr(X, "ndim", 2) != 2:
             return [], []
@@ -420,8 +425,8 @@ class Estimator(Saveable, BaseEstimator):
         that some networks left out, predicted by these. It is computed when it is first read. A file holds no samples,
         so `save` keeps it only if it has been read before.
 
-        Raises AttributeError without left-out samples: if `partial_fit` learned last, the table was wide and sparse,
-        the model comes from a file, or `negatives=False`.
+        Raises AttributeError without left-out samples: if `partial_fit` learned last, the table was wide and sparse, or
+        the model comes from a file; always of a `GLNDensityClassifier`.
         """
         if "_importances" not in vars(self):
             left_out = vars(self).get("_left_out")

@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 
 from gln.river import GLNClassifier as StreamClassifier
 from gln.river import GLNRegressor as StreamRegressor
-from gln.sklearn import GLNClassifier, GLNRegressor
+from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 COIN = np.log(2)
 NOISY = make_classification(2300, n_informative=5, flip_y=0.25, random_state=0)
@@ -158,7 +158,7 @@ def with_rows_of_no_weight() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("form", [pd.DataFrame, pytest.param("list", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(GLNClassifier, {"n_epochs": 2}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"n_epochs": 2})],
+    [(GLNClassifier, {"n_epochs": 2}), (GLNDensityClassifier, {}), (GLNRegressor, {"n_epochs": 2})],
 )
 def test_samples_of_weight_0_are_as_if_they_were_not_there(kind, options, form):
     frame, y, weights = with_rows_of_no_weight()

@@ -18,7 +18,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from gln.engine.preprocessing.category_codes import categorical_columns
 from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
-from gln.sklearn import GLNClassifier, GLNRegressor
+from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
 
@@ -283,7 +283,7 @@ def test_dates_are_refused_by_name_where_they_were_numbers_and_in_streams(days):
     model, classes = GLNClassifier(**SMALL).fit(frame, y), np.unique(y)
     for call in (
         lambda: GLNClassifier().partial_fit(frame.assign(x=days), y, classes),
-        lambda: GLNClassifier(negatives=False).fit(frame.assign(x=days), y),
+        lambda: GLNDensityClassifier().fit(frame.assign(x=days), y),
         lambda: model.predict(frame.assign(x=days)),
     ):
         with pytest.raises(ValueError, match="got dates or times in column 'x'; convert them to numbers, such as days"):

@@ -15,7 +15,7 @@ pytest.importorskip("river")
 from gln.engine.base_models import fading_bin_means
 from gln.engine.saving import read
 from gln.engine.streaming.values import NamedRows
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {
     "classes": (GLNClassifier, {}),
@@ -93,7 +93,7 @@ def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        (GLNClassifier, {"negatives": False}),
+        (GLNDensityClassifier, {}),
         pytest.param(GLNRegressor, {"quantiles": (0.5,)}, marks=pytest.mark.slow),
     ],
 )
@@ -234,7 +234,7 @@ def as_rows(samples: Samples) -> NamedRows:
 
 GROUPED: dict[str, tuple[type, dict[str, Any]]] = {
     "classes": (GLNClassifier, {}),
-    "densities": (GLNClassifier, {"negatives": False}),
+    "densities": (GLNDensityClassifier, {}),
     "numbers": (GLNRegressor, {"quantiles": (0.1, 0.9)}),
 }
 

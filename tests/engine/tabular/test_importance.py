@@ -11,7 +11,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 from test_training import SMALL, blobs
 
-from gln.sklearn import GLNClassifier, GLNRegressor
+from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 
 def test_importances_are_those_of_permutation_on_other_rows():
@@ -81,6 +81,6 @@ def test_a_constant_target_does_not_change_the_score_of_another_one():
 
 def test_what_was_learned_otherwise_has_no_importances():
     X, y = blobs(200, 17)
-    model = GLNClassifier(**SMALL).fit(X, y).set_params(negatives=False, layer_sizes=None).fit(X, y)
+    model = GLNDensityClassifier().fit(X, y)
     for name in ("feature_importances_", "oob_score_", "oob_decision_function_", "validation_scores_"):
         assert not hasattr(model, name)

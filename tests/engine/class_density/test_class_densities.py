@@ -1,4 +1,4 @@
-"""`negatives=False`: classes that learn from their own samples alone, in any order, in every backend."""
+"""Classes that learn from their own samples alone, in any order, in every backend."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gln.engine.class_density.density import degrees_of_freedom, frequencies, inverse_temperature, log_density
-from gln.sklearn import GLNClassifier
+from gln.sklearn import GLNClassifier, GLNDensityClassifier
 from test_mnist import calibration_error
 
-OPTIONS: dict[str, Any] = {"negatives": False, "random_state": 0}
+OPTIONS: dict[str, Any] = {"random_state": 0}
 SMALL: dict[str, Any] = {**OPTIONS, "layer_sizes": (8, 4), "backend": "numpy"}
 
 
@@ -41,7 +41,7 @@ def by_class(y: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNClassifier((4, 2), negatives=False, backend="numpy")])
+@parametrize_with_checks([GLNDensityClassifier((4, 2), backend="numpy")])
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
@@ -51,8 +51,8 @@ def test_scikit_learns_checks(estimator, check):
 
 def test_a_stream_sorted_by_class_gives_the_same_model_as_one_that_is_shuffled(pixels):
     X, y = pixels[0][:1200], pixels[1][:1200]
-    shuffled = GLNClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
-    ordered = GLNClassifier(**OPTIONS)
+    shuffled = GLNDensityClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
+    ordered = GLNDensityClassifier(**OPTIONS)
     for digit in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7):
         ordered.partial_fit(X[y == digit], y[y == digit], classes=range(10))
     T, t = pixels[0][1200:], pixels[1][1200:]
@@ -64,7 +64,7 @@ def test_a_stream_sorted_by_class_gives_the_same_model_as_one_that_is_shuffled(p
 
 def test_a_late_class_is_not_held_back(flowers):
     X, y = flowers
-    model = GLNClassifier(**OPTIONS).partial_fit(X[y < 2], y[y < 2], classes=range(3))
+    model = GLNDensityClassifier(**OPTIONS).partial_fit(X[y < 2], y[y < 2], classes=range(3))
     late = X[y == 2]
     before = model.predict_proba(late)[:, 2]
     assert before.min() > 0  # not starved, even if never seen
@@ -77,7 +77,7 @@ def test_a_late_class_is_not_held_back(flowers):
 
 def test_probabilities_are_calibrated(pixels):
     X, y = pixels
-    model = GLNClassifier(**OPTIONS).partial_fit(X[:1200], y[:1200], classes=range(10))
+    model = GLNDensityClassifier(**OPTIONS).partial_fit(X[:1200], y[:1200], classes=range(10))
     p, t = model.predict_proba(X[1200:]), y[1200:]
     assert -np.log(p[np.arange(len(t)), t]).mean() < 0.2
     assert calibration_error(p.max(axis=1), p.argmax(axis=1) == t) < 0.03
@@ -88,11 +88,11 @@ def test_probabilities_are_calibrated(pixels):
 
 def test_several_calls_learn_the_same_as_one_and_a_file_continues(pixels, tmp_path):
     X, y = pixels[0][:300], pixels[1][:300]
-    whole = GLNClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
-    cut = GLNClassifier(**OPTIONS).partial_fit(X[:1], y[:1], classes=range(10))
+    whole = GLNDensityClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
+    cut = GLNDensityClassifier(**OPTIONS).partial_fit(X[:1], y[:1], classes=range(10))
     cut.partial_fit(X[1:140], y[1:140])
     cut.save(tmp_path / "model.gln")
-    loaded = GLNClassifier.load(tmp_path / "model.gln").partial_fit(X[140:], y[140:])
+    loaded = GLNDensityClassifier.load(tmp_path / "model.gln").partial_fit(X[140:], y[140:])
     for model in (cut.partial_fit(X[140:], y[140:]), loaded):
         np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
 
@@ -100,23 +100,23 @@ def test_several_calls_learn_the_same_as_one_and_a_file_continues(pixels, tmp_pa
 def test_a_sample_of_weight_two_counts_as_two(flowers):
     X, y = flowers
     weights = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
-    weighted = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=weights)
+    weighted = GLNDensityClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=weights)
     rows = np.repeat(np.arange(len(y)), weights.astype(int))
-    repeated = GLNClassifier(**SMALL).partial_fit(X[rows], y[rows], classes=range(3))
+    repeated = GLNDensityClassifier(**SMALL).partial_fit(X[rows], y[rows], classes=range(3))
     for one, other in zip(weighted.learner_.classes, repeated.learner_.classes, strict=True):
         assert one.count == other.count
         np.testing.assert_allclose(one.mean, other.mean, rtol=1e-5)
         np.testing.assert_allclose(one.scatter, other.scatter, rtol=1e-4, atol=1e-4)
-    half = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=np.full(len(y), 0.5))
+    half = GLNDensityClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=np.full(len(y), 0.5))
     assert [density.count for density in half.learner_.classes] == [25, 25, 25]
-    classes = GLNClassifier(class_weight={0: 2, 1: 1, 2: 0.5}, **SMALL).partial_fit(X, y, classes=range(3))
+    classes = GLNDensityClassifier(class_weight={0: 2, 1: 1, 2: 0.5}, **SMALL).partial_fit(X, y, classes=range(3))
     assert [density.count for density in classes.learner_.classes] == [100, 50, 25]
 
 
 def test_moments_are_those_of_the_samples(flowers):
     X, y = flowers[0].copy(), flowers[1]
     X[::7, 1] = np.nan
-    density = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).learner_.classes[1]
+    density = GLNDensityClassifier(**SMALL).partial_fit(X, y, classes=range(3)).learner_.classes[1]
     samples = X[y == 1]
     np.testing.assert_allclose(density.mean, np.nanmean(samples, axis=0))
     np.testing.assert_allclose(np.diag(density.covariance()), np.nanvar(samples, axis=0))
@@ -130,7 +130,7 @@ def test_networks_learn_what_a_normal_density_lacks():
     X = np.stack([side * 1.0, np.zeros(4000)], axis=1) + 0.2 * rng.normal(size=(4000, 2))  # two heaps
     y = np.zeros(4000, int)
     X[::2], y[::2] = rng.normal(size=(2000, 2)) * [1.02, 0.2], 1  # one heap of the same mean and covariance
-    model = GLNClassifier(**OPTIONS).partial_fit(X[:3000], y[:3000], classes=[0, 1])
+    model = GLNDensityClassifier(**OPTIONS).partial_fit(X[:3000], y[:3000], classes=[0, 1])
     assert model.score(X[3000:], y[3000:]) > 0.72
 
 
@@ -145,9 +145,9 @@ def test_missing_values_and_categories_in_any_order():
     frame.loc[::5, "a"], frame.loc[::9, "c"] = np.nan, None
     levels = pd.CategoricalDtype(["x", "y", "z"])
     frame["c"] = frame["c"].astype(levels)
-    model = GLNClassifier(**OPTIONS).partial_fit(frame[:400], y[:400], classes=range(3))
+    model = GLNDensityClassifier(**OPTIONS).partial_fit(frame[:400], y[:400], classes=range(3))
     order = by_class(y[:400])
-    ordered = GLNClassifier(**OPTIONS).partial_fit(frame.iloc[order], y[order], classes=range(3))
+    ordered = GLNDensityClassifier(**OPTIONS).partial_fit(frame.iloc[order], y[order], classes=range(3))
     np.testing.assert_allclose(ordered.predict_proba(frame), model.predict_proba(frame), atol=1e-9)
     assert model.score(frame[400:], y[400:]) > 0.75
     without = model.predict_proba(frame.assign(c=pd.Categorical([None] * 600, dtype=levels)))
@@ -157,7 +157,7 @@ def test_missing_values_and_categories_in_any_order():
 
 def test_an_unknown_value_says_nothing(flowers):
     X, y = flowers
-    model = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3))
+    model = GLNDensityClassifier(**SMALL).partial_fit(X, y, classes=range(3))
     far = X[:20].copy()
     far[:, 2] = 1e30
     unknown = X[:20].copy()
@@ -169,7 +169,7 @@ def test_an_unknown_value_says_nothing(flowers):
 def test_a_feature_that_appears_late_is_learned():
     river = pytest.importorskip("gln.river")
     rng = np.random.default_rng(0)
-    model = river.GLNClassifier(seed=0, negatives=False, layer_sizes=(8, 4))
+    model = river.GLNDensityClassifier(seed=0, layer_sizes=(8, 4))
     for i in range(300):
         label, x = i % 2, {"a": rng.normal()}
         if i > 100:
@@ -188,16 +188,15 @@ def test_river_predicts_before_it_learns_and_continues_from_a_file(tmp_path):
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(["u", "v"], 60))
     labels = np.where(frame["a"] + (frame["d"] == "u") > 0, "yes", "no").tolist()
-    options: dict[str, Any] = {"seed": 0, "negatives": False, "layer_sizes": (8, 4)}
-    model, together, turns = (river.GLNClassifier(**options) for _ in range(3))
+    options: dict[str, Any] = {"seed": 0, "layer_sizes": (8, 4)}
+    model, together, turns = (river.GLNDensityClassifier(**options) for _ in range(3))
     p = []
     for i, (x, label) in enumerate(zip(frame.to_dict("records"), labels, strict=True)):
         p.append([model.predict_proba_one(x).get(name, 0) for name in ("yes", "no")])
         model.learn_one(x, label)
         if i == 30:
             model.save(tmp_path / "model.gln")
-            model = river.GLNClassifier.load(tmp_path / "model.gln")
-            assert model.negatives is False
+            model = river.GLNDensityClassifier.load(tmp_path / "model.gln")
     found = turns.predict_learn_many(frame, labels)[["yes", "no"]].to_numpy()
     np.testing.assert_array_equal(found, p)
     together.learn_many(frame, pd.Series(labels))
@@ -211,9 +210,9 @@ def test_river_predicts_before_it_learns_and_continues_from_a_file(tmp_path):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_contributions_add_up_and_predictions_come_before_learning(flowers, classes):
     X, y = flowers[0], np.minimum(flowers[1], classes - 1)
-    model = GLNClassifier(n_networks=2, **SMALL)
+    model = GLNDensityClassifier(n_networks=2, **SMALL)
     before = model.partial_fit_predict_proba(X[:60], y[:60], classes=range(classes))
-    same = GLNClassifier(n_networks=2, **SMALL).partial_fit(X[:59], y[:59], classes=range(classes))
+    same = GLNDensityClassifier(n_networks=2, **SMALL).partial_fit(X[:59], y[:59], classes=range(classes))
     np.testing.assert_array_equal(before[-1:], same.predict_proba(X[59:60]))
     contributions, constant = model.explain(X)
     decision, p = model.decision_function(X), model.predict_proba(X)
@@ -225,8 +224,8 @@ def test_contributions_add_up_and_predictions_come_before_learning(flowers, clas
 @pytest.mark.compiles
 def test_backends_agree(flowers, backend):
     X, y = flowers
-    expected = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).predict_proba(X)
-    model = GLNClassifier(**SMALL | {"backend": backend_name(backend)}).partial_fit(X, y, classes=range(3))
+    expected = GLNDensityClassifier(**SMALL).partial_fit(X, y, classes=range(3)).predict_proba(X)
+    model = GLNDensityClassifier(**SMALL | {"backend": backend_name(backend)}).partial_fit(X, y, classes=range(3))
     np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-4)
 
 
@@ -256,13 +255,13 @@ def test_rivers_checks():
     river = pytest.importorskip("gln.river")
     from river import checks
 
-    checks.check_estimator(river.GLNClassifier((8, 4), negatives=False, seed=1))
+    checks.check_estimator(river.GLNDensityClassifier((8, 4), seed=1))
 
 
 def test_it_cannot_be_exported(flowers, tmp_path):
     onnx = pytest.importorskip("gln.onnx", exc_type=ImportError)
-    with pytest.raises(ValueError, match="model: expected a classifier with negatives=True"):
-        onnx.export(GLNClassifier(**SMALL).fit(*flowers), tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match="model: expected a GLN, or a GLNClassifier or GLNRegressor"):
+        onnx.export(GLNDensityClassifier(**SMALL).fit(*flowers), tmp_path / "model.onnx")
 
 
 # ---- Arguments -----------------------------------------------------------------------------------------------------
@@ -271,40 +270,40 @@ def test_it_cannot_be_exported(flowers, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"negatives": "no"}, "negatives: expected True or False, got 'no'"),
-        ({"n_epochs": 3}, "n_epochs: expected 1 with negatives=False, got 3"),
+        ({"shuffle": "no"}, "shuffle: expected True or False, got 'no'"),
+        ({"n_networks": 0}, "n_networks == 0, must be >= 1"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused(flowers, options, message):
+def test_bad_parameters_are_refused(flowers, options, message):
     X, y = flowers
     with pytest.raises(ValueError, match=message):
-        GLNClassifier(**SMALL | options).fit(X, y)
+        GLNDensityClassifier(**SMALL | options).fit(X, y)
     with pytest.raises(ValueError, match=message):
-        GLNClassifier(**SMALL | options).partial_fit(X, y, classes=range(3))
+        GLNDensityClassifier(**SMALL | options).partial_fit(X, y, classes=range(3))
 
 
 def test_too_many_features_are_refused():
-    with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
-        GLNClassifier(**SMALL).partial_fit(np.zeros((2, 1001)), [0, 1], classes=[0, 1])
+    with pytest.raises(ValueError, match="features: expected at most 1000, as each pair has a number, got 1001"):
+        GLNDensityClassifier(**SMALL).partial_fit(np.zeros((2, 1001)), [0, 1], classes=[0, 1])
 
 
 def test_fit_learns_a_table_once_in_random_order(flowers):
     X, y = flowers
-    model = GLNClassifier(**OPTIONS).fit(X[:100], y[:100])
+    model = GLNDensityClassifier(**OPTIONS).fit(X[:100], y[:100])
     assert model.score(X[100:], y[100:]) > 0.9
     assert [density.samples for density in model.learner_.classes] == np.bincount(y[:100]).tolist()
-    back = GLNClassifier(**OPTIONS).fit(X[:100][::-1], y[:100][::-1])
+    back = GLNDensityClassifier(**OPTIONS).fit(X[:100][::-1], y[:100][::-1])
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
-    again = GLNClassifier(shuffle=False, **OPTIONS).fit(X[:100], y[:100])
-    stream = GLNClassifier(**OPTIONS).partial_fit(X[:100], y[:100], classes=range(3))
+    again = GLNDensityClassifier(shuffle=False, **OPTIONS).fit(X[:100], y[:100])
+    stream = GLNDensityClassifier(**OPTIONS).partial_fit(X[:100], y[:100], classes=range(3))
     np.testing.assert_array_equal(again.predict_proba(X), stream.predict_proba(X))
 
 
 def test_a_stream_whose_first_sample_has_too_many_features_changes_nothing():
     river = pytest.importorskip("gln.river")
-    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    model = river.GLNDensityClassifier(layer_sizes=(4, 2), seed=0)
     samples = [{f"key {i}": 1.0 for i in range(1001)}, {"a": 1.0}]
-    with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
+    with pytest.raises(ValueError, match="features: expected at most 1000, as each pair has a number, got 1001"):
         model.predict_learn_many(samples, ["x"] * 2)
     assert (model._stream.learner, model._stream.schema.classes, model.known_names) == (None, {}, {})
 
@@ -313,7 +312,7 @@ def test_a_stream_whose_first_sample_has_too_many_features_changes_nothing():
 def test_words_that_would_be_too_many_features_stay_words(late, monkeypatch):
     river = pytest.importorskip("gln.river")
     monkeypatch.setattr("gln.engine.streaming.schema.MOST_FEATURES", 5)
-    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    model = river.GLNDensityClassifier(layer_sizes=(4, 2), seed=0)
     samples = [{"a": 1.0}, *({"a": 1.0, **{f"key {i}": 1.0 for i in range(late)}} for _ in range(30))]
     model.predict_learn_many(samples, ["x", "y", "z"] * 10 + ["x"])
     places, words = model._stream.schema.places, model._stream.schema.words
@@ -323,7 +322,7 @@ def test_words_that_would_be_too_many_features_stay_words(late, monkeypatch):
 
 def test_a_class_of_samples_without_features_is_predicted_too():
     river = pytest.importorskip("gln.river")
-    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    model = river.GLNDensityClassifier(layer_sizes=(4, 2), seed=0)
     for x, label in (({}, "x"), ({}, "y"), ({"a": 1.0}, "x")):
         model.learn_one(x, label)
     p = model.predict_proba_one({"a": 1.0})
