@@ -27,7 +27,6 @@ from helpers import ROOT
 import gln
 from gln_numpy import GLN
 
-WORDS = 2000  # of a page
 ENTRIES = 30  # of the navigation
 COLUMNS = 82  # of code, which the site cuts off beyond
 INCLUDE = re.compile(r'{% include-markdown "(.*?)"(?: end="(.*?)")? %}')
@@ -77,9 +76,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((RO
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_no_page_is_too_long_and_no_code_too_wide(page):
+def test_no_code_is_too_wide(page):
     text = text_of(page)
-    assert len(text.split()) <= WORDS
     codes = [code for _, code in CODE.findall(text) if not code.startswith("%%changed")]  # diffs are wide
     lines = [line for code in codes for line in code.splitlines()]
     assert [line for line in lines if len(line) > COLUMNS] == []
