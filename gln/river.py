@@ -266,7 +266,7 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
         new = sorted(row for label, row in firsts.items() if label not in known)  # rows that bring a class
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
-        return self._shown(X, self._stream.predict_then_learn(X, labels, weights, learns, self._initial), known_before)
+        return self._shown(X, self._stream.progressive(X, labels, weights, learns, self._initial), known_before)
 
     def _shown(self, X: Any, predicted: np.ndarray, known_before: np.ndarray | None = None) -> pd.DataFrame:
         """Predictions before each row, when so many classes were known, (N, 1); None is all."""
@@ -505,7 +505,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learned.
         """
         X, targets, weights, learns = self._rows(X, y, w)
-        return self._shown(X, self._stream.predict_then_learn(X, targets, weights, learns, self._initial))
+        return self._shown(X, self._stream.progressive(X, targets, weights, learns, self._initial))
 
     @property
     def _initial(self) -> Sequence[float]:

@@ -1,7 +1,7 @@
 """Gated Linear Networks as a scikit-learn classifier and regressor, on any backend.
 
 Shapes: N samples, F features, C classes, L labels, T targets, Q quantiles, M networks. As in scikit-learn, a sample is
-a row; a `Learner` takes columns.
+a row; a `Model` takes columns.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 

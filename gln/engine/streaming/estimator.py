@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Hashable, Sequence, Set
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.saveable import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
+from gln.engine.protocols import Model
 from gln.engine.saving import Kind, Part, bad, saved
 from gln.engine.streaming.schema import CONSTANT, Labels, SchemaChange, StreamSchema
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, Rows, Sample, named_rows
 from gln.engine.streaming.waiting import Waiting
 
-Learner: TypeAlias = Any  # a StreamModel or ClassDensityClassifier
 NO_ROWS = NamedRows(NO_COLUMNS)
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
 
 
 def is_model(value: object) -> bool:
-    return value is None or hasattr(value, "progressive")
+    return value is None or isinstance(value, Model)
 
 
 @saved(schema=StreamSchema, learner=is_model, waiting=Waiting)
@@ -49,8 +49,8 @@ class StreamEstimator(Part):
 
     def __init__(
         self,
-        # Makes a learner from a featurizer, a number of heads, and whether the stream begins with categories or words.
-        build: Callable[[Featurizer, int, bool], Learner],
+        # Makes a `Model` from a featurizer, a number of heads, and whether the stream begins with categories or words.
+        build: Callable[[Featurizer, int, bool], Any],
         schema: StreamSchema,
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers
@@ -61,7 +61,7 @@ class StreamEstimator(Part):
         self.learning_rate = learning_rate
         self.are_classes = are_classes
         self.waiting: Waiting[np.ndarray] = Waiting(waiting)  # (M, C, 1), what was said of each
-        self.learner: Learner = None  # from the first feature on
+        self.learner: Any = None  # a `Model` from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class StreamEstimator(Part):
         return outputs
 
     def predict_and_ask(self, samples: Rows, initial: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
-        """What `predict_then_learn` returns of samples that it does not learn, (N, K), and what `ask` does."""
+        """What `progressive` returns of samples that it does not learn, (N, K), and what `ask` does."""
         batch = self.schema.encode_rows(samples)
         if self.learner is None:
             return np.tile(initial, (len(batch), 1)), None
@@ -160,7 +160,7 @@ class StreamEstimator(Part):
                 predicted += self.learn(change, targets, of_rows, predicts, None if said is None else said[..., rows])
         return predicted
 
-    def predict_then_learn(
+    def progressive(
         self, samples: Rows, y: Labels, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
     ) -> np.ndarray:  # -> (N, K)
         """Predict each sample, and then learn it if it `learns`, as many as possible in one call. If there is an error,
@@ -212,7 +212,7 @@ class StreamEstimator(Part):
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 
-    def _learner_for(self, change: SchemaChange, targets: np.ndarray) -> Learner:
+    def _learner_for(self, change: SchemaChange, targets: np.ndarray) -> Any:
         """The learner of these samples: the known one, unless they bring the first features."""
         known, schema = self.learner, self.schema
         if known is not None and (
@@ -222,7 +222,7 @@ class StreamEstimator(Part):
         fresh = self.new_learner(change.batch, change.categorical, targets)
         return fresh if known is None else known.with_first_features(fresh)
 
-    def new_learner(self, samples: SampleBatch, categorical: Set[int], targets: np.ndarray) -> Learner:  # (C, B)
+    def new_learner(self, samples: SampleBatch, categorical: Set[int], targets: np.ndarray) -> Any:  # (C, B)
         """A learner of a stream that begins with these samples."""
         featurizer = Featurizer.of_first(samples, categorical, 1 + self.are_classes, self.are_classes)
         heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)

@@ -1,6 +1,6 @@
 """Shared by the estimators of `gln.sklearn`: checks of tables, networks for tables and for streams, how they learn.
 
-Shapes: N samples, F features, V indices of the samples to learn. As in scikit-learn, a sample is a row; a `Learner`
+Shapes: N samples, F features, V indices of the samples to learn. As in scikit-learn, a sample is a row; a `Model`
 takes columns.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
