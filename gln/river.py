@@ -25,7 +25,7 @@ except ImportError as error:
 
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier
 from gln.engine.docstrings import documented_like
-from gln.engine.ensemble.johnson_su import MIN_TAILS, JohnsonSU, checked_levels
+from gln.engine.ensemble.johnson_su import JohnsonSU, checked_levels
 from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import Losses, checked_loss
 from gln.engine.model.sample_weights import check_stream_weights
@@ -41,8 +41,8 @@ from gln.engine.streaming.waiting import Waiting
 __all__ = ["GLNClassifier", "GLNDensityClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor"]
 __all__ += ["GLNRegressor"]
 
-# The mean, the standard deviation and the tails of a density, and limits of its quantiles, before the first sample.
-BEFORE = 0.0, 1.0, MIN_TAILS, -np.inf, np.inf
+# The mean, the standard deviation and the shape of a density, and limits of its quantiles, before the first sample.
+BEFORE = 0.0, 1.0, *JohnsonSU.normal(1).rows[:, 0], -np.inf, np.inf
 LEAST_HEADS = 2  # of several targets: with the log-loss, one head would be of two classes
 
 
@@ -514,7 +514,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def _shown(self, X: Any, found: np.ndarray) -> pd.DataFrame:
         names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
         if self.quantiles is not None:
-            found = np.concatenate([found[:, :1], self._quantiles(*found.T), found[:, 1:]], axis=1)
+            found = np.concatenate([found[:, :1], self._quantiles(found.T), found[:, 1:]], axis=1)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(found[:, : len(names)], index=index, columns=names)
 
@@ -531,9 +531,9 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
-        mean, std, tails, least, most = self._outputs([x], 2)
-        limits = float(least[0]), float(most[0])
-        return Density(float(mean[0]), float(std[0]), self._shapes(tails), limits)
+        found = self._outputs([x], 2)
+        mean, std, *_, least, most = found[:, 0].tolist()
+        return Density(mean, std, self._shapes(found), (least, most))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
@@ -555,22 +555,20 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         """
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        found = self._quantiles(*self._outputs([x], 2))[0]
+        found = self._quantiles(self._outputs([x], 2))[0]
         return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
 
-    def _quantiles(self, mean: np.ndarray, std: np.ndarray, tails: np.ndarray, *limits: np.ndarray) -> np.ndarray:
-        """Quantiles in ascending order: (N,) each -> (N, Q)."""
-        quantiles = mean[:, None] + std[:, None] * self._shapes(tails).quantiles(sorted(self.quantiles or ()))
-        return quantiles.clip(*(limit[:, None] for limit in limits))
+    def _quantiles(self, found: np.ndarray) -> np.ndarray:  # of `_outputs`
+        """Quantiles in ascending order, (N, Q)."""
+        mean, std, *_, least, most = found[:, :, None]
+        return (mean + std * self._shapes(found).quantiles(sorted(self.quantiles or ()))).clip(least, most)
 
-    def _shapes(self, tails: np.ndarray) -> JohnsonSU:  # (N,)
-        """Densities of the shape of the model, with these tails; those of streams have no skew."""
+    def _shapes(self, found: np.ndarray) -> JohnsonSU:  # of `_outputs`
         learner = self._stream.learner
-        shape = JohnsonSU.normal(1) if learner is None else learner.shape
-        return JohnsonSU(shape.skew.repeat(len(tails)), tails, shape.probits.repeat(len(tails), axis=0))
+        return JohnsonSU.of_rows(0.0 if learner is None else learner.shape.skew[0], found[2:-2])
 
-    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or 5, N)
-        """The means and, of two ensembles, standard deviations, tails and limits."""
+    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or K, N)
+        """The means and, of two ensembles, standard deviations, shapes and limits."""
         found = self._stream.predict(X, ensembles)
         return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if found is None else found
 

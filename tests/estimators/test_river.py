@@ -138,6 +138,31 @@ def test_intervals_hold_what_they_say_although_deviations_have_long_tails_and_ar
     assert np.mean(high - low) < 4.0
 
 
+def test_the_shape_of_densities_is_the_same_by_row_in_frames_and_from_files(tmp_path):
+    """Targets are often 0, at the limit of predictions."""
+    rng, levels = np.random.default_rng(0), (0.05, 0.25, 0.5, 0.75, 0.95)
+    samples = rows(1200)
+    y = [max(0.0, x["a"] + rng.normal() - 0.5) for x in samples]
+    frames, single = (GLNRegressor(**SMALL, quantiles=levels, density=True) for _ in range(2))
+    found = pd.concat([frames.predict_learn_many(samples[part], y[part]) for part in (slice(0, 900), slice(900, 1200))])
+    for i, (x, target) in enumerate(zip(samples, y, strict=True)):
+        assert [*single.predict_quantiles_one(x).values()] == found.iloc[i][[*levels]].tolist()
+        density = single.predict_one(x, with_dist=True)
+        assert [density.ppf(level) for level in levels] == found.iloc[i][[*levels]].tolist()
+        if i == 700:
+            single.save(tmp_path / "model")
+            single = GLNRegressor.load(tmp_path / "model")
+        single.learn_one(x, target)
+    shapes = [model._stream.learner.variances.shape for model in (frames, single)]
+    for one, other in zip(*shapes, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert shapes[0].trust[0] > 0.9
+    late = np.array(y[400:])[:, None]
+    quantiles = found[[*levels]].to_numpy()[400:]
+    assert ((late <= quantiles).mean(axis=0) > np.array(levels) - 0.04).all()
+    assert ((late < quantiles).mean(axis=0) < np.array(levels) + 0.04).all()
+
+
 @pytest.mark.slow
 def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     rng = np.random.default_rng(0)

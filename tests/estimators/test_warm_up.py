@@ -20,6 +20,7 @@ from gln.engine.base_models import hashed_linear, online
 from gln.engine.ensemble import combination, johnson_su
 from gln.engine.jit import compiled
 from gln.engine.streaming import compiled_step
+from gln.engine.model import targets
 from gln.engine.networks import gate_counts, tree_halfspaces
 from gln.engine.preprocessing import basis_expansion, scaling, target_encoding
 from gln import river
@@ -53,7 +54,8 @@ for arm in "abab":
     context[arm] = 1  # a word
 loops = [gate_counts.count_rows, gate_counts.add_counts, basis_expansion.fill_distances]
 loops += [basis_expansion.fill_expansions]
-loops += [combination.add_linear_predictions, combination.mix, johnson_su.follow, johnson_su.follow_quartiles]
+loops += [combination.add_linear_predictions, combination.mix, johnson_su.follow, johnson_su.follow_shape]
+loops += [targets.at_limits_of]
 loops += [scaling.standardise]
 loops += [online.predict_base_models, hashed_linear.predict_linear, hashed_linear.terms_of, target_encoding.encode]
 loops += [getattr(tree_halfspaces, name) for name in ("sides_of", "project", "gains_of_candidates", "best_gap")]

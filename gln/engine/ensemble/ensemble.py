@@ -15,7 +15,7 @@ import numpy as np
 
 from gln.engine.batches import dense
 from gln.engine.ensemble.combination import INVERSE_LINKS, LINKS, ONE, Combination, WeightedSum, add_linear_predictions
-from gln.engine.ensemble.johnson_su import JohnsonSU, follow, follow_quartiles
+from gln.engine.ensemble.johnson_su import STEP, JohnsonSU, follow, follow_shape
 from gln.engine.jit import compiled, plain
 from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.networks.protocol import Network, is_network, predict_all
@@ -211,18 +211,22 @@ class Ensemble:
         step_sizes: np.ndarray | None,  # (B,)
         said: np.ndarray | None = None,  # (M, C, B), what models predicted when they were asked; NaN or None: now
     ) -> np.ndarray:
-        """Learn samples, and return the combined predictions before each: (C, B), or (2 T, B) of the variances of a
-        stream with the tails of its densities. Heads whose target is infinity predict nothing."""
+        """Learn samples, and return the combined predictions before each, (C, B). Heads whose target is infinity
+        predict nothing."""
         predicted = self.run(read, y, rates, step_sizes)
         if self.combination is None:
             return self.combined(predicted)
         steps = ONE if step_sizes is None else plain(step_sizes)
         said = predicted if said is None else np.where(np.isnan(said), predicted, said)
-        combined = self.combination.learn(said, y, self.offset, steps)
-        if self.recent is None or self.shape is None:
-            return combined
-        ratios = np.square(y, dtype=np.float64) / combined
-        return np.concatenate([combined, compiled(follow_quartiles)(ratios, self.shape.tails, steps)])
+        return self.combination.learn(said, y, self.offset, steps)
+
+    def follow_shape(self, deviations: np.ndarray, at_limits: np.ndarray, step_sizes: np.ndarray | None) -> np.ndarray:
+        """Let the shape follow deviations from means, divided by standard deviations, (T, B), and return what
+        `JohnsonSU.rows` is before each. The tails are those of a table, where they were fitted."""
+        self.shape = self.shape or JohnsonSU.normal(self.heads)
+        steps, tail_step = ONE if step_sizes is None else plain(step_sizes), 0.0 if self.recent is None else STEP
+        before = compiled(follow_shape)(deviations, at_limits, self.shape, tail_step, steps)
+        return before.reshape(-1, before.shape[2])
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 

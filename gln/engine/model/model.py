@@ -193,7 +193,10 @@ class NetworkModel(Generic[F]):
         if self.variances is None:
             return means
         deviations = self.variances.deviations(y, means)
-        return np.concatenate([means, self.variances.learn(read, deviations, batch.rates[1], steps, said[1])])
+        variances = self.variances.learn(read, deviations, batch.rates[1], steps, said[1])
+        assert batch.at_limits is not None
+        shapes = self.variances.follow_shape((y - means) / np.sqrt(variances), batch.at_limits, steps)
+        return np.concatenate([means, variances, shapes])
 
     def contexts(self, columns: Matrix) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         """The contexts of the networks of means."""
@@ -208,7 +211,8 @@ class NetworkModel(Generic[F]):
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self.sized_rates(y.shape[1], step_sizes)
         of_ensembles = None if said is None else self._standardised(said, units)
-        return TargetBatch(y, counted, rates, step_sizes, of_ensembles), units
+        at_limits = None if self.variances is None else units.at_limits(targets)
+        return TargetBatch(y, counted, rates, step_sizes, of_ensembles, at_limits), units
 
     def sized_rates(self, count: int, step_sizes: Steps) -> list[np.ndarray]:
         """The rates of the next samples times the size of their steps, (M, count) for each ensemble."""
@@ -336,17 +340,18 @@ class NetworkModel(Generic[F]):
         return by_chunks(predict, samples)
 
     def outputs(self, samples: SampleBatch, ensembles: int = 2) -> np.ndarray:  # -> (K, B)
-        """Probabilities or means and, of two ensembles, standard deviations, tails of densities, and limits."""
+        """Probabilities or means and, of two ensembles, standard deviations, shapes of densities, and limits."""
         return self._outputs(self.predicted(samples, min(ensembles, len(self.ensembles))), self.targets.units)
 
-    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (C, B) or (3 T, B) -> (K, B)
-        heads = self.means.heads
+    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # of `predicted`, or of `learn_segment`
+        heads, count = self.means.heads, predicted.shape[1]
         predicted[:heads] = units.limited(predicted[:heads])
         if len(predicted) == heads:
             return predicted
         predicted[heads : 2 * heads] = units.stds(predicted[heads : 2 * heads])
-        limits = [np.broadcast_to(limit, (heads, predicted.shape[1])) for limit in units.limits]
-        return np.concatenate([predicted, *limits])
+        shapes = [self.shape.rows.repeat(count, axis=1)] if len(predicted) == 2 * heads else []  # the same for all
+        limits = [np.broadcast_to(limit, (heads, count)) for limit in units.limits]
+        return np.concatenate([predicted, *shapes, *limits])
 
     def decision(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         """Like `predict`, but logits instead of probabilities."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from gln.engine.batches import is_too_large
 from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.jit import compiled, plain
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
@@ -33,6 +34,7 @@ class TargetBatch(NamedTuple):
     rates: list[np.ndarray]  # (M, B), for each ensemble
     step_sizes: np.ndarray | None  # (B,), how long a step each sample makes; None is 1, a whole step
     said: list[np.ndarray] | None = None  # (M, C, B), for each ensemble, see `NetworkModel.ask`; None: what it says now
+    at_limits: np.ndarray | None = None  # (2, T, B), of `Units`, if densities are predicted
 
 
 class Units(NamedTuple):
@@ -55,16 +57,11 @@ class Units(NamedTuple):
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """The least and the most that is predicted: the range of the targets and a tenth of it at both ends, but
         nothing below 0 if no target was, and nothing above 0 if no target was."""
-        least, most = self.low - BEYOND * (self.high - self.low), self.high + BEYOND * (self.high - self.low)
-        rounding = ROUNDING * (self.high - self.low)
-        least = np.where(self.low >= -rounding, np.maximum(least, 0), least)
-        return least, np.where(self.high <= rounding, np.minimum(most, 0), most)
+        return limits_of(self.low, self.high)
 
-    def at_limits(self, standardised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (T, B) -> 2 of (T, B)
+    def at_limits(self, targets: np.ndarray) -> np.ndarray:  # (T, B) -> (2, T, B)
         """Whether targets are the least that is predicted, and the most."""
-        values, (least, most) = self.of(standardised), self.limits
-        rounding = 1e-6 * (self.high - self.low)  # of float32
-        return values <= least + rounding, values >= most - rounding
+        return compiled(at_limits_of)(plain(targets), self.low, self.high)
 
     def standardised(self, values: np.ndarray) -> np.ndarray:  # (M, T, B) -> (M, T, B)
         """What networks predict, from what `of` returned; NaN while a target has not varied."""
@@ -81,6 +78,21 @@ class Units(NamedTuple):
 
 
 PLAIN = Units()  # of probabilities
+
+
+def limits_of(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    least, most, rounding = low - BEYOND * (high - low), high + BEYOND * (high - low), ROUNDING * (high - low)
+    least = np.where(low >= -rounding, np.maximum(least, 0), least)
+    return least, np.where(high <= rounding, np.minimum(most, 0), most)
+
+
+def at_limits_of(targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(T, B), and two of (T, B) or (T, 1) -> (2, T, B)."""
+    least, most = limits_of(low, high)
+    rounding = 1e-6 * (high - low)  # of float32
+    found = np.empty((2, len(targets), targets.shape[1]), np.bool_)
+    found[0], found[1] = targets <= least + rounding, targets >= most - rounding
+    return found
 
 
 @saved()

@@ -29,7 +29,7 @@ base_predictions = compiled(online.predict_base_models)
 add_linear_predictions = compiled(combination.add_linear_predictions)
 mix = compiled(combination.mix)
 follow = compiled(johnson_su.follow)
-follow_quartiles = compiled(johnson_su.follow_quartiles)
+follow_shape = compiled(johnson_su.follow_shape)
 repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
@@ -41,7 +41,7 @@ class EnsembleState(NamedTuple):
     combination: Any  # of `Combination.loop_state`
     offset: float  # of logits
     recent: np.ndarray  # (heads,), of variances, like the next, or (0,)
-    tails: np.ndarray
+    shape: johnson_su.JohnsonSU  # of as many heads
 
 
 class State(NamedTuple):
@@ -70,6 +70,7 @@ class Batch(NamedTuple):
     targets: np.ndarray  # (C, B) float32
     rates: np.ndarray  # (M, B) float32
     step_sizes: np.ndarray  # (B,)
+    at_limits: np.ndarray  # (2, C, B), of `Units`, or (2, 0, 0) without variances
     # For each ensemble (M, C, B), what its models predicted when they were asked; NaN, or (0, 0, 0), if that is now.
     said: Any
 
@@ -77,7 +78,7 @@ class Batch(NamedTuple):
 @compiled
 def run(
     batch: Batch,
-    predicted: np.ndarray,  # (K, B), filled: of variances with the tails of densities
+    predicted: np.ndarray,  # (K, B), filled
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless this learns
     most: int,  # so many of the ensembles, the first ones, predict
     learns: bool,
@@ -146,12 +147,8 @@ def run(
         for c in range(heads):
             for b in range(samples):
                 predicted[row + c, b] = combined[c, b]
-                if of_variances:
-                    predicted[row + heads + c, b] = ensemble.tails[c]
         if of_variances and learns:
-            ratios = np.empty(combined.shape)
-            for c, b in np.ndindex(ratios.shape):
-                ratios[c, b] = np.float64(of_heads[c, b]) ** 2 / combined[c, b]
-            follow_quartiles(ratios, ensemble.tails, step_sizes)
-        first, row = first + ensemble.networks, row + heads * (2 if of_variances else 1)
+            deviations = (y - predicted[:heads]) / np.sqrt(combined)
+            follow_shape(deviations, batch.at_limits, ensemble.shape, johnson_su.STEP, step_sizes)
+        first, row = first + ensemble.networks, row + heads
     return True

@@ -155,22 +155,14 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:
-        """As of a `NetworkModel`, and tails of densities."""
         if len(samples) == 1 and is_possible(self.means, samples):
             return self.step().predict(samples, ensembles)[0]
-        return self._with_tails(super().predicted(samples, ensembles))
-
-    def _with_tails(self, predicted: np.ndarray) -> np.ndarray:  # (C, B) or (2 T, B) -> (C, B) or (3 T, B)
-        tails = self.shape.tails[: len(predicted) - self.means.heads, None]
-        return np.concatenate([predicted, tails.repeat(predicted.shape[1], axis=1)])
+        return super().predicted(samples, ensembles)
 
     def asked(self, samples: SampleBatch) -> list[np.ndarray]:
         if len(samples) != 1 or not is_possible(self.means, samples):
             return super().asked(samples)
         return self.step().ask(samples)
-
-    def combined(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> (C, B) or (3 T, B)
-        return self._with_tails(super().combined(asked))
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

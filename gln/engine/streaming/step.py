@@ -27,6 +27,7 @@ ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
 # Numba compiles the step for each number of ensembles and networks, which takes ten seconds: so there are always two,
 # and three or six.
 ENSEMBLES, NETWORKS = 2, 3
+NO_LIMITS = np.zeros((2, 0, 0), bool)
 NONE_SAID = ENSEMBLES * (np.zeros((0, 0, 0), np.float32),)
 
 
@@ -69,11 +70,10 @@ class CompiledStep(NamedTuple):
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
         state = compiled.State(*of_features, of_ensembles, inputs, planes, arrays, tuple(counts))
-        # Those of variances also give the tails of densities.
-        values = [0, *(ensemble.heads * (1 + (ensemble.link == "log")) for ensemble in ensembles)]
+        values = [0, *(ensemble.heads for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
-        batch = compiled.Batch(one, one, no_words(1), *nothing, ONE, NONE_SAID)
+        batch = compiled.Batch(one, one, no_words(1), *nothing, ONE, NO_LIMITS, NONE_SAID)
         arguments = batch, one, one, 0, True, True, state
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = compiled.run.compile(tuple(map(typeof, arguments)))
@@ -92,8 +92,8 @@ class CompiledStep(NamedTuple):
         targets: np.ndarray | None = None,
         said: tuple[np.ndarray, ...] = NONE_SAID,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The combined predictions of the first so many ensembles in their networks' units, with tails of densities,
-        and what `GateCounts.mean` returns for the means, if rows are counted: (K, B), (C or 1, B).
+        """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
+        returns for the means, if rows are counted: (K, B), (C or 1, B).
 
         Heads with a target of infinity have none.
         """
@@ -104,7 +104,8 @@ class CompiledStep(NamedTuple):
         columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
-        batch = columns, features, samples.words, targets, rates, ONE if count == 1 else np.ones(count), said
+        steps = ONE if count == 1 else np.ones(count)
+        batch = columns, features, samples.words, targets, rates, steps, NO_LIMITS, said
         predicted, counted = np.empty((self.values[most], count)), np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, most, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
@@ -133,7 +134,8 @@ class CompiledStep(NamedTuple):
         said = NONE_SAID
         if target_batch.said is not None:
             said = _filled([np.ascontiguousarray(array, np.float32) for array in target_batch.said], ENSEMBLES)
-        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes, said
+        at_limits = NO_LIMITS if target_batch.at_limits is None else target_batch.at_limits
+        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes, at_limits, said
         step, predicted = self, np.empty((self.values[-1], 1))
         while not step.run(batch, predicted, predicted, len(self.ensembles), True, counts, step.state):
             featurizer.base_models.linear = featurizer.base_models.linear.with_room()
@@ -161,11 +163,11 @@ def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     """What is learned of an ensemble beside its networks."""
-    of_variances = [NOTHING, NOTHING]
+    recent, shape = NOTHING, JohnsonSU.normal(0)
     if ensemble.recent is not None and ensemble.shape is not None:
-        ensemble.shape = JohnsonSU(*map(np.array, ensemble.shape))  # writeable
-        of_variances = [ensemble.recent, ensemble.shape.tails]
-    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, *of_variances)
+        recent, shape = ensemble.recent, JohnsonSU(*map(np.array, ensemble.shape))  # writeable
+        ensemble.shape = shape
+    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent, shape)
 
 
 def of_sample(network: Any) -> tuple:

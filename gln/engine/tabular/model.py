@@ -126,11 +126,6 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             of_stream = said[-inner:]
         return np.concatenate([of_table, of_stream])
 
-    def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # (C, B) or (2 T, B) -> (K, B)
-        """As of a `NetworkModel`, and tails of densities, which stay the same."""
-        tails = self.shape.tails[: len(predicted) - self.means.heads, None]
-        return super()._outputs(np.concatenate([predicted, tails.repeat(predicted.shape[1], axis=1)]), units)
-
 
 def stream_beside(means: Ensemble, featurizer: TableFeaturizer, targets: Targets) -> StreamModel:
     """A new stream of the columns of a table, of whose ensemble it takes the loss, the backend and the seed."""

@@ -336,7 +336,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     shape = JohnsonSU.plain(np.array(skew), np.array(tails))
     log_variances = variances.combination.of_experts().combine(by_role)
     levels = shape.cdf(deviations[:, rows] * np.exp(-log_variances / 2))
-    is_least, is_most = model.targets.units.at_limits(targets[:, rows])
+    units = model.targets.units
+    is_least, is_most = units.at_limits(units.of(targets[:, rows]))
     below, above = np.where(is_least, 0, levels), np.where(is_most, 1, levels)
     variances.shape = shape.recalibrated(below, above, inputs.step_sizes[rows])
 

@@ -10,7 +10,7 @@ from helpers import assert_same_state
 from scipy import stats
 from sklearn.datasets import load_diabetes
 
-from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density, follow
+from gln.engine.ensemble.johnson_su import EXPECTED, KNOTS, STEP, JohnsonSU, fit_density, follow, follow_shape
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -39,7 +39,7 @@ def test_the_distribution_is_johnsons_of_mean_0_and_variance_1(skew, tails):
     scale = 1 / plain.std()
     theirs = stats.johnsonsu(skew, 1 / tails, loc=-plain.mean() * scale, scale=scale)
     ours = JohnsonSU.plain(np.array([skew]), np.array([tails]))
-    np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9)
+    np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9, atol=1e-9)
     e = np.linspace(-5, 5, 21)
     np.testing.assert_allclose(ours.log_density(e[None])[0], theirs.logpdf(e), rtol=1e-9)
     drawn = ours.transform(np.random.default_rng(0).normal(size=(1, 200000)))
@@ -308,6 +308,55 @@ def test_deviations_are_followed_as_in_a_plain_loop():
         before = [follow(deviations[:, part], found, step_sizes[part]) for part in parts]
         np.testing.assert_allclose(np.concatenate(before, axis=1).T, expected)
         np.testing.assert_allclose(found, recent)
+
+
+def test_shares_of_a_stream_are_followed_and_trusted_if_they_predict():
+    rng = np.random.default_rng(0)
+    e = np.array([rng.normal(size=3000), np.where(rng.random(3000) < 0.3, -1.5, 0.6) + 0.2 * rng.normal(size=3000)])
+    e[0, ::3] = np.nan  # unknown targets
+    inner = np.zeros((2, *e.shape), bool)
+    weights = rng.choice([0.5, 1.0, 3.0], 3000)
+    shape = JohnsonSU.normal(2)
+    before = [
+        follow_shape(e[:, part], inner[:, :, part], shape, STEP, weights[part]) for part in np.split(np.r_[:3000], 3)
+    ]
+    whole = JohnsonSU.normal(2)
+    np.testing.assert_array_equal(np.concatenate(before, axis=2), follow_shape(e, inner, whole, STEP, weights))
+    for one, other in zip(shape, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (shape.trust > 0.99).tolist() == [False, True]
+    np.testing.assert_array_equal(before[0][:, 1:, 0], [EXPECTED, EXPECTED])
+    np.testing.assert_allclose(shape.mixed.sum(axis=1), 1)
+    np.testing.assert_allclose(shape.probits[0], KNOTS, atol=0.1)
+    np.testing.assert_allclose((e[1, :, None] < shape.quantiles(LEVELS)[1]).mean(axis=0), LEVELS, atol=0.03)
+    drawn = stats.norm.cdf(rng.normal(size=(1, 3000)))
+    at_limits = np.array([drawn < 0.6, drawn < 0])  # of the first, all of the distribution counts that is below
+    limited = JohnsonSU.normal(1)
+    follow_shape(np.where(drawn < 0.6, stats.norm.ppf(0.6), stats.norm.ppf(drawn)), at_limits, limited, 0.0, np.ones(1))
+    np.testing.assert_allclose(limited.probits[0], KNOTS, atol=0.1)
+    assert limited.tails[0] == JohnsonSU.normal(1).tails[0]
+    extreme, none = np.array([[-1e9, 1e9, 0.0]]), np.zeros((2, 1, 3), bool)
+    np.testing.assert_allclose(follow_shape(extreme, none, limited, STEP, np.full(1, 1e6))[:, 1:].sum(axis=1), 1)
+    assert (np.diff(limited.probits) > 0).all()
+
+
+@pytest.mark.parametrize("of_table", [True, False])
+def test_the_shape_follows_the_targets_of_a_stream_also_after_a_table(of_table):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(0.2 * np.exp(0.5 * X[:, 0]))
+    modes = MEAN + np.where(rng.random(4000) < 0.5, -3, 3) + 0.5 * rng.normal(size=4000)
+    noise = rng.normal(size=4000)
+    for y, of_rows in ((counts, np.maximum(0, noise - 0.5)), (modes, MEAN + 3 * noise)):  # of another shape
+        model, quantiles = GLNRegressor((8, 4), density=True, random_state=0), []
+        (model.fit if of_table else model.partial_fit)(X[:400], (of_rows if of_table else y)[:400])
+        for start in range(400, 4000, 100):
+            rows = slice(start, start + 100)
+            if start >= 2400:
+                quantiles.append(model.predict_quantiles(X[rows], LEVELS))
+            model.partial_fit(X[rows], y[rows])
+        found, targets = np.concatenate(quantiles), y[2400:, None]
+        assert ((targets <= found).mean(axis=0) > np.array(LEVELS) - 0.05).all()
+        assert ((targets < found).mean(axis=0) < np.array(LEVELS) + 0.05).all()
 
 
 @pytest.mark.parametrize("late", [False, True])
