@@ -1,0 +1,27 @@
+"""Lint, format, types, architecture and the tests that are not slow: `python -m tools.check`. Stops at the first failure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("tools.architecture", "--check"),
+    ("pytest", "-q", "-n", "2"),
+)
+
+
+def main() -> int:
+    for check in CHECKS:
+        print("$ python -m", *check, flush=True)
+        code = subprocess.run([sys.executable, "-m", *check], check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
