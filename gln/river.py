@@ -519,7 +519,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         return pd.DataFrame(found[:, : len(names)], index=index, columns=names)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
-        """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` with heavier tails.
+        """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` of another shape.
 
         It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. `cdf`, `ppf` and `sample` keep within
         the limits of predictions, `log_pdf` does not. Before the first sample it is normal with mean 0 and standard

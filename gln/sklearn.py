@@ -552,8 +552,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     density : bool, default=False
         Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
         `predict_quantiles`, `log_density` and `sample`. Separate networks learn the variance. `fit` learns it from
-        samples that the networks of the mean left out, and adds a shape that all samples share; `partial_fit` adds
-        tails alone.
+        samples that the networks of the mean left out, and adds a shape that all samples share; in `partial_fit` the
+        shape follows the targets.
     loss : str, default="squared_error"
         What the networks of the mean minimise, on standardised targets: another name only for a `backend` that is a
         changed copy of a file, one of its `LOSSES` with `num_outputs` heads and the link "itself". Networks are

@@ -11,7 +11,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 
 
 class Density(proba.Gaussian):
-    """Johnson's SU distribution with mean mu and standard deviation sigma, whose tails may be heavier than normal."""
+    """Johnson's SU distribution with mean mu and standard deviation sigma, of the shape of recent targets."""
 
     mu = sigma = 0.0  # of River's class, these are properties
 
