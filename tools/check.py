@@ -1,4 +1,4 @@
-"""Lint, format, types, architecture and the tests that are not slow, up to the first failure: `python -m tools.check`."""
+"""Lint, format, types, architecture, and tests that are not slow up to the first failure: `python -m tools.check`."""
 
 from __future__ import annotations
 
