@@ -272,6 +272,11 @@ def _detected(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | Non
         name = category_codes.snake_case(column.name)
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
         return Column(ID, "its name and values") if is_id else None
+    return _detected_in_values(column, has_ids, has_texts)
+
+
+def _detected_in_values(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
+    """`_detected` for a column of objects, whose values decide."""
     texts = column.dropna().astype(object)
     types = {*map(type, texts)}
     if not all(issubclass(kind, (str, *dates.DATES)) for kind in types):

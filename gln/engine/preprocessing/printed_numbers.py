@@ -125,7 +125,7 @@ def _form_of(values: Sequence[str]) -> Printed | None:
     fitting = [pair for pair in SEPARATORS if all(_digits(*pair).fullmatch(shape[4]) for shape in shapes)]
     if not fitting:
         return None if currency or unit else _form_of_pairs(values)
-    forms = [f"{currency}1{thousands}234{decimal}5{unit}" for thousands, decimal in fitting]
+    forms = [f"{currency}1{pair[0]}234{pair[1]}5{unit}" for pair in fitting]
     numbers = [[_value(shape, *pair) for shape in shapes] for pair in fitting]
     others = [form for form, parsed in zip(forms, numbers, strict=True) if parsed != numbers[0]]
     return Printed(forms[0], others[0] if others else None)

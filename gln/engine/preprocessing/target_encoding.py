@@ -260,7 +260,9 @@ def encode(
     level_rows = np.zeros(len(samples) + 1, np.int64)
     for b in range(samples.shape[1]):
         for feature in range(len(samples)):
-            start, room, code = rows[feature, 0], rows[feature, 1], samples[feature, b]  # NaN if it is missing
+            start = rows[feature, 0]
+            room = rows[feature, 1]
+            code = samples[feature, b]  # NaN if it is missing
             level_rows[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
             have_many[feature] |= learns and silences and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):

@@ -96,16 +96,20 @@ class TextModel(NamedTuple):
         indices = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
         known = np.flatnonzero(self.slots[indices] == hashed.indices)
         indices = indices[known]
+        shares, changes = self._shares_and_changes(indices)
+        distance = values - self.mean
+        slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
+        word_contributions = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
+        return [*zip([words[index] for index in known], word_contributions, strict=True)]
+
+    def _shares_and_changes(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n, H)
+        """The share of each word of a text, and by how much it changes what is predicted."""
         used, slot, sharing = np.unique(indices, return_inverse=True, return_counts=True)
         vector = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY)
         parts = 1 / sharing[slot]
         shares = parts * vector[slot] ** 2
         changes = (parts * vector[slot])[:, None] * self.weights[:, indices].T
-        changes = changes + shares[:, None] * (self.offset - self.mean)
-        distance = values - self.mean
-        slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
-        word_contributions = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
-        return [(words[index], contribution) for index, contribution in zip(known, word_contributions, strict=True)]
+        return shares, changes + shares[:, None] * (self.offset - self.mean)
 
 
 class TextModelsOfFolds(NamedTuple):
