@@ -79,16 +79,16 @@ def _mean(networks: Sequence[Network], counts: np.ndarray) -> dict[str, np.ndarr
     """The state with the mean weights; raises ValueError if networks differ in anything else."""
     states = [network.get_state(copy=False) for network in networks]
     expected, *others = map(_compared, networks, states)
-    for place, found in enumerate(others, start=1):
-        for name, value in found.items():
+    for number, fields in enumerate(others, start=1):
+        for name, value in fields.items():
             if not np.array_equal(value, expected[name]):
                 values = ("equal", "others") if name.startswith("hyperplane") else (expected[name], value)
-                raise bad(f"networks[{place}]", f"{name} as of networks[0], {values[0]}", values[1])
+                raise bad(f"networks[{number}]", f"{name} as of networks[0], {values[0]}", values[1])
     return mean_weights(states, counts)
 
 
 def _compared(network: Network, state: dict[str, np.ndarray]) -> dict[str, Any]:
     """What all must have in common: arguments, base values, halfspaces."""
     fields = [field.name for field in dataclasses.fields(network.config) if field.compare]
-    found = {name: getattr(network.config, name) for name in fields} | {"base_size": network.base_size}
-    return found | {name: array for name, array in state.items() if name.startswith("hyperplane")}
+    common = {name: getattr(network.config, name) for name in fields} | {"base_size": network.base_size}
+    return common | {name: array for name, array in state.items() if name.startswith("hyperplane")}

@@ -179,8 +179,8 @@ class GLNBandit(Saveable):
         """
         if k is not None:
             check_integer("k", k, 1)
-        found = self._decide([context], arms, k or 1)
-        return found[0] if k is None else found
+        decisions = self._decide([context], arms, k or 1)
+        return decisions[0] if k is None else decisions
 
     def decide_many(self, contexts: Iterable[Any], arms: Any = None) -> list[Decision]:
         """Choose an arm for each of several contexts, as `decide` does for one after another, in less time."""
@@ -191,32 +191,35 @@ class GLNBandit(Saveable):
         """A decision in each context, or k in a single one."""
         model, offered = self._choice(arms)
         samples = model.encode(self._features(contexts)[0])
-        found = list[Decision]()
+        decisions = list[Decision]()
         block = max(1, MOST_PAIRS // len(offered))
         start = 0
         while start < len(contexts):  # the first one alone, because it makes new arms known
             rows = slice(start, min(start + block, len(contexts)) if start else 1)
-            found += self._chosen(model, [*offered], *self._values(model, samples.take(rows), offered), k)
+            decisions += self._chosen(model, [*offered], *self._values(model, samples.take(rows), offered), k)
             if start == 0:
                 self._add(model, offered)
             start = rows.stop
-        return found
+        return decisions
 
     def _chosen(self, model: Any, arms: list[Any], values: np.ndarray, counts: np.ndarray, k: int) -> list[Decision]:
         """Decisions by values and counts, (B, A), which wait for their rewards from now on."""
         decisions = list[Decision]()
         pending = self._waiting(arms)
         while arms and len(decisions) < k:
-            _, places, chosen = self._choices(model, values, counts, pending, [self._draw() for _ in values])
-            decisions += map(Decision, [arms[place] for place in places.tolist()], *chosen.tolist())
+            _, indices, chosen = self._choices(model, values, counts, pending, [self._draw() for _ in values])
+            decisions += map(Decision, [arms[index] for index in indices.tolist()], *chosen.tolist())
             if len(decisions) < k:
-                del arms[places[0]]
-                values, counts, pending = (np.delete(each, places[0], -1) for each in (values, counts, pending))
+                del arms[indices[0]]
+                values, counts, pending = (np.delete(array, indices[0], -1) for array in (values, counts, pending))
         for arm, _, _ in decisions:
-            self._pending[arm] = self._pending.get(arm, 0) + 1
-            if self._pending[arm] > MOST_PENDING:  # some rewards never come
-                self._pending = {other: count // 2 for other, count in self._pending.items() if count > 1}
+            self._wait_for(arm)
         return decisions
+
+    def _wait_for(self, arm: Any) -> None:
+        self._pending[arm] = self._pending.get(arm, 0) + 1
+        if self._pending[arm] > MOST_PENDING:  # some rewards never come
+            self._pending = {other: count // 2 for other, count in self._pending.items() if count > 1}
 
     def _draw(self) -> float:
         """A random number from 0 to 1, exclusive: a hash, because NumPy's generators take far longer to start."""
@@ -233,12 +236,13 @@ class GLNBandit(Saveable):
         model, offered = self._choice(arms)
         values, counts = self._values(model, model.encode(self._features(contexts)[0]), offered)
         pending = self._waiting(offered)
-        found = []
-        for row, of_row in zip(values, counts, strict=True):  # not together: each choice would be pending for the next
-            p, *_ = self._choices(model, row[None], of_row[None], pending.copy(), [0.0])
-            of_policy, of_model = (dict(zip(offered, each.tolist(), strict=True)) for each in (p[0], row))
-            found.append((of_policy, of_model))
-        return found
+        results = []
+        # Not together: each choice would be pending for the next.
+        for row, row_counts in zip(values, counts, strict=True):
+            p, *_ = self._choices(model, row[None], row_counts[None], pending.copy(), [0.0])
+            policy = dict(zip(offered, p[0].tolist(), strict=True))
+            results.append((policy, dict(zip(offered, row.tolist(), strict=True))))
+        return results
 
     def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model, and the arms to choose from, with their features."""
@@ -333,10 +337,12 @@ class GLNBandit(Saveable):
         arms = [row.arm for row in rows]
         features = None
         if isinstance(named, Mapping):
-            if unknown := [arm for arm in arms if arm not in named]:
+            unknown = [arm for arm in arms if arm not in named]
+            if unknown:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {unknown[0]!r}")
             keys = arms if named is rows[0].arms else [Nameless() for _ in rows]
-            arms, features = keys, {key: named[arm] for key, arm in zip(keys, arms, strict=True)}
+            features = {key: named[arm] for key, arm in zip(keys, arms, strict=True)}
+            arms = keys
         rewards = [{arm: row.reward} for arm, row in zip(arms, rows, strict=True)]
         self._learn([row.context for row in rows], rewards, features, np.array([row.weight for row in rows], float))
 
@@ -348,18 +354,19 @@ class GLNBandit(Saveable):
         arms: Mapping[Hashable, Any] | None = None,
         weights: np.ndarray = ONCE,  # of one or all
     ) -> None:
-        for of_arms in rewards:
-            for arm, reward in of_arms.items():
+        for by_arm in rewards:
+            for arm, reward in by_arm.items():
                 if arms is None:
                     check_arm("arm", arm)
                 if arm not in self._retired:
                     _check_reward(reward, *REWARDS[self.rewards])
-        (features, size), retired = self._features(contexts), self._retired
+        features, size = self._features(contexts)
+        retired = self._retired
         if retired:
-            rewards = [{arm: reward for arm, reward in of.items() if arm not in retired} for of in rewards]
-            weights = weights if weights is ONCE else weights[[bool(of_arms) for of_arms in rewards]]
-        rows = [x for x, of_arms in zip(features, rewards, strict=True) if of_arms]
-        rewards = [of_arms for of_arms in rewards if of_arms]
+            rewards = [{arm: reward for arm, reward in by_arm.items() if arm not in retired} for by_arm in rewards]
+            weights = weights if weights is ONCE else weights[[bool(by_arm) for by_arm in rewards]]
+        rows = [x for x, by_arm in zip(features, rewards, strict=True) if by_arm]
+        rewards = [by_arm for by_arm in rewards if by_arm]
         if not rows:
             return
         model, offered = (self._model, {}) if arms is None else self._with_features(arms)
@@ -368,8 +375,9 @@ class GLNBandit(Saveable):
             if features[0] and not isinstance(contexts[0], Mapping):
                 model.read_all()
         model.learn(rows, rewards, offered, weights)
-        self._model, self._size = model, size
-        for arm in itertools.chain(*rewards) if self._pending else ():
+        self._model = model
+        self._size = size
+        for arm in itertools.chain(*rewards):
             if arm in self._pending:
                 self._pending[arm] -= 1
                 if self._pending[arm] == 0:
@@ -404,13 +412,13 @@ class GLNBandit(Saveable):
 
     def _features(self, contexts: Sequence[Any]) -> tuple[list[Features], int | None]:
         """Contexts as dictionaries of features, and the length of those that are vectors."""
-        found = list[Features]()
+        named = list[Features]()
         size = self._size
         for context in contexts:
-            found.append(features_of("context", context, size))
+            named.append(features_of("context", context, size))
             if context is not None and not isinstance(context, Mapping):
-                size = len(found[-1])
-        return found, size
+                size = len(named[-1])
+        return named, size
 
     def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
@@ -422,11 +430,13 @@ class GLNBandit(Saveable):
         joint = model if isinstance(model, JointArms) else JointArms(*self._options, model.arms)  # the first features
         known: Features = next(iter(joint.offered.values()), {})
         size = len(known) if all(isinstance(name, int) for name in known) else 0
-        for arm, features in offered.items() if kinds != {dict} else ():
+        others = offered if kinds != {dict} else {}
+        for arm, features in others.items():
             offered[arm] = joint.offered.get(arm, {})
             if features is not None:
-                offered[arm] = found = features_of(f"arms[{arm!r}]", features, size)
-                size = size if isinstance(features, Mapping) else len(found)
+                given = features_of(f"arms[{arm!r}]", features, size)
+                offered[arm] = given
+                size = size if isinstance(features, Mapping) else len(given)
         if joint is not model and model.learner is not None:
             expected = "none with features, as when rewards were learned"
             raise ValueError(f"arms: expected {expected}, got features of {some_of(offered)}")
@@ -484,19 +494,19 @@ def _choose(
     share: float,
     precision: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Propensities, (B, A); the places of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
+    """Propensities, (B, A); indices of the arms drawn with them, (B,), and their propensities and values, (2, B)."""
     p = np.empty(values.shape)
-    places = np.zeros(len(values), np.int64)
+    indices = np.zeros(len(values), np.int64)
     chosen = np.empty((2, len(values)))
     for b in range(len(values)):
         p[b] = _propensities(values[b], counts[b] + pending, bonus, share, precision)
         sums = p[b].cumsum()
-        place = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
-        pending[place] += 1
-        places[b] = place
-        chosen[0, b] = p[b, place]
-        chosen[1, b] = values[b, place]
-    return p, places, chosen
+        index = np.searchsorted(sums, numbers[b] * sums[-1], side="right")
+        pending[index] += 1
+        indices[b] = index
+        chosen[0, b] = p[b, index]
+        chosen[1, b] = values[b, index]
+    return p, indices, chosen
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
@@ -571,5 +581,5 @@ def _check_reward(reward: Any, low: float, high: float) -> None:
 
 def named_arms(arms: Any) -> Any:
     """The arms of a row as `decide` takes them; features without names are named by their indices."""
-    is_list = isinstance(arms, (list, tuple)) and any(isinstance(each, (Mapping, list, np.ndarray)) for each in arms)
+    is_list = isinstance(arms, (list, tuple)) and any(isinstance(arm, (Mapping, list, np.ndarray)) for arm in arms)
     return dict(enumerate(arms)) if is_list else arms

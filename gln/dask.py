@@ -43,7 +43,8 @@ except ImportError as error:
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
 LONG = 200_000  # rows; a table of fewer is learned by the client
-SAMPLED, HELD_OUT = 50_000, 40_000  # rows that determine halfspaces and bins, and rows that determine stacking weights
+SAMPLED = 50_000  # rows that determine halfspaces and bins
+HELD_OUT = 40_000  # rows that determine stacking weights
 PASSES = 1000  # divided by the square root of a share's rows: two for 250,000, four for 62,500, one from 450,000 on
 # Of the first rate, as a factor: a mean has less noise. On two tables of 500,000 rows, sqrt(shares) is better than its
 # half with 4 shares (2) and 16 (4): log-loss .422 for .424 and .419 for .421, .238 for .240 and .231 for .238.
@@ -88,12 +89,12 @@ class Part(NamedTuple):
         groups = None if self.groups is None else self.groups[rows]
         return Part(taken(self.X, rows), taken(self.y, rows), self.weights[rows], groups, self.positions[rows])
 
-    def drawn(self, share: float, of_classes: bool) -> np.ndarray:  # -> (n,) of bools
+    def drawn(self, share: float, are_classes: bool) -> np.ndarray:  # -> (n,) of bools
         """Which rows are in a random share of the table, below 1, or among the first of a class."""
         drawn = self.order < int(share * 2**64)
-        if of_classes and np.size(self.y) == len(drawn):  # not several labels
-            places = pd.Series(self.order).groupby(column_or_1d(self.y)).rank("first")
-            drawn |= (places <= RARE).to_numpy()
+        if are_classes and np.size(self.y) == len(drawn):  # not several labels
+            ranks = pd.Series(self.order).groupby(column_or_1d(self.y)).rank("first")
+            drawn |= (ranks <= RARE).to_numpy()
         return drawn & (self.weights > 0)
 
     def between(self, start: int, stop: int) -> Part:
@@ -121,9 +122,9 @@ def values_of(part: Part, columns: Sequence[int]) -> dict[int, np.ndarray]:
 
 def all_levels(cluster: Cluster, parts: list[Any], categories: Mapping[int, Levels]) -> dict[int, Levels]:
     """The levels of categories, with those of all parts."""
-    found = cluster.gather([cluster.submit(values_of, part, [*categories]) for part in parts])
-    columns = {place: np.concatenate([of_part[place] for of_part in found]) for place in categories}
-    return {place: known | new_levels(known, pd.Series(columns[place])) for place, known in categories.items()}
+    distinct = cluster.gather([cluster.submit(values_of, part, [*categories]) for part in parts])
+    columns = {column: np.concatenate([values[column] for values in distinct]) for column in categories}
+    return {column: known | new_levels(known, pd.Series(columns[column])) for column, known in categories.items()}
 
 
 def share_of(model: Any, parts: Sequence[Part], sample: np.ndarray, scale: float, number: int) -> Share:
@@ -180,16 +181,7 @@ class OnDask(Estimator):
     def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
-        share = (SAMPLED + HELD_OUT) / rows
-        of_classes = is_classifier(self)
-        drawn = [cluster.submit(lambda part: part.take(part.drawn(share, of_classes)), part) for part in parts]
-        both = joined(cluster.gather(drawn))
-        is_sampled = both.drawn(SAMPLED / rows, of_classes)
-        is_held = both.drawn(share, of_classes) & ~is_sampled
-        sample = both.take(is_sampled)
-        held = both.take(is_held)
-        if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
-            raise bad("groups", f"so many that all {FOLDS} folds have some", len(np.unique(both.keys)))
+        sample, held = self._drawn(cluster, parts, rows)
         self._whole = Whole(rows, folds_of(sample.keys), functools.partial(all_levels, cluster, parts))
         groups = np.arange(len(sample.positions)) if sample.groups is None else sample.groups
         super().fit(sample.X, sample.y, sample.weights if has_weights else None, groups)
@@ -197,12 +189,7 @@ class OnDask(Estimator):
         mean = self._weights_of(sample, self._targets_of(sample.y)).mean()
         scale = np.clip(mean, *FIT_WEIGHTS) / mean
         count = cluster.threads if self.n_jobs in (None, -1) else self.n_jobs
-        shares = []
-        model = cluster.scatter(self)
-        for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, rows, count + 1).astype(int))):
-            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-            pieces = [cluster.submit(Part.between, part, start, stop) for part in parts[first : last + 1]]
-            shares.append(cluster.submit(share_of, model, pieces, sample.positions, scale, number))
+        shares = self._submit_shares(cluster, parts, ends, sample.positions, scale, count)
         parts.clear()  # so that workers have memory for the shares
         passes = max(1, round(PASSES / math.sqrt(rows / count))) if self.n_epochs is None else self.n_epochs
         training = Training(passes, self.shuffle, self.n_jobs, verbose=False, early_stopping=False)
@@ -212,19 +199,46 @@ class OnDask(Estimator):
         self._learn_shares(cluster, self._share(sample, scale), shares, start, self._share(held, scale))
         del self._texts_of_folds
 
+    def _drawn(self, cluster: Cluster, parts: list[Any], rows: int) -> tuple[Part, Part]:
+        """Random rows to learn first, and others that are held out."""
+        share = (SAMPLED + HELD_OUT) / rows
+        are_classes = is_classifier(self)
+        drawn = [cluster.submit(lambda part: part.take(part.drawn(share, are_classes)), part) for part in parts]
+        both = joined(cluster.gather(drawn))
+        is_sampled = both.drawn(SAMPLED / rows, are_classes)
+        is_held = both.drawn(share, are_classes) & ~is_sampled
+        sample = both.take(is_sampled)
+        held = both.take(is_held)
+        if min(len(np.unique(folds_of(part.keys))) for part in (sample, held)) < FOLDS:
+            raise bad("groups", f"so many that all {FOLDS} folds have some", len(np.unique(both.keys)))
+        return sample, held
+
+    def _submit_shares(
+        self, cluster: Cluster, parts: list[Any], ends: np.ndarray, sample: np.ndarray, scale: float, count: int
+    ) -> list[Any]:
+        """Give workers what networks learn of the table, in so many shares, without the sample's rows."""
+        shares = []
+        model = cluster.scatter(self)
+        for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, ends[-1], count + 1).astype(int))):
+            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+            pieces = [cluster.submit(Part.between, part, start, stop) for part in parts[first : last + 1]]
+            shares.append(cluster.submit(share_of, model, pieces, sample, scale, number))
+        return shares
+
     def _learn_shares(self, cluster: Cluster, sample: Share, shares: list[Any], start: Common, held: Share) -> None:
         common = learn_shares(cluster, sample, shares, start)
-        model, (jobs, inputs, found, estimates) = common.model, combine_by(common, held)
+        model = common.model
+        jobs, inputs, out_of_fold, estimates = combine_by(common, held)
         if model.variances is not None:
-            training = start.training._replace(passes=passes_over(len(found.rows), 3))
-            fit_variances(model, found, inputs, start.left_out, training)
+            training = start.training._replace(passes=passes_over(len(out_of_fold.rows), 3))
+            fit_variances(model, out_of_fold, inputs, start.left_out, training)
         self._forget_left_out()
         self.learner_ = model
         self.n_iter_ = start.training.passes
-        self.validation_scores_ = np.array([found.score])
-        weights = representing(held.targets, held.weights, found.rows)
-        predicted = INVERSE_LINKS[model.means.link](estimates)
-        self.oob_score_ = self._score_left_out(held.targets[..., found.rows], predicted, weights)
+        self.validation_scores_ = np.array([out_of_fold.score])
+        weights = representing(held.targets, held.weights, out_of_fold.rows)
+        estimates = INVERSE_LINKS[model.means.link](estimates)
+        self.oob_score_ = self._score_left_out(held.targets[..., out_of_fold.rows], estimates, weights)
         owners = np.arange(held.X.shape[1]) if self._columns is None else self._columns.owners
         self._left_out = LeftOutRows.of_table(held.X, owners, inputs, model.means, jobs)
         self.learning_rate_ = self.learning_rate if start.rate is None else start.rate
@@ -268,13 +282,13 @@ def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: A
     """The parts of a table, on workers, and where they end."""
     optional = {"sample_weight": weights, "groups": groups}
     given = {"X": X, "y": y} | {name: values for name, values in optional.items() if values is not None}
-    found = {name: partitions(name, values) for name, values in given.items()}
-    count = len(found["X"])
-    for name, of_name in found.items():
-        if len(of_name) != count:
-            raise bad(name, f"{count} partitions, as X has", len(of_name))
-    of_parts = zip(found["X"], found["y"], *(found.get(name, count * [None]) for name in optional), strict=True)
-    parts = client.compute([dask.delayed(Part.of)(*values) for values in of_parts])
+    by_name = {name: partitions(name, values) for name, values in given.items()}
+    count = len(by_name["X"])
+    for name, pieces in by_name.items():
+        if len(pieces) != count:
+            raise bad(name, f"{count} partitions, as X has", len(pieces))
+    rows = zip(by_name["X"], by_name["y"], *(by_name.get(name, count * [None]) for name in optional), strict=True)
+    parts = client.compute([dask.delayed(Part.of)(*values) for values in rows])
     ends = np.cumsum(client.gather([client.submit(lambda part: len(part.positions), part) for part in parts]))
     pairs = zip(parts, [0, *ends[:-1].tolist()], strict=True)
     return [client.submit(lambda part, by: part._replace(positions=part.positions + by), *pair) for pair in pairs], ends

@@ -73,8 +73,8 @@ class GLNLayer(keras.layers.Layer):
         super().__init__(name=name, trainable=trainable, dtype="float32")
         self.gln = GLN(**{argument: given[argument] for argument in inspect.signature(GLN).parameters})
         self.supports_jit = False  # learning in `fit` leaves the graph
-        for place, variable in enumerate(self.gln.variables):
-            variable.path = f"{self.name}/{place}"  # as Keras names its own variables
+        for index, variable in enumerate(self.gln.variables):
+            variable.path = f"{self.name}/{index}"  # as Keras names its own variables
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -131,7 +131,7 @@ class GLNLayer(keras.layers.Layer):
         return predict_all([self.gln], base, context, targets, rates[None], weights)[0].T
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), **arguments(self.gln)}
+        config = super().get_config() | arguments(self.gln)
         del config["dtype"]  # it is always float32
         for key, value in config.items():
             if callable(value):

@@ -144,10 +144,11 @@ class Monitor:
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
         self._inputs: deque[Mapping[Any, float]] = deque(maxlen=window_size)
         self._delays: deque[float] = deque(maxlen=window_size)
-        self._labels: dict[Any, int] = {}  # and their places in `Served.values`
+        self._labels: dict[Any, int] = {}  # and their indices in `Served.values`
         self._served: Waiting[Served] = Waiting(waiting)
         self._drift = drift.ADWIN()
-        if (saved := getattr(model, "extra", {}).get(KEPT)) is not None:
+        saved = getattr(model, "extra", {}).get(KEPT)
+        if saved is not None:
             self._restore(saved)
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -156,8 +157,8 @@ class Monitor:
         served = self._served.predictions
         repeats = self._served.repeats
         values = np.zeros((len(served), max(1, len(self._labels))))
-        for row, of_sample in zip(values, served.values(), strict=True):
-            row[: len(of_sample.values)] = of_sample.values
+        for row, prediction in zip(values, served.values(), strict=True):
+            row[: len(prediction.values)] = prediction.values
         kept = {
             "counts": dict(+self._counts),
             "outcomes": np.array(self._outcomes, float).reshape(-1, 3),
@@ -165,7 +166,7 @@ class Monitor:
             "delays": np.array(self._delays, float),
             "labels": self._labels,
             "keys": np.frombuffer(bytes.fromhex("".join(served)), np.uint8).reshape(-1, 16),
-            "seconds": np.array([of_sample.seconds for of_sample in served.values()], float),
+            "seconds": np.array([prediction.seconds for prediction in served.values()], float),
             "repeats": np.array([repeats.get(key, 0) for key in served], np.int64),
             "values": values,
         }
@@ -191,7 +192,7 @@ class Monitor:
             check_dictionary(x)
             served = self._served.get(x)
             values = self._predict(x) if served is None else served.values
-            outcome = self._of_class(values, y) if self.is_classifier else self._of_number(values, y)
+            outcome = self._class_outcome(values, y) if self.is_classifier else self._number_outcome(values, y)
             if self.novelty is not None:
                 self.novelty.score_one(x)  # raises for what it cannot learn, before the model learns
             self.model.learn_one(x, y, **more)
@@ -207,18 +208,18 @@ class Monitor:
     def figures(self) -> dict[str, float]:
         """All figures by name, as the text for Prometheus explains them."""
         losses, probabilities, hits = np.array(self._outcomes or [(0.0, 0.0, 0.0)], float).T
-        found: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
-        found["waiting"] = len(self._served)
+        figures: dict[Any, float] = {name: self._counts[name] for name in HELP if name.endswith("_total")}
+        figures["waiting"] = len(self._served)
         delays = np.array(self._delays or [0.0])
-        found |= {"label_delay_seconds": delays.mean(), "label_delay_seconds_p95": np.quantile(delays, 0.95)}
+        figures |= {"label_delay_seconds": delays.mean(), "label_delay_seconds_p95": np.quantile(delays, 0.95)}
         if self.is_classifier:
             bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
             gaps = np.abs(np.bincount(bins, probabilities - hits, BINS))
-            found |= {"log_loss": losses.mean(), "accuracy": hits.mean(), "calibration_error": gaps.sum() / len(hits)}
+            figures |= {"log_loss": losses.mean(), "accuracy": hits.mean(), "calibration_error": gaps.sum() / len(hits)}
         else:
-            found |= {"absolute_error": losses.mean(), "bias": probabilities.mean()}
-        found |= pd.DataFrame([*self._inputs], dtype=float).mean().to_dict()
-        return {name: float(value) if isinstance(value, np.floating) else value for name, value in found.items()}
+            figures |= {"absolute_error": losses.mean(), "bias": probabilities.mean()}
+        figures |= pd.DataFrame([*self._inputs], dtype=float).mean().to_dict()
+        return {name: float(value) if isinstance(value, np.floating) else value for name, value in figures.items()}
 
     def prometheus(self, prefix: str = "gln_") -> str:
         """The figures in Prometheus' text format, for an endpoint such as /metrics."""
@@ -241,7 +242,7 @@ class Monitor:
 
     def _keep(self, x: dict[Any, Any], values: np.ndarray) -> None:
         """Keep what was predicted for a sample until its label comes."""
-        self._inputs.append(self._of_inputs(x))
+        self._inputs.append(self._input_figures(x))
         self._counts["forgotten_total"] += self._served.put(x, Served(time.time(), values))
 
     def _restore(self, saved: Any) -> None:
@@ -267,14 +268,14 @@ class Monitor:
         for outcome in self._outcomes:
             self._drift.update(outcome.loss)
 
-    def _of_inputs(self, x: dict[Any, Any]) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def _input_figures(self, x: dict[Any, Any]) -> dict[str, float]:
+        figures: dict[str, float] = {}
         if hasattr(self.model, "unknown_one"):
             names, levels, missing = self.model.unknown_one(x).values()
-            found = {"missing_values": len(missing), "unknown_levels": len(levels), "unknown_names": len(names)}
+            figures = {"missing_values": len(missing), "unknown_levels": len(levels), "unknown_names": len(names)}
         if self.novelty is not None:
-            found["novel"] = self.novelty.score_one(x) > NOVEL
-        return found
+            figures["novel"] = self.novelty.score_one(x) > NOVEL
+        return figures
 
     def _predict(self, x: dict[Any, Any]) -> np.ndarray:  # -> (C,), or (1,) of a regressor
         if self.is_classifier:
@@ -286,14 +287,14 @@ class Monitor:
             self._labels.setdefault(label, len(self._labels))
         return np.array([p.get(label, 0.0) for label in self._labels])
 
-    def _of_class(self, p: np.ndarray, y: Any) -> Outcome:  # (C,)
+    def _class_outcome(self, p: np.ndarray, y: Any) -> Outcome:  # (C,)
         check_key("y", "labels", y)
         index = self._labels.get(y, len(p))
         probability = float(p[index]) if index < len(p) else 0.0  # the label was not known then
         is_hit = probability > 0 and int(p.argmax()) == index
         return Outcome(-math.log(max(probability, LEAST)), float(p.max(initial=0.0)), is_hit)
 
-    def _of_number(self, predicted: np.ndarray, y: Any) -> Outcome:  # (1,)
+    def _number_outcome(self, predicted: np.ndarray, y: Any) -> Outcome:  # (1,)
         difference = float(predicted[0]) - target_of(y)
         return Outcome(abs(difference), difference, False)
 
@@ -339,7 +340,8 @@ def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparis
     Raises ValueError for other models, and if days are missing or their rows are not together.
     """
     models = {"model": model, "refit": refit}
-    if not all(isinstance(each, Estimator) for each in models.values()) or is_classifier(model) != is_classifier(refit):
+    are_estimators = isinstance(model, Estimator) and isinstance(refit, Estimator)
+    if not are_estimators or is_classifier(model) != is_classifier(refit):
         raise bad("model, refit", "two classifiers or two regressors of gln.sklearn", f"{model!r} and {refit!r}")
     X = as_table(X)
     y = y.toarray() if issparse(y) else np.atleast_1d(y)
@@ -350,42 +352,46 @@ def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparis
         raise bad("days", "at least two, none of them missing, the rows of each together", repr(days))
     rows_of = X.iloc if isinstance(X, pd.DataFrame) else X
     columns = _difference_of_contributions(model, refit, rows_of[spread(len(y), MOST_EXPLAINED)])
-    models = copy.deepcopy(models)
-    losses = []
-    ends = np.bincount(numbers).cumsum()
-    for start, end in itertools.pairwise([0, *ends]):
-        of_day = rows_of[start:end], y[start:end]
-        losses.append({name: _mean_loss(each, *of_day) for name, each in models.items()})
-        for each in models.values():
-            each.partial_fit(*of_day)
+    losses = _losses_by_day(copy.deepcopy(models), rows_of, y, np.bincount(numbers).cumsum())
     table = pd.DataFrame(losses, index=pd.Index(names, name="day"))
-    table.insert(0, "rows", np.diff(ends, prepend=0))
+    table.insert(0, "rows", np.bincount(numbers))
     table["gain"] = table["model"] - table["refit"]
     gain = float(np.average(table["gain"], weights=table["rows"]))
     deviations = table["rows"] * (table["gain"] - gain) / len(y)
     return Comparison(table, columns, gain, math.sqrt((deviations**2).sum() * len(names) / (len(names) - 1)))
 
 
+def _losses_by_day(models: dict[str, Any], X: Any, y: np.ndarray, ends: np.ndarray) -> list[dict[str, float]]:
+    """The mean loss of each model on the rows of each day, which it learns afterwards."""
+    losses = []
+    for start, end in itertools.pairwise([0, *ends]):
+        rows = X[start:end], y[start:end]
+        losses.append({name: _mean_loss(estimator, *rows) for name, estimator in models.items()})
+        for estimator in models.values():
+            estimator.partial_fit(*rows)
+    return losses
+
+
 def _mean_loss(model: Any, X: Any, y: np.ndarray) -> float:  # (N, F), (N,) or (N, T)
     if not is_classifier(model):
         return float(np.abs(model.predict(X) - y).mean())
     p = model.predict_proba(X)
-    of_labels = zip(p, y.T, model.classes_, strict=True) if type(p) is list else [(p, y.ravel(), model.classes_)]
+    outputs = zip(p, y.T, model.classes_, strict=True) if type(p) is list else [(p, y.ravel(), model.classes_)]
     losses = []
-    for of_label, labels, classes in of_labels:
+    for probabilities, labels, classes in outputs:
         indices = pd.Index(classes).get_indexer(labels)  # -1 if the class is unknown
-        chosen = np.where(indices < 0, 0, of_label[np.arange(len(y)), indices])
+        chosen = np.where(indices < 0, 0, probabilities[np.arange(len(y)), indices])
         losses.append(-np.log(np.maximum(chosen, LEAST)))
     return float(np.mean(losses))
 
 
 def _difference_of_contributions(model: Any, refit: Any, X: Any) -> pd.Series:  # (N, F) -> (F,)
-    of_model = _contributions(model, X)
-    of_refit = _contributions(refit, X)
-    common = [name for name in of_model if name in of_refit]
+    old = _contributions(model, X)
+    new = _contributions(refit, X)
+    common = [name for name in old if name in new]
     if not common:
-        raise bad("model, refit", f"common classes, {[*of_model]}", [*of_refit])
-    differences = [of_model[name].sub(of_refit[name], fill_value=0).abs().mean() for name in common]
+        raise bad("model, refit", f"common classes, {[*old]}", [*new])
+    differences = [old[name].sub(new[name], fill_value=0).abs().mean() for name in common]
     return pd.concat(differences, axis=1).mean(axis=1).sort_values(ascending=False).rename_axis("column")
 
 

@@ -170,8 +170,8 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         """
         check_is_fitted(self)
         table = self._table(X)
-        found = [self._detector.explain(x) for x in named_rows(table).records()]
-        return pd.DataFrame(found, index=table.index).fillna(0.0)
+        contributions = [self._detector.explain(x) for x in named_rows(table).records()]
+        return pd.DataFrame(contributions, index=table.index).fillna(0.0)
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a dictionary, from 0 to 1; in a stream, 0 before the first hundred are learned."""
@@ -204,8 +204,8 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
             checked = validate_data(self, X, reset=reset, **({"skip_check_array": True} if is_frame else checks))
             names = vars(self).get("feature_names_in_", range(self.n_features_in_))
             X = pd.DataFrame(checked).infer_objects().set_axis(names, axis=1)
-        places = [place for place, dtype in enumerate(X.dtypes) if isinstance(dtype, pd.CategoricalDtype)]
-        return with_columns(X, {place: X.iloc[:, place].cat.rename_categories(str) for place in places})
+        categories = [column for column, dtype in enumerate(X.dtypes) if isinstance(dtype, pd.CategoricalDtype)]
+        return with_columns(X, {column: X.iloc[:, column].cat.rename_categories(str) for column in categories})
 
     def _check_loaded(self) -> None:
         if hasattr(self, "_detector"):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.bandits import GLNBandit, checked, named_arms
+from gln.bandits import GLNBandit, LoggedDecision, checked, named_arms
 from gln.engine.streaming.arms import some_of
 
 __all__ = ["Estimate", "off_policy"]
@@ -114,12 +114,7 @@ class Estimates:
                 raise ValueError(f"expected a propensity of 0, or from {LEAST_PROPENSITY} to 1, got {propensity!r}")
         named = named_arms(logged[0].arms)
         are_possible = [row.propensity > 0 and (named is None or row.arm in named) for row in logged]
-        judged: list[tuple[Any, Any]] = []
-        if isinstance(model, GLNBandit) and policy == model.propensities:
-            judged += model.judged([row.context for row in logged], named)  # once for both
-        else:
-            asked = ((row, policy(row.context) if named is None else policy(row.context, named)) for row in logged)
-            judged += [(p, model.predict(row.context, named or dict.fromkeys([*p, row.arm]))) for row, p in asked]
+        judged = _judged(logged, named, policy, model)
         numbers = []
         for row, (p, values) in itertools.compress(zip(logged, judged, strict=True), are_possible):
             if named is not None and not p.keys() <= {*named}:
@@ -132,21 +127,25 @@ class Estimates:
         if numbers:
             learn = model.learn_block if isinstance(model, GLNBandit) else model.learn_log
             learn([*itertools.compress(logged, are_possible)])
-            w, q, v, r, weight = np.array(numbers, float).T
-            weights = np.array([weight, weight * w, weight, weight, weight])
-            products = weights * np.array([w * r, r, v + w * (r - q), r, w])
-            self._sums += np.array([weights, products, weights**2, weights * products, products**2]).sum(2).T
-            self.largest = max(self.largest, float((weight * w).max()))
-        self.rows, self.impossible = self.rows + len(numbers), self.impossible + len(rows) - len(numbers)
+            self._count(*np.array(numbers, float).T)
+        self.rows += len(numbers)
+        self.impossible += len(rows) - len(numbers)
         return [p if is_possible else None for (p, _), is_possible in zip(judged, are_possible, strict=True)]
+
+    def _count(self, w: np.ndarray, q: np.ndarray, v: np.ndarray, r: np.ndarray, weight: np.ndarray) -> None:
+        """Count rows (n,) by the policy's weight, the model's prediction and its mean, the reward and the weight."""
+        weights = np.array([weight, weight * w, weight, weight, weight])
+        products = weights * np.array([w * r, r, v + w * (r - q), r, w])
+        self._sums += np.array([weights, products, weights**2, weights * products, products**2]).sum(2).T
+        self.largest = max(self.largest, float((weight * w).max()))
 
     def result(self) -> dict[str, Any]:
         """What `off_policy` returns."""
         if not self.rows:
             raise ValueError(f"rows: expected one or more that a policy can have chosen, got {self.impossible} others")
-        found: dict[str, Any] = {name: self._estimate(*sums) for name, sums in zip(OF_ROWS, self._sums, strict=True)}
+        figures: dict[str, Any] = {name: self._estimate(*sums) for name, sums in zip(OF_ROWS, self._sums, strict=True)}
         total, squares = self._sums[OF_ROWS.index("snips"), [0, 2]]
-        return found | {
+        return figures | {
             "largest_weight": float(self.largest),
             "effective_rows": float(total**2 / squares) if squares else 0.0,
             "rows": self.rows,
@@ -164,3 +163,13 @@ class Estimates:
         squares = max(wtwt - 2 * mean * wwt + mean**2 * ww, 0.0)  # of w (t - mean)
         error = math.sqrt(squares * self.rows / (self.rows - 1)) / w if self.rows > 1 else math.nan
         return Estimate(float(mean), error)
+
+
+def _judged(
+    logged: Sequence[LoggedDecision], named: Any, policy: Callable[..., Mapping[Any, float]], model: Any
+) -> list[tuple[Any, Any]]:
+    """The policy's probabilities and the model's predictions for each row."""
+    if isinstance(model, GLNBandit) and policy == model.propensities:
+        return model.judged([row.context for row in logged], named)  # once for both
+    asked = ((row, policy(row.context) if named is None else policy(row.context, named)) for row in logged)
+    return [(p, model.predict(row.context, named or dict.fromkeys([*p, row.arm]))) for row, p in asked]

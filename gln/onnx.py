@@ -149,7 +149,8 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def serialized(self) -> bytes:
-        if (size := sum(array.nbytes for array in self.constants.values())) > MOST_BYTES:
+        size = sum(array.nbytes for array in self.constants.values())
+        if size > MOST_BYTES:
             raise bad("model", f"at most {MOST_BYTES} bytes, because an ONNX file is limited to 2 GiB", f"{size} bytes")
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "gln", self.inputs, self.outputs, constants)
@@ -193,12 +194,12 @@ def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.
     neurons, k, size = planes.shape
     if k == 0:
         return g("MatMul", z, weights[:, 0].transpose(1, 2, 0))
-    of_heads = weights.transpose(2, 0, 1, 3).reshape(weights.shape[2], neurons << k, -1)  # (C, n 2^k, d)
+    head_weights = weights.transpose(2, 0, 1, 3).reshape(weights.shape[2], neurons << k, -1)  # (C, n 2^k, d)
     sides = g("Greater", g("MatMul", context, planes.reshape(neurons * k, size).T), plane_bias.ravel())
     bits = g("Reshape", g("Cast", sides, to=TensorProto.DOUBLE), [-1, k])
     rows = g("Reshape", g("MatMul", bits, 2.0 ** np.arange(k)[:, None]), [-1, neurons])
     rows = g("Cast", rows, to=TensorProto.INT64)  # (B, n)
-    picked = g("Gather", of_heads, g("Add", rows, np.arange(neurons) << k), axis=1)  # (C, B, n, d)
+    picked = g("Gather", head_weights, g("Add", rows, np.arange(neurons) << k), axis=1)  # (C, B, n, d)
     return g("Squeeze", g("MatMul", picked, g("Unsqueeze", z, [3])), [3])
 
 
@@ -279,12 +280,14 @@ def _held(level: Any, kind: int) -> Any:
 def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
     """What an input of this type holds for each level of a feature."""
     level_of: dict[Any, Any] = {}
+    expected = f"levels of column {feature!r} that"
+    name, _ = KINDS[kind]
     for level in levels:
-        key, expected, (of_kind, _) = _held(level, kind), f"levels of column {feature!r} that", KINDS[kind]
+        key = _held(level, kind)
         if key is None:
-            raise bad("model", f"{expected} {of_kind} can hold", repr(level))
+            raise bad("model", f"{expected} {name} can hold", repr(level))
         if key in level_of:
-            raise bad("model", f"{expected} differ as {of_kind}", f"{level_of[key]!r} and {level!r}")
+            raise bad("model", f"{expected} differ as {name}", f"{level_of[key]!r} and {level!r}")
         level_of[key] = level
     return list(level_of)
 
@@ -300,13 +303,15 @@ class Output(NamedTuple):
 
 def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
     """The outputs of an estimator, as described in `export`; each adds its nodes only when it is asked for."""
-    return (_of_classifier if isinstance(estimator, GLNClassifier) else _of_regressor)(g, estimator, inputs)
+    outputs = _classifier_outputs if isinstance(estimator, GLNClassifier) else _regressor_outputs
+    return outputs(g, estimator, inputs)
 
 
-def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
+def _classifier_outputs(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
     p = _means(g, classifier.learner_, *_samples(g, classifier, inputs))
     classes = classifier.classes_
-    if (labels := classifier.n_outputs_) > 1:
+    labels = classifier.n_outputs_
+    if labels > 1:
         p = g("Transpose", p, perm=[1, 0])
         yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
         yield Output("probabilities", p, (labels,))
@@ -322,11 +327,12 @@ def _of_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> 
     yield Output("probabilities", g("Transpose", p, perm=[1, 0]), (len(classes),))
 
 
-def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
+def _regressor_outputs(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
     learner = regressor.learner_
     samples = _samples(g, regressor, inputs)
     shape = regressor.targets_shape_
-    mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
+    mean = regressor.target_standardizer_.mean  # (T,)
+    scale = regressor.target_standardizer_.scale  # (T,)
     limits = [limit[:, 0] for limit in learner.targets.units.limits]
 
     def limited(predicted: str, *axes: int) -> str:  # (B, T, ...) -> (B, T, ...)
@@ -345,8 +351,8 @@ def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Ite
         stds = g("Max", g("Mul", g("Sqrt", rows(_predicted(g, learner.variances, *samples))), scale), LEAST_STD)
         if regressor.quantiles is not None:
             quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
-            found = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
-            yield Output("quantiles", like_targets(limited(found, 1)), (*shape, quantiles.shape[1]))
+            predicted = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
+            yield Output("quantiles", like_targets(limited(predicted, 1)), (*shape, quantiles.shape[1]))
         if regressor.density:
             yield Output("std", like_targets(stds), shape)
 
@@ -356,7 +362,8 @@ def _of_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Ite
 
 def _check_outputs(operator: Any) -> None:
     """Tell skl2onnx the types and shapes of an estimator's outputs."""
-    model, (first, *others) = operator.raw_operator, operator.outputs
+    model = operator.raw_operator
+    first, *others = operator.outputs
     if not others:
         first.type = FloatTensorType([None, len(model.learner_.targets.standardizer.mean)])
         return
@@ -399,7 +406,7 @@ def _single(g: Graph, value: str) -> str:
 
 def _means(g: Graph, model: TableModel, inputs: str, context: str) -> str:  # (B, K), (B, D) -> (C, B) float64
     """Probabilities of each head, or standardised values."""
-    others = [] if model.stream is None else [_of_stream(g, model.stream, context)]
+    others = [] if model.stream is None else [_stream_sum(g, model.stream, context)]
     return _predicted(g, model.means, inputs, context, *others)
 
 
@@ -425,7 +432,7 @@ def _summed(g: Graph, ensemble: Ensemble, inputs: str, context: str, *others: st
     return g("Add", sums, stacking.offsets[:, None])
 
 
-def _of_stream(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) -> (C, B) float64
+def _stream_sum(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) -> (C, B) float64
     """The weighted sum of the stream that learns beside a table."""
     base_models = stream.featurizer.base_models
     size = stream.featurizer.size
@@ -439,8 +446,8 @@ def _of_stream(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) ->
 def _linear(g: Graph, z: str, linear: HashedLinear, size: int) -> str:  # (B, D) -> (B, C) float64
     """The linear model of a stream of numbers."""
     (bias, *weights), (_, *scales) = linear.weights_of(np.array([BIAS, *(key_of(f, 0) for f in range(size))]))
-    of_columns = np.where(np.array(scales) > 0, scales, 1)  # a value beyond the largest one seen counts as that
-    scaled = g("Clip", g("Div", g("Cast", z, to=TensorProto.DOUBLE), of_columns), np.float64(-1), np.float64(1))
+    divisors = np.where(np.array(scales) > 0, scales, 1)  # a value beyond the largest one seen counts as that
+    scaled = g("Clip", g("Div", g("Cast", z, to=TensorProto.DOUBLE), divisors), np.float64(-1), np.float64(1))
     sums = g("Add", g("MatMul", scaled, np.array(weights)[:, 0]), bias[0])
     return g("Clip", sums, np.float64(-linear.limit), np.float64(linear.limit))
 
@@ -459,14 +466,15 @@ def _fading_bin_means(g: Graph, z: str, base_models: OnlineBaseModels) -> str:  
     is_single = grids[:, 1] == NONE
     first = np.where(is_single, grids[:, 0], size + grids[:, 0])
     second = np.where(is_single, 2 * size, size + grids[:, 1])  # the last index is always 0
-    of_first = g("Mul", g("Gather", indices, first, axis=1), np.where(is_single, 1, WIDE_BINS))
-    cells = g("Add", g("Add", of_first, g("Gather", indices, second, axis=1)), first_cells)
+    first_bins = g("Mul", g("Gather", indices, first, axis=1), np.where(is_single, 1, WIDE_BINS))
+    cells = g("Add", g("Add", first_bins, g("Gather", indices, second, axis=1)), first_cells)
     return g("Reshape", g("Gather", np.concatenate(values), cells), [0, len(grids) * heads])
 
 
 def _values_of_cells(base_models: OnlineBaseModels, grid: int) -> np.ndarray:  # -> (cells, C)
     """What the cells of a grid predict: the answers for a sample in the middle of each."""
-    means, (first, second) = base_models.bin_means, base_models.bin_means.grids[grid]
+    means = base_models.bin_means
+    first, second = means.grids[grid]
     bins = BINS if second == NONE else WIDE_BINS
     within = (np.arange(bins) + 0.5) / bins
     centres = (np.log(within / (1 - within)) / STEEP).astype(np.float32)
@@ -563,12 +571,12 @@ def _bin_means(g: Graph, x: str, bin_means: BinMeans) -> str:  # (B, F) -> (B, E
         value = g("Gather", x, [feature], axis=1)
         above = g("ReduceSum", g("Cast", g("Greater", value, ends), to=TensorProto.INT64), [1])
         bins.append(g("Add", g("Where", g("IsNaN", value), len(ends), above), first))
-    of_features = g("Concat", *bins, axis=1)  # (B, F)
+    feature_bins = g("Concat", *bins, axis=1)  # (B, F)
     # The cell of each feature's bin in grids of one feature and of two, and 0 for no feature.
-    of_kinds = [g("Pad", g("Gather", cells, of_features), [0, 0, 0, 1], 0) for cells in bin_means.cells]
-    of_bins = g("Concat", *of_kinds, axis=1)  # (B, 2 (F + 1))
-    places = np.where(bin_means.grids == NONE, size, bin_means.grids) + bin_means.kinds[:, None] * (1 + size)
-    first, second = (g("Gather", of_bins, features, axis=1) for features in places.T)
+    kind_cells = [g("Pad", g("Gather", cells, feature_bins), [0, 0, 0, 1], 0) for cells in bin_means.cells]
+    bin_cells = g("Concat", *kind_cells, axis=1)  # (B, 2 (F + 1))
+    indices = np.where(bin_means.grids == NONE, size, bin_means.grids) + bin_means.kinds[:, None] * (1 + size)
+    first, second = (g("Gather", bin_cells, features, axis=1) for features in indices.T)
     cell = g("Add", g("Add", g("Mul", first, bin_means.widths), second), bin_means.starts)  # (B, G)
     return g("Reshape", g("Gather", bin_means.values, cell), [0, bin_means.columns])
 
@@ -584,14 +592,14 @@ def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D
 def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
     """Columns of samples with coded categories: numbers are kept, the columns of each code come from a table."""
     numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
-    places = [numbers]
+    indices = [numbers]
     columns = [g("Gather", x, categories.features[numbers], axis=1)]
     for feature, count in levels.items():
-        places.append(np.flatnonzero(categories.features == feature))
+        indices.append(np.flatnonzero(categories.features == feature))
         samples = np.zeros((categories.size, count + 2))
         samples[feature] = [*range(count + 1), np.nan]
-        table = categories.transform(samples)[places[-1]].T  # (L + 2, columns), the last rows for unknown and missing
+        table = categories.transform(samples)[indices[-1]].T  # (L + 2, columns), the last rows for unknown and missing
         code = g("Gather", x, feature, axis=1)
         code = g("Cast", g("Where", g("IsNaN", code), float(count + 1), code), to=TensorProto.INT64)
         columns.append(g("Gather", table, code))
-    return g("Gather", g("Concat", *columns, axis=1), np.argsort(np.concatenate(places)), axis=1)
+    return g("Gather", g("Concat", *columns, axis=1), np.argsort(np.concatenate(indices)), axis=1)

@@ -83,8 +83,8 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     figure = _Figure(figsize=size, layout="compressed")
     norm = _around_zero(contributions)
     for b, title in enumerate(titles):
-        place = 1 + b // columns * 2 * columns + b % columns
-        above, below = (figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (place, place + columns))
+        panel = 1 + b // columns * 2 * columns + b % columns
+        above, below = (figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (panel, panel + columns))
         above.imshow(images[:, b].reshape(side, side), cmap="gray_r")
         above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
@@ -114,7 +114,8 @@ def plot_halfspaces(
     side = _side(images)
     if context.shape != images.shape or len(context) != model.config.context_size:
         raise ValueError(f"context_inputs: expected ({model.config.context_size}, B), like images, got {context.shape}")
-    planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
+    planes = state[f"hyperplanes.{layer}"][neuron]  # (k, D)
+    bias = state[f"hyperplane_bias.{layer}"][neuron]  # (k,)
     if not isinstance(shown, (int, np.integer)) or not 1 <= shown <= images.shape[1]:
         raise ValueError(f"shown: expected an integer from 1 to {images.shape[1]}, got {shown!r}")
     figure = _Figure(figsize=(0.65 * (2 * shown + 1) + 0.3, 0.7 * len(planes) + 0.5), layout="constrained")
@@ -124,12 +125,7 @@ def plot_halfspaces(
         far = [*order[:shown], None, *order[len(order) - shown :]]
         for axis, b in zip(row, far, strict=True):
             if b is None:
-                axis.imshow(plane.reshape(side, side), cmap=BLUE_TO_RED, norm=_around_zero(plane))
-                axis.spines[:].set_linewidth(2)
-                seen = np.argwhere(plane.reshape(side, side))
-                if 4 * len(seen) < plane.size:  # of a window: drawn larger
-                    (top, left), (bottom, right) = seen.min(axis=0), seen.max(axis=0)
-                    axis.set(xlim=(left - 1, right + 1), ylim=(bottom + 1, top - 1))
+                _draw_plane(axis, plane.reshape(side, side))
             else:
                 axis.imshow(images[:, b].reshape(side, side), cmap="gray_r")
     axes[0, (shown - 1) // 2].set_title("bit 0", fontsize=11)
@@ -195,17 +191,12 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     learner = copy.deepcopy(model)
     rows = x if names is None else pd.DataFrame(x, columns=names)  # an estimator checks the names
     line = _around(x, 0.05, PLACES)[:, None]
-    places = line if names is None else pd.DataFrame(line, columns=names)
+    grid = line if names is None else pd.DataFrame(line, columns=names)
     figure = _Figure(figsize=(WIDTH, 2.3 * len(ends) + 0.6), layout="constrained")
     axes = figure.subplots(len(ends), 1, squeeze=False, sharex=True, sharey=True)
     for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
         learner.partial_fit(rows[start:end], targets[start:end])
-        size = float(np.clip(150 / math.sqrt(end), 3, 12))
-        plain = {"alpha": 0.5, "linewidth": 0}
-        axis.fill_between(line[:, 0], *_band(learner, places), color=OF_BAND, label="interval", **plain)
-        axis.scatter(x[:end, 0], targets[:end], s=size, color=OF_SAMPLES, label="samples learned", **plain)
-        axis.plot(line[:, 0], learner.predict(places), color=OF_MEAN, linewidth=2, label="predicted mean")
-        axis.spines[["top", "right"]].set_visible(False)
+        _draw_interval(axis, line[:, 0], _band(learner, grid), learner.predict(grid), x[:end, 0], targets[:end])
         first = end if end < len(x) else 0  # the first sample that is counted
         low, high = _band(learner, rows[first:])
         share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
@@ -280,18 +271,15 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         _largest(own, [f"{_text(n)} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
         for own, (_, row) in zip(contributions, values.iterrows(), strict=True)
     ]
-    of_class = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
-    under = f"contribution to {of_class if hasattr(last, 'classes_') else 'the prediction'}"
+    logit = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
+    under = f"contribution to {logit if hasattr(last, 'classes_') else 'the prediction'}"
     # Titles are above the bars; the label below may also extend to the left of them.
     beside = _inches([label for part in parts for label, _ in part]) + max(_inches(titles), 2) + 0.4
     height = (0.27 * len(parts[0]) + 0.75) * len(parts) + 0.3
     figure = _Figure(figsize=(max(WIDTH, beside, _inches([under]) + 0.2), height), layout="constrained")
     axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True)[:, 0]
     for axis, part, title in zip(axes, parts, titles, strict=True):
-        bars, lengths = zip(*part, strict=True)
-        axis.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
-        axis.axvline(0, color="black", linewidth=0.8)
-        axis.invert_yaxis()
+        _draw_bars(axis, *zip(*part, strict=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(title, fontsize=10)
     axes[-1].set_xlabel(under, loc="right")
@@ -319,10 +307,7 @@ def plot_weights(weights: Any) -> Figure:
         axes.set(xlabel="samples" if pd.api.types.is_numeric_dtype(table.index) else "", ylabel="weight")
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
     else:
-        lengths = table.iloc[0]
-        axes.barh(lengths.index, lengths, color=np.where(lengths < 0, *BLUE_AND_RED))
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.invert_yaxis()
+        _draw_bars(axes, table.columns, table.iloc[0])
         axes.set_xlabel("weight in the last neuron")
     return figure
 
@@ -412,7 +397,7 @@ def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, lis
     contributions, constants = model.explain(X)
     predictions = model.predict(X)
     samples = np.arange(len(contributions))
-    truth = ["" if y is None else f" (true: {_short(value)})" for value in (samples if y is None else y)]
+    truth = [""] * len(samples) if y is None else [f" (true: {_short(value)})" for value in y]
     if hasattr(model, "classes_"):
         shown = np.searchsorted(model.classes_, predictions if class_ is None else [class_] * len(samples))
         if len(model.classes_) == 2:  # contributions are to the logit of the second class
@@ -470,6 +455,18 @@ def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     return quantiles.min(axis=1), quantiles.max(axis=1)
 
 
+def _draw_interval(
+    axes: Axes, line: np.ndarray, band: tuple[np.ndarray, np.ndarray], mean: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> None:
+    """Shapes: (PLACES,), two of (PLACES,), (PLACES,), and of samples (B,), (B,)."""
+    size = float(np.clip(150 / math.sqrt(len(x)), 3, 12))
+    plain = {"alpha": 0.5, "linewidth": 0}
+    axes.fill_between(line, *band, color=OF_BAND, label="interval", **plain)
+    axes.scatter(x, y, s=size, color=OF_SAMPLES, label="samples learned", **plain)
+    axes.plot(line, mean, color=OF_MEAN, linewidth=2, label="predicted mean")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarray, labels: np.ndarray) -> None:
     """Shapes: (2, SIDE * SIDE), (C, SIDE * SIDE), (2, B), (B,)."""
     x, y = grid.reshape(2, SIDE, SIDE)
@@ -484,14 +481,31 @@ def _draw_regions(axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarra
         axes.scatter(*points[:, labels == c], s=16, label=str(c), **looks)
 
 
+def _draw_plane(axes: Axes, plane: np.ndarray) -> None:  # (side, side)
+    axes.imshow(plane, cmap=BLUE_TO_RED, norm=_around_zero(plane))
+    axes.spines[:].set_linewidth(2)
+    seen = np.argwhere(plane)
+    if 4 * len(seen) < plane.size:  # of a window: drawn larger
+        top, left = seen.min(axis=0)
+        bottom, right = seen.max(axis=0)
+        axes.set(xlim=(left - 1, right + 1), ylim=(bottom + 1, top - 1))
+
+
+def _draw_bars(axes: Axes, labels: Any, lengths: Any) -> None:
+    """Bars from the top down, blue to the left of 0 and red to the right."""
+    axes.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+
+
 def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours of grid points by their probabilities, and colours of the classes: (C, P) -> (P, 3), (C, 3)."""
     count = len(p)
     if count == 2:
         blue_to_red = colormaps[BLUE_TO_RED]
         return blue_to_red(p[1])[:, :3], blue_to_red([0.0, 1.0])[:, :3]
-    of_classes = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
-    colours = of_classes[:, :3]
+    palette = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
+    colours = palette[:, :3]
     # 0 if all are equally probable, 1 if one is certain; rounding may exceed this, which Matplotlib rejects.
     sure = ((count * p.max(axis=0) - 1) / (count - 1)).clip(0, 1)
     return 1 - sure[:, None] * (1 - colours[p.argmax(axis=0)]), colours

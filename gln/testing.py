@@ -31,7 +31,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "no halfspaces": {"context_map_size": 0},
 }
 BAD_ARGUMENTS = {"layer_sizes": [], "input_size": 0, "pred_clipping": 0.5, "seed": -1, "loss": "mse", "num_outputs": 0}
-PREDICTIONS, STATES = 1e-5, 1e-4  # tolerances
+PREDICTIONS = 1e-5  # tolerances
+STATES = 1e-4
 
 
 def assert_same(
@@ -48,7 +49,7 @@ def assert_same(
 
     Raises AssertionError, which says for which network what differs and by how much.
     """
-    network, expected = (getattr(each, "GLN", each) for each in (backend, reference))
+    network, expected = (getattr(module, "GLN", module) for module in (backend, reference))
     name = network.__module__
     _check_contexts(name, _small(network))
     for kind, arguments in KINDS.items():
@@ -76,20 +77,21 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _check_contexts(name: str, model: Any) -> None:
-    found = np.asarray(model.contexts(_stream(model, 7)[1].astype(np.float32)))
-    if found.shape != (7, 5) or found.dtype.kind not in "iu" or not np.isin(found, range(16)).all():
+    contexts = np.asarray(model.contexts(_stream(model, 7)[1].astype(np.float32)))
+    if contexts.shape != (7, 5) or contexts.dtype.kind not in "iu" or not np.isin(contexts, range(16)).all():
         expected = "expected integers from 0 to 15 of shape (7, 5)"
-        raise AssertionError(f"{name}: contexts: {expected}, got {found.dtype} of shape {found.shape}:\n{found}")
+        came = f"{contexts.dtype} of shape {contexts.shape}:\n{contexts}"
+        raise AssertionError(f"{name}: contexts: {expected}, got {came}")
 
 
 def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, float], Any]]) -> None:
     """Residuals of given losses, and of those that `gln_numpy` does not have."""
     records = sys.modules[type(_small(network).config).__module__].LOSSES
     s = np.linspace(-1.9, 1.9, 12)
-    for loss in {**losses, **dict.fromkeys(records.keys() - gln_numpy.LOSSES.keys())}:
+    for loss in dict.fromkeys([*losses, *(records.keys() - gln_numpy.LOSSES.keys())]):
         low, high = records[loss].targets
         for y in np.linspace(max(low, -2.0), min(high, 2.0), 5):
-            slopes = np.array([_slope(network, loss, each, y) for each in s])
+            slopes = np.array([_slope(network, loss, output, y) for output in s])
             what = f"{name}, {loss}: residual for a target of {y:g}"
             if not (np.diff(slopes) > -1e-4).all():
                 raise AssertionError(f"{what}: expected one that grows with s, as of a convex loss, got {slopes}")
@@ -100,9 +102,9 @@ def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, f
 
 def _slope(network: Any, loss: str, s: float, y: float) -> float:
     """The residual, from a step of a neuron whose only weight is 1."""
-    levels = {"quantiles": (0.3,)} if loss == "quantile" else {}
-    steps: dict[str, Any] = {"bias": False, "normalize": False, "learning_rate": 1.0, "context_map_size": 0}
-    model = network([1], 1, 1, loss=loss, **levels, **steps)
+    options: dict[str, Any] = {"quantiles": (0.3,)} if loss == "quantile" else {}
+    options |= {"bias": False, "normalize": False, "learning_rate": 1.0, "context_map_size": 0}
+    model = network([1], 1, 1, loss=loss, **options)
     model.predict([s], [0.0], y)
     return (1 - model.get_state()["weights.1"].item()) / s
 
@@ -127,11 +129,11 @@ def _check_values(name: str, model: Any, expected: Any) -> None:
         calls["unknown targets"] = lambda gln: gln.predict_online(inputs[:, :8], context[:, :8], unknown)
     for call, learn in calls.items():
         before = np.asarray(model.predict(inputs[:, :7], context[:, :7])).copy()
-        found = np.asarray(learn(model))
+        actual = np.asarray(learn(model))
         wanted = np.asarray(learn(expected))
-        _compare(f"{name}: {call}", found, wanted, PREDICTIONS)
+        _compare(f"{name}: {call}", actual, wanted, PREDICTIONS)
         if call == "a batch":
-            _compare(f"{name}: a batch without and with targets", before, found, PREDICTIONS)
+            _compare(f"{name}: a batch without and with targets", before, actual, PREDICTIONS)
     _compare_states(f"{name}: state after learning", model, expected, STATES)
 
 
@@ -153,8 +155,8 @@ def _check_continuing(name: str, network: Any, expected: Any) -> None:
     inputs, context, targets = _stream(first, 24)
     first.predict_online(inputs, context, targets)
     second.set_state(first.get_state())
-    found, wanted = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
-    _compare(f"{name}: a stream continued from another backend's state", found, wanted, PREDICTIONS)
+    actual, wanted = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
+    _compare(f"{name}: a stream continued from another backend's state", actual, wanted, PREDICTIONS)
 
 
 def _check_bad_input(name: str, network: Any) -> None:
@@ -190,16 +192,16 @@ def _refuses(what: str, error: type[Exception], argument: str, call: Callable[[]
         raise AssertionError(f"{what}: expected a {error.__name__}, got none")
 
 
-def _compare(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
+def _compare(what: str, actual: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
     bound = tolerance * (1 + np.abs(wanted).max(initial=0))
     expected = f"{what}: expected the same to {tolerance:g}"
-    np.testing.assert_allclose(found, wanted, 0, bound, equal_nan=False, err_msg=expected)
+    np.testing.assert_allclose(actual, wanted, 0, bound, equal_nan=False, err_msg=expected)
 
 
 def _compare_states(what: str, model: Any, expected: Any, tolerance: float) -> None:
-    found = model.get_state()
+    actual = model.get_state()
     wanted = expected if isinstance(expected, dict) else expected.get_state()
-    if found.keys() != wanted.keys():
-        raise AssertionError(f"{what}: expected the arrays {list(wanted)}, got {list(found)}")
-    for key, array in found.items():
+    if actual.keys() != wanted.keys():
+        raise AssertionError(f"{what}: expected the arrays {list(wanted)}, got {list(actual)}")
+    for key, array in actual.items():
         _compare(f"{what}, {key}", array, wanted[key], tolerance)

@@ -74,13 +74,13 @@ class GLNLayer(nn.Module):
         centred, and inputs of a `base_predictor` stay as they are. Raises ValueError for a wrong shape, and NaN.
         """
         inputs, context = self._checked(inputs, context_inputs)
-        of_inputs = _moments("inputs", inputs)
+        input_moments = _moments("inputs", inputs)
         mean, scale = _moments("context_inputs", context)
         self.gln.fit_hyperplanes(((context - mean) / scale).T)  # which may fail, before anything changes
         self.context_mean = mean
         self.context_scale = scale
         if self.gln.base_predictor is None:
-            self.mean, self.scale = of_inputs
+            self.mean, self.scale = input_moments
 
     def _checked(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = torch.as_tensor(inputs)

@@ -92,7 +92,7 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
         OfClasses(backend="numba").predict_learn_many(frame, (y > 0).tolist())
         for density in (False, True):
             OfNumbers(backend="numba", density=density).predict_learn_many(frame, y.tolist())
-    rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
+    rows = [{"a": number, f"word {row % 30}": 1} for row, number in enumerate(y)]
     OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 
 
@@ -104,8 +104,8 @@ def main() -> int:
     except ImportError as error:
         print(f"gln.warm_up: {error}", file=sys.stderr)
         return 2
-    for name, each in seconds.items():
-        print(f"{name}: {each:.1f} s")
+    for name, value in seconds.items():
+        print(f"{name}: {value:.1f} s")
     print(f"{sum(seconds.values()):.1f} s in total; the compiled code is in {folder}")
     return 0
 

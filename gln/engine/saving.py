@@ -202,9 +202,10 @@ def value_of(kind: Kind, name: str, field: str, value: Value, sizes: dict[str, i
             expected = f"a list of {field}"
         case dict():
             if type(value) is dict:
-                [(of_keys, of_values)], sizes = kind.items(), sizes | {ENTRIES: len(value)}
-                pairs = [(value_of(of_keys, name, field, key, sizes), entry) for key, entry in value.items()]
-                return {key: value_of(of_values, name, field, entry, sizes) for key, entry in pairs}
+                [(key_kind, value_kind)] = kind.items()
+                sizes = sizes | {ENTRIES: len(value)}
+                pairs = [(value_of(key_kind, name, field, key, sizes), entry) for key, entry in value.items()]
+                return {key: value_of(value_kind, name, field, entry, sizes) for key, entry in pairs}
             expected = f"a mapping of {field}"
         case types.FunctionType():
             if kind(value):
@@ -241,52 +242,53 @@ def _most(kind: Array | Number, sizes: Mapping[str, int]) -> float:
 # ---- Objects as JSON and arrays --------------------------------------------------------------------------------------
 
 
-def encoded(place: str, value: Value, arrays: Arrays) -> Json:
-    """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
-    if (kinds := SAVED.get(type(value))) is not None:
+def encoded(prefix: str, value: Value, arrays: Arrays) -> Json:
+    """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `prefix`."""
+    kinds = SAVED.get(type(value))
+    if kinds is not None:
         fields = value.to_save() if hasattr(value, "to_save") else {name: getattr(value, name) for name in kinds}
-        of_fields = {name: encoded(f"{place}.{name}", field, arrays) for name, field in fields.items()}
-        return {"object": type(value).__name__, "fields": of_fields}
+        parts = {name: encoded(f"{prefix}.{name}", field, arrays) for name, field in fields.items()}
+        return {"object": type(value).__name__, "fields": parts}
     for takes, encode in ENCODERS.items():
         if takes(value):
-            return encode(place, value, arrays)
+            return encode(prefix, value, arrays)
     match value:
         case np.ndarray():
-            return _encoded_array(place, value, arrays)
+            return _encoded_array(prefix, value, arrays)
         case Mapping():
             pairs = enumerate(value.items())
-            return {"pairs": [[encoded(f"{place}.{i}", item, arrays) for item in pair] for i, pair in pairs]}
+            return {"pairs": [[encoded(f"{prefix}.{i}", item, arrays) for item in pair] for i, pair in pairs]}
         case list():
-            return [encoded(f"{place}.{i}", item, arrays) for i, item in enumerate(value)]
+            return [encoded(f"{prefix}.{i}", item, arrays) for i, item in enumerate(value)]
         case tuple() | range():
-            return {"tuple": encoded(place, [*value], arrays)}
+            return {"tuple": encoded(prefix, [*value], arrays)}
         case np.generic():
-            return encoded(place, value.item(), arrays)
+            return encoded(prefix, value.item(), arrays)
         case int() if value.bit_length() > 8 * LARGEST_INTEGER:
-            raise bad(place, f"integers of at most {LARGEST_INTEGER} bytes", f"one of {value.bit_length()} bits")
+            raise bad(prefix, f"integers of at most {LARGEST_INTEGER} bytes", f"one of {value.bit_length()} bits")
         case None | bool() | int() | float() | str():
             return value
-    raise bad(place, "numbers, text or sequences of them", repr(value))
+    raise bad(prefix, "numbers, text or sequences of them", repr(value))
 
 
-def _encoded_array(place: str, array: np.ndarray, arrays: Arrays) -> Json:
+def _encoded_array(name: str, array: np.ndarray, arrays: Arrays) -> Json:
     array = np.asarray(array, array.dtype.newbyteorder("="))
     dtype = array.dtype.str if array.dtype.kind in "biuf" else array.dtype.kind
     if dtype == "U" and not arrays.has_room(array.nbytes, int(np.char.str_len(array).sum()) + array.size):
         dtype = "O"  # all would be as wide as the longest
     if dtype not in NUMBERS and (dtype not in TEXTS or {*map(type, array.ravel().tolist())} - {str}):
-        raise bad(place, "numbers or text, of at most 8 bytes per number", f"dtype {array.dtype}, {array.tolist()}")
+        raise bad(name, "numbers or text, of at most 8 bytes per number", f"dtype {array.dtype}, {array.tolist()}")
     form = {"dtype": dtype, "shape": list(array.shape)}
     if array.size <= LARGE or dtype in TEXTS:
         return {"array": array.ravel().tolist(), **form}
-    arrays[place] = np.ascontiguousarray(array)
-    data = arrays[place].reshape(-1).view(np.uint8).data
+    arrays[name] = np.ascontiguousarray(array)
+    data = arrays[name].reshape(-1).view(np.uint8).data
     if 4 * len(zlib.compress(data[:FIRST_BYTES], 1)) < 3 * min(len(data), FIRST_BYTES):
         compressed = np.frombuffer(zlib.compress(data, 1), np.uint8)
         if arrays.has_room(len(data), len(compressed)):
-            arrays[place] = compressed
-            return {"compressed": place, **form}
-    return {"tensor": place}
+            arrays[name] = compressed
+            return {"compressed": name, **form}
+    return {"tensor": name}
 
 
 def decoded(name: str, value: Json, arrays: Arrays, backend: Backend) -> Value:
@@ -397,11 +399,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def usable(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
+    """Raise ValueError instead of any error over the contents of a file, which anyone may have written."""
     try:
         yield
     except ValueError as error:
-        if (message := printable(str(error))) != str(error):
+        message = printable(str(error))
+        if message != str(error):
             raise ValueError(message) from None
         raise
     except UNUSABLE as error:

@@ -34,8 +34,9 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
     file = Path(str(resources.files("gln.mnist") / "mnist.npz")) if path is None else Path(path)
     try:
         with zipfile.ZipFile(file) as archive:
-            if (size := sum(part.file_size for part in archive.infolist())) > MOST_TIMES * file.stat().st_size:
-                raise ValueError(f"{size} bytes, over {MOST_TIMES} times the size of the file")
+            size = sum(part.file_size for part in archive.infolist())
+        if size > MOST_TIMES * file.stat().st_size:
+            raise ValueError(f"{size} bytes, over {MOST_TIMES} times the size of the file")
         with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a file could run code
             parts = [_checked(part, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file

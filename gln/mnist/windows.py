@@ -17,7 +17,7 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     """Redraw every halfspace as the bisector of two samples within a window of `window` x `window` pixels.
 
     A neuron then picks its weights by parts of strokes, which many digits share, rather than by the similarity of whole
-    digits. Windows are at random places inside the image. A halfspace's coefficients are 0 outside its window; inside,
+    digits. Windows lie anywhere inside the image. A halfspace's coefficients are 0 outside its window; inside,
     it is the perpendicular bisector of the two digits' pixels. If these are equal, as they often are at the edges of
     the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
     window get the same coefficient, and the halfspace's boundary passes beside that digit.

@@ -57,7 +57,8 @@ def read_decisions(
                 size = LONGEST + 1  # what follows of it would be another decision
                 raise line
             if form != "cb_adf":
-                if text := text_of(lines.number, line).strip():
+                text = text_of(lines.number, line).strip()
+                if text:
                     yield PARSERS[form](lines.number, text)
             elif line.strip():
                 was_short = size <= LONGEST
@@ -72,7 +73,7 @@ def read_decisions(
                 event = []
                 size = 0
                 if finished:
-                    yield Logged(lines.number, _of_event(finished))
+                    yield Logged(lines.number, _parse_event(finished))
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
 
@@ -92,44 +93,45 @@ def _form_of(lines: Lines) -> str:
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def _of_object(line: int, text: str) -> Logged:
-    found = object_of(text)
-    if missing := [name for name in NEEDED if name not in found]:
+def _parse_object(line: int, text: str) -> Logged:
+    record = object_of(text)
+    missing = [name for name in NEEDED if name not in record]
+    if missing:
         expected = f"the keys {', '.join(NEEDED)}, and perhaps arms and weight"
         raise ValueError(f"expected {expected}, got none of {', '.join(missing)}")
-    context, arm, reward, propensity = (found[name] for name in NEEDED)
-    arms = found.get("arms")
+    context, arm, reward, propensity = (record[name] for name in NEEDED)
+    arms = record.get("arms")
     if isinstance(arms, dict):
         arms = {name: _flat(features) for name, features in arms.items()}
     elif isinstance(arms, list):
         arms = [*map(_flat, arms)]
-    weight = found.get("weight", 1.0)
+    weight = record.get("weight", 1.0)
     return Logged(line, LoggedDecision(_flat(context), arm, reward, propensity, arms, weight))
 
 
-def _of_dsjson(line: int, text: str) -> Logged:
+def _parse_dsjson(line: int, text: str) -> Logged:
     """A decision of DSJSON: costs, shared features in "c", and those of each arm in "_multi" there.
 
     "pdrop" is the probability with which such an event was left out of the log; this one stands for 1 / (1 - pdrop), as
     in Vowpal Wabbit (its pull request 3055).
     """
-    found = object_of(text)
-    if "c" not in found and not found.keys().isdisjoint(DANGLING):
+    record = object_of(text)
+    if "c" not in record and not record.keys().isdisjoint(DANGLING):
         return Logged(line, None, "rewards without a decision")
-    if found.get("_skipLearn") or "_label_cost" not in found:
+    if record.get("_skipLearn") or "_label_cost" not in record:
         return Logged(line, None)
     try:
-        cost = float(found["_label_cost"])
-        shared = _visible(found["c"])
-        arms = [_visible(arm) for arm in found["c"]["_multi"]]
-        place = found["_labelIndex"] if "_labelIndex" in found else found["a"][0] - 1  # the chosen arm comes first
-        propensity = found["_label_probability"] if "_label_probability" in found else found["p"][0]
+        cost = float(record["_label_cost"])
+        shared = _visible(record["c"])
+        arms = [_visible(arm) for arm in record["c"]["_multi"]]
+        index = record["_labelIndex"] if "_labelIndex" in record else record["a"][0] - 1  # the chosen arm comes first
+        propensity = record["_label_probability"] if "_label_probability" in record else record["p"][0]
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError) as error:
         raise ValueError(f"expected DSJSON with a list of arms, got {type(error).__name__}: {error}") from None
-    dropped = found.get("pdrop", 0.0)
+    dropped = record.get("pdrop", 0.0)
     if not (isinstance(dropped, (int, float)) and 0 <= dropped < 1):
         raise ValueError(f"expected pdrop from 0 to 1, exclusive, got {dropped!r}")
-    return Logged(line, LoggedDecision(shared, place, -cost, propensity, arms, 1 / (1 - dropped)))
+    return Logged(line, LoggedDecision(shared, index, -cost, propensity, arms, 1 / (1 - dropped)))
 
 
 def _visible(features: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _flat(value: Any) -> Any:
 # ---- Text ------------------------------------------------------------------------------------------------------------
 
 
-def _of_event(event: list[Record]) -> LoggedDecision | None:
+def _parse_event(event: list[Record]) -> LoggedDecision | None:
     """A decision of `shared |...` and a line for each arm: that of the chosen one has action:cost:propensity."""
     context: dict[str, Any] = {}
     arms: list[dict[str, Any]] = []
@@ -178,8 +180,8 @@ def _of_event(event: list[Record]) -> LoggedDecision | None:
             raise BadLine(number, str(error)) from None
     if chosen is None:
         return None
-    place, cost, propensity = chosen
-    return LoggedDecision(context, place, -cost, propensity, arms)
+    index, cost, propensity = chosen
+    return LoggedDecision(context, index, -cost, propensity, arms)
 
 
 def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:
@@ -189,7 +191,7 @@ def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:
     return number_of(numbers[1]), number_of(numbers[2])
 
 
-def _of_cb(line: int, text: str) -> Logged:
+def _parse_cb(line: int, text: str) -> Logged:
     """A line for `--cb`: before the |, the numbers of the arms, of which the chosen one has action:cost:propensity."""
     start, bar, features = text.partition("|")
     labels = [word for word in start.split() if not word.startswith("'")]
@@ -215,4 +217,4 @@ def _features(text: str) -> dict[str, Any]:
     return features | sample.values
 
 
-PARSERS: dict[str, Callable[[int, str], Logged]] = {"jsonl": _of_object, "dsjson": _of_dsjson, "cb": _of_cb}
+PARSERS: dict[str, Callable[[int, str], Logged]] = {"jsonl": _parse_object, "dsjson": _parse_dsjson, "cb": _parse_cb}

@@ -22,7 +22,9 @@ from gln.bandits import GLNBandit
 from gln.off_policy import Estimates
 
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
-UNKNOWN, BAD = "before any arm was known", "that could not be read"  # why rows do not count
+# Why rows do not count.
+UNKNOWN = "before any arm was known"
+BAD = "that could not be read"
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
@@ -42,7 +44,8 @@ class Run:
         self._input = self._inputs.current
         self._estimates = Estimates()
         self._left_out = Counter[str]()
-        self._start, self._taken = time.monotonic(), 0  # decisions of this process
+        self._start = time.monotonic()
+        self._taken = 0  # decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
         state: dict[str, Any] = {}
         if goes_on or options.load:
@@ -115,8 +118,8 @@ class Run:
         for row, p in zip(rows, judged, strict=True):
             if p:
                 arm = max(p, key=p.__getitem__)
-                found = {"line": row.line, "arm": arm, "propensity": p[arm]}
-                self._outputs.add("predictions", found | {"of_logged_arm": p.get(row.decision.arm, 0.0)})
+                values = {"line": row.line, "arm": arm, "propensity": p[arm]}
+                self._outputs.add("predictions", values | {"of_logged_arm": p.get(row.decision.arm, 0.0)})
         count = self._estimates.rows
         self._taken += count - before
         if count.bit_length() > before.bit_length():  # 1, 2, 4, 8, ...
@@ -132,8 +135,9 @@ class Run:
         return max(time.monotonic() - self._start, 1e-9)
 
     def _save(self) -> None:
-        figures = {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
-        self._bandit.save(self._options.save, {**self._outputs.state(), "inputs": self._inputs.state(), **figures})
+        state = self._outputs.state() | {"inputs": self._inputs.state()}
+        state |= {"estimates": self._estimates.state(), "left_out": dict(self._left_out)}
+        self._bandit.save(self._options.save, state)
 
     def _end(self, why: str) -> None:
         if self._options.save:
@@ -149,15 +153,15 @@ class Run:
             say("gln-bandit", why)
         self._outputs.close()
 
-    def _report(self, found: dict[str, Any]) -> list[str]:
-        counts = {"that no policy can have chosen": found["impossible_rows"], **self._left_out}
+    def _report(self, figures: dict[str, Any]) -> list[str]:
+        counts = {"that no policy can have chosen": figures["impossible_rows"], **self._left_out}
         left_out = [f"{count:,} {why}" for why, count in counts.items() if count]
         speed = f"; {self._taken:,} in {self._seconds():.1f} s"
-        lines = [f"{found['rows']:,} decisions{'; left out: ' if left_out else ''}{', '.join(left_out)}{speed}"]
+        lines = [f"{figures['rows']:,} decisions{'; left out: ' if left_out else ''}{', '.join(left_out)}{speed}"]
         for key, name in {**NAMES, "weight": "weight, about 1"}.items():
-            mean, error = found[key]
+            mean, error = figures[key]
             lines.append(f"{name:<20} {mean:.4g} +- {1.96 * error:.2g}")
-        lines.append(f"largest weight {found['largest_weight']:.4g}, effective rows {found['effective_rows']:,.0f}")
+        lines.append(f"largest weight {figures['largest_weight']:.4g}, effective rows {figures['effective_rows']:,.0f}")
         return lines
 
 

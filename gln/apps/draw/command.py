@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
             raise ImportError(f"the page needs {', '.join(missing)}: pip install {' '.join(missing)}")
         _run(options)
         return 0
@@ -68,7 +69,8 @@ def _pupil(model: Path | None) -> Any:
     else:
         folder = model.parent
     lessons = folder / f"{model.name}.lessons"
-    if lessons.exists() and (count := len(Lessons(lessons).numbers())):
+    count = len(Lessons(lessons).numbers()) if lessons.exists() else 0
+    if count:
         print(f"gln-draw: learning the lessons again: {count}", file=sys.stderr)  # some hundreds take seconds
     return Pupil(model, lessons)
 

@@ -93,7 +93,8 @@ class Pupil:
                 self._networks.append(copy.deepcopy(self._new_classes))
             self._classes.append(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
-        number, (digits, labels, contexts) = self._classes.index(lesson.label), self._digits
+        number = self._classes.index(lesson.label)
+        digits, labels, contexts = self._digits
         # The digits that share most rows of weights with a drawing: the ones that a lesson might make it forget.
         shared = (contexts == self._start.contexts(z[:, :1])).sum(axis=1)
         again = np.argsort(-shared, kind="stable")[:REHEARSED]
@@ -188,7 +189,8 @@ class Pupil:
 
     def _share_right(self, taught: list[int]) -> float | None:
         """Accuracy of the network after these lessons; None if its lessons have changed meanwhile."""
-        (z, labels), right = self._held_out, 0
+        z, labels = self._held_out
+        right = 0
         for part in gen_batches(len(labels), CHUNK):
             with self._lock:
                 if self._learned != taught:

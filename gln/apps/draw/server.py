@@ -78,7 +78,7 @@ def _lessons(pupil: Pupil, asked: Asked) -> Asked:
     if not re.fullmatch("[0-9]{1,18}", after):
         raise ValueError(f"after: expected the number of a lesson, got {after[:50]!r}")
     given = [lesson._asdict() for lesson in pupil.lessons.after(int(after))]
-    return {"lessons": [{**each, "drawing": [stroke.tolist() for stroke in each["drawing"]]} for each in given]}
+    return {"lessons": [{**lesson, "drawing": [stroke.tolist() for stroke in lesson["drawing"]]} for lesson in given]}
 
 
 def _undo(pupil: Pupil, asked: Asked) -> Asked:

@@ -29,12 +29,12 @@ def checked(strokes: Any) -> Drawing:
     if not 0 < len(points) <= MOST_POINTS:
         raise _bad(f"1 to {MOST_POINTS} points", len(points))
     for point in points:
-        if not isinstance(point, list) or len(point) != 2 or not all(_is_place(number) for number in point):
+        if not isinstance(point, list) or len(point) != 2 or not all(_is_coordinate(number) for number in point):
             raise _bad(f"points [x, y] of numbers within {FARTHEST:g}", repr(point)[:50])
     return [np.array(stroke, float) for stroke in strokes if stroke]
 
 
-def _is_place(number: Any) -> bool:
+def _is_coordinate(number: Any) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= FARTHEST  # no NaN
 
 
@@ -57,8 +57,9 @@ def image(drawing: Drawing) -> np.ndarray:
     strokes = [_thinned((stroke - (low + high) / 2) * scale) for stroke in drawing]
     start = np.concatenate([stroke[:-1] for stroke in strokes]).astype(np.float32)  # of S lines, (S, 2)
     along = np.concatenate([np.diff(stroke, axis=0) for stroke in strokes]).astype(np.float32)
-    places = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
-    right, down = places[None, :, None] - start[:, 0], places[:, None, None] - start[:, 1]  # from start to pixel
+    centers = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
+    right = centers[None, :, None] - start[:, 0]  # from start to pixel
+    down = centers[:, None, None] - start[:, 1]
     share = (right * along[:, 0] + down * along[:, 1]) / np.maximum((along**2).sum(axis=1), 1e-9)
     share = share.clip(0, 1)  # position along the line of the point nearest to the pixel, (28, 28, S)
     squares = (right - share * along[:, 0]) ** 2 + (down - share * along[:, 1]) ** 2

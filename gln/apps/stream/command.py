@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from gln.apps.stream.run import run  # takes most of a second, which `--help` need not wait for
 
             inputs = Inputs(options.files, options.format)
-            check_files(options, [each.name for each in inputs.all])
+            check_files(options, [file.name for file in inputs.all])
             return run(options, inputs, signals)
     except (ImportError, OSError, ValueError) as error:
         say("gln-stream", str(error))
@@ -156,12 +156,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 def check_files(options: argparse.Namespace, inputs: Sequence[str]) -> None:
     """Raise ValueError if an output is an input, a model to load, or another output, which writing would destroy."""
-    found = {_identity(file): "the input" for file in inputs}
+    uses = {_identity(file): "the input" for file in inputs}
     for name in ("load", "save", "predictions", "metrics"):
         file = getattr(options, name, None)
         if file is None or file == "-" or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe or a device
             continue
-        other = found.setdefault(_identity(file), f"--{name}")
+        other = uses.setdefault(_identity(file), f"--{name}")
         if other != f"--{name}" and (name, other) not in (("load", "the input"), ("save", "--load")):
             raise ValueError(f"--{name}: expected another file than {other}, got {file!r}")
 

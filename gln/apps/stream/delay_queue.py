@@ -31,7 +31,8 @@ class DelayQueue:
 
     def __init__(self, delay: int, column: str | None) -> None:
         """Labels come `delay` samples later, 0 at once, or when the value of the column changes."""
-        self._delay, self._column = delay, column
+        self._delay = delay
+        self._column = column
         self.queue: deque[Late] = deque()
         self.count = 0  # samples
         self._value: Any = None  # the last one of the column
@@ -62,7 +63,8 @@ class DelayQueue:
     def _values(self, rows: NamedRows) -> list[Any]:
         """The value of the column before these samples and in each; where it is missing, the one before."""
         values = [self._value]
-        for value in [None] * len(rows) if self._column is None else values_of(rows, self._column):
+        new = [None] * len(rows) if self._column is None else values_of(rows, self._column)
+        for value in new:
             values.append(values[-1] if is_missing(value) else value)
         return values
 
@@ -99,13 +101,13 @@ class DelayQueue:
 
     def resume(self, state: Sequence[Mapping[str, Any]]) -> None:
         for group in state:
-            name, form, of_part = group["file"]
+            name, form, part_form = group["file"]
             samples, targets, weights, lines = json.loads(group["samples"])
             for x in samples:
                 x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
             texts = frozenset().union(*samples)  # of which the user was warned
             rows = NamedRows(NO_COLUMNS, samples, frozenset(group["zeros"]).__contains__, texts)
-            part = Chunk(rows, targets, weights, None, lines, of_part)
+            part = Chunk(rows, targets, weights, None, lines, part_form)
             self.add(Late(Input(name, form, None), part, group["said"]))
 
 
@@ -124,8 +126,8 @@ def _state(group: Sequence[Late], names: Collection[Any]) -> dict[str, Any]:
     rows = [late.part.rows for late in group]
     samples = [
         {name: value for name, value in x.items() if not is_missing(value)}
-        for of_part in rows
-        for x in of_part.records()
+        for part_rows in rows
+        for x in part_rows.records()
     ]
     targets = [target for late in group for target in late.part.targets]
     weights = [weight for late in group for weight in late.part.weights or [1.0] * len(late.part.lines)]

@@ -39,19 +39,19 @@ class Inputs:
     def __init__(self, names: Sequence[str], form: str | None) -> None:
         """None is the format of each name, "" one of lines. Raises OSError if there is none of a name, and ValueError
         for a name whose format is unknown."""
-        files = [name for each in names for name in files_of(each)]
+        files = [file for name in names for file in files_of(name)]
         self.all = [Input(name, form_of(name) if form is None else form, _key(name)) for name in files]
         self.current = self.all[0]
         self._saved: dict[str, Any] = {}  # of all files of the run that goes on
-        if len({each.key or each.name for each in self.all}) < len(files) or ("-" in files and len(files) > 1):
+        if len({file.key or file.name for file in self.all}) < len(files) or ("-" in files and len(files) > 1):
             raise ValueError(f"expected different files, or standard input alone, got {', '.join(files)}")
 
     def __iter__(self) -> Iterator[Input]:
         """Those that are to be learned, of which each is the `current` one."""
-        for each in self.all:
-            if each.size is None:
-                self.current = each
-                yield each
+        for file in self.all:
+            if file.size is None:
+                self.current = file
+                yield file
 
     def named(self, bad: BadLine, of: Input) -> BadLine:
         """A bad line with the name of its file, if there are several."""
@@ -59,22 +59,25 @@ class Inputs:
 
     def state(self) -> dict[str, Any]:
         """What to save, so that a run can go on: the last file, and of each the last line and the size at its end."""
-        files = {each.key: [each.line, each.size] for each in self.all if each.key and (each.line or each.size)}
+        files = {file.key: [file.line, file.size] for file in self.all if file.key and (file.line or file.size)}
         return {"file": self.current.key, "files": self._saved | files}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state`. Raises ValueError if its last file is missing, or a file is shorter than before."""
-        if state["file"] not in [each.key for each in self.all]:
+        if state["file"] not in [file.key for file in self.all]:
             expected = "a pipe" if state["file"] is None else f"{state['file']} among the files"
             raise ValueError(f"--resume: expected {expected}, as in the saved run, got {self.all[0].name}")
         self._saved = state["files"]
-        for each in self.all:
-            each.line, size = self._saved.get(each.key or "", (0, None))
-            if size is not None and (now := _status(each.name).st_size) <= size:
-                each.size = size
-                if now < size:
-                    expected = f"a file of at least {size:,} bytes, as the saved run learned from"
-                    raise ValueError(f"--resume: expected {expected}, got a shorter one: {each.name}")
+        for file in self.all:
+            file.line, size = self._saved.get(file.key or "", (0, None))
+            if size is None:
+                continue
+            now = _status(file.name).st_size
+            if now < size:
+                expected = f"a file of at least {size:,} bytes, as the saved run learned from"
+                raise ValueError(f"--resume: expected {expected}, got a shorter one: {file.name}")
+            if now == size:
+                file.size = size
 
 
 def files_of(name: str) -> list[str]:
@@ -84,17 +87,17 @@ def files_of(name: str) -> list[str]:
     """
     path = Path(name)
     if path.is_dir():
-        files = [each for each in path.rglob("*") if each.is_file() and _has_form(str(each))]
+        paths = [file for file in path.rglob("*") if file.is_file() and _has_form(str(file))]
         is_hidden = re.compile(r"(.*/)?[._]").match  # as Spark's _SUCCESS
-        found = [str(each) for each in files if not is_hidden(each.relative_to(path).as_posix())]
+        files = [str(file) for file in paths if not is_hidden(file.relative_to(path).as_posix())]
     elif name == "-" or path.exists() or not glob.has_magic(name):
         return [name]
     else:
-        found = [each for each in glob.glob(name, recursive=True) if Path(each).is_file()]
-    if not found:
+        files = [file for file in glob.glob(name, recursive=True) if Path(file).is_file()]
+    if not files:
         raise ValueError(f"expected a file, or a folder or a pattern with files to read, got {name!r}")
     return sorted(
-        found, key=lambda each: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", each)]
+        files, key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file)]
     )
 
 

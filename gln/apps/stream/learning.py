@@ -65,8 +65,8 @@ def fitted(options: argparse.Namespace, are_classes: bool, parts: Sequence[Chunk
 
 def _parameters(options: argparse.Namespace, are_classes: bool) -> dict[str, Any]:
     """Those that models of streams and of tables have in common. Raises ValueError for options of the other kind."""
-    of_others = ("quantiles", "density") if are_classes else ("class_densities", "probabilities")
-    wrong = [_flag(name) for name in of_others if getattr(options, name)]
+    other_names = ("quantiles", "density") if are_classes else ("class_densities", "probabilities")
+    wrong = [_flag(name) for name in other_names if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
         raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
@@ -136,12 +136,12 @@ def learn(model: Any, part: Chunk, said: np.ndarray | None) -> None:
 
 def names_in(parts: Iterable[NamedRows]) -> dict[str, bool]:
     """The names of features, and whether each is text; with those of the cycles of dates, as a model knows them."""
-    found: dict[Any, Any] = {}  # and some value of each
+    examples: dict[Any, Any] = {}  # and some value of each
     for rows in parts:
         columns = {str(name): column.dropna() for name, column in rows.frame.items()}
-        found |= {name: values.iloc[0] for name, values in columns.items() if len(values)}
+        examples |= {name: values.iloc[0] for name, values in columns.items() if len(values)}
         for x in rows.dictionaries:
-            found |= {name: value for name, value in x.items() if not is_missing(value)}
-    for date in [name for name, value in found.items() if isinstance(value, DATES)]:
-        found |= features_of(date, np.zeros(1))
-    return {name: isinstance(value, str) for name, value in found.items()}
+            examples |= {name: value for name, value in x.items() if not is_missing(value)}
+    for date in [name for name, value in examples.items() if isinstance(value, DATES)]:
+        examples |= features_of(date, np.zeros(1))
+    return {name: isinstance(value, str) for name, value in examples.items()}

@@ -19,11 +19,18 @@ from river.base import Classifier
 
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 TITLES = {  # of figures, in tables
-    **{"accuracy": "accuracy", "log_loss": "log-loss", "absolute_error": "abs. error", "squared_error": "sq. error"},
-    **{"pinball_loss": "pinball loss", "in_interval": "in interval", "negative_log_likelihood": "NLL"},
-    **{"in_90_percent": "in 90 %", "auc": "AUC"},
+    "accuracy": "accuracy",
+    "log_loss": "log-loss",
+    "absolute_error": "abs. error",
+    "squared_error": "sq. error",
+    "pinball_loss": "pinball loss",
+    "in_interval": "in interval",
+    "negative_log_likelihood": "NLL",
+    "in_90_percent": "in 90 %",
+    "auc": "AUC",
 }
-STEPS, LARGEST_LOGIT = 64, 16  # bins per unit of log-odds, and where they end: a probability of 1e-7
+STEPS = 64  # bins per unit of log-odds
+LARGEST_LOGIT = 16  # where they end: a probability of 1e-7
 NO_STD = 1e-30  # standard deviations are below it until two targets have differed
 NORMAL_90 = 1.6448536269514722  # standard deviations from the mean to the ends of an interval of 90%
 
@@ -63,13 +70,15 @@ class Metrics:
         self.levels = levels
         self.density = density
         self.every = every
-        of_levels = ["pinball_loss", "in_interval"][: len(levels)]
-        of_densities = ["negative_log_likelihood", "in_90_percent"] if density else []
-        of_numbers = ["absolute_error", "squared_error", *of_levels, *of_densities]
-        self.names = ["accuracy", "log_loss"] if are_classes else of_numbers  # of the figures, but those in bins
-        self.samples, self.skipped, self.unknown = 0, 0, 0  # bad lines; samples of a class that was not known before
-        of_simple = 1 if are_classes else 4  # figures of simple predictors
-        self.sums = [0.0] * (1 + len(self.names) + of_simple)  # of weights, and of figures times weight
+        level_names = ["pinball_loss", "in_interval"][: len(levels)]
+        density_names = ["negative_log_likelihood", "in_90_percent"] if density else []
+        number_names = ["absolute_error", "squared_error", *level_names, *density_names]
+        self.names = ["accuracy", "log_loss"] if are_classes else number_names  # of the figures, but those in bins
+        self.samples = 0
+        self.skipped = 0  # bad lines
+        self.unknown = 0  # samples of a class that was not known before
+        simple = 1 if are_classes else 4  # figures of simple predictors
+        self.sums = [0.0] * (1 + len(self.names) + simple)  # of weights, and of figures times weight
         self.last_line = list(self.sums)  # as they were in the line printed last
         self.labels: dict[Any, float] = {}  # the weight of each class
         self.last: Any = None  # the last target
@@ -77,7 +86,8 @@ class Metrics:
         self.classes = 0  # that the model knows
         # Weights by class, the first two and others, and log-odds.
         self.ranks = np.zeros((3, 2 * LARGEST_LOGIT * STEPS))
-        self.taken, self._start = 0, time.monotonic()  # samples of this process
+        self.taken = 0  # samples of this process
+        self._start = time.monotonic()
 
     @classmethod
     def of(cls, model: Any, every: int | None = None, is_late: bool = False) -> Metrics:
@@ -88,7 +98,7 @@ class Metrics:
     def state(self) -> dict[str, Any]:
         """All counts, to be saved in a file."""
         ranks = self.ranks.nonzero()
-        counted = [*(each.tolist() for each in ranks), self.ranks[ranks].tolist()]
+        counted = [*(axis.tolist() for axis in ranks), self.ranks[ranks].tolist()]
         labels = [*map(list, self.labels.items())]
         return {name: getattr(self, name) for name in self.kept} | {"labels": labels, "ranks": counted}
 
@@ -112,7 +122,8 @@ class Metrics:
             at = sums[:, samples - first].tolist()
             if at[0]:
                 lines.append(self._line(samples, at))
-            self.last_line, samples = at, self._after(samples)
+            self.last_line = at
+            samples = self._after(samples)
         return lines
 
     def _after(self, samples: int) -> int:
@@ -123,7 +134,8 @@ class Metrics:
         """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
         known = np.array([target is not None for target in targets], bool)
         counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
-        columns = (self._of_classes if self.are_classes else self._of_numbers)(predicted, targets, known, counted)
+        figures_of = self._class_figures if self.are_classes else self._number_figures
+        columns = figures_of(predicted, targets, known, counted)
         summands = np.concatenate([counted[None], counted * columns])
         sums = np.add.accumulate(np.column_stack([self.sums, summands]), axis=1)
         self.samples = self.samples + len(targets)
@@ -138,50 +150,50 @@ class Metrics:
                 if not self.are_classes:
                     self.total = [self.total[0] + weight, self.total[1] + weight * target]
 
-    def _of_classes(
+    def _class_figures(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,), changed to 0 where no class was known -> (K, N)
         codes, before = self._count_labels(targets, known, weights)
         p = predicted.to_numpy()
-        columns = {label: place for place, label in enumerate(predicted.columns)}
+        columns = {label: index for index, label in enumerate(predicted.columns)}
         if not p.size:
             weights[:] = 0
             return np.zeros((3, len(targets)))
         best = p.argmax(axis=1)
         weights[p.max(axis=1) == 0] = 0
-        places = np.array([*(columns.get(label, -1) for label in self.labels), -1])[codes]
-        hits = best == places
-        of_class = p[np.arange(len(p)), places]
-        of_class[places < 0] = 0
-        is_unknown = of_class == 0
+        indices = np.array([*(columns.get(label, -1) for label in self.labels), -1])[codes]
+        hits = best == indices
+        probabilities = p[np.arange(len(p)), indices]
+        probabilities[indices < 0] = 0
+        is_unknown = probabilities == 0
         self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
-        losses = -np.log(np.minimum(np.maximum(of_class, LEAST), 1 - LEAST))
+        losses = -np.log(np.minimum(np.maximum(probabilities, LEAST), 1 - LEAST))
         losses[is_unknown] = 0
-        self._count_ranks(p, np.where(places < 0, p.shape[1], places), weights)  # it will be the next class
+        self._count_ranks(p, np.where(indices < 0, p.shape[1], indices), weights)  # it will be the next class
         return np.array([hits, losses, codes == before], np.float64)
 
-    def _count_ranks(self, p: np.ndarray, places: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
+    def _count_ranks(self, p: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
         self.classes = p.shape[1]
         second = p[:, 1] if self.classes > 1 else np.zeros(len(p))
         with np.errstate(divide="ignore"):
             logits = np.log(second) - np.log1p(-second)
         bins = (np.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT - 1 / STEPS) + LARGEST_LOGIT) * STEPS
-        np.add.at(self.ranks, (np.minimum(places, 2), bins.astype(int)), weights)
+        np.add.at(self.ranks, (np.minimum(indices, 2), bins.astype(int)), weights)
 
     def _count_labels(
         self, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
-        """The place of each target in `labels`, and that of the last one before it; -1 if there is none."""
+        """The index of each target in `labels`, and that of the last one before it; -1 if there is none."""
         for target, weight in zip(targets, weights.tolist(), strict=True):
             if target is not None:
                 self.labels[target] = self.labels.get(target, 0.0) + weight
-        places = {label: place for place, label in enumerate(self.labels)} | {None: -1}
-        codes = np.array([places[target] for target in targets], np.int64)
-        last = _last_before(codes, known & (not self._is_late), places.get(self.last, -1))
+        indices = {label: index for index, label in enumerate(self.labels)} | {None: -1}
+        codes = np.array([indices[target] for target in targets], np.int64)
+        last = _last_before(codes, known & (not self._is_late), indices.get(self.last, -1))
         self.last = self.last if self._is_late else [*self.labels, None][last[-1]]
         return codes, last[:-1]
 
-    def _of_numbers(
+    def _number_figures(
         self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,) -> (K, N)
         y = np.array([0.0 if target is None else target for target in targets], np.float64)
@@ -195,18 +207,10 @@ class Metrics:
         errors = y - p[:, 0]
         simple = [y - means, y - last[:-1]]
         rows = [np.abs(errors), np.square(errors)]
-        levels = self.levels
-        if levels:
-            q = p[:, 1 : 1 + len(levels)]
-            below = y[:, None] - q
-            rows.append(np.maximum(below * levels, below * np.subtract(levels, 1)).mean(axis=1))
-            rows += [(q[:, 0] <= y) & (y <= q[:, -1])] if len(levels) > 1 else []
+        if self.levels:
+            rows += _quantile_figures(y, p[:, 1 : 1 + len(self.levels)], self.levels)
         if self.density:
-            std = np.maximum(p[:, -1], NO_STD)
-            varied = (totals[0, :-1] > 0) & (std > NO_STD)
-            squares = np.minimum(np.square(errors / std), -2 * math.log(LEAST))
-            rows.append(np.where(varied, 0.5 * squares + np.log(std) + 0.5 * math.log(2 * math.pi), 0))
-            rows.append(squares <= NORMAL_90**2)
+            rows += _density_figures(errors, p[:, -1], totals[0, :-1] > 0)
         return np.array([*rows, *np.abs(simple), *np.square(simple)], np.float64)
 
     # ---- Results -----------------------------------------------------------------------------------------------------
@@ -243,11 +247,11 @@ class Metrics:
         return {f"best constant, {str(label)[:20]}": constant, "last label": {"accuracy": simple[0]}}
 
     def _line(self, samples: int, sums: list[float]) -> Line:
-        of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
-        shown = [["-" if value is None else f"{value:.5g}" for value in means.values()] for means in of_both]
+        figures = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
+        shown = [["-" if value is None else f"{value:.5g}" for value in means.values()] for means in figures]
         texts = ["".join(f"{text:>13}" for text in row).rjust(21) for row in shown]
         text = f"{samples:>12,}{''.join(texts)}{self._rate():>13,.0f}"
-        values = dict(zip(("since_start", "since_last_line"), of_both, strict=True))
+        values = dict(zip(("since_start", "since_last_line"), figures, strict=True))
         header = "" if self.last_line[0] else self._header() + "\n"
         return Line(header + text, {"samples": samples, **values, "samples_per_second": self._rate()})
 
@@ -274,8 +278,8 @@ class Metrics:
     def totals(self) -> dict[str, Any]:
         """What `--metrics` writes at the end."""
         speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
-        simple = {name.split(",")[0].replace(" ", "_"): found for name, found in self.simple_predictors().items()}
-        figures = {"unknown_class": self.unknown, **self.values(), **simple}
+        simple = {name.split(",")[0].replace(" ", "_"): values for name, values in self.simple_predictors().items()}
+        figures: dict[str, Any] = {"unknown_class": self.unknown} | self.values() | simple
         return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
 
     def table(self) -> str:
@@ -293,8 +297,24 @@ class Metrics:
 
 def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarray:  # (N,), (N,) -> (N + 1,)
     """The last known value before each sample, and after all of them; `first` until there is one."""
-    places = np.maximum.accumulate(np.where(known, np.arange(1, len(values) + 1), 0))
-    return np.append(first, values)[np.append(0, places)]
+    indices = np.maximum.accumulate(np.where(known, np.arange(1, len(values) + 1), 0))
+    return np.append(first, values)[np.append(0, indices)]
+
+
+def _quantile_figures(y: np.ndarray, q: np.ndarray, levels: Sequence[float]) -> list[np.ndarray]:  # (N,), (N, Q)
+    """Pinball losses, and whether targets are in the interval, (N,) each."""
+    below = y[:, None] - q
+    losses = np.maximum(below * levels, below * np.subtract(levels, 1)).mean(axis=1)
+    return [losses, (q[:, 0] <= y) & (y <= q[:, -1])][: len(levels)]
+
+
+def _density_figures(errors: np.ndarray, stds: np.ndarray, known: np.ndarray) -> list[np.ndarray]:  # (N,) each
+    """Negative log-likelihoods, and whether targets are in the middle 90%, (N,) each."""
+    std = np.maximum(stds, NO_STD)
+    varied = known & (std > NO_STD)
+    squares = np.minimum(np.square(errors / std), -2 * math.log(LEAST))
+    losses = np.where(varied, 0.5 * squares + np.log(std) + 0.5 * math.log(2 * math.pi), 0)
+    return [losses, squares <= NORMAL_90**2]
 
 
 def _means(sums: list[float]) -> list[float | None]:

@@ -86,7 +86,8 @@ class Outputs(dict[str, Output]):
         super().__init__()
         self._signals = signals
         for name in ("predictions", "metrics"):
-            if (file := getattr(options, name)) is not None:
+            file = getattr(options, name)
+            if file is not None:
                 self[name] = Output(f"--{name}", file, saved.get(name), bool(saved))
 
     def add(self, name: str, values: Mapping[str, Any]) -> None:
@@ -100,7 +101,7 @@ class Outputs(dict[str, Output]):
             self._signals.waiting(output.flush)
 
     def state(self) -> dict[str, Any]:
-        return {"predictions": None, "metrics": None, **{name: each.state() for name, each in self.items()}}
+        return {"predictions": None, "metrics": None, **{name: output.state() for name, output in self.items()}}
 
     def close(self) -> None:
         if "metrics" in self:

@@ -25,17 +25,13 @@ def text_of(
 
     `explained` has what `explain_one` said of each sample, or nothing.
     """
-    columns = (_of_classes if are_classes else _of_numbers)(predicted)
+    columns = (_class_columns if are_classes else _number_columns)(predicted)
     if chunk.tags is not None:
         columns = {"tag": chunk.tags, **columns}
     p = np.round(predicted.to_numpy(), DIGITS)
     if is_json(output.name, chunk.form):
         if probabilities:
-            are_known = predicted.to_numpy() > 0
-            columns["probabilities"] = [
-                {label: value for label, value, is_known in zip(predicted.columns, *row, strict=True) if is_known}
-                for row in zip(p.tolist(), are_known.tolist(), strict=True)
-            ]
+            columns["probabilities"] = _known_probabilities(predicted, p)
         if explained:
             pairs = list(map(_contributions, explained, columns["prediction"]))
             columns["contributions"], columns["constant"] = zip(*pairs, strict=True)
@@ -56,7 +52,7 @@ def is_json(name: str, form: str) -> bool:
     return Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl")
 
 
-def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
+def _class_columns(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     """The most probable class of each row, and its probability; None if no class was known."""
     p = predicted.to_numpy()
     if not p.size:
@@ -67,16 +63,25 @@ def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     return {"prediction": [None if value is None else label for label, value in pairs], "probability": probability}
 
 
+def _known_probabilities(predicted: pd.DataFrame, p: np.ndarray) -> list[dict[Any, float]]:  # (N, C), (N, C) rounded
+    """The probabilities of each row, without those of 0."""
+    are_known = predicted.to_numpy() > 0
+    return [
+        {label: value for label, value, is_known in zip(predicted.columns, *row, strict=True) if is_known}
+        for row in zip(p.tolist(), are_known.tolist(), strict=True)
+    ]
+
+
 def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[str, float], float]:
     """What a sample's features contribute to its prediction, the largest ones first, and the constant."""
-    found, constant = explained
+    contributions, constant = explained
     if isinstance(constant, dict):  # by class
-        found = found.get(prediction, {})
+        contributions = contributions.get(prediction, {})
         constant = constant.get(prediction, 0.0)
-    found = {str(name): round(value, DIGITS) for name, value in found.items() if value}
-    return dict(sorted(found.items(), key=lambda item: -abs(item[1]))), round(constant, DIGITS)
+    contributions = {str(name): round(value, DIGITS) for name, value in contributions.items() if value}
+    return dict(sorted(contributions.items(), key=lambda item: -abs(item[1]))), round(constant, DIGITS)
 
 
-def _of_numbers(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
+def _number_columns(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     names = ["prediction", *map(str, predicted.columns[1:])]
     return dict(zip(names, predicted.to_numpy().T.tolist(), strict=True))

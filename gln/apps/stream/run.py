@@ -80,7 +80,8 @@ class Run:
         saved = state.get("target")
         if goes_on:
             self._check_run(state)
-        if options.ngrams not in (None, ngrams := state.get("ngrams", options.ngrams)):
+        ngrams = state.get("ngrams", options.ngrams)
+        if options.ngrams not in (None, ngrams):
             raise ValueError(f"--ngrams: expected {ngrams or 1}, as in {path}, got {options.ngrams}")
         options.ngrams = ngrams
         if given in model.known_names:
@@ -135,7 +136,8 @@ class Run:
                 if self._model is not None:
                     yield from waiting
                     waiting.clear()
-        if count := sum(len(chunk.lines) for _, chunk in waiting):
+        count = sum(len(chunk.lines) for _, chunk in waiting)
+        if count:
             if count < self._options.fit_first:
                 raise ValueError(f"--fit-first: expected at most as many samples as there are, {count:,}")
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
@@ -144,7 +146,8 @@ class Run:
 
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
-        options, last = self._options, 0
+        options = self._options
+        last = 0
         decides = self._model is None and not self._is_told()
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
@@ -200,7 +203,8 @@ class Run:
 
     def _few(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
-        start, options = 0, self._options
+        start = 0
+        options = self._options
         ends = self._waiting.ends(chunk.rows)
         if options.delay:
             chunk = chunk._replace(rows=without_columns(chunk.rows))  # of which one is fast
@@ -245,14 +249,15 @@ class Run:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
                 return
-            for place in range(len(part.lines)):
-                self._learn(of, part.part(slice(place, place + 1)))
+            for row in range(len(part.lines)):
+                self._learn(of, part.part(slice(row, row + 1)))
             return
         lines = self._metrics.advance(predicted, targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
         if waiting.is_late:
             waiting.add(Late(of, part, said))
-        if (output := self._outputs.get("predictions")) is not None:
+        output = self._outputs.get("predictions")
+        if output is not None:
             are_classes = self._metrics.are_classes
             output.add(text_of(output, predicted, part, explanations, are_classes, options.probabilities))
         for line in lines:
@@ -292,31 +297,34 @@ class Run:
         if not known and not self._is_told():
             return
         are_classes = not options.regression and are_labels(known)
-        self._begin(
-            fitted(options, are_classes, [part for _, part in first]) if first else made(options, are_classes), {}
-        )
+        parts = [part for _, part in first]
+        self._begin(fitted(options, are_classes, parts) if first else made(options, are_classes), {})
         for of, part in first:
             of.line = part.lines[-1]
             self._leave_out(of, [bad for bad in part.bad if bad.line < of.line])
         if known and not options.regression:
-            name = self._target or "the target"
-            seen = known[0]
-            other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
-            kind = "classes" if are_classes else "numbers"
-            self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+            self._say_kind(are_classes, known[0])
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
-        if listed := ",".join(name for name in ids if name not in options.numbers):
+        listed = ",".join(name for name in ids if name not in options.numbers)
+        if listed:
             self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
+
+    def _say_kind(self, are_classes: bool, first: Any) -> None:
+        """Tell what is learned, and which option learns the other kind."""
+        name = self._target or "the target"
+        other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
+        kind = "classes" if are_classes else "numbers"
+        self._say(f"learning {kind}, since {name} begins with {first!r}\n    ({other})")
 
     def _leave_out(self, of: Input, bad: Sequence[BadLine]) -> None:
         """Count bad lines, or raise the first one."""
-        for each in bad:
+        for bad_line in bad:
             if not self._options.skip_bad:
-                raise self._inputs.named(each.advised(), of)
+                raise self._inputs.named(bad_line.advised(), of)
             if not self._metrics.skipped:
-                self._say(f"leaving out {self._inputs.named(each, of)}")
+                self._say(f"leaving out {self._inputs.named(bad_line, of)}")
             self._metrics.skipped += 1
-            of.line = max(of.line, each.line)
+            of.line = max(of.line, bad_line.line)
 
     def _say(self, text: str) -> None:
         self._print(f"gln-stream: {text}")

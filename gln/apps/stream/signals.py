@@ -74,7 +74,8 @@ class Signals:
         """
         gc.collect()
         gc.freeze()  # what exists stays: going through it again and again takes a sixth of the time
-        status, why = 0, ""
+        status = 0
+        why = ""
         try:
             while (part := self.waiting(lambda: None if self.received else next(parts, None))) is not None:
                 self._starts = False

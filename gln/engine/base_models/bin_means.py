@@ -22,7 +22,7 @@ from gln.engine.jit import WritableArrays, compiled
 from gln.engine.parallel import in_threads
 from gln.engine.saving import Array, bad, saved
 
-NONE = -1  # in place of a second feature
+NONE = -1  # instead of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
 # best out of fold: a low one where there is little noise.
 STRENGTH = 4.0
@@ -50,8 +50,11 @@ TINY = 1e-9  # weight of no samples
 
 
 @saved(
-    **{"sizes": Array("i8", "F", 1, 1 << 31), "ends": Array("f8", "*", -math.inf, math.inf)},
-    **{"cells": Array("i8", "2 bins", 0, "bins"), "grids": Array("i8", "G 2"), "values": Array("f4", "* C")},
+    sizes=Array("i8", "F", 1, 1 << 31),
+    ends=Array("f8", "*", -math.inf, math.inf),
+    cells=Array("i8", "2 bins", 0, "bins"),
+    grids=Array("i8", "G 2"),
+    values=Array("f4", "* C"),
 )
 @dataclasses.dataclass
 class BinMeans(WritableArrays):
@@ -105,14 +108,14 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.values[self.places(samples)].swapaxes(1, 2).reshape(self.columns, samples.shape[1])
+        return self.values[self.cells_of(samples)].swapaxes(1, 2).reshape(self.columns, samples.shape[1])
 
-    def places(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (G, B)
+    def cells_of(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (G, B)
         """The cell of each sample in each grid, among those of all grids."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         arrays = self.sizes, self.ends, self.cells, self.grids, self.widths, self.starts
-        return compiled(find_places)(np.ascontiguousarray(samples, np.float64), *arrays)
+        return compiled(find_cells)(np.ascontiguousarray(samples, np.float64), *arrays)
 
     def sums(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The weight of samples in each cell, and the sums of the heads' targets; those of parts of a table add up.
@@ -121,10 +124,10 @@ class BinMeans(WritableArrays):
         """
         sums = np.zeros((len(self.values), 1 + len(targets)))
         for chunk in chunks(len(weights), AT_ONCE):
-            places = self.places(samples[:, chunk])
-            terms = weights[chunk] * np.concatenate([np.ones((1, places.shape[1])), targets[:, chunk]])
-            for term, of_term in enumerate(terms):
-                sums[:, term] += np.bincount(places.ravel(), np.tile(of_term, len(places)), len(sums))
+            cells = self.cells_of(samples[:, chunk])
+            terms = weights[chunk] * np.concatenate([np.ones((1, cells.shape[1])), targets[:, chunk]])
+            for term, summands in enumerate(terms):
+                sums[:, term] += np.bincount(cells.ravel(), np.tile(summands, len(cells)), len(sums))
         return sums
 
     def recounted(self, sums: np.ndarray, are_logits: bool, categorical: Set[int]) -> BinMeans:
@@ -157,8 +160,8 @@ def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.nd
         while left > 0:  # binary search, each step for all samples, which is six times as fast
             half = (left + 1) // 2
             for b in range(samples.shape[1]):  # NaN is above all ends, of which each feature has one less than bins
-                place = first - feature + bins[feature, b] + half - 1
-                bins[feature, b] += half * (not samples[feature, b] <= ends[place])
+                index = first - feature + bins[feature, b] + half - 1
+                bins[feature, b] += half * (not samples[feature, b] <= ends[index])
             left -= half
         for b in range(samples.shape[1]):  # as arrays, it takes two seconds to compile
             bins[feature, b] += first
@@ -166,7 +169,7 @@ def find_bins(samples: np.ndarray, sizes: np.ndarray, ends: np.ndarray) -> np.nd
     return bins
 
 
-def find_places(
+def find_cells(
     samples: np.ndarray,  # (F, B)
     sizes: np.ndarray,
     ends: np.ndarray,
@@ -175,16 +178,16 @@ def find_places(
     widths: np.ndarray,
     starts: np.ndarray,
 ) -> np.ndarray:  # (G, B)
-    """The loop of `BinMeans.places`, because as arrays the steps take as long as small networks."""
+    """The loop of `BinMeans.cells_of`, because as arrays the steps take as long as small networks."""
     bins = find_bins(samples, sizes, ends)
-    places = np.empty((len(grids), samples.shape[1]), np.int64)
+    grid_cells = np.empty((len(grids), samples.shape[1]), np.int64)
     for grid in range(len(grids)):
         first, second = grids[grid]
         for b in range(samples.shape[1]):
-            places[grid, b] = starts[grid] + cells[int(second != NONE), bins[first, b]] * widths[grid]
+            grid_cells[grid, b] = starts[grid] + cells[int(second != NONE), bins[first, b]] * widths[grid]
             if second != NONE:
-                places[grid, b] += cells[1, bins[second, b]]
-    return places
+                grid_cells[grid, b] += cells[1, bins[second, b]]
+    return grid_cells
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -205,26 +208,27 @@ def fit_bin_means(
 
     What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
-    binnings, cells = _binned(samples, indices, levels)
-    count = samples.shape[0]
-    are_logits = targets.dtype == bool
-    of_samples = np.zeros((len(targets), count), np.float32)
-    of_folds = np.zeros(count, np.int16)
-    of_samples[:, indices] = targets.clip(-MAX_VALUE, MAX_VALUE)
-    of_folds[indices] = folds
-    binned = BinnedSamples(cells, of_folds, np.bincount(indices, weights, count), of_samples, counted, are_logits)
+    binnings = _binnings(samples, indices, levels)
+    binned = BinnedSamples.of(_cells(samples, binnings), indices, targets, weights, folds, counted)
     most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
     indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
-    grids = np.concatenate([singles, pairs])
     depths = _depths(binned, indices, singles, pairs, binnings)
-    binnings = [  # other features need no bins
-        binning.joined(depth) if feature in grids else Binning(np.zeros(0), np.zeros(1, int))
-        for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
-    ]
-    # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
-    occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
-    predictions = np.empty((count, len(grids), len(binned.targets)), np.float32)
+    return _means_of_grids(binned, binnings, np.concatenate([singles, pairs]), depths, n_jobs)
+
+
+def _means_of_grids(
+    binned: BinnedSamples,
+    binnings: list[Binning],  # F
+    grids: np.ndarray,  # (G, 2)
+    depths: np.ndarray,  # (2, F)
+    n_jobs: int | None,
+) -> tuple[BinMeans, np.ndarray]:
+    """The means of the bins of these grids, and out-of-fold predictions, (N, E)."""
+    binnings = _needed(binnings, grids, depths[0])
+    # The cells of each feature that occur, and the index of each bin's among them, in grids of one feature and of two.
+    occurring = [[*map(Binning.at, binnings, kind_depths)] for kind_depths in depths]
+    predictions = np.empty((len(binned.weights), len(grids), len(binned.targets)), np.float32)
 
     def values_of(g: int) -> np.ndarray:
         features = grids[g][grids[g] != NONE]
@@ -234,11 +238,9 @@ def fit_bin_means(
         return values
 
     values = [np.zeros((0, len(binned.targets))), *in_threads(values_of, [(g,) for g in range(len(grids))], n_jobs)]
-    sizes = np.array([len(binning.cells) for binning in binnings])
-    ends = np.concatenate([binning.ends for binning in binnings])
-    cells = np.stack([np.concatenate([places for _, places in row]) for row in occurring])
+    cells = np.stack([np.concatenate([indices for _, indices in kind_cells]) for kind_cells in occurring])
     all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
-    return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
+    return BinMeans(*_sizes_and_ends(binnings), cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
 
 class Binning(NamedTuple):
@@ -248,31 +250,48 @@ class Binning(NamedTuple):
     cells: np.ndarray  # (bins,), at depth BITS: below 2^BITS; UNKNOWN for unknown levels, MISSING for missing values
 
     def at(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        """The cells that occur at a depth, and the place of each bin's among them."""
+        """The cells that occur at a depth, and the index of each bin's among them."""
         return np.unique(self.cells >> (BITS - depth), return_inverse=True)
 
     def joined(self, depth: int) -> Binning:
-        """With one bin in place of neighbours that are in the same cell at a depth."""
+        """With one bin instead of neighbours that are in the same cell at a depth."""
         is_last = np.diff(self.cells >> (BITS - depth), append=NONE) != 0
         return Binning(self.ends[is_last[:-1]], self.cells[is_last])
 
 
-def _binned(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
-    """How features are cut, and the cells of samples, (F, N)."""
-    count, size = samples.shape
+def _needed(binnings: list[Binning], grids: np.ndarray, depths: np.ndarray) -> list[Binning]:  # F, (G, 2), (F,) -> F
+    """With bins that are cells at these depths. Features without grids need none."""
+    return [
+        binning.joined(depth) if feature in grids else Binning(np.zeros(0), np.zeros(1, int))
+        for feature, (binning, depth) in enumerate(zip(binnings, depths, strict=True))
+    ]
+
+
+def _sizes_and_ends(binnings: list[Binning]) -> tuple[np.ndarray, np.ndarray]:  # F -> (F,), (all ends,)
+    return np.array([len(binning.cells) for binning in binnings]), np.concatenate([ends for ends, _ in binnings])
+
+
+def _binnings(samples: np.ndarray, indices: np.ndarray, levels: Mapping[int, int]) -> list[Binning]:
+    """How features are cut."""
     binned_on = indices[spread(len(indices), BINNED_ON)]
     columns = csc_array(samples) if issparse(samples) else samples
     binnings = []
-    for feature in range(size):
+    for feature in range(samples.shape[1]):
         seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
-    sizes = np.array([len(binning.cells) for binning in binnings])
-    ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
+    return binnings
+
+
+def _cells(samples: np.ndarray, binnings: list[Binning]) -> np.ndarray:  # (N, F) -> (F, N)
+    """The cells of samples."""
+    count, size = samples.shape
+    sizes, ends = _sizes_and_ends(binnings)
+    bin_cells = np.concatenate([cells for _, cells in binnings])
     cells = np.empty((size, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
         values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        cells[:, chunk] = cells_of[compiled(find_bins)(values, sizes, ends)]
-    return binnings, cells
+        cells[:, chunk] = bin_cells[compiled(find_bins)(values, sizes, ends)]
+    return cells
 
 
 def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
@@ -296,8 +315,8 @@ def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
     counts = np.diff(last, prepend=-1)
     cells = _spaced(np.arange(len(last)), len(last)).repeat(counts)
     if 2 * len(distinct) <= len(values):
-        places = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
-        cells += (places << (BITS - WIDE_BITS)) // counts.repeat(counts)
+        positions = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
+        cells += (positions << (BITS - WIDE_BITS)) // counts.repeat(counts)
     ends = distinct + IN_GAP * np.diff(distinct, append=np.inf)
     return Binning(ends, np.append(cells, MISSING)).joined(BITS)
 
@@ -320,6 +339,25 @@ class BinnedSamples(NamedTuple):
     counted: np.ndarray  # (R, R)
     are_logits: bool  # whether what the means predict is logits
 
+    @classmethod
+    def of(
+        cls,
+        cells: np.ndarray,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        folds: np.ndarray,
+        counted: np.ndarray,
+    ) -> BinnedSamples:
+        """Arguments as for `fit_bin_means`."""
+        count = cells.shape[1]
+        all_targets = np.zeros((len(targets), count), np.float32)
+        all_folds = np.zeros(count, np.int16)
+        all_targets[:, indices] = targets.clip(-MAX_VALUE, MAX_VALUE)
+        all_folds[indices] = folds
+        all_weights = np.bincount(indices, weights, count)
+        return cls(cells, all_folds, all_weights, all_targets, counted, targets.dtype == bool)
+
     def take(self, samples: np.ndarray) -> BinnedSamples:  # (n,)
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
@@ -328,12 +366,12 @@ class BinnedSamples(NamedTuple):
         """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
         size = cells_at(depth) ** len(features)
         folds = len(self.counted)
-        places = self.places(features, depth) * folds + self.folds
-        terms = self.weights, *(self.weights * of_head for of_head in self.targets)
-        sums = [np.bincount(places, term, size * folds) for term in terms]
+        cells = self.cells_of(features, depth) * folds + self.folds
+        terms = self.weights, *(self.weights * head_targets for head_targets in self.targets)
+        sums = [np.bincount(cells, term, size * folds) for term in terms]
         return np.stack(sums, axis=1).reshape(size, folds, -1)
 
-    def places(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (N,)
+    def cells_of(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (N,)
         """The cell that each sample is in, among those of k features."""
         cells = (self.cells[features] >> (BITS - depth)).astype(np.int64)
         return cells[0] if len(cells) == 1 else cells[0] * cells_at(depth) + cells[1]
@@ -361,14 +399,14 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
 
     Of one feature at depth 1: cells 0 and 1, and 2 of missing values, are in 3, 3 and 4 at depth 0; these are in 5.
     """
-    found = []
+    by_depth = []
     start = 0
     for step in range(depth + 1):
         side, wider_side = ((1 << depth >> up) + 1 for up in (step, step + 1))
         start += side**features
         wider = np.arange(side) >> 1
-        found.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
-    return np.concatenate(found)
+        by_depth.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
+    return np.concatenate(by_depth)
 
 
 def shrunken_means(sums: np.ndarray) -> np.ndarray:  # (h, w, 1 + C) -> (h, w, C)
@@ -431,7 +469,8 @@ def means_of_cells(
                     mean = means[cell, most_often, head]
                     gain += (2 * sums[cell, most_often, 1 + head] - sums[cell, most_often, 0] * mean) * mean
         if gain > most:
-            best, most = means, gain
+            best = means
+            most = gain
     return best, most
 
 
@@ -445,10 +484,10 @@ def _values_of(
     """
     shape = len(features) * (cells_at(depth),)
     sums = binned.sums(features, depth)
-    arguments = sums, binned.counted, wider_cells(depth, len(features)), np.array(STRENGTHS)
-    means, _ = compiled(means_of_cells)(*arguments)
-    of_samples = means[binned.places(features, depth), binned.folds]
-    predictions = _logits(of_samples.astype(np.float32), binned.are_logits)
+    wider = wider_cells(depth, len(features))
+    means = compiled(means_of_cells)(sums, binned.counted, wider, np.array(STRENGTHS))[0]
+    sample_means = means[binned.cells_of(features, depth), binned.folds]
+    predictions = _logits(sample_means.astype(np.float32), binned.are_logits)
     means = means[: len(sums), -1].reshape(*shape, -1)
     weights = sums[..., 0].sum(axis=1).reshape(*shape, 1)
     for axis in range(len(shape)):
@@ -469,9 +508,9 @@ def _with_unknown(means: np.ndarray, weights: np.ndarray, axis: int) -> tuple[np
     Shapes: (..., C), (..., 1).
     """
     known = range(means.shape[axis] - 1)
-    of_known = weights.take(known, axis)
-    total = of_known.sum(axis, keepdims=True)
-    mean = (of_known * means.take(known, axis)).sum(axis, keepdims=True) / np.where(total > 0, total, np.nan)
+    known_weights = weights.take(known, axis)
+    total = known_weights.sum(axis, keepdims=True)
+    mean = (known_weights * means.take(known, axis)).sum(axis, keepdims=True) / np.where(total > 0, total, np.nan)
     return np.concatenate([means, mean], axis), np.concatenate([weights, total], axis)
 
 
@@ -510,12 +549,12 @@ def _depths(
     """The depth of each feature's cells, in grids of one feature and of two. More cells make files large."""
     tried = binned.take(indices[spread(len(indices), BINNED_ON)])
     # A pair has about as many cells as there are samples, or four times as many.
-    of_pairs = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
+    pair_depth = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
     best = pairs[:PAIRS_TRIED_DEEPER]
-    if of_pairs < WIDE_BITS and len(best):
-        gains = tried.scores(best, of_pairs + 1) - tried.scores(best, of_pairs)
-        of_pairs += int(gains.max() > DEEP_GAIN)
-    depths = np.array([[WIDE_BITS], [of_pairs]]).repeat(len(binnings), axis=1)
+    if pair_depth < WIDE_BITS and len(best):
+        gains = tried.scores(best, pair_depth + 1) - tried.scores(best, pair_depth)
+        pair_depth += int(gains.max() > DEEP_GAIN)
+    depths = np.array([[WIDE_BITS], [pair_depth]]).repeat(len(binnings), axis=1)
     singles = singles[[len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]]]
     if len(singles):
         gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)

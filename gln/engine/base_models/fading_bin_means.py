@@ -32,8 +32,10 @@ STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1),
 
 
 @saved(
-    **{"grids": Array("i8", "G 2", NONE), "counts": Array("f8", "cells C", 0)},
-    **{"sums": Array("f8", "cells C"), "totals": Array("f8", "2 C")},
+    grids=Array("i8", "G 2", NONE),
+    counts=Array("f8", "cells C", 0),
+    sums=Array("f8", "cells C"),
+    totals=Array("f8", "2 C"),
 )
 class FadingBinMeans(NamedTuple):
     """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
@@ -87,7 +89,8 @@ class FadingBinMeans(NamedTuple):
         totals = self.totals
         if heads == 1:
             heads = 2
-            counts, sums = counts.repeat(2, axis=1), np.concatenate([counts - sums, sums], axis=1)
+            sums = np.concatenate([counts - sums, sums], axis=1)
+            counts = counts.repeat(2, axis=1)
             totals = np.concatenate([[totals[0], totals[0] - totals[1]], totals], axis=1)
         new = max(0, with_room(heads + 1) - totals.shape[1])
         counts, sums, totals = (np.pad(array, [(0, 0), (0, new)]) for array in (counts, sums, totals))

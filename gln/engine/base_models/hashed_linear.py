@@ -23,7 +23,8 @@ from gln.engine.batches import SampleBatch, Words, dense, repeats_of
 from gln.engine.jit import compiled, plain
 from gln.engine.saving import Array, bad, saved
 
-LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
+LARGEST_LOGIT = 8.0  # of predictions
+LARGEST_VALUE = 3.0  # in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
 # Follow-the-regularised-leader without regularisation: rates are RATES / (STEADY + root of the sum of squared
 # gradients), of the model without crosses and of the one with them, which has more terms. Log-loss is the same within
@@ -50,8 +51,11 @@ class Terms(NamedTuple):
 
 
 @saved(
-    **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
-    **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
+    are_classes=bool,
+    keys=Array("i8", "S"),
+    scales=Array("f8", "S", 0),
+    leaders=Array("f8", "S M C"),
+    squares=Array("f8", "S M C", 0),
 )
 class HashedLinear(NamedTuple):
     """One model of single terms, or two, of which the second also has crosses; each has C heads."""
@@ -78,7 +82,8 @@ class HashedLinear(NamedTuple):
         slots, models, heads = leaders.shape
         if slots < FIRST_SLOTS or slots & (slots - 1) or not 1 <= models <= len(RATES) or not heads:
             raise bad("linear", "a power of two of slots, and one or two models", f"the shape {leaders.shape}")
-        if 2 * (used := np.count_nonzero(keys)) > slots:  # a search for a free slot would not end
+        used = np.count_nonzero(keys)
+        if 2 * used > slots:  # a search for a free slot would not end
             raise bad("linear", "at least half of the slots to be free", f"{used} of {slots}")
         max_slots = max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (models * heads)).bit_length() - 1))
         limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
@@ -123,10 +128,10 @@ class HashedLinear(NamedTuple):
             used = np.sort(used[order[len(used) // 2 :]])
         keys = np.zeros(size, np.int64)
         moved = []
-        places = compiled(slots_of)(self.keys[used], keys, True)
+        slots = compiled(slots_of)(self.keys[used], keys, True)
         for old in (self.scales, self.leaders, self.squares):
             moved.append(np.zeros((size, *old.shape[1:])))
-            moved[-1][places] = old[used]
+            moved[-1][slots] = old[used]
         return HashedLinear.of_saved(self.are_classes, keys, *moved)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
@@ -178,13 +183,13 @@ class HashedLinear(NamedTuple):
         samples = np.arange(len(terms.crosses)).repeat(np.diff(terms.starts))
         weights[np.arange(len(samples)) >= terms.crosses[samples], 0] = 0  # the first model has no crosses
         weights = weights.reshape(len(weights), -1)
-        found = np.zeros((len(terms.crosses), len(known) + 1, weights.shape[1]))  # the last is of the bias, feature -1
+        sums = np.zeros((len(terms.crosses), len(known) + 1, weights.shape[1]))  # the last is of the bias, feature -1
         for features in terms.features.T:
-            np.add.at(found, (samples, np.where(features < 0, -1, np.searchsorted(known, features))), weights / 2)
-        total = found.sum(axis=1, keepdims=True)
+            np.add.at(sums, (samples, np.where(features < 0, -1, np.searchsorted(known, features))), weights / 2)
+        total = sums.sum(axis=1, keepdims=True)
         clipped = total.clip(-self.limit, self.limit)
-        found *= np.divide(clipped, total, out=np.ones_like(total), where=total != clipped)
-        return found[:, :-1].transpose(2, 0, 1), found[:, -1].T
+        sums *= np.divide(clipped, total, out=np.ones_like(total), where=total != clipped)
+        return sums[:, :-1].transpose(2, 0, 1), sums[:, -1].T
 
 
 # ---- Loops: the terms of samples -------------------------------------------------------------------------------------
@@ -258,7 +263,8 @@ def terms_of(
                 for j in range(i + 1, first_crosses[b]):
                     keys[t] = key_of(keys[i], keys[j])
                     values[t] = values[j]
-                    features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
+                    features[t, 0] = features[i, 0]
+                    features[t, 1] = features[j, 0]
                     t += 1
     starts[count] = t
     return Terms(starts, first_crosses, most, keys[:t], values[:t], features[:t])
@@ -282,18 +288,18 @@ def slot_of(keys: np.ndarray, key: int) -> int:
     return slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
-    """The slots of the keys `found`, (n,), which are written into them if this `writes`: -> (n,)."""
-    slots = np.empty(len(found), np.int64)
-    for i in range(len(found)):
-        slots[i] = slot_of(keys, found[i])
+def slots_of(wanted: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
+    """The slots of the keys `wanted`, (n,), which are written into them if this `writes`: -> (n,)."""
+    slots = np.empty(len(wanted), np.int64)
+    for i in range(len(wanted)):
+        slots[i] = slot_of(keys, wanted[i])
         if writes:
-            keys[slots[i]] = found[i]
+            keys[slots[i]] = wanted[i]
     return slots
 
 
-def find_terms(terms: Terms, b: int, table: HashedLinear, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
-    """Fill `places` with the slots of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
+def find_terms(terms: Terms, b: int, table: HashedLinear, learns: bool, slots: np.ndarray, scaled: np.ndarray) -> None:
+    """Fill `slots` with those of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
     keys = table.keys
     scales = table.scales
     used = table.used
@@ -306,7 +312,7 @@ def find_terms(terms: Terms, b: int, table: HashedLinear, learns: bool, places: 
         scale = max(scales[slot], abs(value))
         if learns and keys[slot] != 0:
             scales[slot] = scale
-        places[i] = slot
+        slots[i] = slot
         scaled[i] = 0.0 if keys[slot] == 0 else value / scale
 
 
@@ -334,7 +340,7 @@ def predict_linear(
     squares = table.squares
     limit = table.limit
     heads = leaders.shape[2]
-    places = np.zeros(len(terms.keys), np.int64)
+    slots = np.zeros(len(terms.keys), np.int64)
     scaled = np.zeros(len(terms.keys))
     weights = np.zeros(len(terms.keys))
     rates = np.zeros(len(terms.keys))
@@ -345,7 +351,7 @@ def predict_linear(
         size = min(step_sizes[b], repeats) / repeats
         if learns and is_short(table, terms.most[b]):
             return b
-        find_terms(terms, b, table, learns, places, scaled)
+        find_terms(terms, b, table, learns, slots, scaled)
         for model in range(leaders.shape[1]):
             end = terms.crosses[b] if model == 0 else stop
             for head in range(heads):
@@ -355,8 +361,8 @@ def predict_linear(
                 for repeat in range(repeats if learns and y == y else 1):
                     s = 0.0
                     for i in range(start, end):
-                        rates[i] = RATES[model] / (STEADY + math.sqrt(squares[places[i], model, head]))
-                        weights[i] = -leaders[places[i], model, head] * rates[i]
+                        rates[i] = RATES[model] / (STEADY + math.sqrt(squares[slots[i], model, head]))
+                        weights[i] = -leaders[slots[i], model, head] * rates[i]
                         s += weights[i] * scaled[i]
                     s = min(max(s, -limit), limit)
                     predictions[model * heads + head, b] = predictions[model * heads + head, b] if repeat else s
@@ -365,9 +371,9 @@ def predict_linear(
                     error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
                     error *= damping(rates, scaled, start, end) if are_classes else 1.0
                     for i in range(start, end):
-                        place = (places[i], model, head)
+                        index = (slots[i], model, head)
                         gradient = size * error * scaled[i]
-                        root = math.sqrt(squares[place])
-                        squares[place] += gradient * gradient
-                        leaders[place] += gradient - (math.sqrt(squares[place]) - root) / RATES[model] * weights[i]
+                        root = math.sqrt(squares[index])
+                        squares[index] += gradient * gradient
+                        leaders[index] += gradient - (math.sqrt(squares[index]) - root) / RATES[model] * weights[i]
     return targets.shape[1]

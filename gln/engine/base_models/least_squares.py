@@ -20,7 +20,7 @@ from gln.engine.saving import Array, bad, saved
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
 
-@saved(**{"weights": Array("f8", "C K"), "inverses": Array("f8", "C K K")})
+@saved(weights=Array("f8", "C K"), inverses=Array("f8", "C K K"))
 class LeastSquares(NamedTuple):
     """A linear model of each head, with the least squared errors and weights over all samples so far."""
 
@@ -50,12 +50,12 @@ class LeastSquares(NamedTuple):
         """Contributions of columns and a constant, which add up to the predictions."""
         size = self.weights.shape[1] - 1
         products = self.weights[:, 1:, None] * with_distances(z)[:size]  # (C, K - 1, B)
-        found = np.zeros((len(self.weights), z.shape[1], len(z)))
-        found[..., : size // 2] = products.reshape(len(products), -1, 2, z.shape[1]).sum(axis=2).swapaxes(1, 2)
-        constant = np.broadcast_to(self.weights[:, :1], found.shape[:2])
-        total = found.sum(axis=2) + constant
+        contributions = np.zeros((len(self.weights), z.shape[1], len(z)))
+        contributions[..., : size // 2] = products.reshape(len(products), -1, 2, z.shape[1]).sum(axis=2).swapaxes(1, 2)
+        constant = np.broadcast_to(self.weights[:, :1], contributions.shape[:2])
+        total = contributions.sum(axis=2) + constant
         factor = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
-        return found * factor[..., None], constant * factor
+        return contributions * factor[..., None], constant * factor
 
     def check(self, columns: int, heads: int) -> None:
         if self.weights.shape != (heads, _inputs(columns)):

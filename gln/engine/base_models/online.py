@@ -58,8 +58,8 @@ class OnlineBaseModels(WritableArrays):
         count = z.shape[1]
         targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
-        of_samples = z, plain(dense(samples.features)), *self.arguments, samples.words, columns
-        inputs, done = compiled(predict_base_models)(*of_samples, targets, step_sizes, learns)
+        arguments = z, plain(dense(samples.features)), *self.arguments, samples.words, columns
+        inputs, done = compiled(predict_base_models)(*arguments, targets, step_sizes, learns)
         if done < count:  # more slots are needed
             terms = self.linear.terms(samples, z, columns)
             self.linear, predictions = self.linear.learn(terms, targets, step_sizes, done)
@@ -125,9 +125,9 @@ class OnlineBaseModels(WritableArrays):
         hashed, constant = self.linear.explain(self.linear.terms(samples, z, columns), known)
         if self.least_squares is None:
             return hashed, constant
-        of_columns, of_all = self.least_squares.explain(z, self.linear.limit)
-        of_features = of_columns @ (feature_of[:, None] == known)
-        return np.concatenate([of_features, hashed]), np.concatenate([of_all, constant])
+        by_column, offset = self.least_squares.explain(z, self.linear.limit)
+        by_feature = by_column @ (feature_of[:, None] == known)
+        return np.concatenate([by_feature, hashed]), np.concatenate([offset, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------
 

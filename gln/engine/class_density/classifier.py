@@ -85,14 +85,15 @@ class ClassDensityClassifier:
         self.grow(len(features), 0)
         steps = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64)
         predicted = []
-        for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
+        parts: Any = np.arange(count)[:, None] if predicts else [np.arange(count)]
+        for rows in parts:
             if predicts:
                 predicted.append(self.predict(SampleBatch.of(features[:, rows])))
             self.add_classes(targets[rows])
             for number in np.unique(targets[rows]).tolist():
-                of_class = rows[targets[rows] == number]
-                numbers, levels = split(features[:, of_class], categorical)
-                self.classes[number].learn(numbers, levels, steps[of_class], self.learning_rate)
+                chosen = rows[targets[rows] == number]
+                numbers, levels = split(features[:, chosen], categorical)
+                self.classes[number].learn(numbers, levels, steps[chosen], self.learning_rate)
         return predicted
 
     def progressive(
@@ -109,7 +110,9 @@ class ClassDensityClassifier:
 
     def check_rates(self, steps: int) -> None:
         """Raise ValueError if the learning rate fails in one of the next steps of a network."""
-        for network in () if self.learning_rate is None else (*self.networks, *self.means.networks):
+        if self.learning_rate is None:
+            return
+        for network in (*self.networks, *self.means.networks):
             network.rates(2 * steps, self.learning_rate)  # they also learn noise
 
     def with_first_features(self, fresh: ClassDensityClassifier) -> ClassDensityClassifier:
@@ -164,12 +167,12 @@ class ClassDensityClassifier:
         A number contributes by how far it is from what the features before it let expect.
         """
         likelihood = self._likelihood(samples)
-        of_networks = [density.explain(likelihood.numbers) for density in self.classes]
-        contributions, constants = (np.array(arrays) for arrays in zip(*of_networks, strict=True))  # (C, F, B), (C, B)
+        explained = [density.explain(likelihood.numbers) for density in self.classes]
+        contributions, constants = (np.array(arrays) for arrays in zip(*explained, strict=True))  # (C, F, B), (C, B)
         distances = likelihood.squares.sum(axis=2)
         fractions = likelihood.squares / np.where(distances > 0, distances, 1)[..., None]
-        contributions = contributions.swapaxes(1, 2) + likelihood.of_distance[..., None] * fractions
-        for feature, logs in likelihood.of_levels.items():
+        contributions = contributions.swapaxes(1, 2) + likelihood.by_distance[..., None] * fractions
+        for feature, logs in likelihood.by_level.items():
             contributions[..., feature] += logs
         factor = self.pooled.inverse_temperature
         constants = constants + likelihood.constant
@@ -180,7 +183,7 @@ class ClassDensityClassifier:
         for chunk in self._chunks(samples):
             likelihood = self._likelihood(samples.take(chunk))
             logits = [density.logits(likelihood.numbers) for density in self.classes]
-            total = likelihood.of_distance + likelihood.constant + sum(likelihood.of_levels.values()) + logits
+            total = likelihood.by_distance + likelihood.constant + sum(likelihood.by_level.values()) + logits
             scores[:, chunk] = self.pooled.inverse_temperature * total
         return scores
 

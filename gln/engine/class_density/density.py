@@ -39,11 +39,19 @@ Codes = Mapping[int, np.ndarray]  # of categories, by feature, (B,)
 
 
 @saved(
-    **{"networks": [is_network], "known": Array("f8", "D", 0), "mean": Array("f8", "D"), "ends": Array("f8", "2 D")},
-    **{"scatter": Array("f8", "D D"), "scores": Array("f8", "2 4"), "center": Array("f8", "D")},
-    **{"factor": Array("f8", "D D", most=np.inf), "freedom": Number(float, 0), "count": Number(float, 0)},
-    **{"levels": {Number(int, 0, "D"): Array("f8", "*", 0)}},
-    **{"samples": Number(int, 0, 1 << 62), "renewal": Number(int, 1, 1 << 62)},
+    networks=[is_network],
+    known=Array("f8", "D", 0),
+    mean=Array("f8", "D"),
+    ends=Array("f8", "2 D"),
+    scatter=Array("f8", "D D"),
+    scores=Array("f8", "2 4"),
+    center=Array("f8", "D"),
+    factor=Array("f8", "D D", most=np.inf),
+    freedom=Number(float, 0),
+    count=Number(float, 0),
+    levels={Number(int, 0, "D"): Array("f8", "*", 0)},
+    samples=Number(int, 0, 1 << 62),
+    renewal=Number(int, 1, 1 << 62),
 )
 @dataclasses.dataclass
 class ClassDensity(WritableArrays):
@@ -105,11 +113,12 @@ class ClassDensity(WritableArrays):
         start = 0
         while start < len(step_sizes):
             chunk = slice(start, min(len(step_sizes), start + CHUNK, start + self.renewal - self.samples))
-            codes = {feature: of_feature[chunk] for feature, of_feature in levels.items()}
+            codes = {feature: feature_codes[chunk] for feature, feature_codes in levels.items()}
             self._learn_chunk(numbers[:, chunk], codes, step_sizes[chunk], rate)
             start = chunk.stop
             if self.samples == self.renewal:  # whiten by the present moments
-                self.center, self.factor = self.mean.copy(), self._factor()
+                self.center = self.mean.copy()
+                self.factor = self._factor()
                 self.freedom = degrees_of_freedom(self.scores[0])
                 self.scores[:, [0, 2, 3]] *= SCORE_FADING
                 self.renewal += max(1, self.samples // 10)
@@ -128,8 +137,7 @@ class ClassDensity(WritableArrays):
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.samples)] = np.nan
         steps = plain(step_sizes)
-        of_features = (self.known, self.mean, self.ends, self.scatter)
-        compiled(_update_features)(plain(numbers.T), steps, *of_features)
+        compiled(_update_features)(plain(numbers.T), steps, self.known, self.mean, self.ends, self.scatter)
         compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
         self.samples += len(step_sizes)
@@ -221,8 +229,8 @@ def _initial_arrays(size: int) -> dict[str, Any]:
 def with_features(networks: Sequence[Network], size: int) -> list[Network]:
     """Networks that read so many features, the new ones last, with their distances."""
     old = networks[0].config.context_size
-    places = [*range(2 * old), *[-1] * 2 * (size - old)]
-    return [with_inputs(network, places, size) for network in networks]
+    indices = [*range(2 * old), *[-1] * 2 * (size - old)]
+    return [with_inputs(network, indices, size) for network in networks]
 
 
 # ---- Covariance ------------------------------------------------------------------------------------------------------
@@ -280,8 +288,8 @@ def log_density(squares: np.ndarray, known: np.ndarray, freedom: float) -> np.nd
 def degrees_of_freedom(scores: np.ndarray) -> float:  # (4,), of logarithms of squared distances
     """The degrees of freedom of the t-distribution: the wider distances spread, the fewer."""
     weight, _, squares, expected = scores
-    of_eight = 0.28  # what is assumed: 8 degrees
-    excess = max((squares - expected + PRIOR * of_eight) / (weight + PRIOR), 1e-3)
+    assumed = 0.28  # 8 degrees
+    excess = max((squares - expected + PRIOR * assumed) / (weight + PRIOR), 1e-3)
     return float((1 + np.sqrt(1 + 2 * excess)) / excess)  # polygamma(1, x) is about 1 / x + 1 / (2 x^2)
 
 
@@ -342,14 +350,14 @@ def _update_scores(scores: np.ndarray, expected: np.ndarray, step_sizes: np.ndar
     """Scores that are not finite do not count: (2, B), (2, B), (B,), (2, 4)."""
     for k, b in np.ndindex(scores.shape):
         step_size = step_sizes[b]
-        of_score = moments[k]
+        moment = moments[k]
         difference = scores[k, b] - moments[k, 1]
         if np.isfinite(difference):
-            difference = _limited(difference, MAX_SCORE_DEVIATION, of_score[0], of_score[2])
-            of_score[0] += step_size
-            of_score[1] += difference * step_size / of_score[0]
-            of_score[2] += step_size * difference**2 * (1 - step_size / of_score[0])
-            of_score[3] += step_size * expected[k, b]
+            difference = _limited(difference, MAX_SCORE_DEVIATION, moment[0], moment[2])
+            moment[0] += step_size
+            moment[1] += difference * step_size / moment[0]
+            moment[2] += step_size * difference**2 * (1 - step_size / moment[0])
+            moment[3] += step_size * expected[k, b]
 
 
 # ---- The densities of all classes ------------------------------------------------------------------------------------
@@ -360,9 +368,9 @@ class LogLikelihood(NamedTuple):
 
     numbers: np.ndarray  # (D, B), NaN for categories, and for values that are missing or far from all classes
     squares: np.ndarray  # (C, B, D), squared distances of the features from the mean
-    of_distance: np.ndarray  # (C, B), of all these
+    by_distance: np.ndarray  # (C, B), of all these
     constant: np.ndarray  # (C, B), at the mean, with the frequency of the class
-    of_levels: dict[int, np.ndarray]  # by feature, of the levels of categories, (C, B)
+    by_level: dict[int, np.ndarray]  # by feature, of the levels of categories, (C, B)
 
 
 class PooledDensities:
@@ -404,15 +412,15 @@ class PooledDensities:
         varies = self.units < np.inf
         known = ~np.isnan(numbers) & varies[:, None]
         squares = np.square(whitened(numbers / self.units[:, None], self.means, self.factors))
-        of_distance = log_density(squares.sum(axis=2), known.sum(axis=0), self.freedom)
+        by_distance = log_density(squares.sum(axis=2), known.sum(axis=0), self.freedom)
         widths = np.where(varies, np.log(np.diagonal(self.factors, axis1=1, axis2=2)), 0)
-        of_levels = {
+        by_level = {
             feature: logs[:, np.fmin(codes[feature], logs.shape[1] - 1).astype(int)]  # the last one for NaN
             for feature, logs in self.log_frequencies.items()
         }
         # Not a matrix product, which adds up one sample in another order than several.
         constant = np.log(self.counts + 1)[:, None] - (widths[:, None] * known.T).sum(axis=2)
-        return LogLikelihood(numbers, squares, of_distance, constant, of_levels)
+        return LogLikelihood(numbers, squares, by_distance, constant, by_level)
 
 
 def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -426,5 +434,5 @@ def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarra
 def _log_frequencies(classes: Sequence[ClassDensity], feature: int) -> np.ndarray:  # -> (C, L + 1)
     counts = [density.levels.get(feature, np.zeros(0)) for density in classes]
     size = max(map(len, counts))
-    table = np.array([np.pad(of_class, (0, size - len(of_class))) for of_class in counts])
+    table = np.array([np.pad(weights, (0, size - len(weights))) for weights in counts])
     return np.pad(np.log([frequencies(row, table.sum(axis=0) + 1) for row in table]), [(0, 0), (0, 1)])

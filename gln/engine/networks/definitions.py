@@ -26,7 +26,8 @@ NEURON = ("gate", "mix", "output", "residual", "update")
 def check_calls(kind: type) -> None:
     """Raise ValueError for a subclass that overrides how it predicts, which a file cannot hold."""
     network = backend_of(kind)
-    if changed := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
+    changed = [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]
+    if changed:
         raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {changed[0]}")
 
 
@@ -34,7 +35,7 @@ def check_definitions(name: str, saved: Json, kind: type) -> None:
     """Raise ValueError if a class has other definitions than those that a model was saved with."""
     own = definitions(kind)
     if saved[:1] != own[:1]:
-        names = " and ".join(f"`{each}`" for each in (saved or own)[1:])
+        names = " and ".join(f"`{definition}`" for definition in (saved or own)[1:])
         raise bad(name, f"a model made with the {names} of {backend_of(kind).__module__}", "one made with another")
 
 
@@ -67,7 +68,7 @@ def definitions(kind: type) -> list[str]:
 def _definitions(source: str) -> dict[str, str]:
     """The functions, classes and constants that `GLN` and the neuron use, without comments and docstrings."""
     tree = ast.parse(source)
-    found = dict[str, str]()
+    sources = dict[str, str]()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
@@ -79,7 +80,7 @@ def _definitions(source: str) -> dict[str, str]:
     waiting = [*NEURON, "GLN"]
     while waiting:
         name = waiting.pop(0)
-        if name in nodes and name not in found:
-            found[name] = ast.unparse(nodes[name])
-            waiting += [each.id for each in ast.walk(nodes[name]) if isinstance(each, ast.Name)]
-    return found
+        if name in nodes and name not in sources:
+            sources[name] = ast.unparse(nodes[name])
+            waiting += [node.id for node in ast.walk(nodes[name]) if isinstance(node, ast.Name)]
+    return sources

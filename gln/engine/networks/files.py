@@ -14,9 +14,9 @@ CALLABLE = "callable"
 DRAWING = 32  # bytes for each number of a halfspace, while a network draws them
 
 
-def _encode(place: str, network: Network, arrays: Arrays) -> Json:
-    pack(network, arrays, f"{place}.")
-    return {"network": configuration(network), "arrays": place}
+def _encode(prefix: str, network: Network, arrays: Arrays) -> Json:
+    pack(network, arrays, f"{prefix}.")
+    return {"network": configuration(network), "arrays": prefix}
 
 
 def _decode(value: Json, arrays: Arrays, backend: Any) -> Network:
@@ -55,27 +55,32 @@ def pack(network: Network, arrays: Arrays, prefix: str = "") -> None:
 def unpacked(kind: type, config: Json, arrays: Arrays, prefix: str = "") -> dict[str, np.ndarray]:
     """Undo `pack` for a network of this class and configuration. Raises ValueError if there is no room for it."""
     Config = sys.modules[backend_of(kind).__module__].Config  # noqa: N806 - a class, which may know other losses
-    of_network = Config(**{name: config[name] for name in Config.__dataclass_fields__})
+    checked_config = Config(**{name: config[name] for name in Config.__dataclass_fields__})
     state = {"step": arrays.pop(f"{prefix}step")}
-    below = of_network.input_size
-    k = of_network.context_map_size
+    below = checked_config.input_size
+    k = checked_config.context_map_size
     arrays.make_room("input_size", 8, [below])  # a base predictor gets so many zeros
-    for layer, neurons in enumerate(of_network.layer_sizes, start=1):
+    for layer, neurons in enumerate(checked_config.layer_sizes, start=1):
         names = [f"{name}.{layer}" for name in ("hyperplanes", "hyperplane_bias", "weights")]
         *halfspaces, weights = (arrays.pop(prefix + name) for name in names)
         indices = arrays.pop(f"{prefix}{names[-1]}.rows", None)
         if layer == 1 and config["base_predictor"] is not None:  # only a call can tell what it returns
-            below = weights.shape[-1] - of_network.bias
-        shape = neurons, 2**k, of_network.num_heads, below + of_network.bias
+            below = weights.shape[-1] - checked_config.bias
+        shape = neurons, 2**k, checked_config.num_heads, below + checked_config.bias
         arrays.make_room("layer_sizes", 4, shape)
-        arrays.make_room("layer_sizes", DRAWING, [neurons * k * of_network.context_size])
+        arrays.make_room("layer_sizes", DRAWING, [neurons * k * checked_config.context_size])
         if indices is not None:
-            fits = indices.shape == shape[:-1] and weights.shape == (len(weights), shape[-1])
-            if not fits or indices.dtype.kind != "i" or not 0 <= indices.min() <= indices.max() < len(weights):
-                came = f"{indices.dtype} of shape {indices.shape} for rows of shape {weights.shape}"
-                raise bad(f"{names[-1]}.rows", f"numbers of rows for shape {shape}", came)
+            _check_rows(names[-1], weights, indices, shape)
             weights = weights[indices]
         state |= zip(names, [*halfspaces, weights], strict=True)
         below = neurons
     others = [name for name in arrays if name.startswith(prefix)]  # of a changed copy, or none that a network takes
     return state | {name.removeprefix(prefix): arrays.pop(name) for name in others}
+
+
+def _check_rows(name: str, rows: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless indices of distinct rows make weights of this shape."""
+    fits = indices.shape == shape[:-1] and rows.shape == (len(rows), shape[-1])
+    if not fits or indices.dtype.kind != "i" or not 0 <= indices.min() <= indices.max() < len(rows):
+        came = f"{indices.dtype} of shape {indices.shape} for rows of shape {rows.shape}"
+        raise bad(f"{name}.rows", f"numbers of rows for shape {shape}", came)

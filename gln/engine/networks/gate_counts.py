@@ -17,7 +17,7 @@ from gln.engine.networks.protocol import Network
 from gln.engine.saving import Array, saved
 
 
-@saved(**{"rows": [Array("i4", "* * H", 0)]})
+@saved(rows=[Array("i4", "* * H", 0)])
 @dataclasses.dataclass
 class GateCounts(WritableArrays):
     rows: list[np.ndarray]  # for each network (N, 2^k, C or 1): per head, or for all heads together
@@ -95,9 +95,9 @@ def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:
     is_replaced = (seen != old_planes).any(axis=-1) | (offsets != old_offsets)  # (N, k)
     length = np.linalg.norm(seen, axis=-1)
     above = np.where(length > 0, ndtr(-offsets / np.where(length > 0, length, 1)), offsets < 0)
-    rows, heads = rows.copy(), rows.shape[2]
+    rows = rows.copy()
     for neuron, i in np.argwhere(is_replaced):
-        sides = rows[neuron].reshape(-1, 2, 2**i, heads)  # bit i of a row's number is the side of halfspace i
+        sides = rows[neuron].reshape(-1, 2, 2**i, rows.shape[2])  # bit i of a row's number is the side of halfspace i
         both = sides.sum(axis=1)
         sides[:, 1] = np.rint(above[neuron, i] * both)
         sides[:, 0] = both - sides[:, 1]

@@ -38,17 +38,18 @@ def predict_all(
         parts = np.flatnonzero(np.diff(np.cumsum(repeats) // CHUNK)) + 1  # to save memory
         for some in np.split(np.arange(len(repeats)), parts):
             steps = np.repeat(some, repeats[some])
-            found = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
-            predicted.append(found[..., np.cumsum(repeats[some]) - repeats[some]])
+            outputs = predict_all(networks, base[:, steps], context[:, steps], targets[:, steps], rates[:, steps])
+            predicted.append(outputs[..., np.cumsum(repeats[some]) - repeats[some]])
             for network in networks:  # which count samples, not steps
                 if hasattr(network.step, "assign_sub"):  # TensorFlow's
                     network.step.assign_sub(len(steps) - len(some))
                 else:
                     network.step -= len(steps) - len(some)
         return np.concatenate(predicted, axis=2)
-    for network, of_network in zip(networks, [None] * len(networks) if rates is None else rates, strict=True):
+    all_rates = [None] * len(networks) if rates is None else rates
+    for network, network_rates in zip(networks, all_rates, strict=True):
         inputs = base[-network.base_size :]
-        predicted.append(network.predict_arrays(inputs, context, targets, of_network))
+        predicted.append(network.predict_arrays(inputs, context, targets, network_rates))
     return np.array(predicted)
 
 

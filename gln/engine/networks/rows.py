@@ -19,10 +19,10 @@ def check_rows(model: Any, inputs: Tensor, context_inputs: Tensor, targets: Tens
     kind = model.config.record.heads
     _check("context_inputs", context_inputs, (count, model.config.context_size))
     if targets is not None:
-        of_sample = [(count,), (count, 1)]
-        of_heads = [(count, heads)]
-        classes = of_sample + of_heads if kind == "num_classes" else of_sample
-        _check("targets", targets, *(of_heads if kind == "num_outputs" and heads > 1 else classes))
+        sample_shapes = [(count,), (count, 1)]
+        head_shapes = [(count, heads)]
+        classes = sample_shapes + head_shapes if kind == "num_classes" else sample_shapes
+        _check("targets", targets, *(head_shapes if kind == "num_outputs" and heads > 1 else classes))
 
 
 def as_columns(targets: Tensor) -> Tensor:

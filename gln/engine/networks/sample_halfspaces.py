@@ -26,13 +26,7 @@ def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
     samples = model.check_array("context_inputs", context_inputs, (model.config.context_size, None)).T
     if len(samples) < 2:
         raise bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
-    low, high = (end(samples, axis=0).astype(np.float64) for end in (np.min, np.max))  # (D,), (D,)
-    least = np.maximum(low, -high)  # magnitude, if a feature's values have the same sign
-    lost = (least > 0) & (high - low <= 2 * LEAST_GAP * least)
-    if (lost & (high > low)).any() or lost.all():  # a few constants do no harm
-        what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
-        advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
-        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)  # in the line that called the method
+    _warn_of_rounding(samples)
     rng = np.random.default_rng(model.config.seed)
     state = model.get_state(copy=False)
     for layer in range(1, len(model.config.layer_sizes) + 1):
@@ -41,6 +35,17 @@ def fit_hyperplanes(model: Network, context_inputs: Tensor) -> None:
         for name, array in zip(("hyperplanes", "hyperplane_bias"), fitted, strict=True):
             state[f"{name}.{layer}"] = model.check_array("context_inputs", array, array.shape)
     model.set_state(state)
+
+
+def _warn_of_rounding(samples: np.ndarray) -> None:  # (N, D)
+    low = samples.min(axis=0).astype(np.float64)
+    high = samples.max(axis=0).astype(np.float64)
+    least = np.maximum(low, -high)  # magnitude, if a feature's values have the same sign
+    lost = (least > 0) & (high - low <= 2 * LEAST_GAP * least)
+    if (lost & (high > low)).any() or lost.all():  # a few constants do no harm
+        what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
+        advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
+        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=4)  # in the line that called the method
 
 
 def layer_between_samples(
@@ -72,9 +77,9 @@ def layer_between_samples(
         gap = y.sum(axis=1) - x.sum(axis=1)
         rounding = LEAST_GAP * (np.abs(x) + np.abs(y)).sum(axis=1)
         # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
-        place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
+        fraction = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
         is_equal = np.abs(gap) <= rounding
-        offsets[left] = start + place * np.where(is_equal, 100 * rounding, gap)
+        offsets[left] = start + fraction * np.where(is_equal, 100 * rounding, gap)
         left = left[is_equal]
         if len(left) == 0:
             break

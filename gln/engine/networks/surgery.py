@@ -27,7 +27,7 @@ def untrained(network: N, **changes: Any) -> N:
 def copied(network: N, state: Mapping[str, np.ndarray], **changes: Any) -> N:
     """A network with the same arguments, but for `changes`, and with this state; what is missing in it is initial."""
     copy = untrained(network, **changes)
-    copy.set_state({**copy.get_state(copy=False), **state})
+    copy.set_state(copy.get_state(copy=False) | dict(state))
     return copy
 
 
@@ -66,26 +66,26 @@ def set_initial_logits(network: N, logits: np.ndarray) -> None:  # (C,)
     network.set_state(state)
 
 
-def with_inputs(network: N, places: Sequence[int], context_size: int, keeps_halfspaces: bool = False) -> N:
+def with_inputs(network: N, indices: Sequence[int], context_size: int, keeps_halfspaces: bool = False) -> N:
     """The network with other inputs, and perhaps more side information, of which existing values come first.
 
-    `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
+    `indices` are those that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
     so predictions stay the same until the network learns about them. Halfspaces get additional coefficients, drawn from
     its seed; with `context_features`, some are replaced by ones that see the new side information instead, which
     changes predictions a little. With `keeps_halfspaces` none sees it, and predictions stay the same.
     """
-    grown = untrained(network, input_size=len(places), context_size=context_size)
+    grown = untrained(network, input_size=len(indices), context_size=context_size)
     drawn = grown.get_state(copy=False)
     state = {}
-    old_places = np.array(places)
+    taken = np.array(indices)
     is_replaced = _replaced_halfspaces(drawn, network) if network.config.context_features is not None else {}
     if keeps_halfspaces:
         is_replaced = {name: np.zeros(old.shape[:2], bool) for name, old in _arrays(network, "hyperplane").items()}
-    of_first = [name for name in _arrays_of_heads(network) if name.endswith(".1")]
+    first_layer = [name for name in _arrays_of_heads(network) if name.endswith(".1")]
     for name, old in network.get_state(copy=False).items():
-        if name in of_first:
-            kept = old.take(old_places, axis=-1)  # a quarter of the time of indexing
-            kept[..., old_places < 0] = 0
+        if name in first_layer:
+            kept = old.take(taken, axis=-1)  # a quarter of the time of indexing
+            kept[..., taken < 0] = 0
             state[name] = np.concatenate([kept, old[..., network.config.input_size :]], axis=-1)  # the bias
         elif name in is_replaced:
             kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.config.context_size)][: old.ndim])

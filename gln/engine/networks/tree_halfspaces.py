@@ -23,7 +23,8 @@ CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those tha
 SINGLE_COLUMN = 0.5  # of the candidates see a single column, the others up to `context_features`
 OFFSETS = 64  # that are tried for the chosen candidate
 MAX_DEPTH = 8  # splits of a tree; further halfspaces of a neuron are random candidates
-SHRINKAGE, PENALTY = 0.1, 5.0  # of the boosting run; the penalty counts like samples without a gradient
+SHRINKAGE = 0.1  # of the boosting run
+PENALTY = 5.0  # counts like samples without a gradient
 MAX_HEADS = 8  # gradients of more heads are added up with random signs, this many times
 MIN_GAP = 1e-5  # between two samples, for a split between them
 TINY = 1e-6
@@ -58,31 +59,56 @@ def choose_halfspaces(
     weights = sample_weights[order, None]
     y = _tree_targets(config, targets)[order]
     candidates = _candidates(z, config.context_features, rng)
-    depth = min(MAX_DEPTH, config.context_map_size)
-    further = config.context_map_size - depth
     sides = np.ascontiguousarray(compiled(sides_of)(z, *candidates[1:]).T)
     mean = (weights * y).sum(axis=0) / weights.sum()
-    neurons = []
     start = np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if config.logits else mean
     predicted = np.zeros_like(y) + start
-    for _ in range(config.layer_sizes[0]):
-        rows = _random_range(max(1, n // 2), n, rng)
-        columns = _random_range(TREE_CANDIDATES, CANDIDATES, rng)
-        p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
-        gradient = weights[rows] * (y[rows] - p)
-        curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
-        few = gradient if y.shape[1] <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (y.shape[1], MAX_HEADS))
-        sums = np.concatenate([few, weights[rows]], axis=1).astype(np.float32)
-        chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
-        both = np.concatenate([gradient, curvature], axis=1).T
-        sums = np.stack([np.bincount(leaves[rows], summands, 1 << depth) for summands in both], axis=1)
-        gradients, curvatures = np.split(sums, 2, axis=1)
-        predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][:further] if further else []
-        all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
-        neurons.append((candidates.planes[chosen + unused], all_offsets))
+    neurons = [_neuron(config, z, candidates, sides, y, weights, predicted, rng) for _ in range(config.layer_sizes[0])]
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
     return tuple(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True))
+
+
+def _neuron(
+    config: Config,
+    z: np.ndarray,  # (D, n)
+    candidates: Candidates,
+    sides: np.ndarray,  # (n, P) of bools
+    y: np.ndarray,  # (n, C)
+    weights: np.ndarray,  # (n, 1)
+    predicted: np.ndarray,  # (n, C), to which what the tree predicts is added
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # (k, D), (k,)
+    """The halfspaces of the next tree, with further candidates if a neuron has more than its depth."""
+    depth = min(MAX_DEPTH, config.context_map_size)
+    rows = _random_range(max(1, len(y) // 2), len(y), rng)
+    columns = _random_range(TREE_CANDIDATES, CANDIDATES, rng)
+    gradient, curvature = _gradients(config, y[rows], predicted[rows], weights[rows])
+    few = gradient if y.shape[1] <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (y.shape[1], MAX_HEADS))
+    sums = np.concatenate([few, weights[rows]], axis=1).astype(np.float32)
+    chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
+    predicted += _leaf_values(config, leaves[rows], gradient, curvature, 1 << depth)[leaves]
+    unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
+    all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
+    return candidates.planes[chosen + unused], all_offsets
+
+
+def _gradients(
+    config: Config, y: np.ndarray, predicted: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # (r, C), (r, C), (r, 1) -> (r, C), (r, C)
+    """First and second derivatives of the loss, the first one negative."""
+    p = 1 / (1 + np.exp(-predicted)) if config.logits else predicted
+    gradient = weights * (y - p)
+    return gradient, np.broadcast_to(weights * (p * (1 - p) if config.logits else 1.0), gradient.shape)
+
+
+def _leaf_values(
+    config: Config, leaves: np.ndarray, gradient: np.ndarray, curvature: np.ndarray, count: int
+) -> np.ndarray:  # (r,), (r, C), (r, C) -> (L, C)
+    """What each leaf adds to what is predicted."""
+    both = np.concatenate([gradient, curvature], axis=1).T
+    sums = np.stack([np.bincount(leaves, summands, count) for summands in both], axis=1)
+    gradients, curvatures = np.split(sums, 2, axis=1)
+    return SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))
 
 
 def _random_range(length: int, count: int, rng: np.random.Generator) -> slice:
@@ -107,7 +133,7 @@ def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator
     is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
     planes = np.where(is_seen, rng.standard_normal(shape), 0)
     planes /= np.linalg.norm(planes, axis=1, keepdims=True)
-    [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
+    [planes], [offsets] = (array.astype(np.float32) for array in layer_between_samples(planes[None], z.T, rng, True))
     seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
     return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
 
@@ -119,7 +145,7 @@ def _grow_tree(
     sums: np.ndarray,  # (r, C + 1) float32, gradients and weights of the samples `rows`
     rows: slice,  # samples that the tree sees
     columns: slice,  # candidates that it chooses from
-    places: np.ndarray,  # (depth,), of the splits within gaps
+    fractions: np.ndarray,  # (depth,), of the splits within gaps
 ) -> tuple[list[int], list[float], np.ndarray]:
     """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
 
@@ -128,17 +154,17 @@ def _grow_tree(
     leaves = np.zeros(len(sides), np.int64)
     chosen: list[int] = []
     offsets: list[float] = []
-    for level, place in enumerate(places):
-        of_leaves = leaves[rows], sums, 1 << level
-        gains = compiled(gains_of_candidates)(sides[rows], columns.start, columns.stop, *of_leaves)
+    for level, fraction in enumerate(fractions):
+        arguments = leaves[rows], sums, 1 << level
+        gains = compiled(gains_of_candidates)(sides[rows], columns.start, columns.stop, *arguments)
         for earlier in chosen:
             gains[earlier - columns.start] = -1
         best = columns.start + int(gains.argmax())
         projection = compiled(project)(z, candidates.seen[best], candidates.coefficients[best])
         order = projection[rows].argsort()  # NumPy's is six times as fast as Numba's
-        low, high = compiled(best_gap)(projection[rows], order, *of_leaves)
+        low, high = compiled(best_gap)(projection[rows], order, *arguments)
         chosen.append(best)
-        offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
+        offsets.append(low + fraction * (high - low) if low < high else candidates.offsets[best])
         leaves += (projection > np.float32(offsets[-1])) * (1 << level)
     return chosen, offsets, leaves
 

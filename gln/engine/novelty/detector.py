@@ -92,7 +92,7 @@ class NoveltyDetector(Part):
         surprises = self.histograms.surprises(features, categorical)[:, 0].tolist()
         by_name = dict(zip(change.places, surprises, strict=True))
         by_number = dict(zip(change.batch.words.numbers.tolist(), self._surprises_of_words(change), strict=True))
-        numbers = {**schema.words, **change.words}
+        numbers = schema.words | change.words
         by_name |= {name: float(by_number[numbers[name]]) for name in x if numbers.get(name) in by_number}
         by_name.pop(CONSTANT, None)
         by_name = schema.with_dates(by_name)

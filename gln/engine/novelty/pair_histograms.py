@@ -37,10 +37,17 @@ TAIL, LEAST_REACH, SHAPE = 20, 1e-3, 0.25  # one in so many scores, the highest,
 
 
 @saved(
-    **{"seed": Number(int, 0), "partners": Array("i8", "F K", 0, "F"), "histograms": Array("f4", f"F K {BINS}", 0)},
-    **{"products": Array("f8", "F K"), "moments": Array("f8", "2 F"), "values": Array("f8", "F", 0)},
-    **{"known": Array("f8", "F", 0), "levels": {Number(int, 0, "F"): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
-    **{"total": Number(float, 0, 1e30), "count": Number(int, 0, 1 << 62)},
+    seed=Number(int, 0),
+    partners=Array("i8", "F K", 0, "F"),
+    histograms=Array("f4", f"F K {BINS}", 0),
+    products=Array("f8", "F K"),
+    moments=Array("f8", "2 F"),
+    values=Array("f8", "F", 0),
+    known=Array("f8", "F", 0),
+    levels={Number(int, 0, "F"): Array("f8", "*", 0)},
+    scores=Array("f8", "W"),
+    total=Number(float, 0, 1e30),
+    count=Number(int, 0, 1 << 62),
 )
 @dataclasses.dataclass
 class PairHistograms(WritableArrays):
@@ -82,7 +89,8 @@ class PairHistograms(WritableArrays):
             old_size = 0
             pairs = max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
         arrays = _arrays(size, pairs)
-        for name, array in arrays.items() if self.count else ():
+        kept = arrays if self.count else {}
+        for name, array in kept.items():
             old = getattr(self, name)
             array[tuple(map(slice, old.shape))] = old
         for feature in range(old_size, size):
@@ -101,14 +109,16 @@ class PairHistograms(WritableArrays):
         start = 0
         while start < features.shape[1]:
             chunk = slice(start, start + self.window - self.count % self.window)
-            of_chunk = features[:, chunk]
+            values = features[:, chunk]
             totals = [self.total]
-            for count in range(self.count, self.count + of_chunk.shape[1]):
+            for count in range(self.count, self.count + values.shape[1]):
                 totals.append(_next_total(totals[-1], count, self.window))
-            surprises = self._surprises(of_chunk, categorical, np.array(totals[:-1]), np.diff(totals), True)
+            surprises = self._surprises(values, categorical, np.array(totals[:-1]), np.diff(totals), True)
             scores = _score(surprises, None if words is None else words[:, chunk])
             self.scores[np.arange(self.count, self.count + len(scores)) % self.window] = scores
-            self.total, self.count, start = totals[-1], self.count + len(scores), chunk.stop
+            self.total = totals[-1]
+            self.count += len(scores)
+            start = chunk.stop
             if self.count % self.window == 0:  # weights would grow without end
                 for weights in (self.histograms, self.known, *self.levels.values()):
                     weights /= self.total
@@ -128,8 +138,8 @@ class PairHistograms(WritableArrays):
         if not latest:
             return np.zeros(features.shape[1])
         scores = _score(self.surprises(features, categorical), words)
-        places = np.arange(self.count - latest, self.count) % self.window
-        return compiled(_shares)(scores, np.sort(self.scores[places]))
+        slots = np.arange(self.count - latest, self.count) % self.window
+        return compiled(_shares)(scores, np.sort(self.scores[slots]))
 
     def surprises(self, features: np.ndarray, categorical: Set[int]) -> np.ndarray:  # (F, B) -> (F, B)
         """1 / sqrt(p) of each value. A feature that is not known yet was missing in all samples so far."""
@@ -141,17 +151,19 @@ class PairHistograms(WritableArrays):
     def _surprises(
         self, features: np.ndarray, categorical: Set[int], totals: np.ndarray, weights: np.ndarray, learns: bool
     ) -> np.ndarray:  # (F, B), (B,), (B,) -> (F, B)
-        features, surprises = plain(features), np.ones(features.shape)
+        features = plain(features)
+        surprises = np.ones(features.shape)
         are_numbers = np.array([feature not in categorical for feature in range(len(features))])
         arrays = [getattr(self, name) for name in ARRAYS]
-        compiled(_of_numbers)(features, are_numbers, totals, weights, learns, self.window, *arrays, surprises)
+        compiled(_surprises_of_numbers)(features, are_numbers, totals, weights, learns, self.window, *arrays, surprises)
         for feature in sorted(categorical):
             counts = self.levels.get(feature, np.zeros(0))
-            if learns and (most := int(np.fmax.reduce(features[feature], initial=-1))) >= len(counts):
+            most = int(np.fmax.reduce(features[feature], initial=-1)) if learns else -1
+            if most >= len(counts):
                 size = 1 << most.bit_length()  # with room for further levels, because copies take longer and longer
                 counts = self.levels[feature] = np.pad(counts, (0, size - len(counts)))
             arguments = features[feature], totals, weights, learns, counts, self.known[feature : feature + 1]
-            compiled(_of_levels)(*arguments, surprises[feature])
+            compiled(_surprises_of_levels)(*arguments, surprises[feature])
         return surprises
 
     # ---- State -------------------------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ def _score(surprises: np.ndarray, words: np.ndarray | None) -> np.ndarray:  # (F
 # ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def _of_numbers(  # Long, because it is one loop
+def _surprises_of_numbers(  # Long, because it is one loop
     features: np.ndarray,  # (F, B)
     are_numbers: np.ndarray,  # (F,) of bools
     totals: np.ndarray,  # (B,), the weight of all samples before each
@@ -226,9 +238,9 @@ def _of_numbers(  # Long, because it is one loop
                 continue
             x = features[f, b]
             surprise = 0.0
-            of_known = known[f] / total if total > 0 else 1.0
+            known_share = known[f] / total if total > 0 else 1.0
             if x != x:
-                surprises[f, b] = 1 / np.sqrt(max(1 - of_known, UNSEEN))
+                surprises[f, b] = 1 / np.sqrt(max(1 - known_share, UNSEEN))
                 continue
             step = max(FADING / (values[f] + FADING), 1 / window)
             for k in range(pairs if values[f] > 0 else 0):
@@ -236,8 +248,8 @@ def _of_numbers(  # Long, because it is one loop
                 correlation = products[f, k] * values[f] / (values[f] + FEW)
                 correlation = min(max(correlation, -0.99), 0.99) if partner != f else 0.0
                 residual = (z[f] - correlation * expects[partner]) / np.sqrt(1 - correlation**2)
-                place = np.arcsinh(residual) / WIDTH + (k + 0.5) / pairs + BINS / 2
-                i = int(min(max(place, 1), BINS - 2))
+                position = np.arcsinh(residual) / WIDTH + (k + 0.5) / pairs + BINS / 2
+                i = int(min(max(position, 1), BINS - 2))
                 histogram = histograms[f, k]
                 near = (histogram[i - 1] + 2 * histogram[i] + histogram[i + 1]) / 4
                 normal = WIDTH * np.exp(-(residual**2) / (2 + 2 * FEW / values[f])) / np.sqrt(2 * np.pi)
@@ -247,7 +259,7 @@ def _of_numbers(  # Long, because it is one loop
                 if learns:
                     histogram[i] += weight * (values[f] >= FEW)
                     products[f, k] += step * (expects[f] * expects[partner] - products[f, k])
-            surprises[f, b] = (surprise / pairs if values[f] >= FEW else 1.0) / np.sqrt(max(of_known, UNSEEN))
+            surprises[f, b] = (surprise / pairs if values[f] >= FEW else 1.0) / np.sqrt(max(known_share, UNSEEN))
             if learns:
                 difference = x - moments[0, f]
                 if moments[1, f] > 0:
@@ -259,7 +271,7 @@ def _of_numbers(  # Long, because it is one loop
                 known[f] += weight
 
 
-def _of_levels(
+def _surprises_of_levels(
     codes: np.ndarray,  # (B,), NaN if missing
     totals: np.ndarray,  # (B,)
     weights: np.ndarray,  # (B,)

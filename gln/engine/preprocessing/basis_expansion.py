@@ -36,7 +36,7 @@ def fill_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B
         both[2 * i + 1, b] = z if z == 0 else abs(z) - DISTANCE
 
 
-@saved(**{"features": Array("i8", "E", 0, "D"), "low": Array("f4", "E"), "high": Array("f4", "E")})
+@saved(features=Array("i8", "E", 0, "D"), low=Array("f4", "E"), high=Array("f4", "E"))
 class Pieces(NamedTuple):
     """The pieces of a piecewise-linear encoding, each between two values of a feature; see `piecewise_linear`."""
 
@@ -53,7 +53,8 @@ def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Piec
         most: maximum number of pieces per feature; a feature with fewer distinct values gets fewer.
         total: approximate number of pieces of all features; each feature gets at least two.
     """
-    distinct = {feature: found for feature, row in enumerate(values) if len(found := np.unique(row)) > 2}
+    distinct = {feature: np.unique(row) for feature, row in enumerate(values)}
+    distinct = {feature: row for feature, row in distinct.items() if len(row) > 2}
     most = min(most, max(2, total // max(1, len(distinct))))
     pieces = []
     for feature, row in distinct.items():

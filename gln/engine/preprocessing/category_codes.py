@@ -46,7 +46,7 @@ def as_pandas(X: Any) -> Any:
 
 
 def as_table(X: Any) -> Any:
-    """A table with a shape: a pandas frame in place of a polars one, and an array in place of lists."""
+    """A table with a shape: a pandas frame instead of a polars one, and an array instead of lists."""
     X = as_pandas(X)
     if isinstance(X, pd.Series):
         raise ValueError("X: expected a table, got a Series; X.iloc[[0]] is a row of a frame, and X[[name]] a column")
@@ -59,12 +59,13 @@ def check_no_dates(X: Any) -> None:
     """Raise ValueError, naming the column, if one column of a table holds dates or times, or complex numbers."""
     if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "OmM":
         X = pd.DataFrame(X)
-    for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
+    dtypes = X.dtypes if isinstance(X, pd.DataFrame) else ()
+    for column, dtype in enumerate(dtypes):
         if dtype.kind == "c":
-            raise ValueError(f"X: expected real numbers, got complex ones in column {X.columns[place]!r}")
-        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
+            raise ValueError(f"X: expected real numbers, got complex ones in column {X.columns[column]!r}")
+        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, column], skipna=True) in DATES:
             raise ValueError(
-                f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
+                f"X: expected numbers or categories, got dates or times in column {X.columns[column]!r}; convert "
                 "them to numbers, such as days since the first, or to categories, such as the day of the week"
             )
 
@@ -76,15 +77,15 @@ def check_different_names(X: pd.DataFrame) -> None:
         raise ValueError(f"X: expected columns with different names, got several named {name!r}")
 
 
-def column_of(X: Any, place: int) -> pd.Series:
+def column_of(X: Any, index: int) -> pd.Series:
     """A column of a frame or of an array, under its name or number."""
-    return X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place], name=place)
+    return X.iloc[:, index] if isinstance(X, pd.DataFrame) else pd.Series(X[:, index], name=index)
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
     """The columns of a pandas frame or array that are categories: `chosen` is `categorical_features`."""
-    of_type = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
-    return chosen_columns("categorical_features", X, chosen, "from_dtype", of_type)
+    text_columns = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
+    return chosen_columns("categorical_features", X, chosen, "from_dtype", text_columns)
 
 
 def chosen_columns(argument: str, X: Any, chosen: Any, default: str, by_default: list[int]) -> list[int]:
@@ -140,8 +141,8 @@ def new_levels(levels: Levels, column: pd.Series) -> Levels:
 
 def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, the next one for all unknown levels, and NaN if it is missing: (N,) -> (N,)."""
-    places, found = _distinct(column, levels)
-    return np.array([*(levels.get(level, len(levels)) for level in found), np.nan])[places]  # -1: a missing value
+    indices, distinct = _distinct(column, levels)
+    return np.array([*(levels.get(level, len(levels)) for level in distinct), np.nan])[indices]  # -1: a missing value
 
 
 def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
@@ -152,7 +153,8 @@ def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None,
     for codes in (known, new or {}):
         if key in codes:
             return codes[key]
-    if (code := count + len(new or {})) >= most:
+    code = count + len(new or {})
+    if code >= most:
         return zlib.crc32(repr(key).encode()) % most  # the same in every process, unlike Python's hash
     if new is None:
         return np.nan
@@ -161,27 +163,27 @@ def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None,
 
 
 def _distinct(column: pd.Series, known: Levels) -> tuple[np.ndarray, list[Hashable]]:
-    """The place of each value among the levels in a column, -1 if it is missing, and these, in order of appearance.
+    """The index of each value among the levels in a column, -1 if it is missing, and these, in order of appearance.
 
     Raises ValueError for text if all known levels are numbers, and for numbers if all are text.
     """
     try:
-        places, values = pd.factorize(column)
+        indices, values = pd.factorize(column)
     except TypeError as error:  # lists, for example, have no hash
         expected = f"text or numbers as levels of column {column.name!r}"
         raise ValueError(f"X: expected {expected}, got {error}; {OF_LISTS}") from error
     levels = [*map(level_of, values)]
     new = [level for level in levels if level not in known]
     are_text = {isinstance(level, str) for level in known} if new else set()
-    for level in new if len(are_text) == 1 else ():
-        if isinstance(level, str) not in are_text:
-            expected = f"{'text' if are_text == {True} else 'numbers'} in column {column.name!r}"
-            raise ValueError(f"X: expected {expected}, like its first levels, got {level!r}")
-    return places, levels
+    others = [level for level in new if {isinstance(level, str)} != are_text]
+    if len(are_text) == 1 and others:
+        expected = f"{'text' if are_text == {True} else 'numbers'} in column {column.name!r}"
+        raise ValueError(f"X: expected {expected}, like its first levels, got {others[0]!r}")
+    return indices, levels
 
 
 def notes_of_levels(
-    place: str, known: Levels, new: Levels, of_numbers: Callable[[list[str]], str], of_sentences: str
+    category: str, known: Levels, new: Levels, number_advice: Callable[[list[str]], str], sentence_advice: str
 ) -> list[Note]:
     """A note, with advice if there is any, on a category whose levels read as numbers or are sentences; once: when the
     new ones make its levels SEVERAL."""
@@ -191,10 +193,11 @@ def notes_of_levels(
     text = "{} is text and becomes a category, but its levels"
     numbers = [*filter(looks_like_number, levels)]
     if len(numbers) >= NEARLY_ALL * len(levels):
-        text = f"{text} read as numbers; {of_numbers(numbers)}"
-        return [Note(text, place, f"{place} (such as {numbers[0]!r})")]
-    are_sentences = np.median([level.count(" ") for level in levels]) >= SPACES
-    return [Note(f"{text} are sentences; {of_sentences}", place, place)] if of_sentences and are_sentences else []
+        text = f"{text} read as numbers; {number_advice(numbers)}"
+        return [Note(text, category, f"{category} (such as {numbers[0]!r})")]
+    if not sentence_advice or np.median([level.count(" ") for level in levels]) < SPACES:
+        return []
+    return [Note(f"{text} are sentences; {sentence_advice}", category, category)]
 
 
 def advice_on_numbers(texts: list[str]) -> str:

@@ -30,7 +30,8 @@ TEXT = "text"
 ID = "id"
 PRINTED = "number in text"
 FEWEST_IDS = 50  # rows, or chance makes values differ
-FEWEST_WORDS, DISTINCT = 3, 0.5  # of a text, and of a column of them
+FEWEST_WORDS = 3  # of a text
+DISTINCT = 0.5  # of a column of texts
 ID_NAME = re.compile("(.*[^a-z])?(id|uid|uuid|guid|rownames?|row_?(id|nr|no|number)|index|unnamed: 0)")
 OF_OTHERS = {
     DATE: "{} has values that are no dates, which count as missing",
@@ -87,7 +88,7 @@ class Columns:
     texts: dict[int, TextModel] = dataclasses.field(default_factory=dict)  # by column, once they are fitted
 
     def of_kind(self, kind: str) -> list[int]:
-        return [place for place, column in enumerate(self.columns) if column.kind == kind]
+        return [index for index, column in enumerate(self.columns) if column.kind == kind]
 
     @property
     def has_others(self) -> bool:
@@ -117,47 +118,47 @@ class Columns:
     # ---- Tables ----------------------------------------------------------------------------------------------------
 
     def as_numbers(self, X: Any) -> tuple[Any, list[Note]]:
-        """A table (N, F) with days in place of dates, hashes in place of texts, and 0 in place of ids, and what to tell
+        """A table (N, F) with days instead of dates, hashes instead of texts, and 0 instead of ids, and what to tell
         of its values. Raises ValueError for columns of another type or format."""
         values: dict[int, Any] = {}
         notes = []
-        for place, column in enumerate(self.columns):
+        for index, column in enumerate(self.columns):
             if column.kind in OF_OTHERS:
-                given = column_of(X, place)
-                values[place], other = column.read(given)
+                given = column_of(X, index)
+                values[index], other = column.read(given)
                 if other is not None:
                     notes.append(Note(OF_OTHERS[column.kind], given.name, f"{given.name!r} (such as {other!r})"))
             elif column.kind == TEXT:
-                texts = column_of(X, place)
-                values[place] = np.where(texts.isna(), np.nan, pd.util.hash_array(texts_of(texts)) / 2.0**64)
+                texts = column_of(X, index)
+                values[index] = np.where(texts.isna(), np.nan, pd.util.hash_array(texts_of(texts)) / 2.0**64)
             elif column.kind == ID:
-                values[place] = np.zeros(len(X))
+                values[index] = np.zeros(len(X))
         return category_codes.with_columns(X, values), notes
 
     def words(self, X: Any) -> dict[int, Words]:
-        kinds = {place: self.columns[place].of_characters for place in self.of_kind(TEXT)}
-        return {place: Words(kind, counts_of(column_of(X, place), kind)) for place, kind in kinds.items()}
+        kinds = {index: self.columns[index].of_characters for index in self.of_kind(TEXT)}
+        return {index: Words(kind, counts_of(column_of(X, index), kind)) for index, kind in kinds.items()}
 
     def made_from(self, numbers: np.ndarray, X: Any) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
         """The columns made from a table and its numbers; before texts are fitted, hashes stand for them."""
         made: list[np.ndarray] = []
-        for place, column in enumerate(self.columns):
-            values = numbers[:, place : place + 1]
+        for index, column in enumerate(self.columns):
+            values = numbers[:, index : index + 1]
             if column.kind == DATE:
                 made += [dates.part_of(part, values[:, 0])[:, None] for part in column.parts]
             elif column.kind == TEXT:
-                model = self.texts.get(place)
-                texts = column_of(X, place)
+                model = self.texts.get(index)
+                texts = column_of(X, index)
                 made.append(values.repeat(self.heads, axis=1) if model is None else model.transform(texts))
             elif column.kind == PRINTED and column.width() > 1:
-                made.append(printed_numbers.numbers_in(column_of(X, place), str(column.form)))
+                made.append(printed_numbers.numbers_in(column_of(X, index), str(column.form)))
             elif column.kind != ID:
                 made.append(values)
         return np.concatenate([numbers[:, :0], *made], axis=1)
 
-    def summed(self, of_made: np.ndarray) -> np.ndarray:  # (..., D) -> (..., F)
+    def summed(self, values: np.ndarray) -> np.ndarray:  # (..., D) -> (..., F)
         """What belongs to the columns made from a table, summed by column of the table."""
-        sums = [of_made[..., self.owners == place].sum(axis=-1) for place in range(len(self.columns))]
+        sums = [values[..., self.owners == index].sum(axis=-1) for index in range(len(self.columns))]
         return np.stack(sums, axis=-1)
 
     def words_of(self, X: Any, made: np.ndarray, contributions: np.ndarray) -> list[tuple[int, int, str, np.ndarray]]:
@@ -165,26 +166,27 @@ class Columns:
 
         Shapes: (N, F), the columns made from it (N, D), and the contributions of these (C, N, D).
         """
-        found = []
-        for place, model in self.texts.items():
-            owned = self.owners == place
-            for row, text in enumerate(texts_of(column_of(X, place))):
-                of_words = model.divided(text, made[row, owned], contributions[:, row, owned])
-                found += [(row, place, *pair) for pair in of_words]
-        return found
+        words = []
+        for index, model in self.texts.items():
+            owned = self.owners == index
+            for row, text in enumerate(texts_of(column_of(X, index))):
+                divided = model.divided(text, made[row, owned], contributions[:, row, owned])
+                words += [(row, index, *pair) for pair in divided]
+        return words
 
     def shown(self, names: Sequence[Any], levels: Mapping[int, Mapping]) -> pd.DataFrame:
         """A table for people: a row for each column."""
         becomes = []
-        for place, column in enumerate(self.columns):
+        for index, column in enumerate(self.columns):
             texts = f"what its words predict ({self.heads})" if self.heads else "nothing: too many classes"
             parts = ", ".join(column.parts) or "nothing: constant"
             printed = f"{'a number' if column.width() == 1 else 'two numbers'}, read as {column.form}"
-            of_kind = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: parts, PRINTED: printed}
-            becomes.append(of_kind.get(column.kind, f"a category of {len(levels.get(place, ()))} levels"))
+            descriptions = {NUMBER: "itself", ID: "nothing", TEXT: texts, DATE: parts, PRINTED: printed}
+            becomes.append(descriptions.get(column.kind, f"a category of {len(levels.get(index, ()))} levels"))
         kinds, told_by = zip(*((column.kind, column.told_by) for column in self.columns), strict=True)
-        index = pd.Index(names, name="column")
-        return pd.DataFrame({"treated as": kinds, "becomes": becomes, "told by": told_by}, index=index)
+        return pd.DataFrame(
+            {"treated as": kinds, "becomes": becomes, "told by": told_by}, pd.Index(names, name="column")
+        )
 
 
 # ---- Finding out -----------------------------------------------------------------------------------------------------
@@ -201,37 +203,39 @@ def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[C
     texts = category_codes.chosen_columns("text_features", X, text, "auto", [])
     is_auto = isinstance(text, str)
     named = not isinstance(categorical, str) and categorical is not None
-    if both := [*{*categories} & {*texts}] if named else []:
+    both = [*{*categories} & {*texts}] if named else []
+    if both:
         raise ValueError(f"text_features: expected columns that are not in categorical_features, got {both}")
     columns = []
     notes = []
-    for place in range(start, X.shape[1]):
-        column = column_of(X, place)
-        if place in texts:
-            found = Column(TEXT, "text_features", of_characters=has_no_spaces(column))
-        elif named and place in categories:
-            found = Column(CATEGORY, "categorical_features")
+    for index in range(start, X.shape[1]):
+        values = column_of(X, index)
+        if index in texts:
+            column = Column(TEXT, "text_features", of_characters=has_no_spaces(values))
+        elif named and index in categories:
+            column = Column(CATEGORY, "categorical_features")
         else:
-            found = _found(column, isinstance(X, pd.DataFrame) and X.shape[1] > 1, is_auto) or Column()
-            found = Column(CATEGORY) if place in categories and found.kind == NUMBER else found
-        if start and found.kind == DATE:
-            found = dataclasses.replace(found, parts=[*dates.PARTS])
-        is_constant = found.kind == DATE and not found.parts
-        if is_constant or (found.told_by != "its type" and found.told_by.startswith("its")):
-            notes.append(Note(_note(found), column.name))
-        columns.append(found)
+            column = _detected(values, isinstance(X, pd.DataFrame) and X.shape[1] > 1, is_auto) or Column()
+            column = Column(CATEGORY) if index in categories and column.kind == NUMBER else column
+        if start and column.kind == DATE:
+            column = dataclasses.replace(column, parts=[*dates.PARTS])
+        is_constant = column.kind == DATE and not column.parts
+        if is_constant or (column.told_by != "its type" and column.told_by.startswith("its")):
+            notes.append(Note(_note(column), values.name))
+        columns.append(column)
     return Columns(columns), notes
 
 
 def repeated_ids(X: Any) -> list[Hashable]:
     """The columns of a frame that are named like an id, and whose values repeat: rows may belong together."""
-    names: list[Hashable] = []
-    for place, name in enumerate(X.columns if isinstance(X, pd.DataFrame) else ()):
-        column = X.iloc[:, place]
+    repeated: list[Hashable] = []
+    names = X.columns if isinstance(X, pd.DataFrame) else ()
+    for index, name in enumerate(names):
+        column = X.iloc[:, index]
         is_named = GROUP_NAME.fullmatch(category_codes.snake_case(name)) and column.dtype.kind not in "bfcmM"
         if is_named and FEWEST_GROUPS <= column.nunique() <= column.count() / 2:
-            names.append(name)
-    return names
+            repeated.append(name)
+    return repeated
 
 
 def _note(column: Column) -> str:
@@ -253,7 +257,7 @@ def _note(column: Column) -> str:
     return f"{{}} is left out, because it names rows; convert it to float to make it a number, or {AS_CATEGORY}"
 
 
-def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
+def _detected(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     """A column that is dates, texts or ids, or None."""
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype.kind in "bfc":
         return None
@@ -268,6 +272,11 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
         name = category_codes.snake_case(column.name)
         is_id = has_ids and ID_NAME.fullmatch(name) and len(column) >= FEWEST_IDS and column.is_unique
         return Column(ID, "its name and values") if is_id else None
+    return _detected_in_values(column, has_ids, has_texts)
+
+
+def _detected_in_values(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
+    """`_detected` for a column of objects, whose values decide."""
     texts = column.dropna().astype(object)
     types = {*map(type, texts)}
     if not all(issubclass(kind, (str, *dates.DATES)) for kind in types):
@@ -288,9 +297,9 @@ def _found(column: pd.Series, has_ids: bool, has_texts: bool) -> Column | None:
     words = [len(text.split()) for text in some]
     share = texts.nunique() / len(texts)
     if has_texts and share >= DISTINCT:
-        of_characters = has_no_spaces(some)
-        if of_characters or np.median(words) >= FEWEST_WORDS:
-            return Column(TEXT, "its values", of_characters=of_characters)
+        lacks_spaces = has_no_spaces(some)
+        if lacks_spaces or np.median(words) >= FEWEST_WORDS:
+            return Column(TEXT, "its values", of_characters=lacks_spaces)
     if has_ids and share == 1 and max(words) == 1 and not all(map(category_codes.looks_like_number, some)):
         return Column(ID, "its values")
     return None

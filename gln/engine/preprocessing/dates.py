@@ -37,7 +37,7 @@ WITH_NUMBERS += ["%d.%m.%y", "%d/%m/%y", "%m/%d/%y"]
 WITH_NAMES = ["%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y"]
 FORMATS = [ISO_8601, COMPACT, *TIMES]
 FORMATS += [f"{date} {time}".rstrip() for date in WITH_NUMBERS + WITH_NAMES for time in ("", *TIMES)]
-AMBIGUOUS = "day or month first"  # in place of a format, also of a column that has too many other values
+AMBIGUOUS = "day or month first"  # instead of a format, also of a column that has too many other values
 NEARLY_ALL = 0.95  # of the values of a column of dates are some
 NO_TIME = MISSING | {"NaT"}
 MICROSECONDS = 86_400_000_000  # of a day
@@ -93,16 +93,16 @@ def format_of(texts: pd.Series) -> str | None:
     others are too many, or if 03/04/2020 may be March or April."""
     texts = texts[~texts.str.strip().isin(NO_TIME)]
     some = texts[:: 1 + len(texts) // 100]
-    found: dict[str, np.ndarray] = {}
+    fitting: dict[str, np.ndarray] = {}
     if sum(MAYBE.fullmatch(text) is not None for text in some) > len(some) / 2:  # formats take time to try
-        found = {form: _parsed(texts, form) for form in FORMATS if _known(_parsed(some, form)) > len(some) / 2}
-    most = max(map(_known, found.values()), default=0)
+        fitting = {form: _parsed(texts, form) for form in FORMATS if _known(_parsed(some, form)) > len(some) / 2}
+    most = max(map(_known, fitting.values()), default=0)
     if most <= len(texts) / 2:
         return None
-    best = [form for form, days in found.items() if _known(days) == most]
+    best = [form for form, days in fitting.items() if _known(days) == most]
     if best[0] in TIMES and most < len(texts):  # perhaps durations: 75:30
         return None
-    is_one = all(np.array_equal(found[form], found[best[0]], equal_nan=True) for form in best)
+    is_one = all(np.array_equal(fitting[form], fitting[best[0]], equal_nan=True) for form in best)
     return best[0] if is_one and most >= NEARLY_ALL * len(texts) else AMBIGUOUS
 
 

@@ -57,9 +57,9 @@ def form_of(texts: pd.Series) -> Printed | None:
 
 def numbers_in(column: pd.Series, form: str) -> np.ndarray:  # (N,) -> (N, k)
     """The k numbers of strings of this form; NaN for all else."""
-    places, values = pd.factorize(column.astype(object))
+    indices, values = pd.factorize(column.astype(object))
     numbers = [numbers_of(value, form) for value in (*values, None)]
-    return np.array(numbers, np.float64)[places]  # -1: a missing value
+    return np.array(numbers, np.float64)[indices]  # -1: a missing value
 
 
 def numbers_of(value: Any, form: str) -> tuple[float, ...]:  # -> k
@@ -125,9 +125,9 @@ def _form_of(values: Sequence[str]) -> Printed | None:
     fitting = [pair for pair in SEPARATORS if all(_digits(*pair).fullmatch(shape[4]) for shape in shapes)]
     if not fitting:
         return None if currency or unit else _form_of_pairs(values)
-    forms = [f"{currency}1{thousands}234{decimal}5{unit}" for thousands, decimal in fitting]
+    forms = [f"{currency}1{pair[0]}234{pair[1]}5{unit}" for pair in fitting]
     numbers = [[_value(shape, *pair) for shape in shapes] for pair in fitting]
-    others = [form for form, of_form in zip(forms, numbers, strict=True) if of_form != numbers[0]]
+    others = [form for form, parsed in zip(forms, numbers, strict=True) if parsed != numbers[0]]
     return Printed(forms[0], others[0] if others else None)
 
 
@@ -167,4 +167,4 @@ def _duration(text: str) -> tuple[float, ...] | None:
     """A duration in units of its first number."""
     if DURATION.fullmatch(text) is None:
         return None
-    return (sum(float(number) / 60**place for place, number in enumerate(text.split(":"))),)
+    return (sum(float(number) / 60**power for power, number in enumerate(text.split(":"))),)

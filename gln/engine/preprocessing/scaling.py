@@ -24,7 +24,7 @@ OPTIONS = {"floor": Array("f8", "", 0), "limit": Array("f8", "", 0), "far_is_mis
 OPTIONS |= {"fitted": Array("f8", "", 0, 1)}
 STATISTICS = {name: Array("f8", "D", least) for name, least in (("count", 0), ("mean", -LARGEST), ("squares", 0))}
 STATISTICS |= {"low": Array("f8", "D"), "high": Array("f8", "D")}
-STATE = {**OPTIONS, **STATISTICS, "first": Array("f8", "* D")}
+STATE = OPTIONS | STATISTICS | {"first": Array("f8", "* D")}
 SPARSE_STATE = {"squares": Array("f8", "D", 0), "count": Array("f8", "", 0), "stored": Array("f8", "", 0)}
 SPARSE_STATE |= {"logs": Array("f8", "")}
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
@@ -42,7 +42,7 @@ LARGEST_LOG = 89.0  # of values, which float32 can hold
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
-def _of_saved(cls: Any, **state: np.ndarray) -> Any:
+def _from_state(cls: Any, **state: np.ndarray) -> Any:
     made = cls(len(state["squares"]))
     made.set_state(state)
     return made
@@ -122,14 +122,14 @@ class Standardizer(WritableArrays):
         options = bound, missing, counts_first
         if not self.is_warming_up:  # fast
             return self._standardise(samples, True, *options)
-        found: list[tuple[np.ndarray, np.ndarray]] = []
-        while self.is_warming_up and len(found) < samples.shape[1]:
-            sample = samples[:, len(found) : len(found) + 1]
+        results: list[tuple[np.ndarray, np.ndarray]] = []
+        while self.is_warming_up and len(results) < samples.shape[1]:
+            sample = samples[:, len(results) : len(results) + 1]
             before = self.units
             self.count_first(sample)
-            found.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
-        found.append(self._standardise(samples[:, len(found) :], True, *options))
-        standardised, moments = zip(*found, strict=True)
+            results.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
+        results.append(self._standardise(samples[:, len(results) :], True, *options))
+        standardised, moments = zip(*results, strict=True)
         # In NumPy's order: for another, Numba would compile once more what takes these.
         return np.ascontiguousarray(np.concatenate(standardised, axis=1)), np.concatenate(moments, axis=2)
 
@@ -166,7 +166,8 @@ class Standardizer(WritableArrays):
             chunk = slice(start, start + rows)
             x = dense(samples[chunk]).astype(np.float64)
             x = x if indices is None else x[:, indices]
-            typical, rounds = x, ROUNDS if x.shape[1] > FEW_VALUES else 1  # few values: once, or too few would remain
+            typical = x
+            rounds = ROUNDS if x.shape[1] > FEW_VALUES else 1  # few values: once, or too few would remain
             for _ in range(rounds):
                 far = outliers(typical, self.limit, self.floor)
                 if not far.any():
@@ -229,7 +230,7 @@ class Standardizer(WritableArrays):
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     to_save = get_state
-    of_saved = classmethod(_of_saved)
+    of_saved = classmethod(_from_state)
 
     def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `Standardizer` of the same size."""
@@ -267,7 +268,8 @@ class SparseScaler(WritableArrays):
     def __init__(self, size: int) -> None:
         """`size` is D, the number of features, an integer of at least 1."""
         check_integer("size", size, 1)
-        self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
+        self.size = int(size)
+        self.squares = np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
 
     def fit(self, samples: ArrayLike, indices: np.ndarray | None = None) -> None:
@@ -309,7 +311,7 @@ class SparseScaler(WritableArrays):
         return {name: np.array(getattr(self, name)) for name in SPARSE_STATE}
 
     to_save = get_state
-    of_saved = classmethod(_of_saved)
+    of_saved = classmethod(_from_state)
 
     def set_state(self, state: Mapping[str, object]) -> None:
         """Continue from the state of another `SparseScaler` of the same size."""
@@ -468,7 +470,8 @@ def standardise(
                 divisor = scale if scale > 0 else np.inf
                 reach = limit * (1 + FEW_VALUES / count) * divisor
             if counts_first:
-                center, width = mean, divisor
+                center = mean
+                width = divisor
             z = (x - center) / width
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)

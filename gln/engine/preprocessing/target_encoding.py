@@ -35,8 +35,12 @@ class Column(NamedTuple):
 
 
 @saved(
-    **{"size": Number(int, 0), "columns": [object], "are_classes": bool, "totals": Array("f8", "W")},
-    **{"counts": {Number(int, 0): Array("f8", "* W")}, "fitted": bool},
+    size=Number(int, 0),
+    columns=[object],
+    are_classes=bool,
+    totals=Array("f8", "W"),
+    counts={Number(int, 0): Array("f8", "* W")},
+    fitted=bool,
 )
 @dataclasses.dataclass
 class TargetEncoding(WritableArrays):
@@ -67,8 +71,8 @@ class TargetEncoding(WritableArrays):
         # A file holds plain tuples, and what grows names known columns again.
         self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
-        of_columns = np.array(filled, np.int64).reshape(-1, 3).T
-        self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
+        indices = np.array(filled, np.int64).reshape(-1, 3).T
+        self.features, self._levels, self._targets = map(np.ascontiguousarray, indices)  # (D,) each
         self._statistics = np.flatnonzero(self._targets >= 0)
         features = {*self.features.tolist(), *self.counts}
         targets = len(self.totals) - 1
@@ -139,14 +143,14 @@ class TargetEncoding(WritableArrays):
 
     def starts(self, samples: np.ndarray) -> list[int]:
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
-        found: set[int] = set()
+        starts: set[int] = set()
         for feature in self.counts:
             if not self._have_many[feature]:  # whose columns of single levels are no longer used
                 levels, first = np.unique(samples[feature], return_index=True)
                 new = (levels >= max(1, self._with_columns[feature])) & (levels < MOST_ONE_HOT)
-                found.update(first[new].tolist())
-                found.update(sorted(first[levels >= MOST_ONE_HOT].tolist())[:1])  # with it, there are too many
-        return sorted(found)
+                starts.update(first[new].tolist())
+                starts.update(sorted(first[levels >= MOST_ONE_HOT].tolist())[:1])  # with it, there are too many
+        return sorted(starts)
 
     def with_class(self) -> TargetEncoding:
         return self if len(self.totals) > MOST_CLASSES else self.with_targets(1)
@@ -191,13 +195,13 @@ class TargetEncoding(WritableArrays):
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
         return self._columns(samples, False, NOTHING, ONE)
 
-    def values_of(self, place: int) -> np.ndarray:  # -> (n,)
+    def values_of(self, index: int) -> np.ndarray:  # -> (n,)
         """What this column would have been for the samples that were counted, if they were encoded now."""
-        feature = self.columns[place].feature
+        feature = self.columns[index].feature
         counts = self.counts.get(feature, NOTHING[:0])[:, 0]  # none of numbers
         samples = np.full((self.size, len(counts)), np.nan)
         samples[feature] = np.arange(len(counts))
-        return self.transform(samples)[place].repeat(np.rint(counts).astype(int))
+        return self.transform(samples)[index].repeat(np.rint(counts).astype(int))
 
     def _columns(self, samples: np.ndarray, learns: bool, *learned: np.ndarray) -> np.ndarray:
         if len(samples) != self.size:  # compiled loops do not check
@@ -217,7 +221,8 @@ class TargetEncoding(WritableArrays):
         most = np.fmax.reduce(samples, axis=1, initial=-1)
         has_grown = False
         for feature, table in self.counts.items():
-            if (levels := 1 + int(most[feature])) > len(table):
+            levels = 1 + int(most[feature])
+            if levels > len(table):
                 # A power of two, so that a new level rarely copies the table.
                 self.counts[feature] = np.pad(table, [(0, (1 << (levels - 1).bit_length()) - len(table)), (0, 0)])
                 has_grown = True
@@ -252,15 +257,17 @@ def encode(
     columns = np.empty(shape)
     overall = np.empty(shape)
     # Of a sample: the row of each level, -1 for none, and that of the totals.
-    places = np.zeros(len(samples) + 1, np.int64)
+    level_rows = np.zeros(len(samples) + 1, np.int64)
     for b in range(samples.shape[1]):
         for feature in range(len(samples)):
-            start, room, code = rows[feature, 0], rows[feature, 1], samples[feature, b]  # NaN if it is missing
-            places[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
+            start = rows[feature, 0]
+            room = rows[feature, 1]
+            code = samples[feature, b]  # NaN if it is missing
+            level_rows[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
             have_many[feature] |= learns and silences and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):
             x = samples[features[d], b]
-            place = places[features[d]]
+            row = level_rows[features[d]]
             target = targets[d]
             is_itself = levels[d] < 0 and target < 0
             is_category = rows[features[d], 0] >= 0
@@ -271,9 +278,9 @@ def encode(
             if levels[d] >= 0 and x == x:
                 is_unknown = (silences and have_many[features[d]]) or x >= with_columns[features[d]]
                 columns[d, b] = np.nan if is_unknown else x == levels[d]
-            elif target >= 0 and place >= 0 and table[place, 0] > 0:
-                count = table[place, 0]
-                total = table[place, 1 + target]
+            elif target >= 0 and row >= 0 and table[row, 0] > 0:
+                count = table[row, 0]
+                total = table[row, 1 + target]
                 if are_classes:
                     rate = (totals[1 + target] + 0.5) / (totals[0] + 1)
                     overall[d, b] = rate / (1 - rate)
@@ -281,12 +288,12 @@ def encode(
                 else:
                     columns[d, b] = total / (count + STRENGTH)
         weight = weights[b % len(weights)]
-        for place in places:
-            if learns and place >= 0:
-                table[place, 0] += weight
+        for row in level_rows:
+            if learns and row >= 0:
+                table[row, 0] += weight
                 if are_classes:
-                    table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
+                    table[row, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
                 else:
                     for k in range(len(learned)):
-                        table[place, 1 + k] += weight * learned[k, b]
+                        table[row, 1 + k] += weight * learned[k, b]
     return columns, overall

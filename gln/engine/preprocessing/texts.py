@@ -34,19 +34,25 @@ ALPHA = 0.7
 # Pairs of words lower the log-loss of `benchmarks.texts` from .445 to .421 on reviews of food.
 WORDS = {"token_pattern": WORD, "ngram_range": (1, 2)}
 CHARACTERS = {"analyzer": "char_wb", "ngram_range": (1, 3)}  # of languages without spaces
-NEAR, TINY = 0.1, 1e-300  # standard deviations from the mean where slopes would be too steep
+NEAR = 0.1  # standard deviations from the mean where slopes would be too steep
+TINY = 1e-300
 TYPICAL = 1000  # texts, which tell of a column
 FEWEST_PER_SPACE = 12  # characters, on average, of a language without spaces
 
 
 @saved(
-    **{"of_characters": bool, "slots": Array("i8", "n", 0, SLOTS - 1), "idf": Array("f4", "n", 0)},
-    **{"weights": Array("f4", "H n"), "offset": Array("f8", "H"), "mean": Array("f8", "H"), "std": Array("f8", "H", 0)},
+    of_characters=bool,
+    slots=Array("i8", "n", 0, SLOTS - 1),
+    idf=Array("f4", "n", 0),
+    weights=Array("f4", "H n"),
+    offset=Array("f8", "H"),
+    mean=Array("f8", "H"),
+    std=Array("f8", "H", 0),
 )
 class TextModel(NamedTuple):
     """A linear model of the words of a column of texts."""
 
-    of_characters: bool  # in place of words
+    of_characters: bool  # instead of words
     slots: np.ndarray  # (n,), ascending
     idf: np.ndarray  # (n,)
     weights: np.ndarray  # (H, n)
@@ -68,12 +74,12 @@ class TextModel(NamedTuple):
         slots = np.unique([abs(murmurhash3_32(word)) % SLOTS for word in _analyzer(self.of_characters)(text)])
         if not len(slots) or not len(self.slots):
             return self.offset if len(slots) else np.full(len(self.offset), np.nan)
-        places = np.searchsorted(self.slots, slots).clip(max=len(self.slots) - 1)
-        places = places[self.slots[places] == slots]
-        vector = self.idf[places]
+        indices = np.searchsorted(self.slots, slots).clip(max=len(self.slots) - 1)
+        indices = indices[self.slots[indices] == slots]
+        vector = self.idf[indices]
         length = np.sqrt(np.square(vector).sum(dtype=np.float64))
         vector = (vector / (length or 1)).astype(np.float32).astype(np.float64)
-        return self.weights[:, places].astype(np.float64) @ vector + self.offset
+        return self.weights[:, indices].astype(np.float64) @ vector + self.offset
 
     def divided(
         self, text: str, values: np.ndarray, contributions: np.ndarray
@@ -83,23 +89,27 @@ class TextModel(NamedTuple):
         As far as a contribution grows with the distance from the mean, in proportion to by how much each word changes
         what is predicted; the rest by the shares of words of the text, which are 1 together.
         """
-        found = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text))]
-        if not found or len(self.slots) == 0:
+        words = [*dict.fromkeys(vectorizer(self.of_characters).build_analyzer()(text))]
+        if not words or len(self.slots) == 0:
             return []
-        hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in found])
-        places = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
-        known = np.flatnonzero(self.slots[places] == hashed.indices)
-        places = places[known]
-        used, slot, sharing = np.unique(places, return_inverse=True, return_counts=True)
+        hashed = FeatureHasher(SLOTS, input_type="string", alternate_sign=False).transform([[word] for word in words])
+        indices = np.searchsorted(self.slots, hashed.indices).clip(max=len(self.slots) - 1)
+        known = np.flatnonzero(self.slots[indices] == hashed.indices)
+        indices = indices[known]
+        shares, changes = self._shares_and_changes(indices)
+        distance = values - self.mean
+        slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
+        word_contributions = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
+        return [*zip([words[index] for index in known], word_contributions, strict=True)]
+
+    def _shares_and_changes(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n, H)
+        """The share of each word of a text, and by how much it changes what is predicted."""
+        used, slot, sharing = np.unique(indices, return_inverse=True, return_counts=True)
         vector = self.idf[used] / max(np.linalg.norm(self.idf[used]), TINY)
         parts = 1 / sharing[slot]
         shares = parts * vector[slot] ** 2
-        changes = (parts * vector[slot])[:, None] * self.weights[:, places].T
-        changes = changes + shares[:, None] * (self.offset - self.mean)
-        distance = values - self.mean
-        slopes = contributions * distance / (distance**2 + (NEAR * self.std) ** 2 + TINY)
-        of_words = changes @ slopes.T + shares[:, None] * (contributions - slopes * distance).sum(axis=1)
-        return [(found[place], of_word) for place, of_word in zip(known, of_words, strict=True)]
+        changes = (parts * vector[slot])[:, None] * self.weights[:, indices].T
+        return shares, changes + shares[:, None] * (self.offset - self.mean)
 
 
 class TextModelsOfFolds(NamedTuple):
@@ -175,25 +185,36 @@ def fit_text(
     counts = words.counts[:, slots]
     known = (np.diff(counts.indptr) > 0) & (weights > 0)
     occurrences = np.bincount(counts.indices, weights.repeat(np.diff(counts.indptr)), len(slots))
-    idf = 1 + np.log((1 + weights[known].sum()) / (1 + occurrences)).astype(np.float32)
+    total = weights[known].sum()
+    idf = 1 + np.log((1 + total) / (1 + occurrences)).astype(np.float32)
+    nothing = np.zeros(len(targets))
+    empty = TextModel(words.of_characters, slots, idf, np.zeros((0, 0)), nothing, nothing, nothing)
 
     def model_of(rows: np.ndarray) -> TextModel:  # (N,), of bools
-        learned = counts[rows]
-        share = weights[rows].sum() / weights[known].sum() if rows.any() else 0
-        coefficients, offset = _ridge(unit_vectors(learned, idf), targets[:, rows], weights[rows], ALPHA * share)
-        is_seen = np.bincount(learned.indices, minlength=len(slots)) > 0  # others are as unknown as in new texts
-        nothing = np.zeros(len(targets))
-        return TextModel(words.of_characters, slots, idf * is_seen, coefficients, offset, nothing, nothing)
+        share = weights[rows].sum() / total if rows.any() else 0
+        return _fitted(empty, counts[rows], targets[:, rows], weights[rows], ALPHA * share)
 
-    of_folds = [model_of(known & is_counted[folds]) for is_counted in counted]
-    values = TextModelsOfFolds(of_folds, folds).predict(words.counts)
+    models = [model_of(known & is_counted[folds]) for is_counted in counted]
+    values = TextModelsOfFolds(models, folds).predict(words.counts)
+    mean, std = _moments(values, weights)
+    model = model_of(known)
+    return model._replace(offset=np.nan_to_num(model.offset), mean=mean, std=std), models, values
+
+
+def _fitted(model: TextModel, counts: csr_array, targets: np.ndarray, weights: np.ndarray, alpha: float) -> TextModel:
+    """A copy that has learned texts: (N, n), (H, N) and (N,)."""
+    coefficients, offset = _ridge(unit_vectors(counts, model.idf), targets, weights, alpha)
+    is_seen = np.bincount(counts.indices, minlength=len(model.slots)) > 0  # others are as unknown as in new texts
+    return model._replace(idf=model.idf * is_seen, weights=coefficients, offset=offset)
+
+
+def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (N, H), (N,) -> (H,), (H,)
+    """Mean and standard deviation of what is predicted, without NaN."""
     shares = weights * ~np.isnan(values[:, 0])
     predicted = np.nan_to_num(values)
     shares /= max(shares.sum(), TINY)
     mean = shares @ predicted
-    std = np.sqrt(shares @ (predicted - mean) ** 2)
-    model = model_of(known)
-    return model._replace(offset=np.nan_to_num(model.offset), mean=mean, std=std), of_folds, values
+    return mean, np.sqrt(shares @ (predicted - mean) ** 2)
 
 
 def _ridge(vectors: csr_array, targets: np.ndarray, weights: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -66,19 +66,19 @@ class TypedColumns:
         self._kinds = ColumnTypes(wanted)
         self._namespaces = Namespaces(wanted, "=")
         self._schema, self._batches = _opened(source, form)
-        of_folders = _partition(getattr(source, "name", ""))
-        self._check_names(of_folders)
+        folder_values = _partition(getattr(source, "name", ""))
+        self._check_names(folder_values)
         known = {*self._schema.names, *wanted.ignore}
-        self._of_folders = {name: value for name, value in of_folders.items() if name not in known}
+        self._folder_values = {name: value for name, value in folder_values.items() if name not in known}
         decided = {*self._kinds.decided, *self._namespaces.decided}
         self._decides = False  # whether the first rows decide what some column holds
         for name, kind in _nested(self._schema, wanted.ignore):
             self._check_type(name, kind)
             self._decides |= _what(kind) in ("text", "lists of text") and name not in decided
 
-    def _check_names(self, of_folders: Collection[str]) -> None:
+    def _check_names(self, folder_values: Collection[str]) -> None:
         """Raise ValueError for columns of one name, and for an option that names none."""
-        names = [*(name for name, _ in _nested(self._schema)), *of_folders]
+        names = [*(name for name, _ in _nested(self._schema)), *folder_values]
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in self._wanted.named():
             is_part = name.rpartition("=" if option == "ignore" and "=" in name else ".")[0] in names  # of a list
@@ -91,8 +91,8 @@ class TypedColumns:
     def _check_type(self, name: str, kind: pa.DataType) -> None:
         """Raise ValueError for a column that cannot be read, or not as the options and the model ask for."""
         what = _what(kind)
-        of_targets = ("numbers", "text", "null", *(["timestamps"] if name in self._wanted.strings else []))
-        if name == self._wanted.target and what not in of_targets:
+        target_types = ("numbers", "text", "null", *(["timestamps"] if name in self._wanted.strings else []))
+        if name == self._wanted.target and what not in target_types:
             raise ValueError(f"{name}: expected numbers, bools or strings as targets, got {kind}")
         if what in ("numbers", "text", "timestamps"):
             self._kinds.check_type(name, what)
@@ -108,13 +108,20 @@ class TypedColumns:
             for field, values in zip(column.type, column.flatten(), strict=True):
                 yield from self._leaves(f"{name}.{field.name}", values)
         elif _what(column.type) == "lists of numbers":
-            by_place = itertools.zip_longest(*(numbers or () for numbers in column.to_pylist()))
-            for place, values in enumerate(by_place):
-                yield from self._leaves(f"{name}.{place}", pa.array(np.array(values, np.float64)))
+            by_position = itertools.zip_longest(*(numbers or () for numbers in column.to_pylist()))
+            for position, values in enumerate(by_position):
+                yield from self._leaves(f"{name}.{position}", pa.array(np.array(values, np.float64)))
         elif pa.types.is_dictionary(column.type):
             yield name, column.dictionary_decode()
         else:
             yield name, column
+
+    def _all_leaves(self, batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+        """Those of all columns, and of folders."""
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            yield from self._leaves(name, column)
+        for name, text in self._folder_values.items():
+            yield from self._leaves(name, pa.array([text] * len(batch)))
 
     # ---- Rows --------------------------------------------------------------------------------------------------------
 
@@ -158,35 +165,32 @@ class TypedColumns:
         lists: dict[str, list[Any]] = {}
         wrong: dict[int, str] = {}
         targets: list[Any] = [None] * len(batch)
-        of_batch = [*zip(batch.schema.names, batch.columns, strict=True)]
-        of_batch += [(name, pa.array([text] * len(batch))) for name, text in self._of_folders.items()]
-        for field, column in of_batch:
-            for name, values in self._leaves(field, column):
-                what = _what(values.type)
-                if what == "lists of text" or (what == "text" and name in self._namespaces.texts):
-                    lists[name] = values.to_pylist()
-                    continue
-                converted, of_column = self._column(name, values)
-                wrong = of_column | wrong  # the first message of a row stays
-                if name == self._wanted.target:
-                    are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
-                    targets = _targets(values if are_bools else converted)
-                else:
-                    columns[name] = converted
+        for name, values in self._all_leaves(batch):
+            what = _what(values.type)
+            if what == "lists of text" or (what == "text" and name in self._namespaces.texts):
+                lists[name] = values.to_pylist()
+                continue
+            converted, messages = self._column(name, values)
+            wrong = messages | wrong  # the first message of a row stays
+            if name == self._wanted.target:
+                are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
+                targets = _targets(values if are_bools else converted)
+            else:
+                columns[name] = converted
         frame = pd.DataFrame(columns, index=range(len(batch)))
-        names, notes = self._namespaces.of_columns(lists, len(batch), wrong)
-        good = [place for place in range(len(batch)) if place not in wrong]
+        names, notes = self._namespaces.column_features(lists, len(batch), wrong)
+        good = [row for row in range(len(batch)) if row not in wrong]
         frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
         rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
-        bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
-        numbers = [first + place for place in good]
+        bad = [BadLine(first + row, wrong[row], "row") for row in sorted(wrong)]
+        numbers = [first + row for row in good]
         notes = *self._kinds.end_chunk(), *notes
-        return Chunk(rows, [targets[place] for place in good], None, None, numbers, notes=notes, bad=bad)
+        return Chunk(rows, [targets[row] for row in good], None, None, numbers, notes=notes, bad=bad)
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
-        """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
+        """The values of a column, as an array of numbers or a series of text, and what is wrong, by row."""
         what = _what(column.type)
-        if name in self._of_folders or (what == "text" and name in self._wanted.numbers):
+        if name in self._folder_values or (what == "text" and name in self._wanted.numbers):
             return self._kinds.column(name, [text or "" for text in column.to_pylist()])
         if name in self._wanted.strings:
             return pd.Series(_texts(column), dtype=object), {}
@@ -213,7 +217,8 @@ def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _nested(fields: Any, ignore: Collection[str] = (), prefix: str = "") -> Iterator[tuple[str, pa.DataType]]:
     """The names and types of the columns of a schema, and of those in structs."""
     for field in fields:
-        if (name := prefix + field.name) not in ignore:
+        name = prefix + field.name
+        if name not in ignore:
             yield name, field.type
             yield from _nested(field.type if pa.types.is_struct(field.type) else (), ignore, f"{name}.")
 
@@ -234,8 +239,8 @@ def _what(kind: pa.DataType) -> str:
 def _partition(file: object) -> dict[str, str]:
     """The names and values in the folders of a file, such as `year=2024/month=5`."""
     pairs = [part.partition("=") for part in Path(str(file)).parts[:-1] if "=" in part]
-    found = {name: urllib.parse.unquote(value) for name, _, value in pairs}
-    return {name: "" if value == NO_PARTITION else value for name, value in found.items()}
+    folders = {name: urllib.parse.unquote(value) for name, _, value in pairs}
+    return {name: "" if value == NO_PARTITION else value for name, value in folders.items()}
 
 
 def _texts(column: pa.Array) -> list[str | None]:  # N

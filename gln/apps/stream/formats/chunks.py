@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
-    form: str = ""  # the format, as `read` found it
+    form: str = ""  # the format that `read` recognised
     notes: tuple[str, ...] = ()  # what to tell the user of these samples
     bad: Sequence[BadLine] = ()  # the lines among these that cannot be read
 
@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
         starts = range(0, max(len(self.lines), 1), most)
         ends = [*(self.lines[start] for start in starts[1:]), sys.maxsize]
         for start, end, last in zip(starts, ends, [0, *ends], strict=False):
-            bad = [each for each in self.bad if last < each.line < end]
+            bad = [bad_line for bad_line in self.bad if last < bad_line.line < end]
             yield self.part(slice(start, start + most))._replace(bad=bad)
 
     def part(self, rows: slice) -> Chunk:

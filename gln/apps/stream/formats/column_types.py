@@ -61,15 +61,15 @@ def ids_in(rows: NamedRows) -> list[str]:
     Numbers alone do not tell: the users from 1 to 500 look like any count. So names decide, such as user, user_id,
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
-    found = []
+    ids = []
     for name in dict.fromkeys(itertools.chain(rows.frame, *rows.dictionaries)):
         if ID.fullmatch(snake_case(name)):
             values = rows.values_of(name)
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             repeat = 1 < len(set(values)) < len(values) and 2 * len(values) >= len(rows)  # unlike words
             if are_whole and repeat and any(value > 1 for value in values):
-                found.append(str(name))
-    return found
+                ids.append(str(name))
+    return ids
 
 
 def _are_most(are: Sequence[bool]) -> bool:
@@ -85,7 +85,7 @@ class ColumnTypes:
         times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
         self._said = said.keys()
         self._strings = wanted.strings
-        self._are_text = {**wanted.known, **said} | {str(name): True for name in times}
+        self._are_text = dict(wanted.known) | said | {str(name): True for name in times}
         self._most = DECIDING  # values that decide
         # Of each column of text whose values have decided, whether it has timestamps.
         self._are_times = {name: name in times for name, is_text in self._are_text.items() if is_text}
@@ -97,14 +97,15 @@ class ColumnTypes:
 
     def column(self, name: str, texts: Sequence[str]) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers with NaN or a list of strings with None where one is missing;
-        and what is wrong with values, by place."""
+        and what is wrong with values, by row."""
         if name not in self._are_text:
             given = [text for text in texts if text not in MISSING]
             if not given:
                 return np.full(len(texts), np.nan), {}
             self._are_text[name] = not _are_most([*map(is_numeric, given[: self._most])])
         if self._are_text[name]:
-            if (times := self.times(name, texts)) is not None:
+            times = self.times(name, texts)
+            if times is not None:
                 return times
             missing = {""} if name in self._strings else MISSING
             return [*texts] if missing.isdisjoint(texts) else [None if text in missing else text for text in texts], {}
@@ -115,14 +116,15 @@ class ColumnTypes:
                 values = np.array([float("nan" if text in MISSING else text) for text in texts])
             if not ((np.abs(values) > MOST).any() or "_" in "".join(texts)):
                 return values, {}
-        values, wrong = np.full(len(texts), np.nan), {}  # one by one, to find the bad ones
+        values = np.full(len(texts), np.nan)
+        wrong = {}
         advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
-        for place, text in enumerate(texts):
+        for row, text in enumerate(texts):  # one by one, to find the bad ones
             if text not in MISSING:
                 try:
-                    values[place] = number_of(text)
+                    values[row] = number_of(text)
                 except ValueError as error:
-                    wrong[place] = f"{name}: {error}{advice}"
+                    wrong[row] = f"{name}: {error}{advice}"
         return values, wrong
 
     @property
@@ -136,7 +138,7 @@ class ColumnTypes:
         return self._are_text.keys()
 
     def is_number(self, name: str) -> bool:
-        """Whether a column has been found to hold numbers."""
+        """Whether a column is known to hold numbers."""
         return self._are_text.get(name) is False
 
     # ---- Columns of a type -------------------------------------------------------------------------------------------
@@ -157,8 +159,8 @@ class ColumnTypes:
         """Know that a column holds timestamps."""
         if name not in self._are_times and not times.isna().all():
             self._are_times[name] = True
-            found = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
-            self.note(f"times of {name}", f"{found}\n    (--strings {name} reads it as text)")
+            text = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
+            self.note(f"times of {name}", f"{text}\n    (--strings {name} reads it as text)")
 
     # ---- Timestamps ------------------------------------------------------------------------------------------------
 
@@ -168,19 +170,19 @@ class ColumnTypes:
 
     def times(self, name: str, texts: Sequence[str | None]) -> tuple[pd.Series, dict[int, str]] | None:
         """The values of a column of timestamps, in UTC, NaT where one is missing, and what is wrong with values, by
-        place; None if the column is something else. Its first values decide."""
+        row; None if the column is something else. Its first values decide."""
         if not self._are_times.get(name, True):
             return None
         given = [None if text in NO_TIME else text for text in texts]
         times = times_of(given)
-        are_times = {place: is_time for place, is_time in enumerate(times.notna().tolist()) if given[place] is not None}
+        are_times = {row: is_time for row, is_time in enumerate(times.notna().tolist()) if given[row] is not None}
         if name not in self._are_times and are_times and not _are_most([*are_times.values()][: self._most]):
             self._are_times[name] = False
         else:
             self.add_times(name, times)
         if not self._are_times.get(name):
             return None
-        bad = [place for place, is_time in are_times.items() if not is_time]
+        bad = [row for row, is_time in are_times.items() if not is_time]
         advice = f"(--strings {name} reads the column as text)"
         wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
         return pd.Series(times), wrong

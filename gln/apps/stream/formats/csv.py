@@ -41,10 +41,12 @@ class CsvParser:
             raise BadLine(1, "expected a header with the names of the columns, got nothing")
         number: int = header[0]
         names: list[str] = header[1]
-        if len(known := set(names)) < len(names):
+        known = set(names)
+        if len(known) < len(names):
             repeated = Counter(names).most_common(1)[0][0]
             raise BadLine(number, f"expected a name of its own for each column, got {repeated!r} twice")
-        if len(names) == 1 and (others := [sign for sign in ";,\t|" if sign in names[0]]):
+        others = [sign for sign in ";,\t|" if sign in names[0]]
+        if len(names) == 1 and others:
             raise BadLine(number, f"expected {self._separator!r} between the names of columns, got {others[0]!r}")
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in wanted.named():
@@ -110,15 +112,17 @@ class CsvParser:
         others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" ", b"\0"
         are_short = max(map(len, lines), default=0) <= csv.field_size_limit()
         are_even = {line.count(sign) for line in lines} == {width - 1}
-        if are_short and are_even and not any(each in block for each in others):
+        if are_short and are_even and not any(other in block for other in others):
             with contextlib.suppress(UnicodeDecodeError):
                 texts = block[1:-1].decode().replace("\n", separator).split(separator)
-                return self._samples(range(first, first + len(lines)), [texts[place::width] for place in range(width)])
+                columns = [texts[column::width] for column in range(width)]
+                return self._samples(range(first, first + len(lines)), columns)
         self._lines.again(lines)
         return None
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
-        if headers := [number for number, fields in records if fields == self._names]:  # as where files were joined
+        headers = [number for number, fields in records if fields == self._names]
+        if headers:  # as where files were joined
             records = [record for record in records if record[1] != self._names]
             self._kinds.note("header", f"line {headers[0]}: the header once more, which is left out")
         if not records:
@@ -129,29 +133,26 @@ class CsvParser:
     def _samples(self, lines: Sequence[int], texts: Sequence[Sequence[str]]) -> Chunk:
         """Samples with these texts in each column."""
         columns: dict[str, Any] = {}
-        of_words: dict[str, Sequence[str]] = {}
+        word_columns: dict[str, Sequence[str]] = {}
         wrong: dict[int, str] = {}
-        for name, of_column in zip(self._names, texts, strict=True):
+        for name, column_texts in zip(self._names, texts, strict=True):
             if name in self._ignore:
                 continue
             if name in self._namespaces.texts:
-                of_words[name] = of_column
+                word_columns[name] = column_texts
             else:
-                columns[name], bad = self._kinds.column(name, of_column)
+                columns[name], bad = self._kinds.column(name, column_texts)
                 wrong = bad | wrong  # the first message of a row stays
         if wrong:
-            good = [place for place in range(len(lines)) if place not in wrong]
+            good = [row for row in range(len(lines)) if row not in wrong]
             chunk = self._samples([lines[i] for i in good], [[column[i] for i in good] for column in texts])
             return chunk._replace(bad=[BadLine(lines[i], wrong[i]) for i in sorted(wrong)])
         self._note_missing(lines, texts, columns)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
-        for name, values in columns.items():
-            if isinstance(values, list):  # without its dtype, pandas would look at each text
-                columns[name] = pd.Series(values, dtype=object)
-        frame = pd.DataFrame(columns, index=range(len(lines)))
-        words, _ = self._namespaces.of_columns(of_words, len(lines), {})
+        frame = pd.DataFrame({name: _typed(values) for name, values in columns.items()}, index=range(len(lines)))
+        words, _ = self._namespaces.column_features(word_columns, len(lines), {})
         rows = NamedRows(frame, words, self._namespaces.is_word, self._strings)
         return Chunk(rows, targets, None, None, [*lines], notes=self._kinds.end_chunk())
 
@@ -166,6 +167,11 @@ class CsvParser:
                 advice = f"(--strings {self._target} reads it as a class)"
                 self._kinds.note("missing", f"{missing}, so the sample is only predicted\n    {advice}")
                 return
+
+
+def _typed(values: Any) -> Any:
+    """Values of a column; without a dtype, pandas would look at each text."""
+    return pd.Series(values, dtype=object) if isinstance(values, list) else values
 
 
 def _explained(error: csv.Error) -> str:

@@ -49,26 +49,36 @@ class JsonParser:
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are no texts, and the bad ones."""
         wrong: dict[int, str] = {}
-        found_in: dict[str, list[int]] = {name: [] for name in self._kinds.may_be_times()}
-        for place, (_, sample) in enumerate(records) if found_in else ():
-            for name in sample.values.keys() & found_in.keys():
-                found_in[name].append(place)
-        for name, places in found_in.items():
-            rows = [records[place][1].values for place in places]
-            if (found := self._kinds.times(name, [row[name] for row in rows])) is not None:
-                for row, value in zip(rows, found[0].tolist(), strict=True):
-                    row[name] = value
-                wrong = {places[i]: message for i, message in found[1].items()} | wrong
-        good = [record for place, record in enumerate(records) if place not in wrong]
-        return good, [BadLine(records[place][0], message) for place, message in wrong.items()]
+        rows_by_name = {name: list[int]() for name in self._kinds.may_be_times()}
+        samples = [sample for _, sample in records] if rows_by_name else []
+        for row, sample in enumerate(samples):
+            for name in sample.values.keys() & rows_by_name.keys():
+                rows_by_name[name].append(row)
+        for name, rows in rows_by_name.items():
+            messages = self._convert_times(name, [records[row][1].values for row in rows])
+            wrong = {rows[i]: message for i, message in messages.items()} | wrong
+        good = [record for row, record in enumerate(records) if row not in wrong]
+        return good, [BadLine(records[row][0], message) for row, message in wrong.items()]
+
+    def _convert_times(self, name: str, rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+        """Replace texts of this name, if they are times; returns what is wrong, by row."""
+        times = self._kinds.times(name, [row[name] for row in rows])
+        if times is None:
+            return {}
+        values, wrong = times
+        for row, value in zip(rows, values.tolist(), strict=True):
+            row[name] = value
+        return wrong
 
     def _flat(self, line: str) -> Sample:
-        found = object_of(line)
-        if isinstance(found.get(self._target), (dict, list)):
-            raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
-        sample = flattened(found, self._ignore)
+        record = object_of(line)
+        if isinstance(record.get(self._target), (dict, list)):
+            came = shown(record[self._target])
+            raise ValueError(f"{self._target}: expected a string, a number or a bool, got {came}")
+        sample = flattened(record, self._ignore)
         for name in self._namespaces.texts & sample.values.keys():
-            if isinstance(text := sample.values[name], str):
+            text = sample.values[name]
+            if isinstance(text, str):
                 sample.names[name] = self._namespaces.words_of(name, text)
                 del sample.values[name]
         return sample
@@ -83,25 +93,25 @@ class JsonParser:
 def object_of(line: str) -> dict[Any, Any]:
     """The object in a line. Raises ValueError for anything else."""
     try:
-        found = DECODER.decode(line)
+        record = DECODER.decode(line)
         if "\\u" in line:
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(record, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("expected an object, got one that is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON, got {shown(line)}: {error.msg} at character {error.pos + 1}") from None
     except UnicodeEncodeError:  # JSON, but no text that can be saved
         raise ValueError("expected text, got half of a surrogate pair") from None
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise ValueError(f"expected an object, as in braces, got {shown(line)}")
-    return found
+    return record
 
 
-def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
+def flattened(record: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
     """The features of an object, but not those to `ignore`: `{"a": {"b": 1}}` has a value "a.b", `{"a": [1, 2]}` has
     "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists."""
     sample = Sample({}, {})
-    waiting = [*found.items()][::-1]
+    waiting = [*record.items()][::-1]
     while waiting:
         name, value = waiting.pop()
         if name in ignore:
@@ -113,22 +123,22 @@ def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sampl
         elif len(value) > MOST_WORDS:
             raise ValueError(f"{name}: expected at most {MOST_WORDS:,} values, got {len(value):,}")
         elif isinstance(value, dict):
-            waiting += [(f"{name}.{inner}", of_inner) for inner, of_inner in value.items()][::-1]
+            waiting += [(f"{name}.{inner}", inner_value) for inner, inner_value in value.items()][::-1]
         elif all(isinstance(word, str) for word in value):
             sample.names[name] = [word for word in value if f"{name}={word}" not in ignore]
         elif all(number is None or isinstance(number, (int, float)) for number in value):
-            waiting += [(f"{name}.{place}", number) for place, number in enumerate(value)][::-1]
+            waiting += [(f"{name}.{index}", number) for index, number in enumerate(value)][::-1]
         else:
             raise ValueError(f"{name}: expected a list of strings or a list of numbers, got {shown(value)}")
     return sample
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    record = dict(pairs)
+    if len(record) < len(pairs):
         repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"expected each name once, got {repeated!r} twice")
-    return found
+    return record
 
 
 def _constant(name: str) -> None:

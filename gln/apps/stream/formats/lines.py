@@ -51,7 +51,8 @@ class Lines:
         if not self._lines:
             if not self._failure:
                 raise StopIteration
-            message, self._failure = self._failure, ""
+            message = self._failure
+            self._failure = ""
             raise BadLine(self.number + 1, message)
         self.number += 1
         line = self._lines.popleft()
@@ -79,28 +80,28 @@ class Lines:
         Those of very long lines are fewer.
         """
         end = self._size + LONGEST
-        found: list[Any] = []
+        taken: list[Any] = []
         for record in records:
             if record is not None:
-                found.append(record)
-            is_full = len(found) == most or self._size > end
-            if found and (is_full or (self.must_wait() and not waits(found[0]))):
+                taken.append(record)
+            is_full = len(taken) == most or self._size > end
+            if taken and (is_full or (self.must_wait() and not waits(taken[0]))):
                 break
-        return found
+        return taken
 
     def at_hand(self, most: int) -> list[bytes]:
         """The next lines, after the first one, that can be had without waiting, at most so many. Very long lines, which
         are fewer, end before one that is too long."""
         self._fill(most)
-        found: list[bytes] = []
-        while self._lines and len(found) < most:
+        taken: list[bytes] = []
+        while self._lines and len(taken) < most:
             line = self._lines[0]
             if line is None:
                 break
-            found.append(line)
+            taken.append(line)
             self._lines.popleft()
-        self.number += len(found)
-        return found
+        self.number += len(taken)
+        return taken
 
     def texts(self) -> Iterator[Record | BadLine | None]:
         """Lines as text, with their numbers; None for a blank one."""

@@ -49,15 +49,17 @@ class Namespaces:
         self._ngrams = wanted.ngrams
         self._most = DECIDING  # samples that decide
         names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
-        of_words = {namespace for namespace, found, _ in names if found}
-        self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
+        word_namespaces = {namespace for namespace, separated, _ in names if separated}
+        self._are_categories = dict.fromkeys(word_namespaces, False) | dict(wanted.known)
         self._are_categories |= dict.fromkeys(wanted.words, False) | dict.fromkeys(wanted.strings, True)
-        self.texts = wanted.words | (of_words - wanted.strings)  # names whose values, if they are text, hold words
+        # Names whose values, if they are text, hold words.
+        self.texts = wanted.words | (word_namespaces - wanted.strings)
         self._ignore = wanted.ignore
         self._zeros: dict[str, float] = {}  # of all numbers
         counts = Counter(namespace for namespace, _, _ in names)
-        self._of_text = {namespace: False for namespace, count in counts.items() if count > MOST_FEATURES}
-        self._of_text |= dict.fromkeys(wanted.words, True)  # namespaces whose names are words, and whether it was said
+        # Namespaces whose names are words, and whether it was said.
+        self._text_namespaces = {namespace: False for namespace, count in counts.items() if count > MOST_FEATURES}
+        self._text_namespaces |= dict.fromkeys(wanted.words, True)
 
     @property
     def decided(self) -> Set[str]:
@@ -73,9 +75,9 @@ class Namespaces:
 
     def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
         """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
-        found, refused, notes = self.features(records)
-        lines = [number for number, _ in found]
-        samples = [sample for _, sample in found]
+        good, refused, notes = self.features(records)
+        lines = [number for number, _ in good]
+        samples = [sample for _, sample in good]
         values: Any = [sample.values for sample in samples]
         frame = frame_of(values) if len(values) >= FEW else None
         rows = NamedRows(NO_COLUMNS if frame is None else frame, values if frame is None else (), is_zero, self.decided)
@@ -87,22 +89,22 @@ class Namespaces:
         words = re.findall(WORD, value.lower()) if isinstance(value, str) else value
         return [word for word in words if f"{name}={word}" not in self._ignore]
 
-    def of_columns(
+    def column_features(
         self, columns: Mapping[str, Sequence[Any]], count: int, wrong: dict[int, str]
     ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         """The categories and words of columns of texts or of lists, with what to tell the user. Adds to `wrong`."""
         records: list[Record] = []
-        for place in range(count) if columns else ():
-            given = {name: rows[place] for name, rows in columns.items() if rows[place] is not None}
+        for row in range(count if columns else 0):
+            given = {name: values[row] for name, values in columns.items() if values[row] is not None}
             names = {name: self.words_of(name, value) for name, value in given.items()}
             for name, words in names.items():
                 if None in words:
-                    wrong.setdefault(place, f"{name}: expected a list of strings, got {shown(words)}")
-            if place not in wrong:
-                records.append((place, Sample({}, names)))
-        found, refused, notes = self.features(records)
+                    wrong.setdefault(row, f"{name}: expected a list of strings, got {shown(words)}")
+            if row not in wrong:
+                records.append((row, Sample({}, names)))
+        good, refused, notes = self.features(records)
         wrong.update({bad.line: bad.message for bad in refused})
-        return [sample.values for _, sample in found], notes
+        return [sample.values for _, sample in good], notes
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""
@@ -116,32 +118,33 @@ class Namespaces:
             for namespace, names in sample.names.items():
                 if namespace not in self._are_categories:
                     counts.setdefault(namespace, []).append(len(names))
-        found = {namespace: bool(namespace) and max(of[: self._most]) <= 1 for namespace, of in counts.items()}
-        self._are_categories |= found
+        decided = {namespace: bool(namespace) and max(of[: self._most]) <= 1 for namespace, of in counts.items()}
+        self._are_categories |= decided
         kinds = {"categories": True, "words": False}
-        texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]
+        listed = {kind: _listed(decided, is_category) for kind, is_category in kinds.items()}
+        texts = [f"{kind}: {names}" for kind, names in listed.items() if names]
         return ("; ".join(texts) + "\n    (--words and --strings name others)",) if texts else ()
 
     def _decide_numbers(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         new: dict[str, list[str]] = {}
         for name in set[str]().union(*(sample.numbers for sample in samples)) - self._zeros.keys():
             new.setdefault(name.rpartition(self._separator)[0], []).append(name)
-        found: dict[str, bool] = {}
+        as_words: dict[str, bool] = {}
         for namespace, names in sorted(new.items(), key=lambda item: (len(item[1]), item[0])):
-            if namespace not in self._of_text and len(self._zeros) + len(names) <= MOST_FEATURES:
+            if namespace not in self._text_namespaces and len(self._zeros) + len(names) <= MOST_FEATURES:
                 self._zeros |= dict.fromkeys(sorted(names), 0.0)
-            elif not self._of_text.get(namespace):
-                found[namespace] = True
+            elif not self._text_namespaces.get(namespace):
+                as_words[namespace] = True
                 self._zeros = {name: 0.0 for name in self._zeros if name.rpartition(self._separator)[0] != namespace}
-        if len(self._of_text) < MOST_WORDS:
-            self._of_text |= found
-        text = f"words, since more than {MOST_FEATURES:,} names have values: {_listed(found, True)}"
-        return (f"{text}\n    (fewer are numbers; --ignore leaves names out)",) if found else ()
+        if len(self._text_namespaces) < MOST_WORDS:
+            self._text_namespaces |= as_words
+        text = f"words, since more than {MOST_FEATURES:,} names have values: {_listed(as_words, True)}"
+        return (f"{text}\n    (fewer are numbers; --ignore leaves names out)",) if as_words else ()
 
     def _with_names(self, sample: Sample) -> Sample:
         if not (sample.names or self._zeros):
             return sample  # fast, for JSON without lists
-        features = {**self._zeros, **sample.values} if self._zeros else sample.values
+        features = self._zeros | sample.values if self._zeros else sample.values
         for namespace, names in sample.names.items():
             if names and self._are_categories.get(namespace):
                 features[namespace] = names[0]
@@ -177,6 +180,6 @@ def ngrams(words: Sequence[str], most: int) -> list[str]:
     return [" ".join(words[i : i + n]) for n in range(2, most + 1) for i in range(len(words) - n + 1)]
 
 
-def _listed(found: dict[str, bool], is_category: bool) -> str:
-    names = [name or "those without a namespace" for name, kind in found.items() if kind == is_category]
+def _listed(are_categories: dict[str, bool], is_category: bool) -> str:
+    names = [name or "those without a namespace" for name, kind in are_categories.items() if kind == is_category]
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -26,7 +26,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "vw": VwParser,
 }
 LABELLED = ("vw",)  # those that mark the target themselves
-# The options that name nothing in a format, and what it has in their place.
+# The options that name nothing in a format, and what it has instead of them.
 NAMELESS = {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers")}
 LISTED = ", ".join([*FORMS, *TYPED])
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl"}
@@ -41,7 +41,7 @@ def form_of(name: str) -> str:
     ending = Path(unpacked).suffix.lower().removeprefix(".")
     form = ENDINGS.get(ending, ending)
     if name != "-" and form not in [*FORMS, *TYPED]:
-        known = ", ".join(f".{each}" for each in [*FORMS, *TYPED, *ENDINGS])
+        known = ", ".join(f".{ending}" for ending in [*FORMS, *TYPED, *ENDINGS])
         raise ValueError(f"format: expected one of {LISTED}, or a file that ends in {known}, got {name!r}")
     if form in TYPED and unpacked != name:
         raise ValueError(f"format: expected {form} without .gz or .zst, as its columns are compressed, got {name!r}")
@@ -72,12 +72,7 @@ def read(
     """
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
-    for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
-        if both := getattr(wanted, first) & getattr(wanted, second):
-            raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
-    for option in ("words", "ignore"):
-        if wanted.target in getattr(wanted, option):
-            raise ValueError(f"{option}: expected other names than the target's, got {wanted.target!r}")
+    _check_names(wanted)
     lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
     nameless = NAMELESS.get(form, {})
@@ -89,18 +84,29 @@ def read(
 
         chunks = TypedColumns(source, form, wanted).chunks(chunk, decides)
     else:
-        chunks = _of_lines(lines, FORMS[form](lines, wanted), chunk, decides)
-    for found in chunks:
-        first_bad = found.bad[0] if found.bad and not skip_bad else None
+        chunks = _line_chunks(lines, FORMS[form](lines, wanted), chunk, decides)
+    for samples in chunks:
+        first_bad = samples.bad[0] if samples.bad and not skip_bad else None
         if first_bad is not None:
-            found = found.part(slice(bisect.bisect(found.lines, first_bad.line)))
-        if found.lines or found.bad:
-            yield found._replace(form=form)
+            samples = samples.part(slice(bisect.bisect(samples.lines, first_bad.line)))
+        if samples.lines or samples.bad:
+            yield samples._replace(form=form)
         if first_bad is not None:
             raise first_bad.advised()
 
 
-def _of_lines(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterator[Chunk]:
+def _check_names(wanted: Wanted) -> None:
+    """Raise ValueError for a name in two options that exclude one another."""
+    for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
+        both = getattr(wanted, first) & getattr(wanted, second)
+        if both:
+            raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
+    for option in ("words", "ignore"):
+        if wanted.target in getattr(wanted, option):
+            raise ValueError(f"{option}: expected other names than the target's, got {wanted.target!r}")
+
+
+def _line_chunks(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterator[Chunk]:
     def waits(first: Record | BadLine) -> bool:
         return decides or isinstance(first, BadLine) or not parser.knows(first)
 
@@ -115,7 +121,7 @@ def _of_lines(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterato
 def _chunk_of(parser: Parser, batch: Sequence[Record | BadLine]) -> Chunk:
     chunk = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
     bad = [*chunk.bad, *(record for record in batch if isinstance(record, BadLine))]
-    return chunk._replace(bad=sorted(bad, key=lambda each: each.line))
+    return chunk._replace(bad=sorted(bad, key=lambda bad_line: bad_line.line))
 
 
 def _by_first_line(lines: Lines) -> str:

@@ -39,8 +39,8 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Sample:
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
     numbers = set[str]()
-    of_all = dict[str, list[str]]()
-    sample = Sample({}, of_all, numbers, *_start(start))
+    names = dict[str, list[str]]()
+    sample = Sample({}, names, numbers, *_start(start))
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
         _add(part, sample, numbers, ignore)
     return sample
@@ -77,7 +77,9 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
     weight = number_of(text) if colon else 1.0
     values = sample.values
     prefix = f"{namespace}^" if namespace else ""
-    for word in words if namespace not in ignore else ():
+    if namespace in ignore:
+        return
+    for word in words:
         name, colon, text = word.partition(":")
         if colon and (not name or not text or ":" in text):
             raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
