@@ -560,12 +560,12 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
 
     def _quantiles(self, found: np.ndarray) -> np.ndarray:  # of `_outputs`
         """Quantiles in ascending order, (N, Q)."""
-        mean, std, *_, least, most = found[:, :, None]
+        mean, std, least, most = found[[0, 1, -2, -1], :, None]
         return (mean + std * self._shapes(found).quantiles(sorted(self.quantiles or ()))).clip(least, most)
 
     def _shapes(self, found: np.ndarray) -> JohnsonSU:  # of `_outputs`
         learner = self._stream.learner
-        return JohnsonSU.of_rows(0.0 if learner is None else learner.shape.skew[0], found[2:-2])
+        return JohnsonSU.of_rows(np.zeros(1) if learner is None else learner.shape.skew, found[2:-2])
 
     def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or K, N)
         """The means and, of two ensembles, standard deviations, shapes and limits."""

@@ -103,9 +103,9 @@ class JohnsonSU(NamedTuple):
         return np.concatenate([self.tails[:, None], self.mixed], axis=1).reshape(-1, 1)
 
     @classmethod
-    def of_rows(cls, skew: float, rows: np.ndarray) -> JohnsonSU:  # (K + 2, n)
+    def of_rows(cls, skew: np.ndarray, rows: np.ndarray) -> JohnsonSU:  # (1,), (K + 2, n)
         """Those of n rows of one target."""
-        return cls(np.full(rows.shape[1], skew), rows[0], rows[1:].T, rows[1:].T, np.zeros(rows.shape[1]))
+        return cls(skew.repeat(rows.shape[1]), rows[0], rows[1:].T, rows[1:].T, np.zeros(rows.shape[1]))
 
     def transform(self, z: np.ndarray) -> np.ndarray:
         """Transform standard normal values, samples or quantiles, to this distribution: (T, ...) -> (T, ...)."""

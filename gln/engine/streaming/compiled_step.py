@@ -40,8 +40,7 @@ class EnsembleState(NamedTuple):
     free: int  # further heads of the networks, which wait for new classes
     combination: Any  # of `Combination.loop_state`
     offset: float  # of logits
-    recent: np.ndarray  # (heads,), of variances, like the next, or (0,)
-    shape: johnson_su.JohnsonSU  # of as many heads
+    recent: np.ndarray  # (heads,), of variances, or (0,)
 
 
 class State(NamedTuple):
@@ -56,6 +55,7 @@ class State(NamedTuple):
     squares: LeastSquares
     bin_means: FadingBinMeans
     ensembles: Any  # tuple of `EnsembleState`
+    shape: johnson_su.JohnsonSU  # of densities
     inputs: np.ndarray  # (M,), of each network
     # Tuples of M, and of more entries that do not count:
     planes: Any  # of `gln_numba`, as the networks
@@ -149,6 +149,6 @@ def run(
                 predicted[row + c, b] = combined[c, b]
         if of_variances and learns:
             deviations = (y - predicted[:heads]) / np.sqrt(combined)
-            follow_shape(deviations, batch.at_limits, ensemble.shape, johnson_su.STEP, step_sizes)
+            follow_shape(deviations, batch.at_limits, state.shape, johnson_su.STEP, step_sizes)
         first, row = first + ensemble.networks, row + heads
     return True

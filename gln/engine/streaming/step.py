@@ -69,7 +69,11 @@ class CompiledStep(NamedTuple):
         planes, arrays = zip(*_filled([of_sample(network) for network in networks], size), strict=True)
         inputs = np.array([network.base_size for network in networks])
         of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
-        state = compiled.State(*of_features, of_ensembles, inputs, planes, arrays, tuple(counts))
+        of_densities = ensembles[-1]
+        if of_densities.shape is not None:
+            of_densities.shape = JohnsonSU(*map(np.array, of_densities.shape))  # writeable
+        shape = of_densities.shape or JohnsonSU.normal(0)
+        state = compiled.State(*of_features, of_ensembles, shape, inputs, planes, arrays, tuple(counts))
         values = [0, *(ensemble.heads for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
@@ -163,11 +167,8 @@ def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
 
 def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     """What is learned of an ensemble beside its networks."""
-    recent, shape = NOTHING, JohnsonSU.normal(0)
-    if ensemble.recent is not None and ensemble.shape is not None:
-        recent, shape = ensemble.recent, JohnsonSU(*map(np.array, ensemble.shape))  # writeable
-        ensemble.shape = shape
-    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent, shape)
+    recent = NOTHING if ensemble.recent is None else ensemble.recent
+    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent)
 
 
 def of_sample(network: Any) -> tuple:
