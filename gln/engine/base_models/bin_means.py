@@ -316,11 +316,9 @@ class BinnedSamples(NamedTuple):
 
     def sums(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (cells, R, 1 + C)
         """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
-        size, folds = cells_at(depth) ** len(features), len(self.counted)
-        places = self.places(features, depth) * folds + self.folds
-        terms = self.weights, *(self.weights * of_head for of_head in self.targets)
-        sums = [np.bincount(places, term, size * folds) for term in terms]
-        return np.stack(sums, axis=1).reshape(size, folds, -1)
+        sums = np.zeros((cells_at(depth) ** len(features), len(self.counted), 1 + len(self.targets)))
+        compiled(add_to_cells)(sums, self.places(features, depth), self.folds, self.weights, self.targets)
+        return sums
 
     def places(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (N,)
         """The cell that each sample is in, among those of k features."""
@@ -375,6 +373,21 @@ def shrunken_means(sums: np.ndarray) -> np.ndarray:  # (h, w, 1 + C) -> (h, w, C
     return (sums[..., 1:] + STRENGTH * means) / (sums[..., :1] + STRENGTH)
 
 
+def add_to_cells(
+    sums: np.ndarray,  # (cells, R, 1 + C), changed
+    places: np.ndarray,  # (N,), the cell of each sample
+    folds: np.ndarray,  # (N,)
+    weights: np.ndarray,  # (N,)
+    targets: np.ndarray,  # (C, N)
+) -> None:
+    """Add the weights of samples, and the targets times these."""
+    for b in range(len(places)):
+        sums[places[b], folds[b], 0] += weights[b]
+    for head in range(len(targets)):
+        for b in range(len(places)):
+            sums[places[b], folds[b], 1 + head] += weights[b] * targets[head, b]
+
+
 def means_of_cells(
     sums: np.ndarray, counted: np.ndarray, wider: np.ndarray, strengths: np.ndarray
 ) -> tuple[np.ndarray, float]:
@@ -394,27 +407,32 @@ def means_of_cells(
                     around[cell, folds, term] += sums[cell, other, term]
                     for fold in range(folds):
                         around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
+    is_empty = around[:, folds, 0] == 0  # most cells are; of these, none but the best means are asked for
     for cell in range(len(wider)):
-        for fold in range(folds + 1):
+        is_empty[wider[cell]] &= is_empty[cell]
+        for fold in range(0 if is_empty[cell] else folds + 1):
             for term in range(terms):
                 around[wider[cell], fold, term] += around[cell, fold, term]
-    best, most, chosen = around[:, :, 1:], -np.inf, np.flatnonzero(times == times.max())
+    best, most, chosen = np.empty((len(around), folds + 1, terms - 1)), -np.inf, np.flatnonzero(times == times.max())
     for strength in strengths:
         means, gain = np.empty(best.shape), 0.0
         means[-1] = around[-1, :, 1:] / np.maximum(around[-1, :, :1], TINY)
         for cell in range(len(wider) - 1, -1, -1):
-            for fold in range(folds + 1):
+            for fold in range(0 if is_empty[cell] else folds + 1):
                 weight = around[cell, fold, 0] + strength
                 for head in range(terms - 1):
                     mean = means[wider[cell], fold, head]
                     means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
         for cell in range(size):
             for most_often in chosen:
-                for head in range(terms - 1):
+                for head in range(0 if is_empty[cell] else terms - 1):
                     mean = means[cell, most_often, head]
                     gain += (2 * sums[cell, most_often, 1 + head] - sums[cell, most_often, 0] * mean) * mean
         if gain > most:
             best, most = means, gain
+    for cell in range(len(wider) - 1, -1, -1):
+        if is_empty[cell]:
+            best[cell] = best[wider[cell]]
     return best, most
 
 
