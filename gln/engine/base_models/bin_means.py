@@ -314,6 +314,10 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
+    @property
+    def counted_and_all(self) -> np.ndarray:  # (R + 1, R)
+        return np.vstack([self.counted, np.ones(len(self.counted), bool)])
+
     def sums(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (cells, R, 1 + C)
         """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
         sums = np.zeros((cells_at(depth) ** len(features), len(self.counted), 1 + len(self.targets)))
@@ -327,11 +331,12 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant."""
-        scores, strengths = np.empty(len(grids)), np.array([STRENGTH])
+        times, scores = self.counted.sum(axis=0), np.empty(len(grids))
+        options = self.counted_and_all, np.flatnonzero(times == times.max()), np.array([STRENGTH])
         for g, grid in enumerate(grids):
             features = grid[grid != NONE]
             wider = wider_cells(depth, len(features))
-            _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), self.counted, wider, strengths)
+            _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), wider, *options)
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
@@ -389,36 +394,40 @@ def add_to_cells(
 
 
 def means_of_cells(
-    sums: np.ndarray, counted: np.ndarray, wider: np.ndarray, strengths: np.ndarray
-) -> tuple[np.ndarray, float]:
+    sums: np.ndarray,  # (narrow cells, R, 1 + C)
+    wider: np.ndarray,  # (all cells - 1,) as `wider_cells`
+    counted: np.ndarray,  # (R + 1, R)
+    asked: np.ndarray,  # those of the R + 1 whose means are asked for
+    strengths: np.ndarray,
+) -> tuple[np.ndarray, float]:  # (all cells, R + 1, C)
     """Means of cells by what is counted for each fold and then by all, each shrunk towards that of the cell of twice
     its width, with the strength that predicts best; and by how much this lowers the squared error of predicting 0.
 
-    The error is out of fold, in the folds that are counted most often. Narrow cells come first.
-
-    Shapes: (narrow cells, R, 1 + C), (R, R), (all cells - 1,) as `wider_cells` -> (all cells, R + 1, C).
+    The error is out of fold, in the folds that are counted most often, which are asked for. Narrow cells come first.
     """
-    size, folds, terms = sums.shape
-    around, times = np.zeros((len(wider) + 1, folds + 1, terms)), counted.sum(axis=0)
+    (size, folds, terms), times = sums.shape, counted.sum(axis=0)
+    around, is_empty = np.zeros((len(wider) + 1, folds + 1, terms)), np.ones(len(wider) + 1, np.bool_)
     for cell in range(size):
         for other in range(folds):
             if sums[cell, other, 0] > 0:
-                for term in range(terms):
-                    around[cell, folds, term] += sums[cell, other, term]
-                    for fold in range(folds):
+                is_empty[cell] = False
+                for fold in asked:
+                    for term in range(terms):
                         around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
-    is_empty = around[:, folds, 0] == 0  # most cells are; of these, none but the best means are asked for
     for cell in range(len(wider)):
-        is_empty[wider[cell]] &= is_empty[cell]
-        for fold in range(0 if is_empty[cell] else folds + 1):
-            for term in range(terms):
-                around[wider[cell], fold, term] += around[cell, fold, term]
+        if not is_empty[cell]:  # most cells are; of these, none but the best means are asked for
+            is_empty[wider[cell]] = False
+            for fold in asked:
+                for term in range(terms):
+                    around[wider[cell], fold, term] += around[cell, fold, term]
     best, most, chosen = np.empty((len(around), folds + 1, terms - 1)), -np.inf, np.flatnonzero(times == times.max())
     for strength in strengths:
         means, gain = np.empty(best.shape), 0.0
         means[-1] = around[-1, :, 1:] / np.maximum(around[-1, :, :1], TINY)
         for cell in range(len(wider) - 1, -1, -1):
-            for fold in range(0 if is_empty[cell] else folds + 1):
+            if is_empty[cell]:
+                continue
+            for fold in asked:
                 weight = around[cell, fold, 0] + strength
                 for head in range(terms - 1):
                     mean = means[wider[cell], fold, head]
@@ -445,8 +454,8 @@ def _values_of(
     Shapes: (k,), the cells of each feature that occur -> (cells that occur, C), (N, C).
     """
     shape, sums = len(features) * (cells_at(depth),), binned.sums(features, depth)
-    arguments = sums, binned.counted, wider_cells(depth, len(features)), np.array(STRENGTHS)
-    means, _ = compiled(means_of_cells)(*arguments)
+    options = binned.counted_and_all, np.arange(len(binned.counted) + 1), np.array(STRENGTHS)
+    means, _ = compiled(means_of_cells)(sums, wider_cells(depth, len(features)), *options)
     of_samples = means[binned.places(features, depth), binned.folds]
     predictions = _logits(of_samples.astype(np.float32), binned.are_logits)
     means, weights = means[: len(sums), -1].reshape(*shape, -1), sums[..., 0].sum(axis=1).reshape(*shape, 1)

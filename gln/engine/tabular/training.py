@@ -296,7 +296,7 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
         chosen, learned = order[chunk], number * len(rows) + np.arange(chunk.start, chunk.stop)
         rates = rates_of(job.members[0], learned, training.passes * len(rows), rate).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
+        read, targets = inputs.read(chosen, job.role), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates)
     return outputs_of(job, inputs)
@@ -357,7 +357,7 @@ class OutOfFold(NamedTuple):
 def outputs_of(job: Job, inputs: TableInputs) -> np.ndarray:  # -> (M, C, n)
     """Logits, standardised values or log variances, of the networks of a job for what they left out."""
     together = Ensemble(job.members)
-    predicted = [together.run(inputs.read(job.left_out[chunk])) for chunk in chunks(len(job.left_out))]
+    predicted = [together.run(inputs.read(job.left_out[chunk], job.role)) for chunk in chunks(len(job.left_out))]
     empty = np.empty((len(job.members), together.heads, 0), np.float32)
     return together.mixed(np.concatenate([empty, *predicted], axis=2).astype(np.float64))
 
