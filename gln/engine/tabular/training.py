@@ -207,7 +207,7 @@ def train_at_best(
 
     The pilots of a large table are copies that learn PILOT_ROWS: then the whole ensemble is trained after them.
     """
-    is_large, best_score = len(jobs[0].rows) > MANY_ROWS, -np.inf
+    is_large, best, best_score = len(jobs[0].rows) > MANY_ROWS, None, -np.inf
     pilots = [job._replace(members=job.members[:1]) for job in jobs]
     if is_large:
         drawn = [np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS] for job in jobs]
@@ -216,14 +216,17 @@ def train_at_best(
     networks = [network for job in pilots for network in job.networks]
     before = [network.get_state() for network in networks]
     for rate in rates:
-        set_states(networks, before)
-        trained = train(ensemble, pilots, inputs, training, rate)
+        if best is not None:
+            set_states(networks, before)
+        trained = train(ensemble, pilots, inputs, training, rate, best)
         score = out_of_fold(ensemble, pilots, trained.outputs[-1], inputs).score
-        if rate == rates[0] or score > best_score:
+        if best is None or (len(trained.outputs) == training.passes and score > best_score):
             best, best_score, states = trained, score, [network.get_state() for network in networks]
+    assert best is not None
     if is_large:
         return train(ensemble, jobs, inputs, training, best.rate)
-    set_states(networks, states)
+    if best is not trained:
+        set_states(networks, states)
     others = [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
     if not others:
         return best
@@ -268,7 +271,18 @@ def set_states(networks: list[Network], states: list[dict[str, np.ndarray]]) -> 
         network.set_state(state)
 
 
-def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Training, rate: float | None) -> Trained:
+def train(
+    ensemble: Ensemble,
+    jobs: list[Job],
+    inputs: TableInputs,
+    training: Training,
+    rate: float | None,
+    rival: Trained | None = None,  # the same networks at another rate
+) -> Trained:
+    """Train networks, which stop after a third of the passes if they are behind a rival there.
+
+    Of 72 tables and parts of tables, a lower rate that is behind then is ahead in the end on three, by 3% at most.
+    """
     outputs: list[list[np.ndarray]] = []
     total = training.passes * len(inputs.indices)
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
@@ -281,6 +295,10 @@ def train(ensemble: Ensemble, jobs: list[Job], inputs: TableInputs, training: Tr
                 bar.update(len(inputs.indices) / len(jobs))
             if training.verbose and ensemble.link != "log":  # of which there is a score
                 bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
+            if rival is not None and number == (training.passes - 1) // 3:
+                score, best = (out_of_fold(ensemble, jobs, of[number], inputs).score for of in (outputs, rival.outputs))
+                if score < best:
+                    break
     return Trained(jobs, rate, outputs)
 
 
