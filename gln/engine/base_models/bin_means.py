@@ -362,14 +362,15 @@ class BinnedSamples(NamedTuple):
         cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
         return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
+    @property
+    def counted_and_all(self) -> np.ndarray:  # (R + 1, R)
+        return np.vstack([self.counted, np.ones(len(self.counted), bool)])
+
     def sums(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (cells, R, 1 + C)
         """The weight of the samples in each cell of k features and each fold, and the sums of the heads' targets."""
-        size = cells_at(depth) ** len(features)
-        folds = len(self.counted)
-        cells = self.cells_of(features, depth) * folds + self.folds
-        terms = self.weights, *(self.weights * head_targets for head_targets in self.targets)
-        sums = [np.bincount(cells, term, size * folds) for term in terms]
-        return np.stack(sums, axis=1).reshape(size, folds, -1)
+        sums = np.zeros((cells_at(depth) ** len(features), len(self.counted), 1 + len(self.targets)))
+        compiled(add_to_cells)(sums, self.cells_of(features, depth), self.folds, self.weights, self.targets)
+        return sums
 
     def cells_of(self, features: np.ndarray, depth: int) -> np.ndarray:  # (k,) -> (N,)
         """The cell that each sample is in, among those of k features."""
@@ -378,12 +379,13 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant."""
+        times = self.counted.sum(axis=0)
+        options = self.counted_and_all, np.flatnonzero(times == times.max()), np.array([STRENGTH])
         scores = np.empty(len(grids))
-        strengths = np.array([STRENGTH])
         for g, grid in enumerate(grids):
             features = grid[grid != NONE]
             wider = wider_cells(depth, len(features))
-            _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), self.counted, wider, strengths)
+            _, scores[g] = compiled(means_of_cells)(self.sums(features, depth), wider, *options)
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
         return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
@@ -426,31 +428,51 @@ def shrunken_means(sums: np.ndarray) -> np.ndarray:  # (h, w, 1 + C) -> (h, w, C
     return (sums[..., 1:] + STRENGTH * means) / (sums[..., :1] + STRENGTH)
 
 
+def add_to_cells(
+    sums: np.ndarray,  # (cells, R, 1 + C), changed
+    cells: np.ndarray,  # (N,), the cell of each sample
+    folds: np.ndarray,  # (N,)
+    weights: np.ndarray,  # (N,)
+    targets: np.ndarray,  # (C, N)
+) -> None:
+    """Add the weights of samples, and the targets times these."""
+    for b in range(len(cells)):
+        sums[cells[b], folds[b], 0] += weights[b]
+    for head in range(len(targets)):
+        for b in range(len(cells)):
+            sums[cells[b], folds[b], 1 + head] += weights[b] * targets[head, b]
+
+
 def means_of_cells(
-    sums: np.ndarray, counted: np.ndarray, wider: np.ndarray, strengths: np.ndarray
-) -> tuple[np.ndarray, float]:
+    sums: np.ndarray,  # (narrow cells, R, 1 + C)
+    wider: np.ndarray,  # (all cells - 1,) as `wider_cells`
+    counted: np.ndarray,  # (R + 1, R)
+    asked: np.ndarray,  # those of the R + 1 whose means are asked for
+    strengths: np.ndarray,
+) -> tuple[np.ndarray, float]:  # (all cells, R + 1, C)
     """Means of cells by what is counted for each fold and then by all, each shrunk towards that of the cell of twice
     its width, with the strength that predicts best; and by how much this lowers the squared error of predicting 0.
 
-    The error is out of fold, in the folds that are counted most often. Narrow cells come first.
-
-    Shapes: (narrow cells, R, 1 + C), (R, R), (all cells - 1,) as `wider_cells` -> (all cells, R + 1, C).
+    The error is out of fold, in the folds that are counted most often, which are asked for. Narrow cells come first.
     """
     size, folds, terms = sums.shape
-    around = np.zeros((len(wider) + 1, folds + 1, terms))
     times = counted.sum(axis=0)
+    around = np.zeros((len(wider) + 1, folds + 1, terms))
+    is_empty = np.ones(len(wider) + 1, np.bool_)
     for cell in range(size):
         for other in range(folds):
             if sums[cell, other, 0] > 0:
-                for term in range(terms):
-                    around[cell, folds, term] += sums[cell, other, term]
-                    for fold in range(folds):
+                is_empty[cell] = False
+                for fold in asked:
+                    for term in range(terms):
                         around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
     for cell in range(len(wider)):
-        for fold in range(folds + 1):
-            for term in range(terms):
-                around[wider[cell], fold, term] += around[cell, fold, term]
-    best = around[:, :, 1:]
+        if not is_empty[cell]:  # most cells are; of these, none but the best means are asked for
+            is_empty[wider[cell]] = False
+            for fold in asked:
+                for term in range(terms):
+                    around[wider[cell], fold, term] += around[cell, fold, term]
+    best = np.empty((len(around), folds + 1, terms - 1))
     most = -np.inf
     chosen = np.flatnonzero(times == times.max())
     for strength in strengths:
@@ -458,19 +480,24 @@ def means_of_cells(
         gain = 0.0
         means[-1] = around[-1, :, 1:] / np.maximum(around[-1, :, :1], TINY)
         for cell in range(len(wider) - 1, -1, -1):
-            for fold in range(folds + 1):
+            if is_empty[cell]:
+                continue
+            for fold in asked:
                 weight = around[cell, fold, 0] + strength
                 for head in range(terms - 1):
                     mean = means[wider[cell], fold, head]
                     means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
         for cell in range(size):
             for most_often in chosen:
-                for head in range(terms - 1):
+                for head in range(0 if is_empty[cell] else terms - 1):
                     mean = means[cell, most_often, head]
                     gain += (2 * sums[cell, most_often, 1 + head] - sums[cell, most_often, 0] * mean) * mean
         if gain > most:
             best = means
             most = gain
+    for cell in range(len(wider) - 1, -1, -1):
+        if is_empty[cell]:
+            best[cell] = best[wider[cell]]
     return best, most
 
 
@@ -484,8 +511,8 @@ def _values_of(
     """
     shape = len(features) * (cells_at(depth),)
     sums = binned.sums(features, depth)
-    wider = wider_cells(depth, len(features))
-    means = compiled(means_of_cells)(sums, binned.counted, wider, np.array(STRENGTHS))[0]
+    options = binned.counted_and_all, np.arange(len(binned.counted) + 1), np.array(STRENGTHS)
+    means, _ = compiled(means_of_cells)(sums, wider_cells(depth, len(features)), *options)
     sample_means = means[binned.cells_of(features, depth), binned.folds]
     predictions = _logits(sample_means.astype(np.float32), binned.are_logits)
     means = means[: len(sums), -1].reshape(*shape, -1)

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
-from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.special import expit, log_expit, softmax
 
 from gln.engine.ensemble.combination import Combination
 from gln.engine.networks.head_sampling import log_sampling_rate
@@ -129,6 +129,6 @@ def _log_losses(logits: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.
     if len(logits) == 1:
         return np.logaddexp(0, logits[0]) - shares[0] * logits[0], expit(logits) - shares
     log_p = log_expit(logits)
-    log_sums = logsumexp(log_p, axis=0)
-    slopes = np.exp(log_p - log_sums) - shares
-    return log_sums - (shares * log_p).sum(axis=0), slopes * -np.expm1(log_p)
+    p = np.exp(log_p)  # above 0, since weights and the logits of networks are bounded
+    sums = p.sum(axis=0)
+    return np.log(sums) - (shares * log_p).sum(axis=0), (p / sums - shares) * -np.expm1(log_p)

@@ -20,7 +20,7 @@ from scipy.sparse import issparse
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import Matrix, SampleBatch, chunks, dense, spread
 from gln.engine.ensemble.combination import LINKS
-from gln.engine.ensemble.ensemble import NetworkInputs, Role
+from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, NetworkInputs, Role
 from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.head_sampling import MANY_CLASSES
@@ -47,7 +47,7 @@ class PlainFeaturizer(Featurizer):
     def inputs(self, columns: Matrix, samples: SampleBatch, batch: TargetBatch | None = None) -> NetworkInputs:
         return NetworkInputs(columns, columns, columns[:0])
 
-    def from_columns(self, columns: Matrix, bin_means: np.ndarray) -> NetworkInputs:
+    def from_columns(self, columns: Matrix, bin_means: np.ndarray, role: Role = COLUMNS) -> NetworkInputs:
         return NetworkInputs(columns.T, columns.T, columns.T[:0])
 
     def spec_of(self, role: Role) -> InputSpec:
@@ -104,9 +104,10 @@ class TableFeaturizer(Featurizer):
         of_columns, constant = self.stream.contributions(SampleBatch.of(columns))
         return of_columns @ (self.feature_of_columns[:, None] == known), constant
 
-    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray) -> NetworkInputs:
-        """What networks read of samples with these columns (B, D) and means of bins (B, E)."""
-        inputs = with_expansions(np.ascontiguousarray(columns), np.ascontiguousarray(bin_means), self.pieces).T
+    def from_columns(self, columns: np.ndarray, bin_means: np.ndarray, role: Role = EXPANDED) -> NetworkInputs:
+        """What networks of a role read of samples with these columns (B, D) and means of bins (B, E)."""
+        pieces = self.pieces if role.mixes else basis_expansion.NO_PIECES
+        inputs = with_expansions(np.ascontiguousarray(columns), np.ascontiguousarray(bin_means), pieces).T
         return NetworkInputs(columns.T, inputs, inputs[:0])
 
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> TableFeaturizer:
@@ -160,9 +161,10 @@ class TableInputs(NamedTuple):
     def columns_of(self, rows: np.ndarray) -> Matrix:  # (n,) -> (D, n)
         return self.columns[self.indices[rows]].T
 
-    def read(self, rows: np.ndarray) -> NetworkInputs:  # (n,)
-        samples = self.indices[rows]
-        return self.featurizer.from_columns(self.columns[samples], self.bin_means[samples])
+    def read(self, rows: np.ndarray, role: Role) -> NetworkInputs:  # (n,)
+        """What networks of a role read of these rows."""
+        samples, bin_means = self.indices[rows], self.bin_means if role.mixes else self.bin_means[:, :0]
+        return self.featurizer.from_columns(self.columns[samples], bin_means.take(samples, axis=0), role)
 
     def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
         """These rows without the others, each as a sample."""
