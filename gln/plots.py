@@ -76,15 +76,9 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     if isinstance(titles, str) or len(titles) != count:
         raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
     contributions = weights * inputs
-    rows = math.ceil(count / COLUMNS)
-    lines = max(title.count("\n") + 1 for title in titles)
-    columns = math.ceil(count / rows)  # rows of nearly the same length
-    size = max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8
-    figure = _Figure(figsize=size, layout="compressed")
+    figure, pairs = _paired_panels(titles)
     norm = _around_zero(contributions)
-    for b, title in enumerate(titles):
-        panel = 1 + b // columns * 2 * columns + b % columns
-        above, below = (figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (panel, panel + columns))
+    for b, (title, (above, below)) in enumerate(zip(titles, pairs, strict=True)):
         above.imshow(images[:, b].reshape(side, side), cmap="gray_r")
         above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
@@ -197,11 +191,7 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
         learner.partial_fit(rows[start:end], targets[start:end])
         _draw_interval(axis, line[:, 0], _band(learner, grid), learner.predict(grid), x[:end, 0], targets[:end])
-        first = end if end < len(x) else 0  # the first sample that is counted
-        low, high = _band(learner, rows[first:])
-        share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
-        which = f"the next {len(x) - end:,}" if first else "them"
-        axis.set_title(f"{_samples(end)}: the interval covers {share:.1%} of {which}", fontsize=10)
+        axis.set_title(_coverage(learner, rows, targets, end), fontsize=10)
         axis.set_ylabel(_text(getattr(y, "name", None) or ""))
     # Limits include all samples, but not the intervals: one that is still far off would dwarf the samples.
     axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_around(targets, 0.05, 2))
@@ -271,8 +261,9 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         _largest(own, [f"{_text(n)} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
         for own, (_, row) in zip(contributions, values.iterrows(), strict=True)
     ]
-    logit = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
-    under = f"contribution to {logit if hasattr(last, 'classes_') else 'the prediction'}"
+    under = "contribution to the prediction"
+    if hasattr(last, "classes_"):
+        under = f"contribution to the logit of {'the predicted class' if class_ is None else _short(class_)}"
     # Titles are above the bars; the label below may also extend to the left of them.
     beside = _inches([label for part in parts for label, _ in part]) + max(_inches(titles), 2) + 0.4
     height = (0.27 * len(parts[0]) + 0.75) * len(parts) + 0.3
@@ -367,6 +358,17 @@ class _Figure(Figure):
         return png.getvalue()
 
 
+def _paired_panels(titles: Sequence[str]) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """A figure with two panels for each title, one below the other."""
+    rows = math.ceil(len(titles) / COLUMNS)
+    columns = math.ceil(len(titles) / rows)  # rows of nearly the same length
+    lines = max(title.count("\n") + 1 for title in titles)
+    figure = _Figure(figsize=(max(1.08 * columns, 3.6), rows * (2.35 + 0.18 * lines) + 0.8), layout="compressed")
+    first = [1 + b // columns * 2 * columns + b % columns for b in range(len(titles))]
+    pairs = [[figure.add_subplot(2 * rows, columns, i, **NO_TICKS) for i in (b, b + columns)] for b in first]
+    return figure, [(above, below) for above, below in pairs]
+
+
 def _features(model: Any, last: Any, X: Any) -> tuple[Any, Any]:
     """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
     names = getattr(last, "feature_names_in_", None)
@@ -447,6 +449,15 @@ def _around(x: np.ndarray, margin: float, count: int) -> np.ndarray:  # (B,) -> 
     high = float(x.max())
     beyond = margin * (high - low) or 1
     return np.linspace(low - beyond, high + beyond, count)
+
+
+def _coverage(model: Any, rows: Any, targets: np.ndarray, end: int) -> str:  # (B, 1), (B,)
+    """How many of the samples after the learned ones the interval covers; of all if none follow."""
+    first = end if end < len(targets) else 0
+    low, high = _band(model, rows[first:])
+    share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
+    which = f"the next {len(targets) - end:,}" if first else "them"
+    return f"{_samples(end)}: the interval covers {share:.1%} of {which}"
 
 
 def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:

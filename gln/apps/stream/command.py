@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="*", default=["-"], metavar="file", help=f"{files}; default: -, standard input")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_input(parser)
+    _add_learning(parser)
+    _add_output(parser)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
     add, flag = _group(parser, "input")
     add("--target", metavar="NAME", help="column or key to predict; not for VW's text")
     add("--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it")
@@ -70,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     together = "words also in groups of 2 to N that follow one another in a namespace or a list"
     add("--ngrams", type=int, metavar="N", help=together)
     flag("--skip-bad", help="leave out bad lines and count them")
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
     add, flag = _group(parser, "what is learned")
     classes = "targets that begin with text, true, false, or whole numbers from -1 to 9 are classes"
     numbers = f"learn numbers. Without it, {classes}; --strings with the target's name makes classes of all"
@@ -91,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--layers", type=sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16")
     rates = "learning rate of the networks (default: rates that fall)"
     add("--learning-rate", type=float, metavar="RATE", help=rates)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     add, flag = _group(parser, "output")
     written = "as JSON lines to a .jsonl file, or to - (standard output) if JSON lines come in; otherwise as CSV"
     predictions = f"write a prediction for each sample: {written}. The default with --predict-only is -"
@@ -106,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--save-every", type=int, metavar="N", help="also save it about every N samples")
     learned = "after the samples of each file already learned, or with the next line of a pipe"
     flag("--resume", help=f"continue from --save if it exists: {learned}")
-    return parser
 
 
 def _group(parser: argparse.ArgumentParser, title: str) -> tuple[Callable[..., object], Callable[..., object]]:

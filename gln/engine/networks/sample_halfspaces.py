@@ -69,12 +69,11 @@ def layer_between_samples(
             seen[left] = (seen[left] + rng.integers(0, h.shape[1], (len(left), 1))) % h.shape[1]
         x, y = (samples[sample[:, None], seen[left]].astype(np.float64) for sample in (first, second))  # (left, m)
         if not sparse:
-            length = np.linalg.norm(y - x, axis=1, keepdims=True)
-            coefficients[left] = np.where(length > 0, (y - x) / np.where(length > 0, length, 1), coefficients[left])
+            coefficients[left] = _directions(y - x, coefficients[left])
         x = coefficients[left] * x
         y = coefficients[left] * y
         start = x.sum(axis=1)
-        gap = y.sum(axis=1) - x.sum(axis=1)
+        gap = y.sum(axis=1) - start
         rounding = LEAST_GAP * (np.abs(x) + np.abs(y)).sum(axis=1)
         # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
         fraction = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
@@ -86,3 +85,9 @@ def layer_between_samples(
     fitted = np.zeros_like(h)
     np.put_along_axis(fitted, seen, coefficients, axis=1)
     return fitted.reshape(hyperplanes.shape), offsets.reshape(hyperplanes.shape[:2])
+
+
+def _directions(differences: np.ndarray, coefficients: np.ndarray) -> np.ndarray:  # (left, m), (left, m) -> (left, m)
+    """Differences of length 1; the coefficients where samples are equal."""
+    length = np.linalg.norm(differences, axis=1, keepdims=True)
+    return np.where(length > 0, differences / np.where(length > 0, length, 1), coefficients)

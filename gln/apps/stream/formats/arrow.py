@@ -161,6 +161,19 @@ class TypedColumns:
 
     def _chunk(self, batch: pa.RecordBatch, first: int) -> Chunk:
         """Rows, of which the first one has the number `first`."""
+        columns, lists, targets, wrong = self._read(batch)
+        frame = pd.DataFrame(columns, index=range(len(batch)))
+        names, notes = self._namespaces.column_features(lists, len(batch), wrong)
+        good = [row for row in range(len(batch)) if row not in wrong]
+        frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
+        rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
+        bad = [BadLine(first + row, wrong[row], "row") for row in sorted(wrong)]
+        numbers = [first + row for row in good]
+        notes = *self._kinds.end_chunk(), *notes
+        return Chunk(rows, [targets[row] for row in good], None, None, numbers, notes=notes, bad=bad)
+
+    def _read(self, batch: pa.RecordBatch) -> tuple[dict[str, Any], dict[str, list[Any]], list[Any], dict[int, str]]:
+        """The columns of a batch, those that hold words, its targets, and what is wrong, by row."""
         columns: dict[str, Any] = {}
         lists: dict[str, list[Any]] = {}
         wrong: dict[int, str] = {}
@@ -177,15 +190,7 @@ class TypedColumns:
                 targets = _targets(values if are_bools else converted)
             else:
                 columns[name] = converted
-        frame = pd.DataFrame(columns, index=range(len(batch)))
-        names, notes = self._namespaces.column_features(lists, len(batch), wrong)
-        good = [row for row in range(len(batch)) if row not in wrong]
-        frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
-        rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
-        bad = [BadLine(first + row, wrong[row], "row") for row in sorted(wrong)]
-        numbers = [first + row for row in good]
-        notes = *self._kinds.end_chunk(), *notes
-        return Chunk(rows, [targets[row] for row in good], None, None, numbers, notes=notes, bad=bad)
+        return columns, lists, targets, wrong
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
         """The values of a column, as an array of numbers or a series of text, and what is wrong, by row."""
