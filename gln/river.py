@@ -149,7 +149,9 @@ class _OneTarget(_Stream):
         names = inspect.signature(cls).parameters.keys() & inspect.signature(kind).parameters.keys()
         given = {name: getattr(fitted, name) for name in names}
         seed = fitted.random_state if isinstance(fitted.random_state, int) else None
-        most = vars(fitted).get("_waiting", Waiting(0)).most if waiting is None else waiting
+        most = (
+            vars(fitted).get("_waiting", Waiting(0)).most if waiting is None else Waiting(waiting).most
+        )  # which checks it
         model = cls(seed=seed, **{name: value for name, value in given.items() if value is not None})
         model.waiting = most
         fitted = copy.copy(fitted)

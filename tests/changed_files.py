@@ -123,7 +123,7 @@ def network() -> Any:
 
 
 def estimator(kind: Any, **parameters: Any) -> Any:
-    settings = {"n_networks": 2, "n_epochs": 1, "random_state": 0}
+    settings = {"n_networks": 2, "random_state": 0} | ({} if kind is DENSITIES else {"n_epochs": 1})
     return kind(**{**SMALL, **settings, **parameters})
 
 

@@ -160,10 +160,11 @@ def network(module: types.ModuleType, targets: Kind, **options: Any) -> Subject:
 
 def table(cls: Any, X: Kind, y: Kind, calls: str, **options: Any) -> Subject:
     def make(random: Random) -> Any:
-        few = {"layer_sizes": (3,), "n_networks": 2, "n_epochs": 1, "context_map_size": 2, "random_state": 0}
+        few: dict[str, Any] = {"layer_sizes": (3,), "n_networks": 2, "context_map_size": 2, "random_state": 0}
+        few |= {} if cls is sklearn.GLNDensityClassifier else {"n_epochs": 1}
         rng, how = Random(0), random.choice(["new", "fit", "partial_fit"])
         model, rows = cls(**few, **options), (X.plain(rng, 24), y.plain(rng, 24))
-        all_classes = {"classes": np.unique(rows[1])} if cls is sklearn.GLNClassifier else {}
+        all_classes = {"classes": np.unique(rows[1])} if cls is not sklearn.GLNRegressor else {}
         return model if how == "new" else model.fit(*rows) if how == "fit" else model.partial_fit(*rows, **all_classes)
 
     classes = some(np.unique(y.plain(Random(0), 9)), same="v.tolist();", odd="v[:1]; v[::-1]; [*v, None]; [*v, 7];")

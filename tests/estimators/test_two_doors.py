@@ -47,6 +47,7 @@ def table() -> pd.DataFrame:
 X = table()
 SCORE = X["a"].fillna(0) + (X["colour"] == "red") + X["text"].str.contains("warm").fillna(False)
 TARGETS = {"GLNClassifier": pd.cut(SCORE, [-9, 0, 1, 9], labels=["low", "middle", "high"]).astype(str)}
+TARGETS["GLNDensityClassifier"] = TARGETS["GLNClassifier"]
 TARGETS["GLNRegressor"] = 10 * SCORE + 50
 COLUMNS = {
     **{"numbers": ["a", "b"], "categories": ["a", "colour", "number"], "dates": ["when", "zoned", "iso", "written"]},

@@ -31,6 +31,7 @@ from sklearn.metrics import mean_pinball_loss, mean_squared_error
 import gln
 from gln import sklearn
 from gln.apps.stream.command import main
+from gln.apps.stream.learning import ESTIMATORS
 from gln.apps.stream.metrics import Metrics
 from gln.engine.saving import read
 from gln.river import GLNClassifier, GLNRegressor
@@ -81,7 +82,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def figures_in(file: Path) -> Metrics:
     """What a saved model says of the run so far."""
-    model: Any = (GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor).load(file)
+    model = ESTIMATORS[read(file)[0]["estimator"]].load(file)
     figures = Metrics.of(model)
     figures.resume(model.extra["figures"])
     return figures
