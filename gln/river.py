@@ -96,12 +96,14 @@ class _Stream(SaveableStream, base.Estimator):
 
     def _explain(self, x: dict[Any, Any], least: int = 1) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions by class or target and by feature, and constants; 0 while there are fewer than the `least`."""
-        stream, keys = self._stream, [*self._stream.schema.classes]
+        stream = self._stream
+        keys = [*self._stream.schema.classes]
         if stream.learner is None or len(keys) < least:
             return {key: {} for key in keys}, dict.fromkeys(keys, 0.0)
         names, contributions, constants = stream.explain(x)  # (C, F), (C,)
         if len(constants) == 1:  # of two classes
-            contributions, constants = np.concatenate([-contributions, contributions]), np.append(-constants, constants)
+            contributions = np.concatenate([-contributions, contributions])
+            constants = np.append(-constants, constants)
         of_heads = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]  # perhaps more than keys
         return dict(zip(keys, of_heads, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
 
@@ -213,7 +215,9 @@ class _OneTarget(_Stream):
         check_frame(X)
         targets, weights = _of_rows(X, y, w)
         if not (learns := weights > 0).all():  # others are as if they were not there
-            X, targets, weights = X[learns], list(itertools.compress(targets, learns)), weights[learns]
+            X = X[learns]
+            targets = list(itertools.compress(targets, learns))
+            weights = weights[learns]
         self._learn(X, targets, weights, late)
 
     def predict_and_ask_many(self, X: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
@@ -265,7 +269,8 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
         X, labels, weights, learns = self._rows(X, y, w)
-        known, firsts = self._stream.schema.classes, {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
+        known = self._stream.schema.classes
+        firsts = {labels[i]: i for i in np.flatnonzero(learns).tolist()[::-1]}
         new = sorted(row for label, row in firsts.items() if label not in known)  # rows that bring a class
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
         return self._shown(X, self._stream.progressive(X, labels, weights, learns, self._initial), known_before)
@@ -302,7 +307,8 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         return self._explain(x, least=2)
 
     def _probabilities(self, X: Any) -> np.ndarray:  # -> (C, N)
-        p, count = self._stream.predict(X), len(self._stream.schema.classes)
+        p = self._stream.predict(X)
+        count = len(self._stream.schema.classes)
         if p is None or count < 2:  # nothing to distinguish yet
             return np.full((count, len(X)), 1 / max(1, count))
         return sum_to_one(p)
@@ -362,7 +368,8 @@ class GLNClassifier(_Classifies):
     _table = "GLNClassifier"
 
     def _build(self, featurizer, classes, has_names):
-        roles, losses = stream_roles(has_names, not self.fast), Losses({"num_classes": classes})
+        roles = stream_roles(has_names, not self.fast)
+        losses = Losses({"num_classes": classes})
         return build_stream(self._config(), featurizer, Classes(), roles, losses)
 
 
@@ -454,7 +461,8 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     True
     """
 
-    _expected, _table = "finite numbers", "GLNRegressor"
+    _expected = "finite numbers"
+    _table = "GLNRegressor"
 
     def __init__(
         self,
@@ -582,13 +590,15 @@ class _SeveralTargets(_Stream):
     _loss: ClassVar[dict[str, str]]
 
     def _build(self, featurizer, heads, has_names):
-        losses, roles = Losses({**self._loss, "num_outputs": heads}), stream_roles(has_names, not self.fast)
+        losses = Losses({**self._loss, "num_outputs": heads})
+        roles = stream_roles(has_names, not self.fast)
         featurizer = featurizer.with_targets(heads - 1)  # it has statistics of one
         return build_stream(self._config(), featurizer, self._targets.of_stream(heads), roles, losses)
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
-        learner, names = self._stream.learner, [*self._stream.schema.classes]
+        learner = self._stream.learner
+        names = [*self._stream.schema.classes]
         heads = max(LEAST_HEADS, len(names))
         if learner is not None and (learner.means.heads != heads or type(learner.targets) is not self._targets):
             raise bad("learner", f"the targets {names}", f"{learner.means.heads} {type(learner.targets).__name__}")
@@ -601,8 +611,10 @@ class _SeveralTargets(_Stream):
         Raises ValueError for infinity, another target, or a string in a numeric feature or vice versa; nothing is
         learned then.
         """
-        weights, stream = _weights(w, 1), self._stream
-        known, change = self._known(y), stream.schema.propose(x)
+        weights = _weights(w, 1)
+        stream = self._stream
+        known = self._known(y)
+        change = stream.schema.propose(x)
         if not (weights[0] and known):
             return
         names = [*dict.fromkeys([*stream.schema.classes, *known])]
@@ -630,7 +642,8 @@ class _SeveralTargets(_Stream):
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
-        found, names = self._stream.predict([x]), self._stream.schema.classes
+        found = self._stream.predict([x])
+        names = self._stream.schema.classes
         return dict.fromkeys(names, initial) if found is None else dict(zip(names, found[:, 0].tolist(), strict=False))
 
 
@@ -659,7 +672,8 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
     {'phishing': False, 'https': True}
     """
 
-    _targets, _loss = Labels, {}
+    _targets = Labels
+    _loss: ClassVar[dict[str, str]] = {}
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
         """The probabilities of False and True for each label seen so far."""
@@ -673,12 +687,16 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
         """
         p = self._predict(x, 0.5)
         names = sorted(p, key=p.__getitem__, reverse=True)
-        inside, outside, most, chosen = sum(p.values()), np.ones(1), 0.0, 0
+        inside = sum(p.values())
+        outside = np.ones(1)
+        most = 0.0
+        chosen = 0
         for k in range(len(names), 0, -1):  # the k most probable ones; `outside` has probabilities of numbers of others
             score = inside * (outside / np.arange(k, k + len(outside))).sum()
             most, chosen = max((most, chosen), (score, k))
             q = p[names[k - 1]]
-            inside, outside = inside - q, np.convolve(outside, [1 - q, q])
+            inside = inside - q
+            outside = np.convolve(outside, [1 - q, q])
         chosen = 0 if outside[0] >= most else chosen
         return dict.fromkeys(p, False) | dict.fromkeys(names[:chosen], True)
 
@@ -714,7 +732,8 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
     True
     """
 
-    _targets, _loss = Numbers, {"loss": "squared_error"}
+    _targets = Numbers
+    _loss: ClassVar[dict[str, str]] = {"loss": "squared_error"}
 
     def predict_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """The mean of each target seen so far; 0 before the first sample."""

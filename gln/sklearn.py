@@ -70,9 +70,11 @@ class OfStreams(Estimator):
         if self.learning_rate is not None:
             self._tell("", [Note(OF_RATE, "learning_rate")])
         if is_wide(X):
-            settings, wide = self._settings(OF_WIDE | {"n_networks": 1}), PlainFeaturizer(SparseScaler(X.shape[1]))
+            settings = self._settings(OF_WIDE | {"n_networks": 1})
+            wide = PlainFeaturizer(SparseScaler(X.shape[1]))
             return TableModel.start(self._config(settings), settings["n_networks"], losses, wide, targets)
-        settings, levels = self._settings(OF_STREAMS), self.categories_
+        settings = self._settings(OF_STREAMS)
+        levels = self.categories_
         outputs = losses.means.get("num_classes") or losses.means["num_outputs"]
         featurizer = Featurizer.of_first(SampleBatch.of(X.T), levels.keys(), outputs, targets.are_classes)
         roles = stream_roles(bool(levels), networks=settings["n_networks"])
@@ -186,9 +188,12 @@ class _Classifies(ClassifierMixin):
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         with checks.undone_after(Exception, self):
-            first, several = not hasattr(self, "learner_"), self._several(y)
+            first = not hasattr(self, "learner_")
+            several = self._several(y)
             if several is not None:
-                y, classes, known = several, None, _of_labels(several) if first else self.classes_
+                y = several
+                classes = None
+                known = _of_labels(several) if first else self.classes_
             elif first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             else:
@@ -396,7 +401,8 @@ class GLNClassifier(_Classifies, OfStreams):
             losses = _losses(self.classes_)
             weighted = checks.with_class_weights(self.class_weight, targets, self.classes_, weights)
             samples, predicted = self._learn_table(losses, table, X, targets, weighted, groups, learned)
-            p, weights = _shares(predicted, self.classes_), np.ones(len(y)) if weights is None else weights
+            p = _shares(predicted, self.classes_)
+            weights = np.ones(len(y)) if weights is None else weights
             self.oob_decision_function_ = checks.in_all_rows(p, samples, learned, X.shape[0])
             weights = representing(targets, weights, samples)
             self.oob_score_ = self._score_left_out(targets[..., samples], predicted, weights)
@@ -705,7 +711,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)  # (T, N, F), (T, N)
-        contributions, constant = self._summed(contributions).swapaxes(0, 1), constant.T
+        contributions = self._summed(contributions).swapaxes(0, 1)
+        constant = constant.T
         shape = (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
@@ -725,7 +732,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
                 return []
             X, targets, shape = self._numbers_of(X, y, reset=first)
             if not first and shape != self.targets_shape_:
-                expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
+                expected = ("N", *self.targets_shape_)
+                came = (X.shape[0], *shape)
                 raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
             self.targets_shape_, losses = shape, self._losses(len(targets))
             learner = self._new_stream_learner(losses, X, Numbers.of_stream(len(targets))) if first else self.learner_

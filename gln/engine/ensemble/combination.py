@@ -42,7 +42,9 @@ DOUBT, TRUST = 1000.0, 160
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
 # An error of a number counts up to so many times the mean of recent ones, since one of a hundred may be an outlier; a
 # squared deviation, up to so many times its variance: at 100, a single one makes intervals too wide.
-MAX_ERROR, SPREAD_STEP, MAX_RATIO = 2.0, 0.01, 25.0
+MAX_ERROR = 2.0
+SPREAD_STEP = 0.01
+MAX_RATIO = 25.0
 LEAST, MOST = 2.0**-126, 1 - 2.0**-24  # float32's neighbours of 0 and 1
 ONE = np.ones(1)  # how long a step each sample makes, of any number of them
 LOGIT, ITSELF, LOG = 0, 1, 2  # what is mixed, for compiled loops
@@ -102,14 +104,16 @@ class Combination(WritableArrays):
         """As if it had learned nothing but samples like these, of which the experts said these logits, values or log
         variances, for as long as it remembers: so that a few others that follow change the weights little."""
         constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
-        z, is_joint = np.concatenate([values, constants]), len(self.weights) < values.shape[1]
+        z = np.concatenate([values, constants])
+        is_joint = len(self.weights) < values.shape[1]
         sizes = sample_weights / max(1, sample_weights.sum()) / (1 - FADING)
         for t, curvature in enumerate(self.curvature):
             of_target = z if is_joint else z[:, t : t + 1]
             p = INVERSE_LINKS["logit"](np.tensordot(self.weights[t], of_target, 1))
             bends = {"logit": p * (1 - p), "itself": np.ones(p.shape), "log": np.full(p.shape, 0.5)}[self.link]
             if is_joint:
-                bends, of_target = p / p.sum(axis=0), (1 - p) * of_target
+                bends = p / p.sum(axis=0)
+                of_target = (1 - p) * of_target
                 mean = np.einsum("cn,ecn->en", bends, of_target)
                 curvature -= (sizes * mean) @ mean.T
             curvature += np.einsum("cn,ecn,fcn->ef", sizes * bends, of_target, of_target, optimize=True)
@@ -227,7 +231,8 @@ def mix(
 ) -> np.ndarray:
     """The combined predictions (C, n), each before the sample was learned."""
     _, heads, count = predicted.shape
-    combined, z = np.empty((heads, count)), np.empty((weights.shape[1], heads))
+    combined = np.empty((heads, count))
+    z = np.empty((weights.shape[1], heads))
     for b in range(count):
         mixed_values(predicted, targets, b, experts, constants, link, z)
         for c in range(heads):
@@ -305,7 +310,10 @@ def learn_sample(
             known += 1
     if known == 0:
         return
-    sums, x, gradient, mean = np.zeros(stop - start), np.zeros(experts), np.zeros(experts), np.zeros(experts)
+    sums = np.zeros(stop - start)
+    x = np.zeros(experts)
+    gradient = np.zeros(experts)
+    mean = np.zeros(experts)
     for c in range(start, stop):
         for e in range(experts):
             sums[c - start] += weights[t, e] * z[e, c]
@@ -321,18 +329,23 @@ def learn_sample(
     for c in range(start, stop):
         if not math.isfinite(targets[c]):
             continue
-        s, y = sums[c - start], np.float64(targets[c])
+        s = sums[c - start]
+        y = np.float64(targets[c])
         p = 1 / (1 + math.exp(-s))
         if link == ITSELF:
             most = MAX_ERROR * spread[t]
-            slope, bend = min(max(s - y, -most), most), 1.0
+            slope = min(max(s - y, -most), most)
+            bend = 1.0
             spread[t] += (1 - (1 - SPREAD_STEP) ** size) * (min(abs(s - y), 5 * spread[t]) - spread[t])
         elif link == LOG:
-            slope, bend = (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2, 0.5
+            slope = (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2
+            bend = 0.5
         elif stop - start == 1:
-            slope, bend = p - y, max(p * (1 - p), LEAST_CURVATURE)
+            slope = p - y
+            bend = max(p * (1 - p), LEAST_CURVATURE)
         else:  # of -log(p / total) of the sample's class
-            slope, bend = (p / total - y) * (1 - p), max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
+            slope = (p / total - y) * (1 - p)
+            bend = max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
             for e in range(experts):
                 mean[e] += p / total * (1 - p) * z[e, c]
         average = z[:-1, c].mean() if link == ITSELF and z[-1, c] == 0 else 0.0
@@ -355,7 +368,8 @@ def subtract_solution(matrix: np.ndarray, vector: np.ndarray, x: np.ndarray) -> 
     LAPACK takes five times as long for so few numbers, and gives other bits in compiled code.
     """
     size = len(vector)
-    factor, solution = np.zeros((size, size)), vector.copy()
+    factor = np.zeros((size, size))
+    solution = vector.copy()
     for i in range(size):
         for j in range(i + 1):
             s = matrix[i, j]

@@ -39,7 +39,8 @@ class NetworkInputs(NamedTuple):
         """The inputs and the side information of a network."""
         inputs, columns = self.inputs, self.columns
         if not network.takes_sparse:
-            inputs, columns = dense(inputs), dense(columns)
+            inputs = dense(inputs)
+            columns = dense(columns)
         return inputs[inputs.shape[0] - network.config.input_size :], columns
 
 
@@ -51,7 +52,8 @@ class Role(NamedTuple):
     pace: str = "slow"  # at which it learns a stream, one of `PACES`
 
 
-COLUMNS, FAST = Role("columns"), Role("fast", pace="fast")
+COLUMNS = Role("columns")
+FAST = Role("fast", pace="fast")
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
 SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
 STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
@@ -154,7 +156,8 @@ class Ensemble:
 
     def equal_combination(self, others: int) -> Combination:
         """The mean of the experts, of which so many are no networks."""
-        experts, is_joint = self.experts, self.config.record.heads == "num_classes" and self.heads > 1
+        experts = self.experts
+        is_joint = self.config.record.heads == "num_classes" and self.heads > 1
         experts = np.append(experts, 1 + experts.max() + np.arange(others))
         constants = np.full(self.heads, 0.0 if is_joint or self.link == "itself" else 1.0)
         return Combination.equal(self.link, experts, constants, 1 if is_joint else self.heads)
@@ -174,7 +177,8 @@ class Ensemble:
 
     def is_combined(self, others: int) -> bool:
         """Whether the combination, of a file, is of these networks and so many other models."""
-        found, expected = self.combination, self.equal_combination(others)
+        found = self.combination
+        expected = self.equal_combination(others)
         if found is None or found.link != expected.link or found.experts.tolist() != expected.experts.tolist():
             return False
         return all(getattr(found, name).shape == array.shape for name, array in expected.arrays.items())
@@ -224,7 +228,8 @@ class Ensemble:
         """Let the shape follow deviations from means, divided by standard deviations, (T, B), and return what
         `JohnsonSU.rows` is before each. The tails are those of a table, where they were fitted."""
         self.shape = self.shape or JohnsonSU.normal(self.heads)
-        steps, tail_step = ONE if step_sizes is None else plain(step_sizes), 0.0 if self.recent is None else STEP
+        steps = ONE if step_sizes is None else plain(step_sizes)
+        tail_step = 0.0 if self.recent is None else STEP
         before = compiled(follow_shape)(deviations, at_limits, self.shape, tail_step, steps)
         return before.reshape(-1, before.shape[2])
 
@@ -238,7 +243,8 @@ class Ensemble:
         step_sizes: np.ndarray | None = None,  # (B,)
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
-        networks, count = self.networks, read.columns.shape[1]
+        networks = self.networks
+        count = read.columns.shape[1]
         linear_models = read.linear.shape[0] // self.heads if self.mixes_linear else 0
         models = len(networks) + linear_models + (self.recent is not None)
         predicted = np.empty((models, self.heads, count), np.float32)

@@ -154,7 +154,8 @@ def follow(
         for b in range(deviations.shape[1]):
             before[t, b] = recent[t]
             if np.isfinite(deviations[t, b]):
-                size, square = step_sizes[b % len(step_sizes)], np.float64(deviations[t, b]) ** 2
+                size = step_sizes[b % len(step_sizes)]
+                square = np.float64(deviations[t, b]) ** 2
                 recent[t] += (1 - RECENT_FADING**size) * (square - recent[t])
     return before
 
@@ -180,7 +181,8 @@ def follow_shape(
             z, _ = _normalised(deviations[t, b], skew[t], tails[t])
             level = (1 + math.erf(z / math.sqrt(2))) / 2
             parts = parts_of(0.0 if at_limits[0, t, b] else level, 1.0 if at_limits[1, t, b] else level)
-            of_recent, of_first = (parts * recent[t] / EXPECTED).sum(), (parts * shares[t] / EXPECTED).sum()
+            of_recent = (parts * recent[t] / EXPECTED).sum()
+            of_first = (parts * shares[t] / EXPECTED).sum()
             chance = trust[t] * (of_recent / of_first) ** size
             trust[t] = min(max(chance / (chance + 1 - trust[t]), LEAST_TRUST), 1 - LEAST_TRUST)
             recent[t] += (1 - (1 - SHARE_RATE) ** size) * (parts - recent[t])
@@ -224,7 +226,8 @@ def _best_prior(counts: np.ndarray) -> float:  # (K + 1,)
 def _interpolated(z: np.ndarray, probits: np.ndarray, inverse: bool = False) -> np.ndarray:
     """The piecewise linear functions through these probits at KNOTS, whose slope is 1 beyond, or their inverse ones:
     (T, ...), (T, K) -> (T, ...)."""
-    rows, ends = z.reshape(len(z), -1), probits if inverse else KNOTS[None]
+    rows = z.reshape(len(z), -1)
+    ends = probits if inverse else KNOTS[None]
     beyond = rows - rows.clip(ends[:, :1], ends[:, -1:])
     pairs = zip(rows, probits, strict=True)
     within = [np.interp(row, of, KNOTS) if inverse else np.interp(row, KNOTS, of) for row, of in pairs]
@@ -242,7 +245,8 @@ def fit_density(
     start = np.append(np.full(count, 1 / count), 0)  # equal weights and no offset
 
     def loss(p: np.ndarray) -> float:
-        s, shape = p[:-3] @ log_variances + p[-3], p[-2:]
+        s = p[:-3] @ log_variances + p[-3]
+        shape = p[-2:]
         losses = sample_weights @ (_negative_log_density(deviations * np.exp(-s / 2), *shape) + s / 2)
         penalty = PENALTY * np.square(p[:-2] - start).sum() + SHAPE_PENALTY * np.square(shape).sum()
         return (losses + penalty) / max(1, sample_weights.sum())

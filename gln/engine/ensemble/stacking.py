@@ -19,7 +19,8 @@ from gln_numpy import Config
 
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little. On 19 tables of KEEL, factors of 4 to 32 for classes are about as good.
-PENALTY, OFFSET_PENALTY = {"classes": 4.0, "values": 0.5}, 100.0
+PENALTY = {"classes": 4.0, "values": 0.5}
+OFFSET_PENALTY = 100.0
 # A few left-out rows say little. So the rates of classes in the whole table count like RATE_ROWS² / n more rows, and
 # equal weights of networks are only the start for n / (n + TRUST_ROWS) of the sum, the rest being the weight of rates.
 # On 16 rows of 23 tables the mean log-loss is .70 (.72 without), on 64 .487 (.496), on 6 to 16 rows of noise .76 (1.2).
@@ -41,7 +42,9 @@ def fit_stacking(
 
     The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
     """
-    heads, link, ones = config.record.heads, config.record.link, np.ones(values.shape[1])
+    heads = config.record.heads
+    link = config.record.link
+    ones = np.ones(values.shape[1])
     if not config.logits:
         pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
         found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
@@ -84,7 +87,8 @@ def _class_weights(
     logits: np.ndarray, rates: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float
 ) -> np.ndarray:
     """Weights with the lowest log-loss, the last of the rates: (G, C, n), (C,), (n,), (n,), () -> (G + 1,)."""
-    heads, count = logits.shape[1], max(1, sample_weights.sum())
+    heads = logits.shape[1]
+    count = max(1, sample_weights.sum())
     trust = count / (count + TRUST_ROWS)
     start = np.append(np.full(len(logits), trust / len(logits)), 1 - trust)
     added = (RATE_ROWS / count) ** 2
@@ -94,19 +98,23 @@ def _class_weights(
     logits = np.concatenate([logits, np.broadcast_to(rates[:, None], logits[:1].shape)])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
-        combined, difference = np.tensordot(weights, logits, 1) + offset, weights - start
+        combined = np.tensordot(weights, logits, 1) + offset
+        difference = weights - start
         losses, slopes = _log_losses(combined, shares)
         total = row_weights @ losses + PENALTY["classes"] * np.square(difference).sum()
         gradient = np.tensordot(logits, row_weights * slopes, 2)
         return total / count, (gradient + 2 * PENALTY["classes"] * difference) / count
 
-    bounds, options = len(start) * [(0, MAX_WEIGHT["classes"])], {"ftol": TOLERANCE}
+    bounds = len(start) * [(0, MAX_WEIGHT["classes"])]
+    options = {"ftol": TOLERANCE}
     return scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     """Weights and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
-    count, root, mean = len(values), np.sqrt(sample_weights), values.mean(axis=0)
+    count = len(values)
+    root = np.sqrt(sample_weights)
+    mean = values.mean(axis=0)
     targets = mean + (targets - mean).clip(-MAX_ERROR, MAX_ERROR)
     penalty = np.sqrt([PENALTY["values"]] * count + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)

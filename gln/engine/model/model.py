@@ -53,7 +53,8 @@ class NetworkModel(Generic[F]):
 
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
         """The number of features, those that are categories, and the number of classes, 0 for numbers."""
-        featurizer, classes = self.featurizer, self.targets.count(self.means) * self.targets.are_classes
+        featurizer = self.featurizer
+        classes = self.targets.count(self.means) * self.targets.are_classes
         return len(featurizer.numbers), featurizer.categorical, classes
 
     def set_learning_rate(self, rate: Rate | None) -> None:
@@ -67,7 +68,9 @@ class NetworkModel(Generic[F]):
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together: compiled loops do not check."""
         self.featurizer.check()
-        targets, encoding, heads = self.targets, self.featurizer.encoding, self.means.heads
+        targets = self.targets
+        encoding = self.featurizer.encoding
+        heads = self.means.heads
         kinds = [(ensemble.config.record.heads, ensemble.link) for ensemble in self.ensembles]
         expected = [(targets.heads_argument, targets.link), ("num_outputs", "log")][: len(kinds)]
         if not (
@@ -82,7 +85,8 @@ class NetworkModel(Generic[F]):
     def fits(self, ensemble: Ensemble) -> bool:
         """Whether the networks of an ensemble are of the inputs of the featurizer, and of one kind."""
         sizes = [(network.base_size, network.config.context_size) for network in ensemble.networks]
-        spec_of, size = self.featurizer.spec_of, self.featurizer.size
+        spec_of = self.featurizer.spec_of
+        size = self.featurizer.size
         roles = [member.role for member in ensemble.members]
         if sizes != [(len(spec_of(role).names), size) for role in roles]:
             return False
@@ -229,7 +233,8 @@ class NetworkModel(Generic[F]):
 
     def rates(self, count: int) -> list[np.ndarray]:
         """The rates of the next samples, (M, count) for each ensemble."""
-        rate, ensembles = self.learning_rate, self.ensembles
+        rate = self.learning_rate
+        ensembles = self.ensembles
         if rate is None:
             return [ensemble.rates(count) for ensemble in ensembles]
         return [np.array([network.rates(count, rate) for network in ensemble.networks]) for ensemble in ensembles]
@@ -259,7 +264,9 @@ class NetworkModel(Generic[F]):
         while self.targets.starts(targets, self.means):
             classes = 1 + self.targets.count(self.means)
             self.grow(self.featurizer.with_class(int(self.means.networks[0].step)))  # first, as it may read less then
-            room, members, combination = self.featurizer.room(classes), self.means.members, self.means.combination
+            room = self.featurizer.room(classes)
+            members = self.means.members
+            combination = self.means.combination
             new = room - max(2, self.means.networks[0].config.num_heads)
             if new > 0:
                 members = [member._replace(network=add_class(member.network, count=new)) for member in members]
@@ -275,7 +282,9 @@ class NetworkModel(Generic[F]):
 
     def moments(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (T, B), (T, B)
         """Means and standard deviations of the targets."""
-        predicted, heads, units = self.predicted(samples, 2), self.means.heads, self.targets.units
+        predicted = self.predicted(samples, 2)
+        heads = self.means.heads
+        units = self.targets.units
         return units.limited(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
 
     def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
@@ -322,7 +331,8 @@ class NetworkModel(Generic[F]):
         """What was said, with NaN for models and heads that were not there then: these say it now."""
         if said.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
             said = np.concatenate([1 - said, said], axis=1)
-        models, place = sum(ensemble.models for ensemble in self.ensembles), len(said)
+        models = sum(ensemble.models for ensemble in self.ensembles)
+        place = len(said)
         if self.variances is not None:
             place -= self.variances.models  # new models are of means
         if len(said) > models or said.shape[1] > self.means.heads:  # of another model
@@ -344,7 +354,8 @@ class NetworkModel(Generic[F]):
         return self._outputs(self.predicted(samples, min(ensembles, len(self.ensembles))), self.targets.units)
 
     def _outputs(self, predicted: np.ndarray, units: Units) -> np.ndarray:  # of `predicted`, or of `learn_segment`
-        heads, count = self.means.heads, predicted.shape[1]
+        heads = self.means.heads
+        count = predicted.shape[1]
         predicted[:heads] = units.limited(predicted[:heads])
         if len(predicted) == heads:
             return predicted
@@ -378,8 +389,10 @@ class NetworkModel(Generic[F]):
 
     def contributions(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
         """As `explain`, in the networks' units."""
-        heads, size = self.means.heads, samples.features.shape[0]
-        read, weights = self.featurizer.transform(samples), self.means.weighted_sum()
+        heads = self.means.heads
+        size = samples.features.shape[0]
+        read = self.featurizer.transform(samples)
+        weights = self.means.weighted_sum()
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
         contributions = np.zeros((len(known), heads, len(samples)))
         constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
@@ -389,7 +402,8 @@ class NetworkModel(Generic[F]):
             slopes, constants, _ = member.network.explain(inputs, columns)
             slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[:heads]  # (C, K, B), without free heads
             _, input_features, at_mean = self.featurizer.spec_of(member.role)
-            linear, bound = (input_features[:, 0] < 0).sum(), member.network.config.bound
+            linear = (input_features[:, 0] < 0).sum()
+            bound = member.network.config.bound
             linear_slopes[:, :linear] += slopes[:, :linear]
             halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
             for place in (0, 1):

@@ -31,7 +31,8 @@ def indices_of_table(
     if shuffle:  # by the samples, and equal ones by target, whatever their original order
         order = np.lexsort([*np.atleast_2d(targets), projected(X)])
     weights = np.ones(len(order)) if weights is None else weights
-    low, high = weights.min(), weights.max()
+    low = weights.min()
+    high = weights.max()
     if not (low >= 0 and 1e-30 <= high <= 1e30):
         expected = "numbers of at least 0, the largest from 1e-30 to 1e30"
         raise ValueError(f"sample_weight, class_weight: expected {expected}, got {low} to {high}")

@@ -81,7 +81,9 @@ PLAIN = Units()  # of probabilities
 
 
 def limits_of(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    least, most, rounding = low - BEYOND * (high - low), high + BEYOND * (high - low), ROUNDING * (high - low)
+    least = low - BEYOND * (high - low)
+    most = high + BEYOND * (high - low)
+    rounding = ROUNDING * (high - low)
     least = np.where(low >= -rounding, np.maximum(least, 0), least)
     return least, np.where(high <= rounding, np.minimum(most, 0), most)
 
@@ -91,7 +93,8 @@ def at_limits_of(targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.n
     least, most = limits_of(low, high)
     rounding = 1e-6 * (high - low)  # of float32
     found = np.empty((2, len(targets), targets.shape[1]), np.bool_)
-    found[0], found[1] = targets <= least + rounding, targets >= most - rounding
+    found[0] = targets <= least + rounding
+    found[1] = targets >= most - rounding
     return found
 
 
@@ -99,7 +102,9 @@ def at_limits_of(targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.n
 class Classes:
     """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
 
-    are_classes, link, units = True, "logit", PLAIN
+    are_classes = True
+    link = "logit"
+    units = PLAIN
     heads_argument = "num_classes"  # of networks
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
@@ -178,7 +183,8 @@ class Numbers:
         if len(targets) == self.standardizer.size:
             y, units_of = self.standardizer.learn_targets(targets, *options)
             return y, Units(*units_of[..., :-1])
-        y, units = np.full(targets.shape, options[1], np.float32), []
+        y = np.full(targets.shape, options[1], np.float32)
+        units = []
         for b in range(targets.shape[1]):  # all known targets one after another have the same scale
             rows = [t for t, target in enumerate(targets[:, b].tolist()) if target == target]
             learned, moments = self.standardizer.learn_targets(targets[rows, b][None], *options)

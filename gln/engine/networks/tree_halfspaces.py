@@ -130,7 +130,8 @@ def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator
     shape = (CANDIDATES, len(z))
     most = min(max_columns or len(z), len(z))
     counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
-    drawn, last = rng.random(shape), rng.permutation(counts)[:, None] - 1
+    drawn = rng.random(shape)
+    last = rng.permutation(counts)[:, None] - 1
     is_seen = drawn <= np.take_along_axis(np.sort(drawn, axis=1), last, axis=1)
     planes = np.where(is_seen, rng.standard_normal(shape), 0)
     planes /= np.linalg.norm(planes, axis=1, keepdims=True)

@@ -67,7 +67,8 @@ class Arms(Part):
 
     def encode(self, contexts: Sequence[Features]) -> SampleBatch:
         """Contexts for prediction. Raises ValueError as `StreamSchema.encode` does."""
-        samples, schema = [self._sample_of(context) for context in contexts], self._stream.schema
+        samples = [self._sample_of(context) for context in contexts]
+        schema = self._stream.schema
         return schema.encode(samples[0]) if len(samples) == 1 else schema.encode_rows(samples)
 
     def read_all(self) -> None:
@@ -108,7 +109,8 @@ class ArmHeads(Arms):
         self.heads: dict[Hashable, int] = {}  # numbers from 0, of arms in the order of their latest rewards
 
     def _build(self, featurizer, heads, has_names):
-        targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
+        targets = Numbers.of_stream(1)
+        losses = Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
         return learner
@@ -124,11 +126,13 @@ class ArmHeads(Arms):
 
     def predict(self, contexts: SampleBatch, offered: Offered) -> np.ndarray:  # -> (2, B, A)
         """Values of arms in contexts, and how often each was learned there, a mean over neurons."""
-        found, learner = np.zeros((2, len(contexts), len(offered))), self.learner
+        found = np.zeros((2, len(contexts), len(offered)))
+        learner = self.learner
         if learner is not None:
             heads = [self.heads.get(arm, -1) for arm in offered]
             found[0] = self.rewards.mean[0]  # of an arm without a reward
-            has_head, known = [head >= 0 for head in heads], [head for head in heads if head >= 0]
+            has_head = [head >= 0 for head in heads]
+            known = [head for head in heads if head >= 0]
             found[:, :, has_head] = learner.predict_and_count(contexts, known).swapaxes(1, 2)
         return found
 
@@ -194,7 +198,8 @@ class ArmHeads(Arms):
     def check(self) -> None:
         super().check()
         counts = [] if self.learner is None or self.learner.counts is None else self.learner.counts.rows
-        heads, room = sorted(self.heads.values()), self.room if counts else 0
+        heads = sorted(self.heads.values())
+        room = self.room if counts else 0
         if heads != [*range(len(heads))] or len(heads) > room or (counts and counts[0].shape[2] != room):
             raise bad("arms", f"one of {room} heads for each arm, and counts of each", heads)
 
@@ -241,14 +246,16 @@ class JointArms(Arms):
         """Values of arms in contexts, and how often the rows that these pick with each were learned."""
         if self.learner is None:
             _check_kinds([*self.offered.values(), *offered.values()])
-        arms, count = self._samples_of(offered), len(contexts)
+        arms = self._samples_of(offered)
+        count = len(contexts)
         if self.learner is None or not offered:
             return np.zeros((2, count, len(offered)))
         return self.learner.predict_and_count(_pairs(contexts, arms)).reshape(2, count, -1)
 
     def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
-        contributions, constants = {}, {}
+        contributions = {}
+        constants = {}
         for arm, features in self.offered.items():
             if arm in self._codes:
                 names, [of_arm], [constant] = self._stream.explain(_joined(context, features) | {ARM: self._codes[arm]})
@@ -275,7 +282,9 @@ class JointArms(Arms):
         weights = ONCE if weights is ONCE else weights[[i for i, _ in pairs]]
         if self.learner is None:
             self._begin(rows[0], targets[:1], weights[:1])
-            rows, targets, weights = rows[1:], targets[1:], weights[1:] if len(weights) > 1 else weights
+            rows = rows[1:]
+            targets = targets[1:]
+            weights = weights[1:] if len(weights) > 1 else weights
         if rows:
             self._stream.learn_segments(self._stream.plan(rows), targets, weights)
         self._codes = codes
@@ -284,11 +293,13 @@ class JointArms(Arms):
 
     def _begin(self, row: Features, target: np.ndarray, weights: np.ndarray) -> None:
         """Learn the first reward, by a learner with columns for the levels of all arms."""
-        stream, schema = self._stream, self._stream.schema
+        stream = self._stream
+        schema = self._stream.schema
         change = schema.propose(row)
         schema.commit(change)
         arms = _learn_arms(schema, self.offered)
-        features, known = np.concatenate([change.batch.features, arms], axis=1), schema.categorical
+        features = np.concatenate([change.batch.features, arms], axis=1)
+        known = schema.categorical
         learner = stream.new_learner(SampleBatch.of(features), known, np.zeros((1, 1)))
         learner.scale_by(SampleBatch.of(arms), known)
         learner.learn(change.batch, target[None], step_sizes_of(weights), categorical=known, predicts=False)
@@ -315,7 +326,8 @@ class JointArms(Arms):
 
     def _samples_of(self, offered: Offered) -> SampleBatch:
         """Arms without a context, (F, A). Raises ValueError as `StreamSchema.encode` does."""
-        schema, arms = self._stream.schema, [*offered.items()]
+        schema = self._stream.schema
+        arms = [*offered.items()]
         places = schema.places
         if len(self._table.features) != len(places) or not _holds(operator.eq, self._converted, arms):
             self._table = table = schema.encode_rows([_named(OF_ARM, features) for _, features in arms])
@@ -373,14 +385,20 @@ def _holds(compare: Callable[[Any, Any], bool], one: object, other: object) -> b
 
 def _pairs(contexts: SampleBatch, arms: SampleBatch) -> SampleBatch:  # (F, B), (F, A) -> (F, B A)
     """Each context with each of the arms."""
-    of_contexts, of_arms, pairs = contexts.features[:, :, None], arms.features[:, None], len(contexts) * len(arms)
+    of_contexts = contexts.features[:, :, None]
+    of_arms = arms.features[:, None]
+    pairs = len(contexts) * len(arms)
     features = np.where(np.isnan(of_contexts), of_arms, of_contexts).reshape(-1, pairs)
     if not (len(contexts.words.numbers) or len(arms.words.numbers)):
         return SampleBatch(features, no_words(pairs))
-    first, second, shape = arms.words, contexts.words, (len(contexts), len(arms), 2)
+    first = arms.words
+    second = contexts.words
+    shape = (len(contexts), len(arms), 2)
     begins, sizes = np.empty(shape, np.int64), np.empty(shape, np.int64)  # the words of an arm come first
-    begins[..., 0], sizes[..., 0] = first.starts[:-1], np.diff(first.starts)
-    begins[..., 1], sizes[..., 1] = second.starts[:-1, None] + len(first.numbers), np.diff(second.starts)[:, None]
+    begins[..., 0] = first.starts[:-1]
+    sizes[..., 0] = np.diff(first.starts)
+    begins[..., 1] = second.starts[:-1, None] + len(first.numbers)
+    sizes[..., 1] = np.diff(second.starts)[:, None]
     ends = np.cumsum(sizes)
     places = np.arange(ends[-1]) + np.repeat(begins.ravel() - ends + sizes.ravel(), sizes.ravel())
     values = [np.concatenate(arrays)[places] for arrays in zip(first[1:], second[1:], strict=True)]

@@ -92,20 +92,28 @@ def run(
     if learns and is_short(state.linear, most_terms(batch.words, 0, state.numbers, state.linear)):
         return False
     # Long, because each function that calls the others would take seconds to compile.
-    features, words, step_sizes = batch.features, batch.words, batch.step_sizes
+    features = batch.features
+    words = batch.words
+    step_sizes = batch.step_sizes
     options = state.floor, state.limit, state.far, state.limit, 0.0
     z, _ = standardise(batch.columns, state.statistics, counts and learns, False, False, *options)
     size, samples = z.shape
-    targets, y = batch.targets, batch.targets.astype(np.float64)
-    models, are_classes = (state.linear, state.squares, state.bin_means), state.linear.are_classes
+    targets = batch.targets
+    y = batch.targets.astype(np.float64)
+    models = (state.linear, state.squares, state.bin_means)
+    are_classes = state.linear.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
-    rows, first, row, heads = np.ascontiguousarray(z.T), 0, 0, len(targets)
+    rows = np.ascontiguousarray(z.T)
+    first = 0
+    row = 0
+    heads = len(targets)
     nothing = np.empty((heads, 0), np.float32)
     for e in range(most):
         ensemble = state.ensembles[e]
         of_variances = len(ensemble.recent) > 0
         of_models = np.empty((len(ensemble.combination[2]), heads, samples), np.float32)
-        of_heads, others = targets, len(of_models) - ensemble.networks - of_variances
+        of_heads = targets
+        others = len(of_models) - ensemble.networks - of_variances
         if of_variances:
             of_heads = np.empty((heads, samples), np.float32)
             bound = state.networks[first].bound
@@ -115,7 +123,8 @@ def run(
         of_networks = np.full((heads + ensemble.free, samples), np.float32(np.inf))
         of_networks[:heads] = of_heads
         for m in range(ensemble.networks):
-            network, planes = state.networks[first + m], state.planes[first + m]
+            network = state.networks[first + m]
+            planes = state.planes[first + m]
             network = network if learns else predicting(network)
             inputs = read(base[len(base) - state.inputs[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, z, rows)
@@ -150,5 +159,6 @@ def run(
         if of_variances and learns:
             deviations = (y - predicted[:heads]) / np.sqrt(combined)
             follow_shape(deviations, batch.at_limits, state.shape, johnson_su.STEP, step_sizes)
-        first, row = first + ensemble.networks, row + heads
+        first = first + ensemble.networks
+        row = row + heads
     return True

@@ -19,7 +19,10 @@ class Density(proba.Gaussian):
         self, mu: float, sigma: float, shape: JohnsonSU, limits: tuple[float, float], seed: int | None = None
     ) -> None:
         super().__init__(seed)
-        self.mu, self.sigma, self.shape, self.limits = mu, sigma, shape, limits
+        self.mu = mu
+        self.sigma = sigma
+        self.shape = shape
+        self.limits = limits
 
     def __call__(self, x: float) -> float:
         return math.exp(self.log_pdf(x))

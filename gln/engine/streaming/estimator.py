@@ -77,7 +77,8 @@ class StreamEstimator(Part):
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
         if change.places:
-            learner, step_sizes = self._learner_for(change, targets), step_sizes_of(weights)
+            learner = self._learner_for(change, targets)
+            step_sizes = step_sizes_of(weights)
             predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, said)
             self.learner = learner
         self.schema.commit(change)
@@ -156,7 +157,8 @@ class StreamEstimator(Part):
                 predicted.append(self.learner.outputs(batch) if is_learned else self._outputs(batch, samples.of(rows)))
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
-                of_rows, predicts = weights if weights is ONCE else weights[rows], batch is None and initial is not None
+                of_rows = weights if weights is ONCE else weights[rows]
+                predicts = batch is None and initial is not None
                 predicted += self.learn(change, targets, of_rows, predicts, None if said is None else said[..., rows])
         return predicted
 
@@ -182,10 +184,14 @@ class StreamEstimator(Part):
 
         Raises ValueError if one of them cannot be learned.
         """
-        schema, segments, start = self.schema, list[Segment](), 0
+        schema = self.schema
+        segments = list[Segment]()
+        start = 0
         ends = [*(np.flatnonzero(np.diff(learns)) + 1).tolist(), len(learns)]  # of rows that all learn, or none
         while start < len(learns):
-            stop, change, brings_features = ends[bisect.bisect(ends, start)], None, False
+            stop = ends[bisect.bisect(ends, start)]
+            change = None
+            brings_features = False
             if learns[start]:
                 together = schema.together(samples, slice(start, stop))
                 brings_features = together == 0
@@ -248,7 +254,8 @@ class StreamEstimator(Part):
 
     def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""
-        schema, x = self.schema, self.schema.of_dates(x)
+        schema = self.schema
+        x = self.schema.of_dates(x)
         sample = schema.encode(x)
         contributions, constants = self.learner.explain(sample)
         columns, nothing = contributions[:, 0].T, np.zeros(len(constants))  # of words whose level is unknown

@@ -49,7 +49,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
     def check(self) -> None:
         super().check()
-        base_models, heads = self.featurizer.base_models, self.means.heads
+        base_models = self.featurizer.base_models
+        heads = self.means.heads
         base_models.check(self.featurizer.size, heads, self.means.free)
         expected = [[rows.shape for rows in GateCounts.zeros(self.means.networks, n).rows] for n in (1, heads)]
         counts_fit = self.counts is None or [rows.shape for rows in self.counts.rows] in expected
@@ -133,19 +134,22 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
         model = self.with_outputs(range(self.means.heads), new)
         model.targets = copy.deepcopy(self.targets)
         cast(Numbers, model.targets).standardizer.grow(self.means.heads + new)
-        featurizer, model.featurizer = model.featurizer.with_targets(new), self.featurizer
+        featurizer = model.featurizer.with_targets(new)
+        model.featurizer = self.featurizer
         model.grow(featurizer)
         return model
 
     def scale_by(self, samples: SampleBatch, categorical: Set[int]) -> None:
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
         self.grow(self.grown_featurizer(samples, categorical))
-        features, encoding = samples.features, self.featurizer.encoding
+        features = samples.features
+        encoding = self.featurizer.encoding
         self.featurizer.standardizer.learn_checked(features if encoding is None else encoding.transform(features))
 
     def with_first_features(self, fresh: StreamModel) -> StreamModel:
         """A fresh model that knows what this one has learned from words, since its networks read nothing so far."""
-        old, new = self.featurizer.base_models, fresh.featurizer.base_models
+        old = self.featurizer.base_models
+        new = fresh.featurizer.base_models
         if fresh.means.heads != self.means.heads:
             return self
         new.linear = old.linear.with_crosses() if new.linear.models > old.linear.models else old.linear
@@ -175,7 +179,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
 
         Rows are counted for each head. Predictions have no limits, at which those of several arms would be equal.
         """
-        counts, chosen = self.counts, slice(None) if heads is None else np.array(heads, int)
+        counts = self.counts
+        chosen = slice(None) if heads is None else np.array(heads, int)
         targets = np.full((self.means.heads, 1), np.inf, np.float32)
         targets[chosen] = np.nan
         assert counts is not None
@@ -227,8 +232,10 @@ def build_stream(
     """
     outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
     heads = 1 if targets.are_classes and outputs == 2 else outputs
-    numbers, crosses = first.numbers[first.numbers >= 0].tolist(), first.encoding is not None
-    are_logits, uses_bins = targets.link == "logit", not least_squares
+    numbers = first.numbers[first.numbers >= 0].tolist()
+    crosses = first.encoding is not None
+    are_logits = targets.link == "logit"
+    uses_bins = not least_squares
     base_models = OnlineBaseModels.start(numbers, heads, are_logits, crosses, uses_bins)
     base_models.least_squares = LeastSquares.start(heads, first.size) if least_squares else None
     featurizer = StreamFeaturizer(first.standardizer, first.encoding, base_models=base_models)
@@ -239,6 +246,7 @@ def build_stream(
             set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
     model.means.combination = model.means.equal_combination(base_models.models)
     if model.variances is not None:
-        model.variances.shape, model.variances.recent = JohnsonSU.normal(heads), np.ones(heads)
+        model.variances.shape = JohnsonSU.normal(heads)
+        model.variances.recent = np.ones(heads)
         model.variances.combination = model.variances.equal_combination(1)
     return model

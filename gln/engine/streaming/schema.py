@@ -117,7 +117,8 @@ class StreamSchema(Part):
     def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
         """Names that are not known, of categories whose levels are not known, and of features that are missing."""
         check_dictionary(x)
-        has, parts = {name: value for name, value in x.items() if not is_missing(value)}, self.parts
+        has = {name: value for name, value in x.items() if not is_missing(value)}
+        parts = self.parts
         return {
             "names": [name for name in has if name not in self.places and name not in self.words],
             "levels": [name for name, value in has.items() if name in self.levels and value not in self.levels[name]],
@@ -168,7 +169,8 @@ class StreamSchema(Part):
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
-        places, words = [*self.places.values()], self.words.values()
+        places = [*self.places.values()]
+        words = self.words.values()
         if places != [*range(len(places))] or not (self.always <= self.places.keys() or not places):
             raise bad("places", f"numbers from 0 and the features {[*self.always]}", self.places)
         if not self.levels.keys() <= self.places.keys() | self.words.keys():
@@ -186,7 +188,9 @@ class StreamSchema(Part):
         """A copy, on which several changes can be tried."""
         other = copy.copy(self)
         other.levels = {name: dict(levels) for name, levels in self.levels.items()}
-        other.words, other.classes, other.occurrences = dict(self.words), dict(self.classes), self.occurrences.copy()
+        other.words = dict(self.words)
+        other.classes = dict(self.classes)
+        other.occurrences = self.occurrences.copy()
         return other
 
     def commit(self, change: SchemaChange) -> None:
@@ -211,7 +215,8 @@ class StreamSchema(Part):
         """Count samples and their words."""
         words = change.batch.words
         if change.words:
-            first, self.word_count = self.word_count, self.word_count + len(change.words)
+            first = self.word_count
+            self.word_count = self.word_count + len(change.words)
             if (missing := (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]) > 0:
                 self.occurrences = np.pad(self.occurrences, [(0, 0), (0, missing)])
             new = words.numbers >= first
@@ -235,14 +240,16 @@ class StreamSchema(Part):
     def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list. Raises ValueError for what cannot be learned."""
         new = NewNames({}, {})
-        values, places = self._values(x, new), self.places
+        values = self._values(x, new)
+        places = self.places
         if self.become or (values and not places):
             places = self._places_with([name for name, value in values.items() if value == value])
         return self._change(self._sample(values, places, new), places, new, labels)
 
     def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
         """Convert samples for learning, as `propose`; where it brings features, a single one."""
-        new, places = NewNames({}, {}), self._places_with(rows.used_names())
+        new = NewNames({}, {})
+        places = self._places_with(rows.used_names())
         return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
 
     def learn_levels(self, x: Sample) -> np.ndarray:  # -> (F, 1)
@@ -260,7 +267,8 @@ class StreamSchema(Part):
         if values.keys() <= places.keys():
             return SampleBatch(features, NO_WORDS)
         names = [name for name, value in values.items() if value == value and name not in places]
-        numbers, levels = self._numbers_of(dict.fromkeys(names, 0), new), {} if new is None else new.levels
+        numbers = self._numbers_of(dict.fromkeys(names, 0), new)
+        levels = {} if new is None else new.levels
         found = [
             (number, values[name], 1.0) if name in self.levels or name in levels else (number, -1, values[name])
             for name, number in numbers.items()
@@ -311,10 +319,12 @@ class StreamSchema(Part):
         if not names:
             return no_words(count)
         firsts = dict(zip(reversed(names), samples[::-1].tolist(), strict=True))
-        of_names, levels = self._numbers_of(firsts, new), {} if new is None else new.levels
+        of_names = self._numbers_of(firsts, new)
+        levels = {} if new is None else new.levels
         texts = {name for name in firsts if name in self.levels or name in levels}
         are_codes = np.array([name in texts for name in names])
-        codes, values = np.where(are_codes, values, -1).astype(np.int64), np.where(are_codes, 1.0, values)
+        codes = np.where(are_codes, values, -1).astype(np.int64)
+        values = np.where(are_codes, 1.0, values)
         numbers = np.array([of_names.get(name, -1) for name in names])
         keys = (samples << 32) | numbers  # below 0 without a number
         order = keys.argsort()
@@ -367,7 +377,8 @@ class StreamSchema(Part):
 
     def _values(self, x: Sample, new: NewNames | None) -> dict[Hashable, float]:
         """The values of a sample as `_numbers`, NaN where they are missing."""
-        levels, values = self.levels, {}
+        levels = self.levels
+        values = {}
         check_dictionary(x)
         for name, value in x.items():
             kind = value.__class__
@@ -392,7 +403,8 @@ class StreamSchema(Part):
             try:
                 places, found = pd.factorize(column)
             except TypeError:  # lists, for example, have no hash
-                found, has = column.dropna(), column.notna().to_numpy()
+                found = column.dropna()
+                has = column.notna().to_numpy()
                 places = np.where(has, has.cumsum() - 1, -1)
             return np.array([*self._numbers(name, found, new), np.nan])[places]  # place -1 is a missing value
         values = column.to_numpy(np.float64, na_value=np.nan)
@@ -409,7 +421,8 @@ class StreamSchema(Part):
         """
         if not self._is_category(name, values):
             return [number_of(f"x[{name!r}]", VALUE, value) for value in values]
-        known, found = self.levels.get(name, {}), None if new is None else new.levels.get(name, {})
+        known = self.levels.get(name, {})
+        found = None if new is None else new.levels.get(name, {})
         codes = [code_of(level_of(value), known, found, len(known), MOST_LEVELS) for value in values]
         if new is not None and found:
             new.levels[name] = found
@@ -460,7 +473,8 @@ class StreamSchema(Part):
             known = self.levels.get(name, {})
             notes += notes_of_levels(f"x[{name!r}]", known, levels[name], lambda numbers: ADVICE, OF_SENTENCES)
         given = () if labels is None else labels
-        numbers, classes = self.classes, [label for label in dict.fromkeys(given) if label not in self.classes]
+        numbers = self.classes
+        classes = [label for label in dict.fromkeys(given) if label not in self.classes]
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         if len(self.classes) < MANY_LABELS <= len(numbers):

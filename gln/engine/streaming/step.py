@@ -23,7 +23,9 @@ from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
-ONE, NOTHING, NO_COUNTS = np.ones(1), np.zeros(0), np.zeros((0, 0, 0), np.int32)
+ONE = np.ones(1)
+NOTHING = np.zeros(0)
+NO_COUNTS = np.zeros((0, 0, 0), np.int32)
 # Numba compiles the step for each number of ensembles and networks, which takes ten seconds: so there are always two,
 # and three or six.
 ENSEMBLES, NETWORKS = 2, 3
@@ -62,7 +64,8 @@ class CompiledStep(NamedTuple):
         compiled: Any = compiled_step
         networks = [network for ensemble in ensembles for network in ensemble.networks]
         size = -(-len(networks) // NETWORKS) * NETWORKS
-        base_models, counts = featurizer.base_models, [NO_COUNTS] * size
+        base_models = featurizer.base_models
+        counts = [NO_COUNTS] * size
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
         of_ensembles = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
@@ -101,7 +104,9 @@ class CompiledStep(NamedTuple):
 
         Heads with a target of infinity have none.
         """
-        featurizer, features, count = self.featurizer, samples.features, len(samples)
+        featurizer = self.featurizer
+        features = samples.features
+        count = len(samples)
         if len(features) != len(featurizer.numbers):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
         features = plain(features)
@@ -110,7 +115,8 @@ class CompiledStep(NamedTuple):
         targets = nothing if targets is None else targets
         steps = ONE if count == 1 else np.ones(count)
         batch = columns, features, samples.words, targets, rates, steps, NO_LIMITS, said
-        predicted, counted = np.empty((self.values[most], count)), np.zeros((self.state.counts[0].shape[2], count))
+        predicted = np.empty((self.values[most], count))
+        counted = np.zeros((self.state.counts[0].shape[2], count))
         self.run(batch, predicted, counted, most, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
 
@@ -123,7 +129,8 @@ class CompiledStep(NamedTuple):
 
     def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> None:
         """Learn a single sample."""
-        featurizer, features = self.featurizer, samples.features
+        featurizer = self.featurizer
+        features = samples.features
         columns, step_sizes = features, ONE
         if target_batch.step_sizes is not None:
             step_sizes = plain(target_batch.step_sizes)
@@ -140,7 +147,8 @@ class CompiledStep(NamedTuple):
             said = _filled([np.ascontiguousarray(array, np.float32) for array in target_batch.said], ENSEMBLES)
         at_limits = NO_LIMITS if target_batch.at_limits is None else target_batch.at_limits
         batch = plain(columns), plain(features), samples.words, *numbers, step_sizes, at_limits, said
-        step, predicted = self, np.empty((self.values[-1], 1))
+        step = self
+        predicted = np.empty((self.values[-1], 1))
         while not step.run(batch, predicted, predicted, len(self.ensembles), True, counts, step.state):
             featurizer.base_models.linear = featurizer.base_models.linear.with_room()
             step = CompiledStep.of(featurizer, self.ensembles, self.counts)

@@ -179,7 +179,8 @@ class TableSchema:
         check_dictionary(x)
         made: list[float] = []
         for name, place in self.places.items():
-            value, column = x.get(name), self.columns.columns[place]
+            value = x.get(name)
+            column = self.columns.columns[place]
             if is_missing(value) or self.widths[place] == 0:
                 made += [np.nan] * self.widths[place]
             elif column.kind == NUMBER:
@@ -206,7 +207,8 @@ class TableSchema:
     def _code(self, name: Hashable, place: int, value: Any, new: dict[Any, Levels] | None) -> float:
         """The code of a level; without `new`, the next one if it is not known."""
         check_key(f"x[{name!r}]", "values", value)
-        level, known = level_of(value), self.levels[place]
+        level = level_of(value)
+        known = self.levels[place]
         if level in known:
             return known[level]
         are_text = {isinstance(each, str) for each in known}

@@ -102,7 +102,8 @@ def with_class_weights(
             raise ValueError(f"class_weight: expected numbers from 0 to {most:g}, got {class_weight!r}")
         factors = np.array(given, float)
     else:
-        known, factors = np.unique(targets), np.ones(len(classes))
+        known = np.unique(targets)
+        factors = np.ones(len(classes))
         factors[known] = compute_class_weight(class_weight, classes=known, y=targets)
     return factors[targets] if weights is None else weights * factors[targets]
 
@@ -139,7 +140,8 @@ def with_weight(
         return X, y, None, None
     check_consistent_length(X, y)
     check_targets(y)
-    X, y = as_table(X), y if hasattr(y, "shape") else np.asarray(y)
+    X = as_table(X)
+    y = y if hasattr(y, "shape") else np.asarray(y)
     weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
     weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weights.shape != (X.shape[0],):

@@ -180,14 +180,16 @@ class Estimator(Saveable, BaseEstimator):
         self.learner_.check()
         if "_waiting" in vars(self):
             self._waiting.check(self.learner_)
-        features, names = self.n_features_in_, vars(self).get("feature_names_in_")
+        features = self.n_features_in_
+        names = vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
         of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
         if (columns := self._columns) is not None:
             columns.check()
             if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
                 raise bad("columns", f"{features} columns with categories {[*self.categories_]}", columns.columns)
-        made, levels = features if columns is None else len(columns.owners), {*self._levels_made}
+        made = features if columns is None else len(columns.owners)
+        levels = {*self._levels_made}
         known = made, levels, 0 if of_labels else len(classes)
         if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
@@ -249,7 +251,8 @@ class Estimator(Saveable, BaseEstimator):
 
     def _coded(self, X, reset, learning, of_table):
         """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
-        X, notes = as_table(X), list[Note]()
+        X = as_table(X)
+        notes = list[Note]()
         if isinstance(X, pd.DataFrame):
             category_codes.check_different_names(X)
         if reset:
@@ -299,7 +302,8 @@ class Estimator(Saveable, BaseEstimator):
     def _by_name(self, X, learning=False):
         """A frame with its columns in the order of training, in which missing ones are empty. If learning, those that
         are new are known from now on and come last; without it they are left out."""
-        X, names = category_codes.as_pandas(X), vars(self).get("feature_names_in_")
+        X = category_codes.as_pandas(X)
+        names = vars(self).get("feature_names_in_")
         if names is None or not isinstance(X, pd.DataFrame) or X.columns.tolist() == names.tolist():
             return X
         category_codes.check_different_names(X)
@@ -400,11 +404,13 @@ class Estimator(Saveable, BaseEstimator):
         or number), "word", and "contribution", or one for each class or target.
         """
         X = self._by_name(X)
-        samples, table = self._samples(X), as_table(X)
+        samples = self._samples(X)
+        table = as_table(X)
         contributions = self._by_class(self.learner_.explain(samples)[0])
         columns = self._columns or Columns([])
         found = columns.words_of(table, samples.features.T, contributions)
-        names, count = vars(self).get("feature_names_in_", range(self.n_features_in_)), len(contributions)
+        names = vars(self).get("feature_names_in_", range(self.n_features_in_))
+        count = len(contributions)
         classes = vars(self).get("classes_")
         outputs = ["contribution"] if count == 1 else classes if type(classes) is np.ndarray else range(count)
         rows = [(row, names[column], word, *of_word) for row, column, word, of_word in found]
@@ -467,7 +473,8 @@ class Estimator(Saveable, BaseEstimator):
         samples -> (n,), (C, n).
         """
         groups = numbered_groups(groups, learned, X.shape[0])
-        classes, densities = losses.means.get("num_classes", 0), losses.variances is not None
+        classes = losses.means.get("num_classes", 0)
+        densities = losses.variances is not None
         heads = len(targets) if targets.ndim == 2 else classes - (classes == 2)
         X, words = self._made_for(0 if heads >= MANY_CLASSES and targets.dtype.kind != "f" else heads, X, table)
         indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
@@ -505,7 +512,8 @@ class Estimator(Saveable, BaseEstimator):
             folds=None if folds is None else folds[indices],
         )
         options = self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
-        training, config = Training(settings["n_epochs"], *options, self.random_state), self._config(settings)
+        training = Training(settings["n_epochs"], *options, self.random_state)
+        config = self._config(settings)
         self._forget_left_out()
         fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
         fitted.model.set_learning_rate(self.partial_learning_rate)
@@ -514,7 +522,8 @@ class Estimator(Saveable, BaseEstimator):
             self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
         if folds is not None:
             self._texts_of_folds = fitted.texts_of_folds
-        self.n_iter_, self.validation_scores_ = len(fitted.scores), fitted.scores
+        self.n_iter_ = len(fitted.scores)
+        self.validation_scores_ = fitted.scores
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
         if without_groups:
@@ -537,7 +546,8 @@ class Estimator(Saveable, BaseEstimator):
         learner.set_learning_rate(self.partial_learning_rate)
         learner.check_rates(X.shape[0])  # before anything changes, because a callable may fail
         learner.add_classes(np.arange(classes))
-        samples, categorical = SampleBatch.of(X.T), self._levels_made.keys()
+        samples = SampleBatch.of(X.T)
+        categorical = self._levels_made.keys()
         late = not predicts and X.shape[0] > 1 and bool(vars(self).get("learner_"))
         predicted = learner.learn(samples, targets, weights, categorical, predicts, late=late)
         self.learner_, self.n_iter_ = learner, 1

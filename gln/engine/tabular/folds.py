@@ -63,7 +63,8 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
 
     Shapes: class numbers (V,) or numbers (T, V), (V,) equal for rows of a group -> (V,).
     """
-    are_classes, order = targets.ndim == 1, rng.permutation(len(groups))
+    are_classes = targets.ndim == 1
+    order = rng.permutation(len(groups))
     classes = targets[order] if are_classes else np.zeros(len(order), int)
     groups, _ = pd.factorize(groups[order])  # numbered by their first row in this order
     count = 1 + classes.max(initial=0)
@@ -71,9 +72,11 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     group, class_of = np.divmod(pairs, count)
     times = np.bincount(class_of)[class_of]  # how many groups have the class
     rarest = np.lexsort([class_of, times, group])[np.unique(group, return_index=True)[1]]
-    class_of, is_only = class_of[rarest], times[rarest] == 1
+    class_of = class_of[rarest]
+    is_only = times[rarest] == 1
     by_size = np.lexsort([-np.bincount(groups), class_of, is_only])[: (~is_only).sum()]  # of a class, the largest first
-    fold_of, places = np.zeros(len(is_only), int), np.arange(len(by_size)) % FOLDS
+    fold_of = np.zeros(len(is_only), int)
+    places = np.arange(len(by_size)) % FOLDS
     fold_of[by_size] = DEALT[places] if are_classes else places
     folds = np.empty(len(order), int)
     folds[order] = fold_of[groups]
@@ -94,7 +97,8 @@ def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) 
     Shapes: class numbers (V,), or numbers or labels (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the
     rows.
     """
-    weights, share = step_sizes[rows], step_sizes[rows].sum() / step_sizes.sum()
+    weights = step_sizes[rows]
+    share = step_sizes[rows].sum() / step_sizes.sum()
     if targets.dtype.kind in "fb":
         return weights
     classes = targets[rows]
@@ -118,7 +122,8 @@ def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (
     columns = hstack([csc_array(X, dtype=np.float64), csc_array(np.atleast_2d(targets).T)], format="csc")
     columns.eliminate_zeros()
     columns.data = pd.util.hash_array(columns.data) / 2.0**64  # or small numbers would be lost beside large ones
-    left, right = projected(columns[:, : size // 2]), np.pi * projected(columns[:, size // 2 :])
+    left = projected(columns[:, : size // 2])
+    right = np.pi * projected(columns[:, size // 2 :])
     _, first, place = np.unique(left + right, return_index=True, return_inverse=True)
     by_chance = count - len(np.unique(left + np.random.default_rng(0).permutation(right)))
     measured_again = len(first) - len(np.unique(projected(columns[:, :size])))

@@ -75,7 +75,9 @@ class TableFeaturizer(Featurizer):
 
     def check(self) -> None:
         super().check()
-        size, pieces, binned = len(self.numbers), self.pieces, len(self.bin_means.sizes)
+        size = len(self.numbers)
+        pieces = self.pieces
+        binned = len(self.bin_means.sizes)
         if self.stream is not None:
             self.stream.check()
             if self.stream.featurizer.size != self.size:
@@ -163,12 +165,14 @@ class TableInputs(NamedTuple):
 
     def read(self, rows: np.ndarray, role: Role) -> NetworkInputs:  # (n,)
         """What networks of a role read of these rows."""
-        samples, bin_means = self.indices[rows], self.bin_means if role.mixes else self.bin_means[:, :0]
+        samples = self.indices[rows]
+        bin_means = self.bin_means if role.mixes else self.bin_means[:, :0]
         return self.featurizer.from_columns(self.columns[samples], bin_means.take(samples, axis=0), role)
 
     def take(self, rows: np.ndarray) -> TableInputs:  # (n,)
         """These rows without the others, each as a sample."""
-        samples, indices = self.indices[rows], np.arange(len(rows))
+        samples = self.indices[rows]
+        indices = np.arange(len(rows))
         of_rows = indices, self.step_sizes[rows], self.groups[rows], self.targets[..., rows]
         return TableInputs(self.columns[samples], self.bin_means[samples], *of_rows, self.featurizer)
 
@@ -185,10 +189,13 @@ def with_texts(
     of_folds: dict[int, list[TextModel]] = {}
     if not table.texts:
         return table, models, of_folds
-    X, count = np.array(table.X, np.float64), table.X.shape[0]
-    y, of_samples = by_head(y, table.outputs), np.zeros(count, int)
+    X = np.array(table.X, np.float64)
+    count = table.X.shape[0]
+    y = by_head(y, table.outputs)
+    of_samples = np.zeros(count, int)
     targets = np.zeros((len(y), count))
-    targets[:, table.indices], of_samples[table.indices] = y, folds
+    targets[:, table.indices] = y
+    of_samples[table.indices] = folds
     weights = np.bincount(table.indices, table.step_sizes, count)
     for column, words in table.texts.items():
         models[column], others, values = fit_text(words, targets, weights, of_samples, counted)
@@ -216,8 +223,11 @@ def table_inputs(
     n_jobs: int | None = None,  # threads that count bins
 ) -> TableInputs:
     """What networks read of a table, with the featurizer; what is made from targets is out of fold."""
-    X, rows = table.X, (table.indices, table.step_sizes, table.groups, y)
-    bin_means, values, encoding = None, np.zeros((X.shape[0], 0), np.float32), None
+    X = table.X
+    rows = (table.indices, table.step_sizes, table.groups, y)
+    bin_means = None
+    values = np.zeros((X.shape[0], 0), np.float32)
+    encoding = None
     if is_wide(X):
         scaler = SparseScaler(X.shape[1])
         scaler.fit(X.T, table.indices)
@@ -251,13 +261,15 @@ def encode_categories(
     All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
     """
     groups, names = pd.factorize(table.groups)  # numbered in the order of their first rows
-    count, X = len(names), table.X
+    count = len(names)
+    X = table.X
     places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
     rows, is_counted = np.tile(np.arange(len(groups)), 2), np.arange(2).repeat(len(groups))  # first without weight
     order = np.lexsort([is_counted, places[groups[rows]]])
     columns = np.empty((X.shape[0], len(encoding.columns)), X.dtype)
     for chunk in (order[chunk] for chunk in chunks(len(order))):
-        chosen, weights = rows[chunk], is_counted[chunk] * table.step_sizes[rows[chunk]]
+        chosen = rows[chunk]
+        weights = is_counted[chunk] * table.step_sizes[rows[chunk]]
         encoded = encoding.learn(X[table.indices[chosen]].T, table.targets[..., chosen], weights).T
         columns[table.indices[chosen[weights == 0]]] = encoded[weights == 0]
     return columns

@@ -88,7 +88,9 @@ class Common(NamedTuple):
 
     def arrays(self, share: Share, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n, D), (n, E)
         """Standardised columns and means of bins of some rows, as counted in other folds."""
-        X, folds, of_folds = share.X[rows], share.folds[rows], []
+        X = share.X[rows]
+        folds = share.folds[rows]
+        of_folds = []
         for fold, featurizer in enumerate(self.featurizers):
             features = X[folds == fold].T
             columns = featurizer.standardised(SampleBatch.of(features))
@@ -110,7 +112,8 @@ class Cluster(NamedTuple):
 def learn_shares(cluster: Cluster, sample: Share, shares: Sequence[Any], start: Common) -> Common:
     """Let a model's networks, which have learned the sample, learn shares, which may be futures of the cluster. Returns
     what they have become, without new weights for how they are combined."""
-    sent, model = cluster.scatter(start.model), copy.copy(start.model)
+    sent = cluster.scatter(start.model)
+    model = copy.copy(start.model)
     rows = [cluster.scatter(sample), *shares]
     counts = [[cluster.submit(counted, sent, share, fold) for share in rows] for fold in range(FOLDS)]
     of_folds = cluster.gather([in_tree(cluster, merged, of_fold) for of_fold in counts])
@@ -118,7 +121,8 @@ def learn_shares(cluster: Cluster, sample: Share, shares: Sequence[Any], start: 
     featurizers = [with_counts(model, merged(of_others)) for of_others in others]
     model.featurizer = with_counts(model, merged(of_folds))
     start = start._replace(model=model, featurizers=featurizers)
-    common, mean = cluster.scatter(start), cluster.scatter((0, weights_of(model.means)))
+    common = cluster.scatter(start)
+    mean = cluster.scatter((0, weights_of(model.means)))
     for number in range(start.training.passes * start.rounds):
         learned = [cluster.submit(learn_share, common, mean, share, number) for share in shares]
         mean = in_tree(cluster, mean_of, learned)
@@ -141,8 +145,11 @@ def counted(model: TableModel, share: Share, fold: int) -> Counts:
     """What the rows of a share that are in a fold say."""
     featurizer: Any = model.featurizer
     rows = np.flatnonzero(share.folds == fold)
-    X, weights, targets = share.X[rows], share.weights[rows], share.targets.take(rows, axis=-1)
-    encoding, bin_means = featurizer.encoding, featurizer.bin_means
+    X = share.X[rows]
+    weights = share.weights[rows]
+    targets = share.targets.take(rows, axis=-1)
+    encoding = featurizer.encoding
+    bin_means = featurizer.bin_means
     if encoding is not None:
         nothing = {feature: np.zeros_like(table) for feature, table in encoding.counts.items()}
         encoding = dataclasses.replace(encoding, totals=np.zeros_like(encoding.totals), counts=nothing)
@@ -177,9 +184,11 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
     left_out = left_out_folds(ensemble, common.left_out)[:, None]
     for chunk in chunks(end - first):
         place = first + np.arange(chunk.start, chunk.stop)
-        rows, learned = order[place], (passed * count + place) / (common.training.passes * count)
+        rows = order[place]
+        learned = (passed * count + place) / (common.training.passes * count)
         read = common.model.featurizer.from_columns(*common.arrays(share, rows))
-        targets, steps = share.targets.take(rows, axis=-1), share.weights[rows].astype(np.float32)
+        targets = share.targets.take(rows, axis=-1)
+        steps = share.weights[rows].astype(np.float32)
         of_members = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
         rates = np.where(share.folds[rows] == left_out, 0, of_members) * steps_of(steps)[1]
         of_heads = targets_of_heads(ensemble.networks[0], targets)
@@ -212,7 +221,8 @@ def combine_by(
 ) -> tuple[list[Job], TableInputs, OutOfFold, np.ndarray]:  # the last (C, n), see `cross_fitted`
     """Give the networks of means new weights by rows beside the shares, of which each network left out some. Returns
     what they read and predict of these."""
-    ensemble, everything = common.model.means, np.arange(len(rows.folds))
+    ensemble = common.model.means
+    everything = np.arange(len(rows.folds))
     arrays = common.arrays(rows, everything)
     inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, rows.targets, common.model.featurizer)
     jobs = jobs_of(ensemble, rows.folds, common.left_out, len(everything))

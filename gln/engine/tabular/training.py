@@ -110,7 +110,8 @@ def fit_table(
         for network in model.networks:
             set_initial_logits(network, logits)
     place_halfspaces(model, inputs)
-    means, most = model.means, MOST_ROWS // FOLDS if model.variances is None else len(folds)
+    means = model.means
+    most = MOST_ROWS // FOLDS if model.variances is None else len(folds)
     jobs = jobs_of(means, folds, table.left_out, most)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
     rates: Sequence[Any] = RATES[means.link].table if means.networks[0].has_default_rate else [None]
@@ -169,7 +170,8 @@ def jobs_of(ensemble: Ensemble, folds: np.ndarray, left_out: int, most: int) -> 
         together.setdefault((member.role, int(fold)), []).append(member)
     jobs = []
     for (_, fold), members in together.items():
-        rows, seed = np.flatnonzero(folds == fold), members[0].network.config.seed or 0
+        rows = np.flatnonzero(folds == fold)
+        seed = members[0].network.config.seed or 0
         jobs.append(Job(members, seed, np.flatnonzero(folds != fold), fold, rows[spread(len(rows), most)]))
     return jobs
 
@@ -186,7 +188,8 @@ def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None
     config = network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
     halfspaces = choose_halfspaces(config, inputs.columns_of(rows), inputs.targets[..., rows], inputs.step_sizes[rows])
-    state, ends = dict(network.get_state(copy=False)), np.cumsum(network.config.layer_sizes)[:-1]
+    state = dict(network.get_state(copy=False))
+    ends = np.cumsum(network.config.layer_sizes)[:-1]
     for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
         state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
     network.set_state(state)
@@ -207,7 +210,9 @@ def train_at_best(
 
     The pilots of a large table are copies that learn PILOT_ROWS: then the whole ensemble is trained after them.
     """
-    is_large, best, best_score = len(jobs[0].rows) > MANY_ROWS, None, -np.inf
+    is_large = len(jobs[0].rows) > MANY_ROWS
+    best = None
+    best_score = -np.inf
     pilots = [job._replace(members=job.members[:1]) for job in jobs]
     if is_large:
         drawn = [np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS] for job in jobs]
@@ -221,7 +226,9 @@ def train_at_best(
         trained = train(ensemble, pilots, inputs, training, rate, best)
         score = out_of_fold(ensemble, pilots, trained.outputs[-1], inputs).score
         if best is None or (len(trained.outputs) == training.passes and score > best_score):
-            best, best_score, states = trained, score, [network.get_state() for network in networks]
+            best = trained
+            best_score = score
+            states = [network.get_state() for network in networks]
     assert best is not None
     if is_large:
         return train(ensemble, jobs, inputs, training, best.rate)
@@ -241,7 +248,8 @@ def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training
     All together, because a single network overfits sooner.
     """
     jobs, rate, outputs = trained
-    networks, best_score = ensemble.networks, out_of_fold(ensemble, jobs, outputs[-1], inputs).score
+    networks = ensemble.networks
+    best_score = out_of_fold(ensemble, jobs, outputs[-1], inputs).score
     for _ in range(MOST_TIMES):
         before = [network.get_state() for network in networks]
         more = train(ensemble, jobs, inputs, training, rate).outputs
@@ -249,7 +257,8 @@ def train_on(ensemble: Ensemble, trained: Trained, inputs: TableInputs, training
         if not score > best_score + LEAST_GAIN:
             set_states(networks, before)
             break
-        outputs, best_score = outputs + more, score
+        outputs = outputs + more
+        best_score = score
     return trained._replace(outputs=outputs)
 
 
@@ -307,14 +316,17 @@ def train_pass(job: Job, inputs: TableInputs, training: Training, rate: float | 
 
     Returns their outputs for what they left out, (M, C, n).
     """
-    rows, network = job.rows, job.members[0].network
+    rows = job.rows
+    network = job.members[0].network
     rng = np.random.default_rng([job.seed, int(network.step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows)):
-        chosen, learned = order[chunk], number * len(rows) + np.arange(chunk.start, chunk.stop)
+        chosen = order[chunk]
+        learned = number * len(rows) + np.arange(chunk.start, chunk.stop)
         rates = rates_of(job.members[0], learned, training.passes * len(rows), rate).astype(np.float32)
         rates = (rates * inputs.step_sizes.take(chosen)).astype(np.float32)
-        read, targets = inputs.read(chosen, job.role), targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
+        read = inputs.read(chosen, job.role)
+        targets = targets_of_heads(network, inputs.targets.take(chosen, axis=-1))
         for member in job.members:
             member.network.predict_arrays(*read.of(member.network), targets, rates)
     return outputs_of(job, inputs)
@@ -337,11 +349,14 @@ def targets_of_heads(network: Network, targets: np.ndarray) -> np.ndarray:  # (n
 def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, folds: int, training: Training) -> None:
     """Train the networks of variances on the deviations of standardised targets from their means, as predicted out of
     fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
-    variances, inputs, bound = model.variances, inputs.take(left_out.rows), model.means.networks[0].config.bound
+    variances = model.variances
+    inputs = inputs.take(left_out.rows)
+    bound = model.means.networks[0].config.bound
     assert variances is not None
     targets = inputs.targets
     deviations = (targets - left_out.combined).clip(-bound, bound).astype(np.float32)
-    inputs, rng = inputs._replace(targets=deviations), np.random.RandomState(variances.networks[0].config.seed)
+    inputs = inputs._replace(targets=deviations)
+    rng = np.random.RandomState(variances.networks[0].config.seed)
     chosen = draw_folds(deviations, inputs.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, chosen, folds, MOST_ROWS // FOLDS)
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
@@ -356,7 +371,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     levels = shape.cdf(deviations[:, rows] * np.exp(-log_variances / 2))
     units = model.targets.units
     is_least, is_most = units.at_limits(units.of(targets[:, rows]))
-    below, above = np.where(is_least, 0, levels), np.where(is_most, 1, levels)
+    below = np.where(is_least, 0, levels)
+    above = np.where(is_most, 1, levels)
     variances.shape = shape.recalibrated(below, above, inputs.step_sizes[rows])
 
 
@@ -396,7 +412,9 @@ def cross_fitted(ensemble: Ensemble, jobs: list[Job], left_out: OutOfFold, input
     So it is an estimate for new rows, (C, n). Of few rows, those that a combination was learned from are predicted too
     well.
     """
-    rows, by_role, combined = left_out.rows, left_out.by_role, left_out.combined.copy()
+    rows = left_out.rows
+    by_role = left_out.by_role
+    combined = left_out.combined.copy()
     for job in {job.fold: job for job in jobs}.values():
         is_left_out = np.isin(rows, job.left_out)
         if not is_left_out.all():  # by a single network there are no other folds
@@ -415,14 +433,17 @@ def fit_combination(
     inputs: TableInputs,
 ) -> Combination:
     """The combination of networks that predicts these rows best."""
-    heads, targets, weights = ensemble.heads, inputs.targets[..., rows], inputs.representing(rows)
+    heads = ensemble.heads
+    targets = inputs.targets[..., rows]
+    weights = inputs.representing(rows)
     rates = logits_of_rates(counted, max(2, heads))[-heads:] if ensemble.config.logits else None
     return fit_stacking(ensemble.config, ensemble.experts, by_role, targets, weights, rates)
 
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows that networks of each role left out, (n,), and the mean output of each role there, (R, C, n)."""
-    roles, found = dict.fromkeys(job.role for job in jobs), []
+    roles = dict.fromkeys(job.role for job in jobs)
+    found = []
     for fold in dict.fromkeys(job.fold for job in jobs):
         of_fold = [(job, output) for job, output in zip(jobs, outputs, strict=True) if job.fold == fold]
         of_roles = [[output for job, output in of_fold if job.role == role] for role in roles]
@@ -463,9 +484,11 @@ class LeftOutRows(NamedTuple):
     def importances(self, columns: int) -> np.ndarray:
         """By how much the score falls if a column of the user's table is shuffled, for each of so many: the log-loss
         that is added, or the R² that is lost."""
-        rng, count = np.random.default_rng(0), len(self.X)
+        rng = np.random.default_rng(0)
+        count = len(self.X)
         times = int(np.clip(PREDICTED // max(1, count), 1, MOST_SHUFFLES))
-        orders, best = [rng.permutation(count) for _ in range(times)], self._score(self.inputs)
+        orders = [rng.permutation(count) for _ in range(times)]
+        best = self._score(self.inputs)
         made = [np.flatnonzero(self.owners == column) for column in range(columns)]
         shuffled = [
             np.mean([self._score(self._shuffled(features, order)) for order in orders]) if len(features) else best
@@ -485,13 +508,18 @@ class LeftOutRows(NamedTuple):
         Means of their bins go with the values: those of the model would have counted the row's own target. Pairs of
         bins, of which one is of another feature, are looked up in the model.
         """
-        inputs, featurizer = self.inputs, self.inputs.featurizer
-        columns, of_rows, of_model = inputs.columns.copy(), inputs.bin_means, featurizer.bin_means
+        inputs = self.inputs
+        featurizer = self.inputs.featurizer
+        columns = inputs.columns.copy()
+        of_rows = inputs.bin_means
+        of_model = featurizer.bin_means
         of_feature = np.isin(featurizer.feature_of_columns, chosen)
         columns[:, of_feature] = columns[order][:, of_feature]
-        features, samples = of_model.features, self.X.T.copy()
+        features = of_model.features
+        samples = self.X.T.copy()
         samples[chosen] = samples[chosen][:, order]
-        is_read, is_alone = np.isin(features, chosen).any(axis=1), np.isin(features, chosen).all(axis=1)
+        is_read = np.isin(features, chosen).any(axis=1)
+        is_alone = np.isin(features, chosen).all(axis=1)
         bin_means = np.where(is_read, of_model.transform(samples).T, of_rows)
         bin_means[:, is_alone] = of_rows[order][:, is_alone]
         return inputs._replace(columns=columns, bin_means=bin_means)
