@@ -90,3 +90,18 @@ def test_a_coin_of_each_group_is_as_unknown_as_that_of_new_groups(estimator, nam
     if name == "GLNRegressor":
         low, high = model.predict_quantiles(X[new]).T
         assert np.mean((low <= y[new]) & (y[new] <= high)) > 0.85
+
+
+@pytest.mark.parametrize("make", [texts, categories, dates, numbers, bins])
+@pytest.mark.parametrize("name", ["GLNClassifier", pytest.param("GLNRegressor", marks=pytest.mark.slow)])
+def test_with_time_a_coin_of_each_day_is_as_unknown_as_that_of_later_days(name, make):
+    rng = np.random.default_rng(0)
+    days = np.arange(GROUPS + 500).repeat(ROWS)
+    coins = rng.integers(0, 2, GROUPS + 500) if name == "GLNClassifier" else rng.normal(size=GROUPS + 500)
+    X, y = pd.DataFrame(make(days, rng)).assign(noise=rng.normal(size=len(days))), coins[days]
+    is_later = days >= GROUPS
+    learned = rng.permutation(np.flatnonzero(~is_later))
+    options = SMALL | ({"text_features": ["text"]} if make is texts else {})
+    model = getattr(gln.sklearn, name)(**options).fit(X.iloc[learned], y[learned], time=days[learned])
+    assert model.oob_score_ == pytest.approx(model.score(X[is_later], y[is_later]), abs=0.05)
+    assert model.oob_score_ < (0.55 if name == "GLNClassifier" else 0.05)
