@@ -110,9 +110,16 @@ def test_probabilities_are_calibrated(of_cancer):
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     model = GLNClassifier(n_epochs=5, n_networks=5, random_state=0, backend="numpy").fit(*IRIS)
-    firsts = [(9, 9, 9, 3, 3), (0.9, 0.9, 0.9, 0.3, 0.3)]  # both rates are tried, with encodings first
-    expected = [first + (0.01 - first) * epoch / 5 for tried in firsts for epoch in range(5) for first in tried]
-    last = [0.3 * first for first in firsts[model.learning_rate_ == 0.3]]  # of the last pass, over all rows
+    assert model.learning_rate_ == 3
+    # Both rates are tried, with encodings first. The second one stops after a third of the passes, as it is behind.
+    tried = {(9, 9, 9, 3, 3): 5, (0.9, 0.9, 0.9, 0.3, 0.3): 2}
+    expected = [
+        first + (0.01 - first) * epoch / 5
+        for firsts, epochs in tried.items()
+        for epoch in range(epochs)
+        for first in firsts
+    ]
+    last = [0.3 * first for first in (9, 9, 9, 3, 3)]  # of the last pass, over all rows
     np.testing.assert_allclose(rates, expected + last, rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
