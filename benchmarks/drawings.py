@@ -38,7 +38,7 @@ from benchmarks.classifier import of_keel
 from benchmarks.handwriting import DIGITS, STAR, THINGS, Stroke, browser, draw, shaken
 from benchmarks.report import command_line, machine, show
 from gln.apps.draw.pupil import Pupil
-from gln.apps.draw.strokes import checked
+from gln.apps.draw.strokes import checked_drawing
 from gln.mnist import load_mnist
 
 DRAW = "import sys; from gln.apps.draw.command import main; sys.exit(main())"
@@ -86,7 +86,7 @@ def taken_for(pupil: Pupil, drawing: list[Stroke]) -> str:
 
 
 def as_asked(drawing: list[Stroke]) -> list[np.ndarray]:
-    return checked([[list(point) for point in stroke] for stroke in drawing])
+    return checked_drawing([[list(point) for point in stroke] for stroke in drawing])
 
 
 def by_script(pupil: Pupil, hands: int) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def over_workers(table: Table, new: Table, workers: int) -> dict[str, float]:
     model, ends = gln.dask.GLNClassifier(random_state=0), np.linspace(0, len(table[1]), workers + 1).astype(int)
     parts = []
     for first, last in itertools.pairwise(ends.tolist()):
-        part = gln.dask.Part.of(table[0][first:last], table[1][first:last], None, None)
+        part = gln.dask.Partition.of(table[0][first:last], table[1][first:last], None, None)
         parts.append(part._replace(positions=part.positions + first))
     start = time.process_time()
     model._learn_parts(cluster, parts, ends[1:], has_weights=False)

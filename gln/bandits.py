@@ -329,7 +329,7 @@ class GLNBandit(Saveable):
         counts as two rows. Raises ValueError as `learn` does; the rows before have been learned then.
         """
         for row in rows:
-            self.learn_block([checked(row)])
+            self.learn_block([checked_decision(row)])
 
     def learn_block(self, rows: Sequence[LoggedDecision]) -> None:
         """Learn rows that were `checked`, with the same arms: all or, if there is an error, none."""
@@ -415,7 +415,7 @@ class GLNBandit(Saveable):
         named = list[Features]()
         size = self._size
         for context in contexts:
-            named.append(features_of("context", context, size))
+            named.append(named_features("context", context, size))
             if context is not None and not isinstance(context, Mapping):
                 size = len(named[-1])
         return named, size
@@ -434,7 +434,7 @@ class GLNBandit(Saveable):
         for arm, features in others.items():
             offered[arm] = joint.offered.get(arm, {})
             if features is not None:
-                given = features_of(f"arms[{arm!r}]", features, size)
+                given = named_features(f"arms[{arm!r}]", features, size)
                 offered[arm] = given
                 size = size if isinstance(features, Mapping) else len(given)
         if joint is not model and model.learner is not None:
@@ -542,7 +542,7 @@ def _listed(name: str, values: Any) -> list[Any]:
     return [*values]
 
 
-def features_of(name: str, given: Any, size: int | None) -> Features:
+def named_features(name: str, given: Any, size: int | None) -> Features:
     """A context, or the features of an arm, as a dictionary; a vector is of this size, if that is known."""
     if given is None or isinstance(given, Mapping):
         return given or {}
@@ -562,7 +562,7 @@ def features_of(name: str, given: Any, size: int | None) -> Features:
 # ---- Logs ------------------------------------------------------------------------------------------------------------
 
 
-def checked(row: Sequence[Any]) -> LoggedDecision:
+def checked_decision(row: Sequence[Any]) -> LoggedDecision:
     """A row of a log. Raises ValueError for one that cannot be learned."""
     logged = LoggedDecision(*row)
     check_arm("arm", logged.arm)

@@ -52,7 +52,7 @@ MOST_RATE = 4.0
 RARE = 100  # rows of each class that are in the sample, if there are so many
 
 
-class Part(NamedTuple):
+class Partition(NamedTuple):
     """Rows of the table."""
 
     X: Any  # (n, F), a frame or an array
@@ -62,7 +62,7 @@ class Part(NamedTuple):
     positions: np.ndarray  # (n,), in the whole table
 
     @classmethod
-    def of(cls, X: Any, y: Any, weights: Any, groups: Any) -> Part:
+    def of(cls, X: Any, y: Any, weights: Any, groups: Any) -> Partition:
         """Raises ValueError for rows that cannot be learned."""
         check_consistent_length(X, y, weights, groups)
         check_targets(y)
@@ -84,10 +84,10 @@ class Part(NamedTuple):
     def keys(self) -> np.ndarray:  # (n,)
         return pd.util.hash_array(self.order if self.groups is None else self.groups)
 
-    def take(self, chosen: np.ndarray) -> Part:  # (n,) of bools
+    def take(self, chosen: np.ndarray) -> Partition:  # (n,) of bools
         rows = np.flatnonzero(chosen)
         groups = None if self.groups is None else self.groups[rows]
-        return Part(taken(self.X, rows), taken(self.y, rows), self.weights[rows], groups, self.positions[rows])
+        return Partition(taken(self.X, rows), taken(self.y, rows), self.weights[rows], groups, self.positions[rows])
 
     def drawn(self, share: float, are_classes: bool) -> np.ndarray:  # -> (n,) of bools
         """Which rows are in a random share of the table, below 1, or among the first of a class."""
@@ -97,11 +97,11 @@ class Part(NamedTuple):
             drawn |= (ranks <= RARE).to_numpy()
         return drawn & (self.weights > 0)
 
-    def between(self, start: int, stop: int) -> Part:
+    def between(self, start: int, stop: int) -> Partition:
         return self.take((self.positions >= start) & (self.positions < stop))
 
 
-def joined(parts: Sequence[Part]) -> Part:
+def joined(parts: Sequence[Partition]) -> Partition:
     """The rows of several parts. Raises ValueError if there are none."""
     parts = [part for part in parts if len(part.positions)]
     if not parts:
@@ -112,22 +112,22 @@ def joined(parts: Sequence[Part]) -> Part:
 
     columns = zip(*parts, strict=True)
     together: Any = [None if values[0] is None else join(values) for values in columns]
-    return Part(*together)
+    return Partition(*together)
 
 
-def values_of(part: Part, columns: Sequence[int]) -> dict[int, np.ndarray]:
+def distinct_values(part: Partition, columns: Sequence[int]) -> dict[int, np.ndarray]:
     """The distinct values of some columns."""
     return {column: column_of(as_table(part.X), column).unique() for column in columns}
 
 
 def all_levels(cluster: Cluster, parts: list[Any], categories: Mapping[int, Levels]) -> dict[int, Levels]:
     """The levels of categories, with those of all parts."""
-    distinct = cluster.gather([cluster.submit(values_of, part, [*categories]) for part in parts])
+    distinct = cluster.gather([cluster.submit(distinct_values, part, [*categories]) for part in parts])
     columns = {column: np.concatenate([values[column] for values in distinct]) for column in categories}
     return {column: known | new_levels(known, pd.Series(columns[column])) for column, known in categories.items()}
 
 
-def share_of(model: Any, parts: Sequence[Part], sample: np.ndarray, scale: float, number: int) -> Share:
+def share_of(model: Any, parts: Sequence[Partition], sample: np.ndarray, scale: float, number: int) -> Share:
     """What networks learn of parts: without rows of no weight, and without the sample's, which have been learned."""
     part = joined(parts)
     return model._share(part.take((part.weights > 0) & ~np.isin(part.positions, sample)), scale, number)
@@ -157,7 +157,7 @@ class OnDask(Estimator):
             raise bad("time", "None in gln.dask, where `groups` can be blocks of time", repr(time))
         with undone_after(BaseException, self):
             cluster = cluster_of(self.client_)
-            parts, ends = parts_of(self.client_, X, y, sample_weight, groups)
+            parts, ends = partitions_on(self.client_, X, y, sample_weight, groups)
             if ends[-1] > LONG:
                 self._learn_parts(cluster, parts, ends, sample_weight is not None)
                 return self
@@ -199,7 +199,7 @@ class OnDask(Estimator):
         self._learn_shares(cluster, self._share(sample, scale), shares, start, self._share(held, scale))
         del self._texts_of_folds
 
-    def _drawn(self, cluster: Cluster, parts: list[Any], rows: int) -> tuple[Part, Part]:
+    def _drawn(self, cluster: Cluster, parts: list[Any], rows: int) -> tuple[Partition, Partition]:
         """Random rows to learn first, and others that are held out."""
         share = (SAMPLED + HELD_OUT) / rows
         are_classes = is_classifier(self)
@@ -221,7 +221,7 @@ class OnDask(Estimator):
         model = cluster.scatter(self)
         for number, (start, stop) in enumerate(itertools.pairwise(np.linspace(0, ends[-1], count + 1).astype(int))):
             first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-            pieces = [cluster.submit(Part.between, part, start, stop) for part in parts[first : last + 1]]
+            pieces = [cluster.submit(Partition.between, part, start, stop) for part in parts[first : last + 1]]
             shares.append(cluster.submit(share_of, model, pieces, sample, scale, number))
         return shares
 
@@ -243,7 +243,7 @@ class OnDask(Estimator):
         self._left_out = LeftOutRows.of_table(held.X, owners, inputs, model.means, jobs)
         self.learning_rate_ = self.learning_rate if start.rate is None else start.rate
 
-    def _share(self, part: Part, scale: float = 1.0, number: int = 0) -> Share:
+    def _share(self, part: Partition, scale: float = 1.0, number: int = 0) -> Share:
         """What networks learn of a part."""
         folds = folds_of(part.keys)
         reader = copy.copy(self)
@@ -254,7 +254,7 @@ class OnDask(Estimator):
         targets = self._targets_of(part.y)
         return Share(X, targets, self._weights_of(part, targets) * scale, folds, part.keys, number)
 
-    def _weights_of(self, part: Part, targets: np.ndarray) -> Any:
+    def _weights_of(self, part: Partition, targets: np.ndarray) -> Any:
         classes: Any = getattr(self, "classes_", None)
         return with_class_weights(getattr(self, "class_weight", None), targets, classes, part.weights)
 
@@ -278,7 +278,9 @@ def partitions(name: str, values: Any) -> list[Any]:
     raise bad(name, "a Dask DataFrame, Series or Array", type(values).__name__)
 
 
-def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: Any) -> tuple[list[Any], np.ndarray]:
+def partitions_on(
+    client: distributed.Client, X: Any, y: Any, weights: Any, groups: Any
+) -> tuple[list[Any], np.ndarray]:
     """The parts of a table, on workers, and where they end."""
     optional = {"sample_weight": weights, "groups": groups}
     given = {"X": X, "y": y} | {name: values for name, values in optional.items() if values is not None}
@@ -288,7 +290,7 @@ def parts_of(client: distributed.Client, X: Any, y: Any, weights: Any, groups: A
         if len(pieces) != count:
             raise bad(name, f"{count} partitions, as X has", len(pieces))
     rows = zip(by_name["X"], by_name["y"], *(by_name.get(name, count * [None]) for name in optional), strict=True)
-    parts = client.compute([dask.delayed(Part.of)(*values) for values in rows])
+    parts = client.compute([dask.delayed(Partition.of)(*values) for values in rows])
     ends = np.cumsum(client.gather([client.submit(lambda part: len(part.positions), part) for part in parts]))
     pairs = zip(parts, [0, *ends[:-1].tolist()], strict=True)
     return [client.submit(lambda part, by: part._replace(positions=part.positions + by), *pair) for pair in pairs], ends

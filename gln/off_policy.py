@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.bandits import GLNBandit, LoggedDecision, checked, named_arms
+from gln.bandits import GLNBandit, LoggedDecision, checked_decision, named_arms
 from gln.engine.streaming.arms import some_of
 
 __all__ = ["Estimate", "off_policy"]
@@ -107,7 +107,7 @@ class Estimates:
         Returns the policy's probabilities for each row, None if none can have chosen its arm. For several rows the
         model has to be a `GLNBandit`.
         """
-        logged = [checked(row if row is rows[0] else row._replace(arms=None)) for row in rows]
+        logged = [checked_decision(row if row is rows[0] else row._replace(arms=None)) for row in rows]
         for propensity in (row.propensity for row in logged):
             is_number = isinstance(propensity, (int, float, np.number))
             if not (is_number and (propensity == 0 or LEAST_PROPENSITY <= propensity <= 1)):

@@ -26,7 +26,7 @@ except ImportError as error:
 
 from gln.engine.base_models.bin_means import NONE, BinMeans
 from gln.engine.base_models.fading_bin_means import DEPTHS, PAIR_DEPTH, STEEP, predict_bin_means
-from gln.engine.base_models.hashed_linear import BIAS, HashedLinear, key_of
+from gln.engine.base_models.hashed_linear import BIAS, HashedLinear, pair_key
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.jit import compiled
@@ -206,7 +206,7 @@ def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
-class Input(NamedTuple):
+class ModelInput(NamedTuple):
     """Some features of samples, one after another."""
 
     name: str  # of a value (B, width)
@@ -214,15 +214,15 @@ class Input(NamedTuple):
     width: int
 
 
-def _inputs(g: Graph, estimator: Any) -> list[Input]:
+def _inputs(g: Graph, estimator: Any) -> list[ModelInput]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features = estimator.n_features_in_
     levels = estimator.categories_
     if all(_kind(known) == TensorProto.FLOAT for known in levels.values()):
-        return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
+        return [ModelInput(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
     kinds = [_kind(levels.get(i, {})) for i in range(features)]
-    return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in zip(names, kinds, strict=True)]
+    return [ModelInput(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in zip(names, kinds, strict=True)]
 
 
 def _check_columns(estimator: Any) -> None:
@@ -292,7 +292,7 @@ def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
     return list(level_of)
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """A value for each sample."""
 
     name: str
@@ -301,20 +301,20 @@ class Output(NamedTuple):
     kind: int = TensorProto.FLOAT
 
 
-def _outputs(g: Graph, estimator: Any, inputs: list[Input]) -> Iterator[Output]:
+def _outputs(g: Graph, estimator: Any, inputs: list[ModelInput]) -> Iterator[ModelOutput]:
     """The outputs of an estimator, as described in `export`; each adds its nodes only when it is asked for."""
     outputs = _classifier_outputs if isinstance(estimator, GLNClassifier) else _regressor_outputs
     return outputs(g, estimator, inputs)
 
 
-def _classifier_outputs(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> Iterator[Output]:
+def _classifier_outputs(g: Graph, classifier: GLNClassifier, inputs: list[ModelInput]) -> Iterator[ModelOutput]:
     p = _means(g, classifier.learner_, *_samples(g, classifier, inputs))
     classes = classifier.classes_
     labels = classifier.n_outputs_
     if labels > 1:
         p = g("Transpose", p, perm=[1, 0])
-        yield Output("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
-        yield Output("probabilities", p, (labels,))
+        yield ModelOutput("label", g("Greater", p, 0.5), (labels,), TensorProto.INT64)
+        yield ModelOutput("probabilities", p, (labels,))
         return
     if len(classes) > 2 and "_heads" in vars(classifier):
         p = g("Gather", p, classifier._heads, axis=0)
@@ -323,11 +323,11 @@ def _classifier_outputs(g: Graph, classifier: GLNClassifier, inputs: list[Input]
         raise bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
-    yield Output("label", label, kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
-    yield Output("probabilities", g("Transpose", p, perm=[1, 0]), (len(classes),))
+    yield ModelOutput("label", label, kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
+    yield ModelOutput("probabilities", g("Transpose", p, perm=[1, 0]), (len(classes),))
 
 
-def _regressor_outputs(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> Iterator[Output]:
+def _regressor_outputs(g: Graph, regressor: GLNRegressor, inputs: list[ModelInput]) -> Iterator[ModelOutput]:
     learner = regressor.learner_
     samples = _samples(g, regressor, inputs)
     shape = regressor.targets_shape_
@@ -346,15 +346,15 @@ def _regressor_outputs(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -
         return value if shape else g("Squeeze", value, [1])
 
     means = limited(g("Add", g("Mul", rows(_means(g, learner, *samples)), scale), mean))
-    yield Output("variable", like_targets(means), shape)
+    yield ModelOutput("variable", like_targets(means), shape)
     if learner.variances is not None:
         stds = g("Max", g("Mul", g("Sqrt", rows(_predicted(g, learner.variances, *samples))), scale), LEAST_STD)
         if regressor.quantiles is not None:
             quantiles = learner.shape.quantiles(np.sort(regressor.quantiles))  # (T, Q)
             predicted = g("Add", g("Unsqueeze", means, [2]), g("Mul", g("Unsqueeze", stds, [2]), quantiles))
-            yield Output("quantiles", like_targets(limited(predicted, 1)), (*shape, quantiles.shape[1]))
+            yield ModelOutput("quantiles", like_targets(limited(predicted, 1)), (*shape, quantiles.shape[1]))
         if regressor.density:
-            yield Output("std", like_targets(stds), shape)
+            yield ModelOutput("std", like_targets(stds), shape)
 
 
 # ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
     for given in operator.inputs:
         width = given.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
-        inputs.append(Input(given.onnx_name, kinds.get(type(given.type), TensorProto.FLOAT), width))
+        inputs.append(ModelInput(given.onnx_name, kinds.get(type(given.type), TensorProto.FLOAT), width))
     for wanted, output in zip(operator.outputs, _outputs(g, model, inputs), strict=False):
         value = g("Reshape", output.value, [-1, *wanted.type.shape[1:]])
         g("Cast", value, outputs=[wanted.onnx_name], to=kinds.get(type(wanted.type), TensorProto.FLOAT))
@@ -445,7 +445,7 @@ def _stream_sum(g: Graph, stream: StreamModel, columns: str) -> str:  # (B, D) -
 
 def _linear(g: Graph, z: str, linear: HashedLinear, size: int) -> str:  # (B, D) -> (B, C) float64
     """The linear model of a stream of numbers."""
-    (bias, *weights), (_, *scales) = linear.weights_of(np.array([BIAS, *(key_of(f, 0) for f in range(size))]))
+    (bias, *weights), (_, *scales) = linear.weights_of(np.array([BIAS, *(pair_key(f, 0) for f in range(size))]))
     divisors = np.where(np.array(scales) > 0, scales, 1)  # a value beyond the largest one seen counts as that
     scaled = g("Clip", g("Div", g("Cast", z, to=TensorProto.DOUBLE), divisors), np.float64(-1), np.float64(1))
     sums = g("Add", g("MatMul", scaled, np.array(weights)[:, 0]), bias[0])
@@ -503,7 +503,7 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
     return g("Clip", passed, np.float32(-1), np.float32(1))
 
 
-def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  # -> (B, K), (B, D)
+def _samples(g: Graph, estimator: Any, given: list[ModelInput]) -> tuple[str, str]:  # -> (B, K), (B, D)
     """The inputs of networks, of which some read only the last ones, and side information."""
     featurizer = estimator.learner_.featurizer
     if isinstance(featurizer, StreamFeaturizer):
@@ -527,7 +527,7 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 
 
-def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
+def _coded(g: Graph, estimator: Any, given: list[ModelInput]) -> str:  # -> (B, F) float64
     """Samples with the codes of categories, the next one for unknown levels, and NaN for missing values."""
     categories = estimator.categories_
     names = _names(estimator)

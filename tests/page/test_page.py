@@ -33,7 +33,7 @@ from benchmarks.handwriting import DIGITS, STAR, draw, shaken
 from gln.apps.draw import command
 from gln.apps.draw.lessons import ConflictError, Lessons, checked_label
 from gln.apps.draw.pupil import AMONG, BLOCK, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
-from gln.apps.draw.strokes import checked, image, variants
+from gln.apps.draw.strokes import checked_drawing, image, variants
 from gln.backends import load_backend as backend_of_name
 from gln.features import Standardizer
 from gln.mnist import deskew, load_mnist
@@ -89,20 +89,22 @@ def pupil(files: tuple[Path, Path]) -> Pupil:
 
 
 def name(pupil: Pupil, drawing: Any) -> str:
-    state, answer = pupil.look(checked(plain(drawing)))
+    state, answer = pupil.look(checked_drawing(plain(drawing)))
     return state.classes[answer.probabilities.argmax()]
 
 
 def said(pupil: Pupil) -> np.ndarray:
     """Unrounded probabilities for all thirty digits."""
-    return np.array([pupil.look(checked(plain(one)))[1].probabilities for three in DIGITS.values() for one in three])
+    return np.array(
+        [pupil.look(checked_drawing(plain(one)))[1].probabilities for three in DIGITS.values() for one in three]
+    )
 
 
 # ---- Drawings
 
 
 def test_an_image_does_not_depend_on_place_and_size():
-    one = image(checked(plain(SEVEN)))
+    one = image(checked_drawing(plain(SEVEN)))
     other = image([np.array(stroke) * 0.3 + (500, -200) for stroke in SEVEN])
     np.testing.assert_allclose(other, one, atol=1e-5)
     assert one.shape == (784,)
@@ -113,14 +115,14 @@ def test_an_image_is_like_those_of_mnist():
     wide = image([np.array([[0.0, 0], [100, 0]]), np.array([[0.0, 10], [100, 10]])]).reshape(28, 28)
     assert np.flatnonzero(wide.max(axis=0) > 0.5).tolist() == list(range(4, 24))  # 20 pixels of 28
     digits, _, _, _ = test_mnist.load_mnist(deskew=False)
-    drawn = np.mean([image(checked(plain(one))) for three in DIGITS.values() for one in three])
+    drawn = np.mean([image(checked_drawing(plain(one))) for three in DIGITS.values() for one in three])
     assert abs(drawn / digits[:5000].mean() - 1) < 0.1  # about as much ink
 
 
 def test_points_add_ink_but_not_near_others():
     assert 2 < image([np.array([[3.0, 4.0]])]).sum() < 8
     often = [np.repeat(np.array(stroke), 20, axis=0) for stroke in SEVEN]
-    np.testing.assert_allclose(image(often), image(checked(plain(SEVEN))), atol=1e-5)
+    np.testing.assert_allclose(image(often), image(checked_drawing(plain(SEVEN))), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_points_add_ink_but_not_near_others():
 )
 def test_invalid_drawings(bad):
     with pytest.raises(ValueError, match=r"^drawing: expected .*, got "):
-        checked(bad)
+        checked_drawing(bad)
 
 
 def test_digits_are_known_before_any_lesson(pupil):
@@ -148,7 +150,7 @@ def test_a_lesson_is_steps_of_five_drawings_and_of_digits_like_them(pupil, files
     network = backend_of_name("auto").GLN.load(files[0], learning_rate=LESSON_RATE)
     standardizer = Standardizer(784)
     standardizer.set_state(network.extra)
-    drawing = checked(plain(SEVEN))
+    drawing = checked_drawing(plain(SEVEN))
     z = standardizer.transform(deskew(np.stack([image(one) for one in variants(drawing)])).T)
     one = z[:, :1].copy()
     images, labels, _, _ = test_mnist.load_mnist(deskew=False)
@@ -175,20 +177,20 @@ def test_a_lesson_is_steps_of_five_drawings_and_of_digits_like_them(pupil, files
 
 
 def test_one_lesson_is_known_and_what_is_known_changes_nothing(pupil):
-    drawing = checked(plain(SEVEN))
+    drawing = checked_drawing(plain(SEVEN))
     assert name(pupil, SEVEN) == "7"
     assert pupil.teach(drawing, "1") < 0.1
     assert name(pupil, SEVEN) == "1"
-    assert pupil.teach(checked(plain(STAR)), "star") == 0
+    assert pupil.teach(checked_drawing(plain(STAR)), "star") == 0
     before = said(pupil)
-    assert pupil.teach(checked(plain(STAR)), "star") >= KNOWN
+    assert pupil.teach(checked_drawing(plain(STAR)), "star") >= KNOWN
     np.testing.assert_array_equal(said(pupil), before)
 
 
 def test_a_new_class(pupil):
     before, rng = said(pupil), np.random.default_rng(0)
     for _ in range(3):
-        pupil.teach(checked(plain(shaken(STAR, rng))), "star")
+        pupil.teach(checked_drawing(plain(shaken(STAR, rng))), "star")
     assert pupil.state().classes[10:] == ["star"]
     assert [name(pupil, shaken(STAR, rng)) for _ in range(3)] == ["star"] * 3
     assert [name(pupil, three[0]) for three in DIGITS.values()] == [str(digit) for digit in DIGITS]
@@ -203,7 +205,7 @@ def test_a_lesson_taken_back_leaves_no_trace_and_copies_no_network_for_each_clas
     numbers = range(20, 20 + BLOCK + 2)  # more than a network has room for
     things = [(str(i), [[[0, i], [i, 0], [7, i]]]) for i in numbers]
     for label, drawing in things:
-        pupil.teach(checked(drawing), label)
+        pupil.teach(checked_drawing(drawing), label)
     size = sum(array.nbytes for network in pupil._networks for array in network.get_state(copy=False).values())
     tracemalloc.start()
     pupil.lessons.take_back(3)
@@ -212,22 +214,22 @@ def test_a_lesson_taken_back_leaves_no_trace_and_copies_no_network_for_each_clas
     tracemalloc.stop()
     other = Pupil(trained, tmp_path / "others")
     for label, drawing in [*things[:2], *things[3:]]:
-        other.teach(checked(drawing), label)
+        other.teach(checked_drawing(drawing), label)
     np.testing.assert_array_equal(said(pupil), said(other))
 
 
 def test_processes_share_the_lessons(pupil, files):
     other = Pupil(*files)
-    pupil.teach(checked(plain(SEVEN)), "1")
+    pupil.teach(checked_drawing(plain(SEVEN)), "1")
     (last,) = pupil.state().lessons
-    other.teach(checked(plain(NINE)), "4")
+    other.teach(checked_drawing(plain(NINE)), "4")
     with pytest.raises(ConflictError, match="last"):  # nobody takes back lessons that they do not know
         pupil.lessons.forget(last)
     with pytest.raises(ConflictError, match="lesson"):
         pupil.lessons.take_back(last + 2)
     assert pupil.state() == other.state()
     other.lessons.take_back(last + 1)
-    other.teach(checked(plain(STAR)), "8")  # in its place
+    other.teach(checked_drawing(plain(STAR)), "8")  # in its place
     np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
 
 
@@ -235,7 +237,7 @@ def test_processes_share_the_lessons(pupil, files):
 def test_no_lesson_is_lost_between_threads(pupil, files):
     def teach(label):
         for _ in range(5):
-            pupil.teach(checked(plain(SEVEN)), label)
+            pupil.teach(checked_drawing(plain(SEVEN)), label)
             name(pupil, NINE)
 
     threads = [threading.Thread(target=teach, args=(label,)) for label in ("1", "7", "star", "moon")]
@@ -251,7 +253,7 @@ def test_no_lesson_is_lost_between_threads(pupil, files):
 def test_an_exported_network_continues(pupil, tmp_path):
     names = [f"star {i}" for i in range(BLOCK + 1)]
     for label in names:
-        pupil.teach(checked(plain(STAR)), label)
+        pupil.teach(checked_drawing(plain(STAR)), label)
     file = tmp_path / "taught.gln"
     pupil.export(file)
     again = Pupil(file, tmp_path / "others")
@@ -403,7 +405,7 @@ def test_lessons_are_kept_with_data(trained, tmp_path, monkeypatch):
     needs("platformdirs")
     monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path)
     monkeypatch.setattr(command, "_trained", lambda: trained)
-    Lessons(tmp_path / f"{trained.name}.lessons").add(checked(plain(SEVEN)), "3")
+    Lessons(tmp_path / f"{trained.name}.lessons").add(checked_drawing(plain(SEVEN)), "3")
     assert command._pupil(None).state().lessons == [1]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from gln.apps.bandit.command import _parser, main
 from gln.apps.bandit.formats import BadLine, Logged, read_decisions
-from gln.apps.bandit.run import Run
+from gln.apps.bandit.run import LogRun
 from gln.apps.stream.formats.lines import LONGEST
 from gln.apps.stream.signals import Signals
 from gln.bandits import GLNBandit, LoggedDecision
@@ -481,7 +481,7 @@ def test_a_block_waits_for_nothing():
     rows = [json.dumps(row._asdict()).encode() + b"\n" for row in log_of(100, seed=23)]
     out, into = os.pipe()
     with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
-        run = Run(_parser().parse_args([]), source, Signals("gln-bandit"))
+        run = LogRun(_parser().parse_args([]), source, Signals("gln-bandit"))
         run._estimates.rows = 1024
         parts = run._parts()
         sink.write(b"".join(rows[:3]))

@@ -24,7 +24,7 @@ from gln.apps.stream.formats import namespaces
 from gln.apps.stream.formats.chunks import Chunk, Wanted
 from gln.apps.stream.formats.csv import CsvParser
 from gln.apps.stream.formats.lines import BLOCK, LONGEST
-from gln.apps.stream.formats.reader import FORMS, BadLine, form_of, opened, read
+from gln.apps.stream.formats.reader import FORMS, BadLine, format_of, opened, read_chunks
 from gln.apps.stream.formats.vw import example_of
 from gln.engine.saving import read as read_file
 
@@ -52,7 +52,7 @@ def chunks_of(text: str | bytes, form: str, skip_bad: Any = None, chunk: int = 1
     data = text if isinstance(text, bytes) else text.encode()
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr("gln.apps.stream.formats.reader.DECIDING", chunk)
-        for part in read(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
+        for part in read_chunks(io.BytesIO(data), form, Wanted(**options), skip_bad is not None, chunk):
             for bad in part.bad:
                 skip_bad(bad)
             yield part
@@ -166,13 +166,13 @@ def test_files_are_opened_by_their_names(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     for name in ("a.csv", "a.csv.gz"):
         with opened(str(tmp_path / name)) as file:
-            [chunk] = read(file, form_of(name), Wanted("y"))
+            [chunk] = read_chunks(file, format_of(name), Wanted("y"))
         assert list(samples_of(chunk)) == slowly(text)
     names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "-": "auto"}
-    assert {name: form_of(name) for name in names} == names
+    assert {name: format_of(name) for name in names} == names
     for name in ("x", "x.gz", "x.xlsx"):
         with pytest.raises(ValueError, match=r"format: expected one of csv, tsv, .*got"):
-            form_of(name)
+            format_of(name)
 
 
 def test_the_first_line_tells_the_format():
@@ -774,12 +774,12 @@ def test_a_line_that_is_too_long_is_bad_before_it_is_collected(name):
     form, text, unit, line = BOMBS[name]
     bomb = Bomb(text, unit)
     with pytest.raises(BadLine, match=rf"line {line}: expected at most {LONGEST:,} bytes, got more"):
-        list(read(bomb, form, Wanted()))
+        list(read_chunks(bomb, form, Wanted()))
     assert (1 << 30) - bomb.left < 3 * LONGEST
     if name in ("csv", "jsonl", "vw"):
         bad: list[int] = []
         found = []
-        for chunk in read(Bomb(text, unit, 3 * LONGEST), form, Wanted(), skip_bad=True):
+        for chunk in read_chunks(Bomb(text, unit, 3 * LONGEST), form, Wanted(), skip_bad=True):
             bad += [each.line for each in chunk.bad]
             found += [x["a"] for _, x, _ in samples_of(chunk)]
         assert (found, bad) == ([1, 2], [line])
@@ -807,7 +807,7 @@ def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
     for data in (whole[: len(whole) // 2], whole[:-6], whole[:-8] + b"wrong" + whole[-3:], b"no gzip"):
         (tmp_path / "a.gz").write_bytes(data)
         with opened(str(tmp_path / "a.gz")) as file:
-            chunks = read(file, form, Wanted(**options), skip_bad=data != b"no gzip")
+            chunks = read_chunks(file, form, Wanted(**options), skip_bad=data != b"no gzip")
             if data == b"no gzip":
                 with pytest.raises(
                     BadLine, match="line 1: the compressed file is damaged or incomplete: Not a gzipped"
@@ -848,7 +848,7 @@ def test_chunks_of_a_pipe_wait_for_nothing_but_the_first_if_it_decides(form, is_
     good = [written(form, make(rng).replace("\n", " ")) + b"\n" for _ in range(60)]
     out, into = os.pipe()
     with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
-        chunks = read(source, form, Wanted(**options), chunk=20)
+        chunks = read_chunks(source, form, Wanted(**options), chunk=20)
         sink.write(b"".join([*(line + b"\n" for line in header), good[0]]))
         if not is_told:
             sink.write(b"".join(good[1:19]))

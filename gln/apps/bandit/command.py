@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_files(options, [options.file])
         with signals.handled():
-            from gln.apps.bandit.run import run  # takes most of a second, which `--help` need not wait for
+            from gln.apps.bandit.run import run_log  # takes most of a second, which `--help` need not wait for
 
-            return run(options, signals)
+            return run_log(options, signals)
     except (ImportError, OSError, ValueError) as error:
         say("gln-bandit", str(error))
         return 2

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from gln.apps.stream.formats.column_types import number_of, shown
+from gln.apps.stream.formats.column_types import finite_number, shown
 from gln.apps.stream.formats.jsonl import flattened, object_of
 from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.apps.stream.formats.vw import example_of
@@ -188,7 +188,7 @@ def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:
     numbers = labels[0].split(":")
     if len(labels) > 1 or len(numbers) != 3:
         raise ValueError(f"expected shared, action:cost:propensity or nothing before |, got {shown(' '.join(labels))}")
-    return number_of(numbers[1]), number_of(numbers[2])
+    return finite_number(numbers[1]), finite_number(numbers[2])
 
 
 def _parse_cb(line: int, text: str) -> Logged:
@@ -199,8 +199,8 @@ def _parse_cb(line: int, text: str) -> Logged:
     if not chosen:
         return Logged(line, None)
     cost, propensity = _cost_and_propensity(chosen)
-    arms = [int(number_of(word.partition(":")[0])) for word in labels]
-    arm = int(number_of(chosen[0].partition(":")[0]))
+    arms = [int(finite_number(word.partition(":")[0])) for word in labels]
+    arm = int(finite_number(chosen[0].partition(":")[0]))
     offered = arms if len(arms) > 1 else None
     return Logged(line, LoggedDecision(_features(bar + features), arm, -cost, propensity, offered))
 

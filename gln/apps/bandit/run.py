@@ -27,13 +27,13 @@ UNKNOWN = "before any arm was known"
 BAD = "that could not be read"
 
 
-def run(options: argparse.Namespace, signals: Signals) -> int:
+def run_log(options: argparse.Namespace, signals: Signals) -> int:
     """Run the command with checked options; returns the exit status."""
     with opened(options.file) as source:
-        return Run(options, source, signals).all()
+        return LogRun(options, source, signals).all()
 
 
-class Run:
+class LogRun:
     """The decisions of one source, with a bandit that may exist already."""
 
     def __init__(self, options: argparse.Namespace, source: BinaryIO, signals: Signals) -> None:

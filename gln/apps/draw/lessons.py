@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gln.apps.draw.strokes import Drawing, checked
+from gln.apps.draw.strokes import Drawing, checked_drawing
 
 # A number is never used again, so that a deleted lesson is not confused with a later one.
 TABLE = """CREATE TABLE IF NOT EXISTS lessons
@@ -60,7 +60,9 @@ class Lessons:
         """All lessons after the one with this number, oldest first."""
         with self._opened() as database:
             rows = database.execute("SELECT id, drawing, label FROM lessons WHERE id > ? ORDER BY id", (number,))
-            return [Lesson(id, checked(json.loads(drawing)), checked_label(label)) for id, drawing, label in rows]
+            return [
+                Lesson(id, checked_drawing(json.loads(drawing)), checked_label(label)) for id, drawing, label in rows
+            ]
 
     def add(self, drawing: Drawing, label: str) -> None:
         """Store a lesson; it is on disk when this returns."""

@@ -35,7 +35,7 @@ class FullError(Exception):
     """A lesson for a new class when there are already `MOST_CLASSES`."""
 
 
-class State(NamedTuple):
+class PupilState(NamedTuple):
     """What the network has been taught."""
 
     classes: list[str]  # in the order of the heads
@@ -144,12 +144,12 @@ class Pupil:
         _, _, images, labels = self._mnist
         return self._seen(images), labels
 
-    def state(self) -> State:
+    def state(self) -> PupilState:
         with self._lock:
             self._catch_up()
-            return State(list(self._classes), list(self._learned))
+            return PupilState(list(self._classes), list(self._learned))
 
-    def look(self, drawing: Drawing) -> tuple[State, Answer]:
+    def look(self, drawing: Drawing) -> tuple[PupilState, Answer]:
         """The prediction for a drawing, and its explanation."""
         upright = deskew(image(drawing)[None])[0]
         z = self._standardizer.transform(upright[:, None])

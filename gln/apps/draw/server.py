@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from gln.apps.draw.lessons import ConflictError, checked_label
 from gln.apps.draw.pupil import FullError, Pupil
-from gln.apps.draw.strokes import checked
+from gln.apps.draw.strokes import checked_drawing
 
 # Of answers to requests that raise these; an `OSError` comes from the file of lessons.
 STATUSES = {ValueError: 400, ClientDisconnect: 400, ConflictError: 409, OSError: 503, FullError: 507}
@@ -58,7 +58,7 @@ def _accuracy(pupil: Pupil, asked: Asked) -> Asked:
 
 
 def _predict(pupil: Pupil, asked: Asked) -> Asked:
-    state, answer = pupil.look(checked(asked.get("drawing")))
+    state, answer = pupil.look(checked_drawing(asked.get("drawing")))
     return {
         **state._asdict(),
         "probabilities": answer.probabilities.tolist(),
@@ -69,7 +69,7 @@ def _predict(pupil: Pupil, asked: Asked) -> Asked:
 
 def _teach(pupil: Pupil, asked: Asked) -> Asked:
     label = checked_label(asked.get("label"))
-    before = pupil.teach(checked(asked.get("drawing")), label)
+    before = pupil.teach(checked_drawing(asked.get("drawing")), label)
     return {**_predict(pupil, asked), "label": label, "before": before}
 
 

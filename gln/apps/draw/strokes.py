@@ -20,7 +20,7 @@ APART = 0.3  # pixels between points: closer ones take time and add no ink
 HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
 
 
-def checked(strokes: Any) -> Drawing:
+def checked_drawing(strokes: Any) -> Drawing:
     """A drawing from parsed JSON: a list of lists of points, each [x, y]. Raises ValueError for something else, no
     points, more than 2,000 of them, or one beyond 10,000 units."""
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):

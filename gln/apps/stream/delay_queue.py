@@ -63,7 +63,7 @@ class DelayQueue:
     def _values(self, rows: NamedRows) -> list[Any]:
         """The value of the column before these samples and in each; where it is missing, the one before."""
         values = [self._value]
-        new = [None] * len(rows) if self._column is None else values_of(rows, self._column)
+        new = [None] * len(rows) if self._column is None else named_values(rows, self._column)
         for value in new:
             values.append(values[-1] if is_missing(value) else value)
         return values
@@ -88,7 +88,7 @@ class DelayQueue:
 
     def check(self, rows: NamedRows) -> None:
         """Raise ValueError if the column has no value in the first samples of a file."""
-        if self._column is not None and all(map(is_missing, values_of(rows, self._column))):
+        if self._column is not None and all(map(is_missing, named_values(rows, self._column))):
             expected = "a column or key with values that are read"
             raise ValueError(f"--delay-by: expected {expected}, got {self._column!r}, which has none at first")
 
@@ -111,7 +111,7 @@ class DelayQueue:
             self.add(Late(Input(name, form, None), part, group["said"]))
 
 
-def values_of(rows: NamedRows, name: str) -> list[Any]:
+def named_values(rows: NamedRows, name: str) -> list[Any]:
     """The values of a column or key, in each sample."""
     return rows.frame[name].tolist() if name in rows.frame else [x.get(name) for x in rows.dictionaries]
 

@@ -18,7 +18,7 @@ from gln.apps.stream.output import Output
 DIGITS = 6  # of probabilities
 
 
-def text_of(
+def printed_lines(
     output: Output, predicted: pd.DataFrame, chunk: Chunk, explained: list[Any], are_classes: bool, probabilities: bool
 ) -> str:
     """What to write for a chunk: one line for each sample, perhaps with the probabilities of all classes.

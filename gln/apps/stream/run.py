@@ -20,12 +20,12 @@ from gln.apps.stream.delay_queue import DelayQueue, Late
 from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
 from gln.apps.stream.formats.column_types import ids_in
 from gln.apps.stream.formats.lines import BadLine
-from gln.apps.stream.formats.reader import LABELLED, opened, read
+from gln.apps.stream.formats.reader import LABELLED, opened, read_chunks
 from gln.apps.stream.inputs import Input, Inputs
 from gln.apps.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
 from gln.apps.stream.metrics import Metrics
 from gln.apps.stream.output import Outputs, printed, say
-from gln.apps.stream.predictions import is_json, text_of
+from gln.apps.stream.predictions import is_json, printed_lines
 from gln.apps.stream.signals import CLOSED_PIPE, Signals
 from gln.river import GLNRegressor
 
@@ -152,7 +152,7 @@ class Run:
         with opened(of.name) as source:
             size = os.fstat(source.fileno()).st_size
             try:
-                for chunk in read(source, of.form, self._wanted(), options.skip_bad, decides=decides):
+                for chunk in read_chunks(source, of.form, self._wanted(), options.skip_bad, decides=decides):
                     if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
@@ -259,7 +259,7 @@ class Run:
         output = self._outputs.get("predictions")
         if output is not None:
             are_classes = self._metrics.are_classes
-            output.add(text_of(output, predicted, part, explanations, are_classes, options.probabilities))
+            output.add(printed_lines(output, predicted, part, explanations, are_classes, options.probabilities))
         for line in lines:
             self._add_metrics("progress", line.values)
         self._outputs.flush()  # all that was added, since an error or a signal may end this

@@ -105,7 +105,7 @@ class BinMeans(WritableArrays):
     @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two features of each column, or the only one twice."""
-        return features_of(self.grids, self.values.shape[1])
+        return input_features(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
         return self.values[self.cells_of(samples)].swapaxes(1, 2).reshape(self.columns, samples.shape[1])
@@ -147,7 +147,7 @@ class BinMeans(WritableArrays):
         return dataclasses.replace(self, values=values)
 
 
-def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
+def input_features(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
     return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 

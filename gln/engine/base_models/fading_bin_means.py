@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, features_of
+from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, input_features
 from gln.engine.saving import Array, bad, saved
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
@@ -64,7 +64,7 @@ class FadingBinMeans(NamedTuple):
     @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two columns of each value, or the only one twice."""
-        return features_of(self.grids, self.heads)
+        return input_features(self.grids, self.heads)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 

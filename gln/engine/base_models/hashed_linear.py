@@ -195,7 +195,7 @@ class HashedLinear(NamedTuple):
 # ---- Loops: the terms of samples -------------------------------------------------------------------------------------
 
 
-def key_of(one: int, other: int) -> int:
+def pair_key(one: int, other: int) -> int:
     """A hash of two integers, from 2 on."""
     key = (int(one) * FACTOR + int(other) * OTHER_FACTOR) & KEYS
     key = ((key ^ (key >> 31)) * OTHER_FACTOR) & KEYS
@@ -239,7 +239,7 @@ def terms_of(
         t += 1
         for f in range(len(columns)):
             if columns[f] < 0 and samples[f, b] == samples[f, b]:
-                keys[t] = key_of(f, 1 + int(samples[f, b]))
+                keys[t] = pair_key(f, 1 + int(samples[f, b]))
                 values[t] = 1.0
                 features[t, 0] = features[t, 1] = f
                 t += 1
@@ -247,13 +247,13 @@ def terms_of(
         for f in range(len(columns)):
             if columns[f] >= 0:
                 missing = samples[f, b] != samples[f, b]
-                keys[t] = key_of(f, -int(missing))
+                keys[t] = pair_key(f, -int(missing))
                 values[t] = 1.0 if missing else z[columns[f], b]
                 features[t, 0] = features[t, 1] = f
                 t += values[t] != 0.0
         for i in range(words.starts[b], words.starts[b + 1]):
             number = words.numbers[i]
-            keys[t] = key_of(number, -3 - words.codes[i])
+            keys[t] = pair_key(number, -3 - words.codes[i])
             values[t] = words.values[i]
             features[t, 0] = features[t, 1] = len(columns) + number
             t += values[t] != 0.0
@@ -261,7 +261,7 @@ def terms_of(
         if most[b] > 1 + len(columns) + words.starts[b + 1] - words.starts[b]:  # each level with all terms after it
             for i in range(starts[b] + 1, end_of_levels):
                 for j in range(i + 1, first_crosses[b]):
-                    keys[t] = key_of(keys[i], keys[j])
+                    keys[t] = pair_key(keys[i], keys[j])
                     values[t] = values[j]
                     features[t, 0] = features[i, 0]
                     features[t, 1] = features[j, 0]

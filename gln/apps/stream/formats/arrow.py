@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
-from gln.apps.stream.formats.column_types import ColumnTypes, label_of, shown
+from gln.apps.stream.formats.column_types import ColumnTypes, as_label, shown
 from gln.apps.stream.formats.lines import BadLine
 from gln.apps.stream.formats.namespaces import Namespaces
 from gln.engine.streaming.values import MOST, NamedRows, is_missing
@@ -260,4 +260,4 @@ def _targets(values: Any) -> list[Any]:  # N
     """Targets, with None where one is missing."""
     values = values.to_pylist() if isinstance(values, pa.Array) else pd.Series(values).tolist()
     values = [None if is_missing(value) else value for value in values]
-    return [label_of(value) if isinstance(value, float) else value for value in values]
+    return [as_label(value) if isinstance(value, float) else value for value in values]

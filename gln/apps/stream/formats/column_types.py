@@ -24,7 +24,7 @@ ID = re.compile(
 )
 
 
-def number_of(text: str) -> float:
+def finite_number(text: str) -> float:
     """A text as a finite number."""
     try:
         number = float(text)
@@ -44,7 +44,7 @@ def is_numeric(text: str) -> bool:
     return "_" not in text
 
 
-def label_of(number: float) -> float:
+def as_label(number: float) -> float:
     """A number as a label: a whole one as an int, so that it is written without a decimal point."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
@@ -122,7 +122,7 @@ class ColumnTypes:
         for row, text in enumerate(texts):  # one by one, to find the bad ones
             if text not in MISSING:
                 try:
-                    values[row] = number_of(text)
+                    values[row] = finite_number(text)
                 except ValueError as error:
                     wrong[row] = f"{name}: {error}{advice}"
         return values, wrong
@@ -241,6 +241,6 @@ class ColumnTypes:
         if self._are_text[name]:
             return json.dumps(value)
         try:
-            return number_of(value)
+            return finite_number(value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
-from gln.apps.stream.formats.column_types import ColumnTypes, label_of
+from gln.apps.stream.formats.column_types import ColumnTypes, as_label
 from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.apps.stream.formats.namespaces import Namespaces
 from gln.engine.streaming.values import NamedRows
@@ -150,7 +150,7 @@ class CsvParser:
         self._note_missing(lines, texts, columns)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
-            targets = [label_of(value) if value == value else None for value in targets.tolist()]
+            targets = [as_label(value) if value == value else None for value in targets.tolist()]
         frame = pd.DataFrame({name: _typed(values) for name, values in columns.items()}, index=range(len(lines)))
         words, _ = self._namespaces.column_features(word_columns, len(lines), {})
         rows = NamedRows(frame, words, self._namespaces.is_word, self._strings)

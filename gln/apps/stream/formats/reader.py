@@ -35,7 +35,7 @@ SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in it
 BEGINNINGS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}  # of a file
 
 
-def form_of(name: str) -> str:
+def format_of(name: str) -> str:
     """The format of a file, from its name; "auto" for "-", where the first line decides."""
     unpacked = name.removesuffix(".gz").removesuffix(".zst")
     ending = Path(unpacked).suffix.lower().removeprefix(".")
@@ -59,7 +59,7 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
 
 
-def read(
+def read_chunks(
     source: BinaryIO, form: str, wanted: Wanted, skip_bad: bool = False, chunk: int = CHUNK, decides: bool = False
 ) -> Iterator[Chunk]:
     """Samples of a file, a pipe or bytes in memory, in chunks, each of what can be read without waiting.

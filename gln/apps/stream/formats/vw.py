@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Sequence
 
 from gln.apps.stream.formats.chunks import Chunk, Wanted
-from gln.apps.stream.formats.column_types import label_of, number_of, shown
+from gln.apps.stream.formats.column_types import as_label, finite_number, shown
 from gln.apps.stream.formats.lines import Lines, Record, parsed
 from gln.apps.stream.formats.namespaces import Namespaces, Sample
 from gln.engine.model.sample_weights import STREAM_WEIGHT
@@ -58,10 +58,10 @@ def _start(text: str) -> tuple[float | None, float, str | None]:
     if len(words) > 3:
         raise ValueError(f"expected label, importance, base and tag before |, got {shown(text)}")
     try:
-        numbers = [number_of(word) for word in words]
+        numbers = [finite_number(word) for word in words]
     except ValueError:
         raise ValueError(f"expected numbers as label, importance and base, got {shown(text)}") from None
-    label = label_of(numbers[0]) if numbers else None
+    label = as_label(numbers[0]) if numbers else None
     importance = numbers[1] if len(numbers) > 1 else 1.0
     if not 0 <= importance <= STREAM_WEIGHT:
         raise ValueError(f"expected an importance from 0 to {STREAM_WEIGHT}, got {shown(importance)}")
@@ -74,7 +74,7 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
     """Add the features of a namespace, some with values; those that come more than once are summed."""
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
-    weight = number_of(text) if colon else 1.0
+    weight = finite_number(text) if colon else 1.0
     values = sample.values
     prefix = f"{namespace}^" if namespace else ""
     if namespace in ignore:
