@@ -250,11 +250,11 @@ def test_no_page_is_wider_than_the_screen(built, url, chromium):
     files = [file for file in built.rglob("index.html") if "Redirecting" not in file.read_text(encoding="utf-8")]
     pages = sorted(file.parent.relative_to(built).as_posix() for file in files)
     assert len(pages) > 40
-    for page in pages:
-        chromium.get(f"{url}{'' if page == '.' else page + '/'}")
-        for width in (390, 1280):
-            screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
-            chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    for width in (390, 1280):  # before pages are loaded, which would move to another width slowly
+        screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for page in pages:
+            chromium.get(f"{url}{'' if page == '.' else page + '/'}")
             scrolled, fetched, wide = chromium.execute_script(LOOK)
             assert (scrolled, wide) == (width, []), page
-        assert [name for name in fetched if not name.startswith((url, "data:", "blob:"))] == [], page
+            assert [name for name in fetched if not name.startswith((url, "data:", "blob:"))] == [], page
