@@ -322,12 +322,12 @@ class NetworkModel(Generic[F]):
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
         """What was said, for each ensemble, by models and heads of today."""
-        means, variances = np.split(self.of_today(said), [self.means.models])
+        means, variances = np.split(self.sized_for_today(said), [self.means.models])
         found = [units.standardised(means)]
         known = np.where(variances > 0, variances, np.nan)  # 0 is of a target that had not varied
         return found if self.variances is None else [*found, known / units.unit_of_variances]
 
-    def of_today(self, said: np.ndarray) -> np.ndarray:
+    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
         """What was said, with NaN for models and heads that were not there then: these say it now."""
         if said.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
             said = np.concatenate([1 - said, said], axis=1)

@@ -35,8 +35,11 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 
 
 @saved(
-    **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers, Labels), "means": Ensemble},
-    **{"variances": (Ensemble, None), "counts": (GateCounts, None)},
+    featurizer=StreamFeaturizer,
+    targets=(Classes, Numbers, Labels),
+    means=Ensemble,
+    variances=(Ensemble, None),
+    counts=(GateCounts, None),
 )
 @dataclasses.dataclass
 class StreamModel(NetworkModel[StreamFeaturizer]):
@@ -104,7 +107,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return
         networks = self.means.networks
         super().grow(featurizer)
-        if new := featurizer.base_models.models - before.base_models.models:
+        new = featurizer.base_models.models - before.base_models.models
+        if new:
             self.means.combination = self.means.neuron.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)

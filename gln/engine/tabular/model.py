@@ -107,20 +107,20 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         return np.concatenate([said, *self.stream.asked(columns)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
-        said = self.of_today(said)
+        said = self.sized_for_today(said)
         if self.stream is None:
             return super()._standardised(said, units)
         models = self.stream.means.models
         return [*super()._standardised(said[:-models], units), said[-models:]]
 
-    def of_today(self, said: np.ndarray) -> np.ndarray:
+    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
         """As of a `NetworkModel`; those of the stream did not say anything before it began."""
         models = sum(ensemble.models for ensemble in self.ensembles)
         if self.stream is None or len(said) == models:
-            return super().of_today(said)
+            return super().sized_for_today(said)
         inner = self.stream.means.models
         has_inner = len(said) == models + inner
-        of_table = super().of_today(said[:-inner] if has_inner else said)
+        of_table = super().sized_for_today(said[:-inner] if has_inner else said)
         of_stream = np.full((inner, *of_table.shape[1:]), np.nan)
         if has_inner and said.shape[1] == of_table.shape[1]:  # else a class is new
             of_stream = said[-inner:]
