@@ -26,8 +26,10 @@ from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
 
 @saved(
-    **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers, Labels)},
-    **{"means": Ensemble, "variances": (Ensemble, None)},
+    featurizer=(TableFeaturizer, PlainFeaturizer),
+    targets=(Classes, Numbers, Labels),
+    means=Ensemble,
+    variances=(Ensemble, None),
 )
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
@@ -120,11 +122,11 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
             return super().sized_for_today(said)
         inner = self.stream.means.models
         has_inner = len(said) == models + inner
-        of_table = super().sized_for_today(said[:-inner] if has_inner else said)
-        of_stream = np.full((inner, *of_table.shape[1:]), np.nan)
-        if has_inner and said.shape[1] == of_table.shape[1]:  # else a class is new
-            of_stream = said[-inner:]
-        return np.concatenate([of_table, of_stream])
+        by_table = super().sized_for_today(said[:-inner] if has_inner else said)
+        by_stream = np.full((inner, *by_table.shape[1:]), np.nan)
+        if has_inner and said.shape[1] == by_table.shape[1]:  # else a class is new
+            by_stream = said[-inner:]
+        return np.concatenate([by_table, by_stream])
 
 
 def stream_beside(means: Ensemble, featurizer: TableFeaturizer, targets: Targets) -> StreamModel:
