@@ -229,20 +229,13 @@ def _array_of(kind: Array, name: str, field: str, value: Value, sizes: dict[str,
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
         pairs = zip(names, value.shape, strict=False)
-        wanted = [_wanted(label, size, sizes) for label, size in pairs]
+        wanted = [size if s == "*" else int(s) if s.isdigit() else sizes.setdefault(s, size) for s, size in pairs]
         if value.dtype.kind == dtype.kind and value.ndim == len(names) and list(value.shape) == wanted:
             most = _most(kind, sizes)
             if value.size == 0 or kind.least <= value.min().item() <= value.max().item() <= most:  # false for NaN
                 return np.ascontiguousarray(value, dtype).reshape(value.shape)  # which may be ()
             raise bad(name, f"{field} from {kind.least:g} to {most:g}", f"numbers from {value.min()} to {value.max()}")
     raise bad(name, f"{field}, {dtype} of shape ({', '.join(names)}) with {sizes}", came)
-
-
-def _wanted(label: str, size: int, sizes: dict[str, int]) -> int:
-    """The size that an axis with this label must have, of which `sizes` knows it from now on."""
-    if label == "*":
-        return size
-    return int(label) if label.isdigit() else sizes.setdefault(label, size)
 
 
 def _most(kind: Array | Number, sizes: Mapping[str, int]) -> float:

@@ -38,16 +38,14 @@ CURVATURE = {"logit": 20.0, "itself": 3.0, "log": 50.0}
 ALIKE = 10.0
 # The curvature of a rival at first, and how many times as fast as others it fades. Without it, five rows of something
 # new may turn predictions round; where it lasts longer, at 20 to 80, rows of a table's own kind are predicted worse.
-DOUBT = 1000.0
-TRUST = 160
+DOUBT, TRUST = 1000.0, 160
 LEAST_CURVATURE = 0.005  # of a sample; .0003 to .01 are as good, and .02 is slow where a concept changes at once
 # An error of a number counts up to so many times the mean of recent ones, since one of a hundred may be an outlier; a
 # squared deviation, up to so many times its variance: at 100, a single one makes intervals too wide.
 MAX_ERROR = 2.0
 SPREAD_STEP = 0.01
 MAX_RATIO = 25.0
-LEAST = 2.0**-126  # float32's neighbours of 0 and 1
-MOST = 1 - 2.0**-24
+LEAST, MOST = 2.0**-126, 1 - 2.0**-24  # float32's neighbours of 0 and 1
 ONE = np.ones(1)  # how long a step each sample makes, of any number of them
 LOGIT, ITSELF, LOG = 0, 1, 2  # what is mixed, for compiled loops
 NUMBERS = {"logit": LOGIT, "itself": ITSELF, "log": LOG}

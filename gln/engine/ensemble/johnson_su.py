@@ -27,13 +27,10 @@ from gln.engine.ensemble.stacking import MAX_WEIGHT
 from gln.engine.saving import Array, saved
 
 LOG_ROOT = 0.5 * np.log(2 * np.pi)
-MIN_TAILS = 1e-3  # with which it is normal to 1e-6
-MAX_TAILS = 0.9
-MAX_SKEW = 3.0
+MIN_TAILS, MAX_TAILS, MAX_SKEW = 1e-3, 0.9, 3.0  # with MIN_TAILS it is normal to 1e-6
 # Factors of the squared distances from equal weights without an offset, and from a normal distribution, which are added
 # to the losses. Without the first, a single tiny deviation among a few would make all intervals narrow.
-PENALTY = 4.0
-SHAPE_PENALTY = 1.0
+PENALTY, SHAPE_PENALTY = 4.0, 1.0
 STEP = 0.015  # of tails, for a sample of a stream
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 KNOTS = np.linspace(-2, 2, 17)  # of Z; beyond them, there are too few targets to tell
@@ -46,8 +43,7 @@ PRIORS = np.array([10.0, 30.0, 100.0, 300.0, 1000.0, 1e9])
 QUARTILE = float(ndtri(0.75))  # the upper one, of a normal distribution
 # Of a stream, how much a target counts in the recent shares, and the least probability of these and of the first ones.
 # On 38 streams and ten shapes, rates of .001 to .005 and probabilities of .0001 to .02 are about as good.
-SHARE_RATE = 0.0025
-LEAST_TRUST = 0.0025
+SHARE_RATE, LEAST_TRUST = 0.0025, 0.0025
 MOST_TIMES = 100.0  # that the size of a step counts, as for networks
 SHARES = Array("f8", f"T {len(EXPECTED)}", 0, 1.001)  # rounding adds up
 

@@ -227,6 +227,7 @@ class Labels(Numbers):
 
 
 Targets: TypeAlias = Classes | Numbers  # and `Labels`, which are
+TARGETS = (Classes, Numbers, Labels)  # of which a file has one
 
 
 def sum_to_one(p: Any) -> np.ndarray:

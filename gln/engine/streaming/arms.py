@@ -28,8 +28,7 @@ from gln.engine.streaming.model import StreamModel, build_stream
 from gln.engine.streaming.schema import AT_ONCE, CONSTANT, StreamSchema
 from gln.engine.streaming.values import Sample, is_missing
 
-OF_CONTEXT = "context"  # names of features begin with this or the next
-OF_ARM = "arm"
+OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
 # A network that reads bin means, and a shallow one that also reads linear models. A third one, fast as in streams, is
 # no better here; either of these alone has .007 less reward.

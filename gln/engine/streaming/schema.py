@@ -324,16 +324,11 @@ class StreamSchema(Part):
                     others.names.append(name)
                     others.samples.append(sample)
                     others.values.append(value)
-        self._check_new_levels(rows, new)
-        return SampleBatch(features, self._words_of(others, len(rows), new))
-
-    def _check_new_levels(self, rows: NamedRows, new: NewNames | None) -> None:
-        """Raise ValueError if a category is new and has other values than text in these samples."""
-        if new is None:
-            return
-        for name in new.levels:
+        added = {} if new is None else new.levels
+        for name in added:
             if name not in self.levels:  # not a difference of sets, which takes as long as all names are many
                 self._is_category(name, rows.values_of(name))
+        return SampleBatch(features, self._words_of(others, len(rows), new))
 
     def _words_of(self, given: NamedValues, count: int, new: NewNames | None) -> Words:
         """Words of `count` samples, those of each in the order of their numbers."""
@@ -504,11 +499,8 @@ class StreamSchema(Part):
         if len(self.classes) < MANY_LABELS <= len(numbers):
             notes.append(Note(OF_LABELS, "labels", "y"))
         warn_of("", notes)
-        categorical = self._categorical(indices, levels)
-        if labels is None:
-            return SchemaChange(batch, indices, categorical, levels, words)
-        targets = np.array([numbers[label] for label in labels], int)
-        return SchemaChange(batch, indices, categorical, levels, words, classes, targets)
+        targets = None if labels is None else np.array([numbers[label] for label in labels], int)
+        return SchemaChange(batch, indices, self._categorical(indices, levels), levels, words, classes, targets)
 
     def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
         for name, new in levels.items():

@@ -106,15 +106,6 @@ def passes_over(rows: int, usual: int) -> int:
     return int(np.clip(max(1000 // rows, min(usual, 300_000 // rows)), 1, 20))
 
 
-def notes_of_copies(groups: np.ndarray, table: Any) -> list[Note]:  # (N,)
-    """What to tell of a table whose rows came without groups, of which copies have become some."""
-    notes = [Note(OF_IDS, name) for name in repeated_ids(as_table(table))]
-    copies = len(groups) - len(np.unique(groups))
-    if copies:
-        notes.append(Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows"))
-    return notes
-
-
 class Whole(NamedTuple):
     """What is known of a table before `fit` learns it, or a sample of it."""
 
@@ -513,8 +504,10 @@ class Estimator(Saveable, BaseEstimator):
         notes = [Note(OF_CLASSES, "y")] if ignores_texts else []
         without_groups = groups is None
         if groups is None:
+            notes += [Note(OF_IDS, name) for name in repeated_ids(as_table(table))]
             groups = find_copies(X, targets)
-            notes += notes_of_copies(groups, table)
+            copies = len(groups) - len(np.unique(groups))
+            notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []
         elif len(np.unique(groups)) < FOLDS:
             notes.append(Note(OF_GROUPS, "groups", str(len(np.unique(groups)))))
         shape_rows = round(len(indices) * (left_out / FOLDS) ** 2)  # that networks of variances left out

@@ -77,11 +77,8 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     return folds
 
 
-def rarest_classes(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of G groups, the class of its rows that the fewest groups have, and whether it is the only one.
-
-    Shapes: numbers of groups and classes of rows, (V,), (V,) -> (G,), (G,).
-    """
+def rarest_classes(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # 2 of (V,) -> 2 of (G,)
+    """For each of G groups, the class of its rows that the fewest groups have, and whether it is the only one."""
     count = 1 + classes.max(initial=0)
     pairs = np.unique(groups * count + classes)  # of a group and a class that it has
     group, class_of = np.divmod(pairs, count)

@@ -36,9 +36,7 @@ from gln.engine.tabular.folds import representing
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
 # halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
 WIDE = 1000
-FEWEST_ROWS = 500  # of `placing_rows`
-MOST_ROWS = 5000
-MOST_VALUES = 10**7
+FEWEST_ROWS, MOST_ROWS, MOST_VALUES = 500, 5000, 10**7  # of `placing_rows`
 
 
 @saved(standardizer=(SparseScaler, Standardizer), encoding=(TargetEncoding, None))

@@ -16,7 +16,7 @@ from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Labels, Numbers, Targets, Units
+from gln.engine.model.targets import TARGETS, Classes, Targets, Units
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer, Unscaled
@@ -25,12 +25,7 @@ from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, st
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
 
-@saved(
-    featurizer=(TableFeaturizer, PlainFeaturizer),
-    targets=(Classes, Numbers, Labels),
-    means=Ensemble,
-    variances=(Ensemble, None),
-)
+@saved(featurizer=(TableFeaturizer, PlainFeaturizer), targets=TARGETS, means=Ensemble, variances=(Ensemble, None))
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     """Networks of several roles, mixed by a last neuron that starts with how well each predicted what it left out."""
