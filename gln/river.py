@@ -104,8 +104,8 @@ class _Stream(SaveableStream, base.Estimator):
         if len(constants) == 1:  # of two classes
             contributions = np.concatenate([-contributions, contributions])
             constants = np.append(-constants, constants)
-        of_heads = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]  # perhaps more than keys
-        return dict(zip(keys, of_heads, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
+        by_head = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]  # perhaps more than keys
+        return dict(zip(keys, by_head, strict=False)), dict(zip(keys, constants.tolist(), strict=False))
 
     def _config(self):
         """What all networks have in common."""
@@ -213,8 +213,9 @@ class _OneTarget(_Stream):
         """
         X = as_pandas(X)
         check_frame(X)
-        targets, weights = _of_rows(X, y, w)
-        if not (learns := weights > 0).all():  # others are as if they were not there
+        targets, weights = _targets_and_weights(X, y, w)
+        learns = weights > 0
+        if not learns.all():  # others are as if they were not there
             X = X[learns]
             targets = list(itertools.compress(targets, learns))
             weights = weights[learns]
@@ -245,7 +246,7 @@ class _OneTarget(_Stream):
     def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
         """Samples, targets, weights, and which rows are learned; the others have no target."""
         X = as_pandas(X)
-        given, weights = _of_rows(X, y, w)
+        given, weights = _targets_and_weights(X, y, w)
         targets = self._values([target if weight else None for target, weight in zip(given, weights, strict=True)])
         return X, targets, weights, np.array([not is_missing(target) for target in targets], bool)
 
@@ -521,12 +522,12 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def _initial(self) -> Sequence[float]:
         return BEFORE if self._has_density else BEFORE[:1]
 
-    def _shown(self, X: Any, found: np.ndarray) -> pd.DataFrame:
+    def _shown(self, X: Any, predicted: np.ndarray) -> pd.DataFrame:
         names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
         if self.quantiles is not None:
-            found = np.concatenate([found[:, :1], self._quantiles(found.T), found[:, 1:]], axis=1)
+            predicted = np.concatenate([predicted[:, :1], self._quantiles(predicted.T), predicted[:, 1:]], axis=1)
         index = X.index if isinstance(X, pd.DataFrame) else None
-        return pd.DataFrame(found[:, : len(names)], index=index, columns=names)
+        return pd.DataFrame(predicted[:, : len(names)], index=index, columns=names)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` of another shape.
@@ -541,9 +542,9 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
             raise ValueError("with_dist: expected a model with density=True or quantiles, got one without")
         from gln.engine.streaming.density import Density
 
-        found = self._outputs([x], 2)
-        mean, std, *_, least, most = found[:, 0].tolist()
-        return Density(mean, std, self._shapes(found), (least, most))
+        outputs = self._outputs([x], 2)
+        mean, std, *_, least, most = outputs[:, 0].tolist()
+        return Density(mean, std, self._shapes(outputs), (least, most))
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
@@ -565,22 +566,22 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         """
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        found = self._quantiles(self._outputs([x], 2))[0]
-        return dict(zip(sorted(self.quantiles), found.tolist(), strict=True))
+        values = self._quantiles(self._outputs([x], 2))[0]
+        return dict(zip(sorted(self.quantiles), values.tolist(), strict=True))
 
-    def _quantiles(self, found: np.ndarray) -> np.ndarray:  # of `_outputs`
+    def _quantiles(self, outputs: np.ndarray) -> np.ndarray:  # of `_outputs`
         """Quantiles in ascending order, (N, Q)."""
-        mean, std, least, most = found[[0, 1, -2, -1], :, None]
-        return (mean + std * self._shapes(found).quantiles(sorted(self.quantiles or ()))).clip(least, most)
+        mean, std, least, most = outputs[[0, 1, -2, -1], :, None]
+        return (mean + std * self._shapes(outputs).quantiles(sorted(self.quantiles or ()))).clip(least, most)
 
-    def _shapes(self, found: np.ndarray) -> JohnsonSU:  # of `_outputs`
+    def _shapes(self, outputs: np.ndarray) -> JohnsonSU:  # of `_outputs`
         learner = self._stream.learner
-        return JohnsonSU.of_rows(np.zeros(1) if learner is None else learner.shape.skew, found[2:-2])
+        return JohnsonSU.of_rows(np.zeros(1) if learner is None else learner.shape.skew, outputs[2:-2])
 
     def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or K, N)
         """The means and, of two ensembles, standard deviations, shapes and limits."""
-        found = self._stream.predict(X, ensembles)
-        return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if found is None else found
+        outputs = self._stream.predict(X, ensembles)
+        return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if outputs is None else outputs
 
 
 class _SeveralTargets(_Stream):
@@ -622,7 +623,8 @@ class _SeveralTargets(_Stream):
         targets[: len(names), 0] = [known.get(name, np.nan) for name in names]
         if stream.learner is not None:
             stream.learner.check_rates(1)  # before anything changes, because a callable may fail
-            if new := len(targets) - stream.learner.means.heads:
+            new = len(targets) - stream.learner.means.heads
+            if new:
                 stream.learner = stream.learner.with_targets(new)
         change = change._replace(classes=names[len(stream.schema.classes) :])
         stream.learn(change, targets, weights, said=stream.said([x]))
@@ -642,9 +644,11 @@ class _SeveralTargets(_Stream):
 
     def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
-        found = self._stream.predict([x])
+        outputs = self._stream.predict([x])
         names = self._stream.schema.classes
-        return dict.fromkeys(names, initial) if found is None else dict(zip(names, found[:, 0].tolist(), strict=False))
+        if outputs is None:
+            return dict.fromkeys(names, initial)
+        return dict(zip(names, outputs[:, 0].tolist(), strict=False))
 
 
 @documented_like(GLNClassifier)
@@ -740,7 +744,7 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
         return self._predict(x, 0.0)
 
 
-def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
+def _targets_and_weights(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
     """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
     count = len(named_rows(X))
     try:

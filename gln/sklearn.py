@@ -193,7 +193,7 @@ class _Classifies(ClassifierMixin):
             if several is not None:
                 y = several
                 classes = None
-                known = _of_labels(several) if first else self.classes_
+                known = _binary_classes(several) if first else self.classes_
             elif first and classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             else:
@@ -231,10 +231,10 @@ class _Classifies(ClassifierMixin):
 
     def _heads_of(self, known):  # (C,)
         """The head of each class; those of new classes come last."""
-        places = np.searchsorted(known, vars(self).get("classes_", known))
+        old = np.searchsorted(known, vars(self).get("classes_", known))
         heads = np.full(len(known), -1)
-        heads[places] = vars(self).get("_heads", np.arange(len(places)))
-        heads[heads < 0] = np.arange(len(places), len(known))
+        heads[old] = vars(self).get("_heads", np.arange(len(old)))
+        heads[heads < 0] = np.arange(len(old), len(known))
         return heads
 
 
@@ -384,18 +384,18 @@ class GLNClassifier(_Classifies, OfStreams):
             sample; a warning says how many. `np.arange(N)` says that all rows are independent.
         time : str or array-like of shape (N,), default=None
             When each row was measured, as a number or a date, or the name of a column of X that says so. Eight blocks
-            of neighbouring rows are then left out in place of `groups`, for a model that is to predict later rows.
+            of neighbouring rows are then left out instead of `groups`, for a model that is to predict later rows.
         """
         with checks.undone_after(BaseException, self):
             groups = checks.groups_of(X, groups, time)
             several = self._several(y)
             labels = y if several is None else several
             table, y, weights, learned = checks.with_weight(X, labels, sample_weight, self.class_weight)
-            X, y = self._checked(table, y, reset=True, of_table=True, multi_output=several is not None)
+            X, y = self._checked(table, y, reset=True, is_table=True, multi_output=several is not None)
             if several is None:
                 targets = self._class_numbers(labels, y)
             else:
-                self.classes_ = _of_labels(several)
+                self.classes_ = _binary_classes(several)
                 targets = y.T.astype(bool)
             self.__dict__.pop("_heads", None)
             losses = _losses(self.classes_)
@@ -634,7 +634,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         with checks.undone_after(BaseException, self):
             groups = checks.groups_of(X, groups, time)
             table, y, weights, learned = checks.with_weight(X, y, sample_weight)
-            X, targets, self.targets_shape_ = self._numbers_of(table, y, reset=True, of_table=True)
+            X, targets, self.targets_shape_ = self._numbers_of(table, y, reset=True, is_table=True)
             losses = self._losses(len(targets))
             samples, predicted = self._learn_table(losses, table, X, targets, weights, groups, learned)
             self.oob_prediction_ = checks.in_all_rows(self._means(predicted), samples, learned, X.shape[0])
@@ -674,9 +674,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         mean, std = self._moments(samples, "levels")
         given = (0.05, 0.95) if self.quantiles is None else self.quantiles
         levels = checked_levels("levels", given if levels is None else levels)
-        found = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
-        found = found.clip(*self._limits)
-        return found.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
+        quantiles = mean[:, None] + std[:, None] * self.learner_.shape.quantiles(levels)[..., None]  # (T, Q, N)
+        quantiles = quantiles.clip(*self._limits)
+        return quantiles.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, len(levels))
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """Natural logarithm of the predicted density at each target, in units of 1 / y.
@@ -735,7 +735,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
                 expected = ("N", *self.targets_shape_)
                 came = (X.shape[0], *shape)
                 raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-            self.targets_shape_, losses = shape, self._losses(len(targets))
+            self.targets_shape_ = shape
+            losses = self._losses(len(targets))
             learner = self._new_stream_learner(losses, X, Numbers.of_stream(len(targets))) if first else self.learner_
             return self._learn(learner, X, targets, weights, predicts)
 
@@ -756,9 +757,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
         return predicted.T.reshape(-1, *self.targets_shape_)
 
-    def _numbers_of(self, X, y, reset, of_table=False):
+    def _numbers_of(self, X, y, reset, is_table=False):
         """Validated X (N, F) and targets (T, N), and the shape of a sample's targets."""
-        X, y = self._checked(X, y, reset, of_table, multi_output=True)
+        X, y = self._checked(X, y, reset, is_table, multi_output=True)
         try:
             if y.dtype.kind in "mM":
                 raise TypeError(f"dates or times of dtype {y.dtype}")
@@ -782,7 +783,7 @@ def _score_of(score, y, predicted, weights):
     return float(score(y, predicted, sample_weight=weights)) if len(y) > 1 else np.nan
 
 
-def _of_labels(several):  # (N, L)
+def _binary_classes(several):  # (N, L)
     """0 and 1 for each of several labels, as `classes_`."""
     return several.shape[1] * [np.array([0, 1], several.dtype)]
 

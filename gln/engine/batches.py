@@ -88,8 +88,8 @@ class Words(NamedTuple):
         """Those of the samples `rows`."""
         sizes = np.diff(self.starts)[rows]
         starts = np.append(0, np.cumsum(sizes))
-        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
-        return Words(starts, self.numbers[places], self.codes[places], self.values[places])
+        indices = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
+        return Words(starts, self.numbers[indices], self.codes[indices], self.values[indices])
 
 
 def no_words(count: int) -> Words:

@@ -13,7 +13,7 @@ Class = TypeVar("Class", bound=type)
 def documented_like(other: type) -> Callable[[Class], Class]:
     """A decorator for a class that shares parameters and attributes with another one.
 
-    In its docstring, these are a line of names, such as `backend, seed`, in place of which the other's text is put.
+    In its docstring, these are a line of names, such as `backend, seed`, and the other's text is put instead.
     """
     entries = {entry[1]: entry[0] for entry in re.finditer(r"(?m)^(\w+)\b.*\n(?:    .*\n)+", _text(other))}
 
@@ -27,5 +27,5 @@ def documented_like(other: type) -> Callable[[Class], Class]:
     return document
 
 
-def _text(of: type) -> str:
-    return cleandoc(of.__doc__ or "")
+def _text(documented: type) -> str:
+    return cleandoc(documented.__doc__ or "")

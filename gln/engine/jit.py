@@ -61,7 +61,7 @@ def _register(function: Loop) -> None:
 def _called_by(function: Any) -> list[Loop]:
     """The functions of this package that a function names."""
     named = [function.__globals__.get(name) for name in function.__code__.co_names]
-    return [each for each in named if inspect.isfunction(each) and each.__module__.startswith("gln.")]
+    return [value for value in named if inspect.isfunction(value) and value.__module__.startswith("gln.")]
 
 
 def without_stale(function: Any) -> Any:

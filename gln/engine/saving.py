@@ -1,4 +1,4 @@
-"""Files of models: what they hold, how it is written and read, and the one place where it is checked.
+"""Files of models: what they hold, how it is written and read, and where it is checked.
 
 A class declares by `saved` which of its fields a file holds, and of which kind each is. `encoded` turns an object into
 JSON with large arrays beside it; `decoded` makes it again and compares every field with its kind, because anyone may
@@ -40,11 +40,15 @@ UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, Recursion
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
 # Arrays are compressed if that saves a quarter of their first bytes, as of tables with free rows; others take too long.
 FIRST_BYTES = 1 << 16
-FREE, MOST_TIMES = 1 << 25, 100  # bytes that any file may make, and how many for each of its own
-NUMBERS, TEXTS = {np.dtype(kind).str for kind in "?bhiqBHIQefd"}, {"U", "O"}  # dtypes of arrays
+FREE = 1 << 25  # bytes that any file may make
+MOST_TIMES = 100  # how many bytes it may make for each of its own
+NUMBERS = {np.dtype(kind).str for kind in "?bhiqBHIQefd"}  # dtypes of arrays
+TEXTS = {"U", "O"}
 MOST_DIMENSIONS = 32
-LARGEST_INTEGER, LONGEST_INTEGER = 16, 40  # bytes, and characters
-MOST_ALIKE, COMMON_INTEGER = 32, 18  # different keys of one hash, and the characters of integers of which no more have
+LARGEST_INTEGER = 16  # bytes
+LONGEST_INTEGER = 40  # characters
+COMMON_INTEGER = 18  # characters; no more than MOST_ALIKE of these integers have one hash
+MOST_ALIKE = 32  # different keys of one hash
 LARGEST = float(np.finfo(np.float64).max)
 LONGEST_MESSAGE = 1000  # characters
 ENTRIES = "entries"  # the size of the mapping that a number is in
@@ -225,7 +229,7 @@ def _array_of(kind: Array, name: str, field: str, value: Value, sizes: dict[str,
     if type(value) is np.ndarray:
         came = f"{value.dtype} of shape {value.shape}"
         pairs = zip(names, value.shape, strict=False)
-        wanted = [size if of == "*" else int(of) if of.isdigit() else sizes.setdefault(of, size) for of, size in pairs]
+        wanted = [size if s == "*" else int(s) if s.isdigit() else sizes.setdefault(s, size) for s, size in pairs]
         if value.dtype.kind == dtype.kind and value.ndim == len(names) and list(value.shape) == wanted:
             most = _most(kind, sizes)
             if value.size == 0 or kind.least <= value.min().item() <= value.max().item() <= most:  # false for NaN

@@ -16,7 +16,7 @@ class Note(NamedTuple):
 
     text: str  # with {} for all that it is true of
     name: Hashable
-    shown: str = ""  # in place of the name
+    shown: str = ""  # instead of the name
 
 
 def warn_of(what: str, notes: Sequence[Note]) -> None:

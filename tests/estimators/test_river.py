@@ -192,7 +192,7 @@ def test_features_that_come_late_are_learned():
         hits.append(model.predict_one(x) == y)
         model.learn_one(x, y)
     assert np.mean(hits[:200]) < 0.9 < np.mean(hits[500:])
-    assert len(model._stream.schema.places) == 8
+    assert len(model._stream.schema.indices) == 8
 
 
 def test_a_missing_feature_counts_as_its_mean():
@@ -235,7 +235,7 @@ def test_before_the_first_sample():
 @pytest.mark.parametrize("value", [[1], math.inf, {}, np.ones(2)], ids=str)
 def test_bad_values_change_nothing(model, value):
     model = learned(labelled(40), model.clone())
-    learner, places = model._stream.learner, dict(model._stream.schema.places)
+    learner, places = model._stream.learner, dict(model._stream.schema.indices)
     before = learner_state(learner)
     known, new = {**rows(1)[0], "b": value}, {"new": value}
     for call in (lambda: model.learn_one(known, 1), lambda: model.learn_one(new, 1), lambda: model.predict_one(known)):
@@ -243,7 +243,7 @@ def test_bad_values_change_nothing(model, value):
             call()
     assert_same_state(learner_state(learner), before)
     assert model._stream.learner is learner
-    assert model._stream.schema.places == places
+    assert model._stream.schema.indices == places
 
 
 def test_frames_of_polars_are_those_of_pandas():
@@ -266,7 +266,7 @@ DAY = pd.Timestamp("2020-01-01")
 @pytest.mark.parametrize("value", [DAY - DAY.replace(year=2019), DAY.to_datetime64() - DAY.to_datetime64()], ids=str)
 def test_durations_are_refused_by_name_and_nat_is_missing(value):
     model = learned([({**x, "day": pd.NaT}, y) for x, y in labelled(20)], GLNClassifier(**SMALL))
-    assert sorted(model._stream.schema.places) == list(NAMES)
+    assert sorted(model._stream.schema.indices) == list(NAMES)
     before, x = learner_state(model._stream.learner), rows(1)[0]
     frame = pd.DataFrame([{**x, "a": pd.NaT}, {**x, "a": value}])
     calls = [
@@ -359,7 +359,7 @@ def test_dates_that_come_late_are_learned_one_by_one_as_together(tmp_path):
     one, many = (GLNClassifier(**SMALL) for _ in range(2))
     learned(zip(samples, labels, strict=True), one)
     many.learn_many(pd.DataFrame(samples), pd.Series(labels))
-    assert "when.hour_sin" in one._stream.schema.places
+    assert "when.hour_sin" in one._stream.schema.indices
     for model in (one, many):
         assert model.predict_proba_one(samples[-1]) == one.predict_proba_one(samples[-1])
         assert {*model.explain_one(samples[-1])[0]["True"]} == {*NAMES, "when"}
@@ -463,7 +463,7 @@ def test_a_rate_that_fails_changes_nothing():
     with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
         model.learn_many(pd.DataFrame(rows(3)), pd.Series([0, 1, "new"]))
     assert model._stream.learner is learner
-    assert (sorted(model._stream.schema.classes), "new" in model._stream.schema.places) == ([0, 1], False)
+    assert (sorted(model._stream.schema.classes), "new" in model._stream.schema.indices) == ([0, 1], False)
     assert_same_state(learner_state(learner), before)
 
 
@@ -577,7 +577,7 @@ def test_weights_hardly_change_the_loss_since_no_sample_learns_from_its_own_labe
 def test_a_label_whose_samples_have_no_weight_is_no_class():
     model = learned(labelled(40), GLNClassifier(**SMALL))
     model.learn_one({"new": 1.0}, "new", w=0)
-    assert (len(model._stream.schema.classes), "new" in model._stream.schema.places) == (2, False)
+    assert (len(model._stream.schema.classes), "new" in model._stream.schema.indices) == (2, False)
     empty = GLNClassifier(**SMALL)
     for label in "xyz":
         empty.learn_one({}, label)

@@ -584,7 +584,7 @@ def test_all_formats_give_the_same_model_of_names(has_tags, tmp_path):
     arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path)
     model = GLNClassifier.load(tmp_path / "vw.gln")
     assert {name for name, is_text in model.known_names.items() if is_text} == {"user", "colour", "late"}
-    assert model._stream.schema.places.keys() >= {"user", "colour", "late"}
+    assert model._stream.schema.indices.keys() >= {"user", "colour", "late"}
     assert {"tags^t1", "tags^t28"} <= model.known_names.keys() or not has_tags
     for form in ("jsonl",) if has_tags else ("csv", "jsonl"):
         found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path)

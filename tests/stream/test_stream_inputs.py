@@ -577,7 +577,7 @@ def test_a_time_that_is_the_target_is_a_class_and_a_column_of_that_name_stays(tm
     ]
     (tmp_path / "s.csv").write_text("time.hour_sin,time,y\n5,2024-05-01T06:00,1.5\n6,2024-05-01T12:00,2.5\n")
     statistics = GLNRegressor.load(learned(str(tmp_path / "s.csv"), tmp_path, target="y"))._stream
-    places, standardizer = statistics.schema.places, statistics.learner.featurizer.standardizer
+    places, standardizer = statistics.schema.indices, statistics.learner.featurizer.standardizer
     means = {name: standardizer.mean[place] for name, place in places.items()}
     assert means["time.hour_sin"] == 5.5
     assert means["time.hour_cos"] == pytest.approx(-0.5)

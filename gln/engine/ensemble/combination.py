@@ -72,9 +72,13 @@ class WeightedSum(NamedTuple):
 
 
 @saved(
-    **{"link": lambda link: link in CURVATURE, "experts": Array("i8", "M", 0, "E"), "constants": Array("f8", "C")},
-    **{"weights": Array("f8", "T E"), "curvature": Array("f8", "T E E"), "spread": Array("f8", "T", 0)},
-    **{"doubts": Array("f8", "T E", 0)},
+    link=lambda link: link in CURVATURE,
+    experts=Array("i8", "M", 0, "E"),
+    constants=Array("f8", "C"),
+    weights=Array("f8", "T E"),
+    curvature=Array("f8", "T E E"),
+    spread=Array("f8", "T", 0),
+    doubts=Array("f8", "T E", 0),
 )
 @dataclasses.dataclass
 class Combination(WritableArrays):
@@ -108,15 +112,15 @@ class Combination(WritableArrays):
         is_joint = len(self.weights) < values.shape[1]
         sizes = sample_weights / max(1, sample_weights.sum()) / (1 - FADING)
         for t, curvature in enumerate(self.curvature):
-            of_target = z if is_joint else z[:, t : t + 1]
-            p = INVERSE_LINKS["logit"](np.tensordot(self.weights[t], of_target, 1))
+            mixed = z if is_joint else z[:, t : t + 1]
+            p = INVERSE_LINKS["logit"](np.tensordot(self.weights[t], mixed, 1))
             bends = {"logit": p * (1 - p), "itself": np.ones(p.shape), "log": np.full(p.shape, 0.5)}[self.link]
             if is_joint:
                 bends = p / p.sum(axis=0)
-                of_target = (1 - p) * of_target
-                mean = np.einsum("cn,ecn->en", bends, of_target)
+                mixed = (1 - p) * mixed
+                mean = np.einsum("cn,ecn->en", bends, mixed)
                 curvature -= (sizes * mean) @ mean.T
-            curvature += np.einsum("cn,ecn,fcn->ef", sizes * bends, of_target, of_target, optimize=True)
+            curvature += np.einsum("cn,ecn,fcn->ef", sizes * bends, mixed, mixed, optimize=True)
         return self
 
     def of_experts(self, offset: float = 0.0) -> WeightedSum:
@@ -130,11 +134,10 @@ class Combination(WritableArrays):
 
     def combine(self, predicted: np.ndarray, offset: float = 0.0) -> np.ndarray:  # (M, C, n) -> (C, n)
         """The combined predictions."""
-        if not is_compiled():
-            return INVERSE_LINKS[self.link](
-                self.of_models(offset).combine(LINKS[self.link](np.asarray(predicted, np.float64)))
-            )
-        return self.learn(predicted, np.empty((len(self.constants), 0)), offset)
+        if is_compiled():
+            return self.learn(predicted, np.empty((len(self.constants), 0)), offset)
+        mixed = LINKS[self.link](np.asarray(predicted, np.float64))
+        return INVERSE_LINKS[self.link](self.of_models(offset).combine(mixed))
 
     def learn(
         self,
@@ -200,8 +203,8 @@ class Combination(WritableArrays):
 
     def with_class(self) -> Combination:
         """With one more class."""
-        of_two = len(self.constants) == 1  # which share a head
-        constants = np.zeros(3) if of_two else np.append(self.constants, self.constants.min())
+        are_two = len(self.constants) == 1  # which share a head
+        constants = np.zeros(3) if are_two else np.append(self.constants, self.constants.min())
         return dataclasses.replace(self, constants=constants)
 
     def with_targets(self, kept: Sequence[int], new: int) -> Combination:
@@ -304,7 +307,8 @@ def learn_sample(
     """One step of the weights of target t. Heads of several classes share them, and their probabilities sum to one."""
     experts, heads = z.shape
     start, stop = (t, t + 1) if len(weights) == heads else (0, heads)
-    known, total = 0, 0.0
+    known = 0
+    total = 0.0
     for c in range(start, stop):
         if math.isfinite(targets[c]):
             known += 1

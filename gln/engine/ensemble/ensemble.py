@@ -37,7 +37,8 @@ class NetworkInputs(NamedTuple):
 
     def of(self, network: Network) -> tuple[np.ndarray, np.ndarray]:  # -> (K, B), (D, B)
         """The inputs and the side information of a network."""
-        inputs, columns = self.inputs, self.columns
+        inputs = self.inputs
+        columns = self.columns
         if not network.takes_sparse:
             inputs = dense(inputs)
             columns = dense(columns)
@@ -55,7 +56,8 @@ class Role(NamedTuple):
 COLUMNS = Role("columns")
 FAST = Role("fast", pace="fast")
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
-SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
+SLOW = Role("slow", ("bin_means",))  # of streams
+SHALLOW = Role("shallow", ("linear", "bin_means"))
 STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
 
 # At which networks of a kind go on after a table: what follows may be alike, so that each row says little, or not. With
@@ -68,10 +70,7 @@ def _paced(role: Role) -> list[Role]:
 
 
 PACED = {COLUMNS: _paced(COLUMNS), EXPANDED: _paced(EXPANDED)}
-ROLES = {
-    **{role.name: role for role in (*PACED, SLOW, FAST, SHALLOW, STEADY)},
-    **{role.name: role for roles in PACED.values() for role in roles},
-}
+ROLES = {role.name: role for role in (*PACED, SLOW, FAST, SHALLOW, STEADY, *PACED[COLUMNS], *PACED[EXPANDED])}
 
 
 @saved(network=is_network, role=str)
@@ -88,8 +87,12 @@ class Member(NamedTuple):
 
 
 @saved(
-    **{"members": [Member], "combination": (Combination, None), "mixes_linear": bool, "free": Number(int, 0)},
-    **{"shape": (JohnsonSU, None), "recent": (Array("f8", "*", 0), None)},
+    members=[Member],
+    combination=(Combination, None),
+    mixes_linear=bool,
+    free=Number(int, 0),
+    shape=(JohnsonSU, None),
+    recent=(Array("f8", "*", 0), None),
 )
 @dataclasses.dataclass(eq=False)
 class Ensemble:
@@ -177,11 +180,11 @@ class Ensemble:
 
     def is_combined(self, others: int) -> bool:
         """Whether the combination, of a file, is of these networks and so many other models."""
-        found = self.combination
+        actual = self.combination
         expected = self.equal_combination(others)
-        if found is None or found.link != expected.link or found.experts.tolist() != expected.experts.tolist():
+        if actual is None or actual.link != expected.link or actual.experts.tolist() != expected.experts.tolist():
             return False
-        return all(getattr(found, name).shape == array.shape for name, array in expected.arrays.items())
+        return all(getattr(actual, name).shape == array.shape for name, array in expected.arrays.items())
 
     def weighted_sum(self) -> WeightedSum:
         """What the models' logits, values or log variances are combined by now."""

@@ -45,11 +45,14 @@ QUARTILE = float(ndtri(0.75))  # the upper one, of a normal distribution
 # On 38 streams and ten shapes, rates of .001 to .005 and probabilities of .0001 to .02 are about as good.
 SHARE_RATE, LEAST_TRUST = 0.0025, 0.0025
 MOST_TIMES = 100.0  # that the size of a step counts, as for networks
+SHARES = Array("f8", f"T {len(EXPECTED)}", 0, 1.001)  # rounding adds up
 
 
 @saved(
-    **{"skew": Array("f8", "T", -MAX_SKEW, MAX_SKEW), "tails": Array("f8", "T", MIN_TAILS, MAX_TAILS)},
-    **{name: Array("f8", f"T {len(EXPECTED)}", 0, 1.001) for name in ("shares", "recent")},  # rounding adds up
+    skew=Array("f8", "T", -MAX_SKEW, MAX_SKEW),
+    tails=Array("f8", "T", MIN_TAILS, MAX_TAILS),
+    shares=SHARES,
+    recent=SHARES,
     trust=Array("f8", "T", LEAST_TRUST, 1 - LEAST_TRUST),
 )
 class JohnsonSU(NamedTuple):
@@ -181,9 +184,9 @@ def follow_shape(
             z, _ = _normalised(deviations[t, b], skew[t], tails[t])
             level = (1 + math.erf(z / math.sqrt(2))) / 2
             parts = parts_of(0.0 if at_limits[0, t, b] else level, 1.0 if at_limits[1, t, b] else level)
-            of_recent = (parts * recent[t] / EXPECTED).sum()
-            of_first = (parts * shares[t] / EXPECTED).sum()
-            chance = trust[t] * (of_recent / of_first) ** size
+            by_recent = (parts * recent[t] / EXPECTED).sum()
+            by_first = (parts * shares[t] / EXPECTED).sum()
+            chance = trust[t] * (by_recent / by_first) ** size
             trust[t] = min(max(chance / (chance + 1 - trust[t]), LEAST_TRUST), 1 - LEAST_TRUST)
             recent[t] += (1 - (1 - SHARE_RATE) ** size) * (parts - recent[t])
             step = tail_step / 2 * min(size, 1.0) * np.sign(QUARTILE - abs(z))
@@ -230,7 +233,7 @@ def _interpolated(z: np.ndarray, probits: np.ndarray, inverse: bool = False) -> 
     ends = probits if inverse else KNOTS[None]
     beyond = rows - rows.clip(ends[:, :1], ends[:, -1:])
     pairs = zip(rows, probits, strict=True)
-    within = [np.interp(row, of, KNOTS) if inverse else np.interp(row, KNOTS, of) for row, of in pairs]
+    within = [np.interp(row, knots, KNOTS) if inverse else np.interp(row, KNOTS, knots) for row, knots in pairs]
     return (np.array(within) + beyond).reshape(z.shape)
 
 
@@ -252,5 +255,5 @@ def fit_density(
         return (losses + penalty) / max(1, sample_weights.sum())
 
     bounds = [(0, MAX_WEIGHT["logs"])] * count + [(-9, 9), (-MAX_SKEW, MAX_SKEW), (MIN_TAILS, MAX_TAILS)]
-    found = scipy.optimize.minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
-    return found[:-2], found[-2], found[-1]
+    best = scipy.optimize.minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
+    return best[:-2], best[-2], best[-1]

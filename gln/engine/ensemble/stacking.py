@@ -8,6 +8,7 @@ Shapes: M networks, G input sets, C heads, n samples.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
@@ -47,21 +48,22 @@ def fit_stacking(
     ones = np.ones(values.shape[1])
     if not config.logits:
         pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
-        found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs])
-        combination = Combination.of_weights(link, experts, ones, found).knowing(values, sample_weights)
+        weights = np.stack([_value_weights(z, y, sample_weights) for z, y in pairs])
+        combination = Combination.of_weights(link, experts, ones, weights).knowing(values, sample_weights)
         errors = np.abs(targets - combination.of_experts().combine(values))
         # As if one more row had an error of 1, the standard deviation: there may be no rows.
         combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())
         return combination
     offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
     rates = np.zeros(len(ones)) if rates is None else rates - offset
-    of_labels = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
-    apart = [(values, rates, targets)] if heads == "num_classes" else of_labels
-    found = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart])
-    if len(found) == len(ones):
-        found[:, -1] *= rates
+    apart: Any = [(values, rates, targets)]
+    if heads != "num_classes":  # but labels
+        apart = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
+    weights = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart])
+    if len(weights) == len(ones):
+        weights[:, -1] *= rates
         rates = ones
-    return Combination.of_weights(link, experts, rates, found).knowing(values, sample_weights)
+    return Combination.of_weights(link, experts, rates, weights).knowing(values, sample_weights)
 
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
@@ -77,8 +79,10 @@ def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weig
         pairs = zip(apart, np.atleast_2d(targets), strict=True)
         losses = np.mean([_log_losses(logits, _shares(y, len(logits)))[0] for logits, y in pairs], axis=0)
         return -float(np.average(losses, weights=sample_weights))
-    targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
-    errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
+    targets = np.atleast_2d(targets)
+    means = np.average(targets, axis=1, weights=sample_weights)
+    errors = np.square(targets - combined) @ sample_weights
+    variances = np.square(targets - means[:, None]) @ sample_weights
     varies = variances > 1e-9  # not by rounding alone
     return float(np.mean(1 - errors[varies] / variances[varies])) if varies.any() else math.nan
 
@@ -92,8 +96,8 @@ def _class_weights(
     trust = count / (count + TRUST_ROWS)
     start = np.append(np.full(len(logits), trust / len(logits)), 1 - trust)
     added = (RATE_ROWS / count) ** 2
-    of_table = expit(rates + offset) if heads == 1 else softmax(log_expit(rates + offset))
-    shares = (_shares(classes, heads) + added * of_table[:, None]) / (1 + added)
+    expected = expit(rates + offset) if heads == 1 else softmax(log_expit(rates + offset))
+    shares = (_shares(classes, heads) + added * expected[:, None]) / (1 + added)
     row_weights = (1 + added) * sample_weights
     logits = np.concatenate([logits, np.broadcast_to(rates[:, None], logits[:1].shape)])
 

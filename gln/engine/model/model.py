@@ -14,9 +14,9 @@ from typing import Generic, TypeVar, cast
 import numpy as np
 
 from gln.engine.batches import CHUNK, Matrix, SampleBatch, Steps, chunks, dense, steps_of
-from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.ensemble.ensemble import Ensemble, NetworkInputs
 from gln.engine.ensemble.johnson_su import JohnsonSU
-from gln.engine.model.featurizer import Featurizer
+from gln.engine.model.featurizer import Featurizer, InputSpec
 from gln.engine.model.targets import TargetBatch, Targets, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
@@ -132,11 +132,13 @@ class NetworkModel(Generic[F]):
         predicted: list[np.ndarray] = []
         for segment in chunks(count, DAY if late else CHUNK):
             steps = None if step_sizes is None else step_sizes[segment]
-            asked = self.ask(samples.take(segment)) if late else None if said is None else said[..., segment]
+            asked = None if said is None else said[..., segment]
+            if late:
+                asked = self.ask(samples.take(segment))
             batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
-            found = self.learn_segment(samples.take(segment), batch, predicts)
-            if found is not None and predicts:
-                predicted.append(units.limited(found[: self.means.heads]))
+            values = self.learn_segment(samples.take(segment), batch, predicts)
+            if values is not None and predicts:
+                predicted.append(units.limited(values[: self.means.heads]))
         return predicted
 
     def progressive(
@@ -160,15 +162,16 @@ class NetworkModel(Generic[F]):
                 # The first sample of a part brings something new, to which the model adapts when it comes alone.
                 is_new = first == part.start or self.featurizer.is_warming_up
                 rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
-                learned = samples.take(rows), targets[..., rows], None if step_sizes is None else step_sizes[rows]
+                segment = samples.take(rows)
+                steps = None if step_sizes is None else step_sizes[rows]
                 asked = None if said is None else said[..., rows]
                 if predicts and not is_new:
-                    batch, units = self.target_batch(*learned[1:], predicts=True, said=asked)
-                    found = self.learn_segment(learned[0], batch, predicts=True)
-                    predicted.append(self._outputs(cast(np.ndarray, found), units))
+                    batch, units = self.target_batch(targets[..., rows], steps, predicts=True, said=asked)
+                    values = self.learn_segment(segment, batch, predicts=True)
+                    predicted.append(self._outputs(cast(np.ndarray, values), units))
                 else:
-                    predicted += [self.outputs(learned[0])] if predicts else []
-                    self.learn(*learned, categorical=categorical, predicts=False, said=asked)
+                    predicted += [self.outputs(segment)] if predicts else []
+                    self.learn(segment, targets[..., rows], steps, categorical, predicts=False, said=asked)
                 first = rows.stop
         return predicted
 
@@ -189,7 +192,8 @@ class NetworkModel(Generic[F]):
     def learn_segment(self, samples: SampleBatch, batch: TargetBatch, predicts: bool) -> np.ndarray | None:  # (K, B)
         """Learn samples of which none brings anything new. Returns what `predicted` does before each, if needed."""
         read = self.featurizer.learn(samples, batch)
-        y, steps = batch.targets, batch.step_sizes
+        y = batch.targets
+        steps = batch.step_sizes
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), y)
         said = [None, None] if batch.said is None else batch.said
@@ -214,9 +218,9 @@ class NetworkModel(Generic[F]):
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self.sized_rates(y.shape[1], step_sizes)
-        of_ensembles = None if said is None else self._standardised(said, units)
+        standardised = None if said is None else self._standardised(said, units)
         at_limits = None if self.variances is None else units.at_limits(targets)
-        return TargetBatch(y, counted, rates, step_sizes, of_ensembles, at_limits), units
+        return TargetBatch(y, counted, rates, step_sizes, standardised, at_limits), units
 
     def sized_rates(self, count: int, step_sizes: Steps) -> list[np.ndarray]:
         """The rates of the next samples times the size of their steps, (M, count) for each ensemble."""
@@ -317,27 +321,29 @@ class NetworkModel(Generic[F]):
     def _in_units(self, asked: list[np.ndarray]) -> np.ndarray | None:  # of each ensemble (M, C, B) -> of all
         if self.means.combination is None:
             return None
-        units, (means, *variances) = self.targets.units, asked
-        return np.concatenate([units.of(means), *(of * np.square(units.unit) for of in variances)])
+        units = self.targets.units
+        means, *variances = asked
+        return np.concatenate([units.of(means), *(values * np.square(units.unit) for values in variances)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
         """What was said, for each ensemble, by models and heads of today."""
-        means, variances = np.split(self.of_today(said), [self.means.models])
-        found = [units.standardised(means)]
+        means, variances = np.split(self.sized_for_today(said), [self.means.models])
+        if self.variances is None:
+            return [units.standardised(means)]
         known = np.where(variances > 0, variances, np.nan)  # 0 is of a target that had not varied
-        return found if self.variances is None else [*found, known / units.unit_of_variances]
+        return [units.standardised(means), known / units.unit_of_variances]
 
-    def of_today(self, said: np.ndarray) -> np.ndarray:
+    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
         """What was said, with NaN for models and heads that were not there then: these say it now."""
         if said.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
             said = np.concatenate([1 - said, said], axis=1)
         models = sum(ensemble.models for ensemble in self.ensembles)
-        place = len(said)
+        means = len(said)  # of which new models are
         if self.variances is not None:
-            place -= self.variances.models  # new models are of means
+            means -= self.variances.models
         if len(said) > models or said.shape[1] > self.means.heads:  # of another model
             return np.full((models, self.means.heads, said.shape[2]), np.nan)
-        said = np.insert(said, [place] * (models - len(said)), np.nan, axis=0)
+        said = np.insert(said, [means] * (models - len(said)), np.nan, axis=0)
         return np.pad(said, [(0, 0), (0, self.means.heads - said.shape[1]), (0, 0)], constant_values=np.nan)
 
     def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:  # -> (C, B) or (2 T, B)
@@ -391,31 +397,41 @@ class NetworkModel(Generic[F]):
         """As `explain`, in the networks' units."""
         heads = self.means.heads
         size = samples.features.shape[0]
-        read = self.featurizer.transform(samples)
-        weights = self.means.weighted_sum()
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
+        read = self.featurizer.transform(samples)
+        weights, offsets = self.means.weighted_sum()
         contributions = np.zeros((len(known), heads, len(samples)))
-        constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
+        constant = np.zeros(contributions.shape[1:]) + offsets[:, None]
         linear_slopes = np.zeros((heads, read.linear.shape[0], len(samples)))
-        for member, weight in zip(self.means.members, weights.weights[:, :, None], strict=False):
-            inputs, columns = map(dense, read.of(member.network))
-            slopes, constants, _ = member.network.explain(inputs, columns)
-            slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[:heads]  # (C, K, B), without free heads
-            _, input_features, at_mean = self.featurizer.spec_of(member.role)
-            linear = (input_features[:, 0] < 0).sum()
-            bound = member.network.config.bound
+        for member, weight in zip(self.means.members, weights[:, :, None], strict=False):
+            spec = self.featurizer.spec_of(member.role)
+            slopes, moved, at_mean = self._explain_network(member.network, read, spec, weight)
+            linear = (spec.features[:, 0] < 0).sum()  # predictions of linear models, which come first
             linear_slopes[:, :linear] += slopes[:, :linear]
-            halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
-            for place in (0, 1):
-                np.add.at(contributions, input_features[linear:, place], halves)
-            constant += weight * np.atleast_2d(constants)[:heads] + (slopes * at_mean).sum(axis=1)
-        contributions = contributions.transpose(1, 2, 0)
-        for model, weight in enumerate(weights.weights[len(self.means.members) :]):  # of linear models, or of a stream
+            halves = moved[:, linear:].swapaxes(0, 1) / 2
+            for features in spec.features[linear:].T:
+                np.add.at(contributions, features, halves)
+            constant += at_mean
+        for model, weight in enumerate(weights[len(self.means.members) :]):  # of linear models, or of a stream
             linear_slopes[np.arange(heads), model * heads + np.arange(heads)] += weight[:, None]
-        of_linear, of_all = self.featurizer.explain_linear(read.columns, samples, known)
-        contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
-        constant += np.einsum("clb,lb->cb", linear_slopes, of_all)
+        by_model, constants = self.featurizer.explain_linear(read.columns, samples, known)
+        contributions = contributions.transpose(1, 2, 0)
+        contributions += np.einsum("clb,lbn->cbn", linear_slopes, by_model)
+        constant += np.einsum("clb,lb->cb", linear_slopes, constants)
         return contributions, constant
+
+    def _explain_network(
+        self, network: Network, read: NetworkInputs, spec: InputSpec, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (C or 1, 1) -> (C, K, B), (C, K, B), (C, B)
+        """Of a network with this weight, without free heads: slopes by its inputs, what these add by their distance
+        from the mean, and what the network says at the mean."""
+        inputs, columns = map(dense, read.of(network))
+        slopes, constants, _ = network.explain(inputs, columns)
+        slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[: self.means.heads]
+        bound = network.config.bound
+        moved = slopes * (inputs.clip(-bound, bound) - spec.at_mean)
+        at_mean = weight * np.atleast_2d(constants)[: self.means.heads] + (slopes * spec.at_mean).sum(axis=1)
+        return slopes, moved, at_mean
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:

@@ -13,7 +13,8 @@ from scipy.sparse import issparse
 
 from gln.engine.batches import Matrix
 
-FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 1_000_000  # bounds of the mean weight in a table, and largest weight in a stream
+FIT_WEIGHTS = (1, 10)  # bounds of the mean weight in a table
+STREAM_WEIGHT = 1_000_000  # the largest weight in a stream
 MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 
 

@@ -77,7 +77,8 @@ class Saveable(Part):
         config, arrays = read(path)
         if config.get("estimator") != _kind(cls):
             raise bad(str(path), f"a saved {_kind(cls)}", f"a saved {config.get('estimator', 'network')}")
-        if unknown := sorted(parameters.keys() - cls.changeable):
+        unknown = sorted(parameters.keys() - cls.changeable)
+        if unknown:
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):

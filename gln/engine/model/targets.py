@@ -92,10 +92,10 @@ def at_limits_of(targets: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.n
     """(T, B), and two of (T, B) or (T, 1) -> (2, T, B)."""
     least, most = limits_of(low, high)
     rounding = 1e-6 * (high - low)  # of float32
-    found = np.empty((2, len(targets), targets.shape[1]), np.bool_)
-    found[0] = targets <= least + rounding
-    found[1] = targets >= most - rounding
-    return found
+    are_at = np.empty((2, len(targets), targets.shape[1]), np.bool_)
+    are_at[0] = targets <= least + rounding
+    are_at[1] = targets >= most - rounding
+    return are_at
 
 
 @saved()
@@ -146,7 +146,8 @@ class Numbers:
 
     standardizer: Standardizer  # has a scale for each target, or a single one for all if its size is 1
 
-    are_classes, link = False, "itself"
+    are_classes = False
+    link = "itself"
     heads_argument = "num_outputs"
 
     @classmethod
@@ -179,17 +180,18 @@ class Numbers:
 
         Heads without a target have infinity or NaN, as for `Classes`.
         """
-        options = ensemble.members[0].network.config.bound, np.nan if predicts else np.inf
+        bound = ensemble.members[0].network.config.bound
+        unknown = np.nan if predicts else np.inf
         if len(targets) == self.standardizer.size:
-            y, units_of = self.standardizer.learn_targets(targets, *options)
-            return y, Units(*units_of[..., :-1])
-        y = np.full(targets.shape, options[1], np.float32)
+            y, units_before = self.standardizer.learn_targets(targets, bound, unknown)
+            return y, Units(*units_before[..., :-1])
+        y = np.full(targets.shape, unknown, np.float32)
         units = []
         for b in range(targets.shape[1]):  # all known targets one after another have the same scale
             rows = [t for t, target in enumerate(targets[:, b].tolist()) if target == target]
-            learned, moments = self.standardizer.learn_targets(targets[rows, b][None], *options)
+            learned, units_before = self.standardizer.learn_targets(targets[rows, b][None], bound, unknown)
             y[rows, b] = learned[0]
-            units.append(moments[..., :1])
+            units.append(units_before[..., :1])
         return y, Units(*np.concatenate(units, axis=2))
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -207,7 +209,8 @@ class Numbers:
 class Labels(Numbers):
     """Targets are at least two labels (T, B), each 0 or 1, or NaN if it is unknown; predictions are probabilities."""
 
-    link, units = "logit", PLAIN  # `standardizer` learns only what statistics of categories count
+    link = "logit"
+    units = PLAIN  # `standardizer` learns only what statistics of categories count
 
     def check(self, targets: np.ndarray, count: int, heads: int) -> None:
         super().check(targets, count, heads)
@@ -224,6 +227,7 @@ class Labels(Numbers):
 
 
 Targets: TypeAlias = Classes | Numbers  # and `Labels`, which are
+TARGETS = (Classes, Numbers, Labels)  # of which a file has one
 
 
 def sum_to_one(p: Any) -> np.ndarray:

@@ -53,7 +53,7 @@ class NoveltyDetector(Part):
         changes = []
         start = 0
         while start < len(rows):
-            together = schema.together(rows, slice(start, len(rows))) if schema.places else len(rows)
+            together = schema.together(rows, slice(start, len(rows))) if schema.indices else len(rows)
             stop = start + max(1, together)
             changes.append(schema.propose_rows(rows.of(slice(start, min(stop, len(rows))))))
             schema.commit(changes[-1])
@@ -63,7 +63,7 @@ class NoveltyDetector(Part):
 
     @uninterrupted
     def _learn(self, change: SchemaChange) -> None:
-        if change.places:
+        if change.indices:
             self.histograms = self.histograms.grown(len(change.batch.features))
             self.histograms.learn(*self._compared(change, learns=True))
         self.schema.commit(change)
@@ -86,11 +86,11 @@ class NoveltyDetector(Part):
     def explain(self, x: Sample) -> dict[Hashable, float]:
         """How much each key contributes to the novelty of a sample; together 1."""
         schema = self.schema
-        x = schema.of_dates(x)
+        x = schema.without_dates(x)
         change = schema.propose(x)
         features, categorical, _ = self._compared(change)
         surprises = self.histograms.surprises(features, categorical)[:, 0].tolist()
-        by_name = dict(zip(change.places, surprises, strict=True))
+        by_name = dict(zip(change.indices, surprises, strict=True))
         by_number = dict(zip(change.batch.words.numbers.tolist(), self._surprises_of_words(change), strict=True))
         numbers = schema.words | change.words
         by_name |= {name: float(by_number[numbers[name]]) for name in x if numbers.get(name) in by_number}
@@ -104,9 +104,9 @@ class NoveltyDetector(Part):
         of the words of each sample, and the sum of their surprises, (2, B), or None without words."""
         features = change.batch.features
         words = change.batch.words
-        if CONSTANT in change.places:
+        if CONSTANT in change.indices:
             features = features.copy()
-            features[change.places[CONSTANT]] = np.nan
+            features[change.indices[CONSTANT]] = np.nan
         if not len(words.numbers):
             return features, change.categorical, None
         sums = np.bincount(words.samples, self._surprises_of_words(change, learns), len(change.batch))
@@ -131,5 +131,5 @@ class NoveltyDetector(Part):
         """Raise ValueError unless the parts, of a file, fit together."""
         self.schema.check()
         self.histograms.check()
-        if self.histograms.size > len(self.schema.places):
-            raise bad("novelty", f"at most {len(self.schema.places)} features", self.histograms.size)
+        if self.histograms.size > len(self.schema.indices):
+            raise bad("novelty", f"at most {len(self.schema.indices)} features", self.histograms.size)

@@ -38,7 +38,7 @@ FEW_ARMS = 5  # that an error names
 Features = Sample
 Contributions = tuple[dict[Hashable, dict[Hashable, float]], dict[Hashable, float]]  # of each arm, and constants
 Offered = Mapping[Hashable, Any]  # arms with their features, or None
-NO_CONTEXT: Features = {"constant": 1.0}  # what is learned in place of a context without features
+NO_CONTEXT: Features = {"constant": 1.0}  # what is learned instead of a context without features
 
 
 class Arms(Part):
@@ -126,15 +126,13 @@ class ArmHeads(Arms):
 
     def predict(self, contexts: SampleBatch, offered: Offered) -> np.ndarray:  # -> (2, B, A)
         """Values of arms in contexts, and how often each was learned there, a mean over neurons."""
-        found = np.zeros((2, len(contexts), len(offered)))
-        learner = self.learner
-        if learner is not None:
-            heads = [self.heads.get(arm, -1) for arm in offered]
-            found[0] = self.rewards.mean[0]  # of an arm without a reward
-            has_head = [head >= 0 for head in heads]
-            known = [head for head in heads if head >= 0]
-            found[:, :, has_head] = learner.predict_and_count(contexts, known).swapaxes(1, 2)
-        return found
+        result = np.zeros((2, len(contexts), len(offered)))
+        if self.learner is not None:
+            result[0] = self.rewards.mean[0]  # of an arm without a reward
+            has_head = [arm in self.heads for arm in offered]
+            heads = [self.heads[arm] for arm in offered if arm in self.heads]
+            result[:, :, has_head] = self.learner.predict_and_count(contexts, heads).swapaxes(1, 2)
+        return result
 
     def explain(self, context: Features) -> Contributions:
         """Contributions of features and a constant for each arm with a reward, which add up to its value."""
@@ -142,8 +140,8 @@ class ArmHeads(Arms):
             return {}, {}
         names, contributions, constants = self._stream.explain(self._sample_of(context))
         heads = {arm: self.heads[arm] for arm in self.arms if arm in self.heads}
-        of_arms = {arm: dict(zip(names, contributions[head].tolist(), strict=True)) for arm, head in heads.items()}
-        return of_arms, {arm: float(constants[head]) for arm, head in heads.items()}
+        by_arm = {arm: dict(zip(names, contributions[head].tolist(), strict=True)) for arm, head in heads.items()}
+        return by_arm, {arm: float(constants[head]) for arm, head in heads.items()}
 
     def learn(
         self,
@@ -158,23 +156,31 @@ class ArmHeads(Arms):
         new = [arm for arm in rewarded if arm not in self.heads]
         self.arms |= dict.fromkeys(new)
         self.heads |= {arm: self.heads.pop(arm) for arm in rewarded if arm in self.heads}
-        if (needed := len(self.heads) + len(new)) > self.room:
-            most = max(MOST_HEADS, len(rewarded))
-            kept = [*self.heads] if needed <= most else [*self.heads][-max(most // 2, len(rewarded) - len(new)) :]
-            self._keep(kept, max(min(2 * self.room, most), len(kept) + len(new)))
+        self._make_room(len(new), len(rewarded))
         self.heads |= {arm: head for head, arm in enumerate(new, len(self.heads))}
         targets = np.full((len(contexts), self.room), np.nan)
-        for row, of_arms in zip(targets, rewards, strict=True):
-            for arm, reward in of_arms.items():
+        for row, reward_of in zip(targets, rewards, strict=True):
+            for arm, reward in reward_of.items():
                 row[self.heads[arm]] = reward
         self._stream.learn_segments(segments, targets, weights)
 
+    def _make_room(self, new: int, rewarded: int) -> None:
+        """Have heads for so many new arms, of those that are rewarded now, of which the known ones come last."""
+        needed = len(self.heads) + new
+        if needed <= self.room:
+            return
+        most = max(MOST_HEADS, rewarded)
+        kept = [*self.heads]
+        if needed > most:
+            kept = kept[-max(most // 2, rewarded - new) :]
+        self._keep(kept, max(min(2 * self.room, most), len(kept) + new))
+
     def _keep(self, arms: Sequence[Hashable], room: int) -> None:
         """Have so many heads, of which the first are those of these arms. Others become as new."""
-        places = {head: place for place, head in enumerate(sorted(self.heads[arm] for arm in arms))}
+        new_heads = {head: new for new, head in enumerate(sorted(self.heads[arm] for arm in arms))}
         if self.learner is not None:
-            self._stream.learner = self.learner.with_outputs([*places], room - len(places))
-        self.heads = {arm: places[self.heads[arm]] for arm in arms}
+            self._stream.learner = self.learner.with_outputs([*new_heads], room - len(new_heads))
+        self.heads = {arm: new_heads[self.heads[arm]] for arm in arms}
 
     def add(self, offered: Offered) -> None:
         """Know these arms from now on."""
@@ -212,7 +218,9 @@ class Nameless:
 
 
 @saved(
-    **{"arms": {object: (Number(int, 0), None)}, "_stream": StreamEstimator, "offered": {object: dict}},
+    arms={object: (Number(int, 0), None)},
+    _stream=StreamEstimator,
+    offered={object: dict},
     _codes={object: Number(int, MOST_ONE_HOT, 1 << 62)},
 )
 class JointArms(Arms):
@@ -258,8 +266,9 @@ class JointArms(Arms):
         constants = {}
         for arm, features in self.offered.items():
             if arm in self._codes:
-                names, [of_arm], [constant] = self._stream.explain(_joined(context, features) | {ARM: self._codes[arm]})
-                contributions[arm] = dict(zip(names, of_arm.tolist(), strict=True))
+                sample = _joined(context, features) | {ARM: self._codes[arm]}
+                names, [values], [constant] = self._stream.explain(sample)
+                contributions[arm] = dict(zip(names, values.tolist(), strict=True))
                 constants[arm] = float(constant)
         return contributions, constants
 
@@ -272,7 +281,7 @@ class JointArms(Arms):
     ) -> None:
         """Learn the rewards of arms in each of these contexts, one after another, with these features of the arms or
         those that they had last. A `Nameless` arm is any one with its features."""
-        pairs = [(place, arm) for place, of_arms in enumerate(rewards) for arm in of_arms]
+        pairs = [(i, arm) for i, reward_of in enumerate(rewards) for arm in reward_of]
         arms = dict.fromkeys(arm for _, arm in pairs)
         features = {arm: offered[arm] if arm in offered else self.offered.get(arm, {}) for arm in arms}
         new = [arm for arm in arms if not isinstance(arm, Nameless) and arm not in self._codes]
@@ -288,7 +297,7 @@ class JointArms(Arms):
         if rows:
             self._stream.learn_segments(self._stream.plan(rows), targets, weights)
         self._codes = codes
-        self.offered |= {arm if arm in codes else None: dict(of_arm) for arm, of_arm in features.items()}
+        self.offered |= {arm if arm in codes else None: dict(values) for arm, values in features.items()}
         self.arms |= dict.fromkeys(arm for arm in arms if arm in codes)
 
     def _begin(self, row: Features, target: np.ndarray, weights: np.ndarray) -> None:
@@ -312,7 +321,8 @@ class JointArms(Arms):
         # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms
         # without a reward would look alike, and if the first one is good, no other would be tried.
         schema = self._stream.schema
-        if self.learner is not None and (new := {arm: offered[arm] for arm in offered if arm not in self.offered}):
+        new = {arm: offered[arm] for arm in offered if arm not in self.offered}
+        if self.learner is not None and new:
             self.learner.scale_by(SampleBatch.of(_learn_arms(schema, new)), schema.categorical)
         self.offered |= {arm: dict(features) for arm, features in offered.items()}
         self.arms |= dict.fromkeys(offered)
@@ -328,15 +338,15 @@ class JointArms(Arms):
         """Arms without a context, (F, A). Raises ValueError as `StreamSchema.encode` does."""
         schema = self._stream.schema
         arms = [*offered.items()]
-        places = schema.places
-        if len(self._table.features) != len(places) or not _holds(operator.eq, self._converted, arms):
+        indices = schema.indices
+        if len(self._table.features) != len(indices) or not _holds(operator.eq, self._converted, arms):
             self._table = table = schema.encode_rows([_named(OF_ARM, features) for _, features in arms])
-            found = np.count_nonzero(~np.isnan(table.features)) + len(table.words.numbers)
+            known = np.count_nonzero(~np.isnan(table.features)) + len(table.words.numbers)
             given = sum(not is_missing(value) for _, features in arms for value in features.values())
-            is_known = found == given + len(arms) * (CONSTANT in places)
+            is_known = known == given + len(arms) * (CONSTANT in indices)
             self._converted = [(arm, dict(features)) for arm, features in arms] if is_known else None
-        if places:
-            self._table.features[places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
+        if indices:
+            self._table.features[indices[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
         return self._table
 
     def check(self) -> None:
@@ -355,7 +365,7 @@ def some_of(arms: Collection[Hashable]) -> str:
 def _learn_arms(schema: StreamSchema, offered: Offered) -> np.ndarray:  # -> (F, A)
     """The features of arms, whose levels the schema knows from now on."""
     rows = [schema.learn_levels(_named(OF_ARM, features)) for features in offered.values()]
-    return np.concatenate([np.zeros((len(schema.places), 0)), *rows], axis=1)
+    return np.concatenate([np.zeros((len(schema.indices), 0)), *rows], axis=1)
 
 
 def _named(owner: str, features: Features) -> dict[Hashable, Any]:
@@ -385,21 +395,23 @@ def _holds(compare: Callable[[Any, Any], bool], one: object, other: object) -> b
 
 def _pairs(contexts: SampleBatch, arms: SampleBatch) -> SampleBatch:  # (F, B), (F, A) -> (F, B A)
     """Each context with each of the arms."""
-    of_contexts = contexts.features[:, :, None]
-    of_arms = arms.features[:, None]
     pairs = len(contexts) * len(arms)
-    features = np.where(np.isnan(of_contexts), of_arms, of_contexts).reshape(-1, pairs)
+    shared = contexts.features[:, :, None]
+    features = np.where(np.isnan(shared), arms.features[:, None], shared).reshape(-1, pairs)
     if not (len(contexts.words.numbers) or len(arms.words.numbers)):
         return SampleBatch(features, no_words(pairs))
-    first = arms.words
-    second = contexts.words
-    shape = (len(contexts), len(arms), 2)
-    begins, sizes = np.empty(shape, np.int64), np.empty(shape, np.int64)  # the words of an arm come first
-    begins[..., 0] = first.starts[:-1]
-    sizes[..., 0] = np.diff(first.starts)
-    begins[..., 1] = second.starts[:-1, None] + len(first.numbers)
-    sizes[..., 1] = np.diff(second.starts)[:, None]
+    return SampleBatch(features, _pairs_of_words(contexts.words, arms.words))
+
+
+def _pairs_of_words(contexts: Words, arms: Words) -> Words:  # of B samples, of A -> of B A
+    """The words of each arm with those of each context, of which those of the arm come first."""
+    begins = np.empty((len(contexts.starts) - 1, len(arms.starts) - 1, 2), np.int64)
+    sizes = np.empty_like(begins)
+    begins[..., 0] = arms.starts[:-1]
+    sizes[..., 0] = np.diff(arms.starts)
+    begins[..., 1] = contexts.starts[:-1, None] + len(arms.numbers)
+    sizes[..., 1] = np.diff(contexts.starts)[:, None]
     ends = np.cumsum(sizes)
-    places = np.arange(ends[-1]) + np.repeat(begins.ravel() - ends + sizes.ravel(), sizes.ravel())
-    values = [np.concatenate(arrays)[places] for arrays in zip(first[1:], second[1:], strict=True)]
-    return SampleBatch(features, Words(np.append(0, ends[1::2]), *values))
+    indices = np.arange(ends[-1]) + np.repeat(begins.ravel() - ends + sizes.ravel(), sizes.ravel())
+    values = [np.concatenate(arrays)[indices] for arrays in zip(arms[1:], contexts[1:], strict=True)]
+    return Words(np.append(0, ends[1::2]), *values)

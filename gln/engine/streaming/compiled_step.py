@@ -110,53 +110,53 @@ def run(
     nothing = np.empty((heads, 0), np.float32)
     for e in range(most):
         ensemble = state.ensembles[e]
-        of_variances = len(ensemble.recent) > 0
-        of_models = np.empty((len(ensemble.combination[2]), heads, samples), np.float32)
-        of_heads = targets
-        others = len(of_models) - ensemble.networks - of_variances
-        if of_variances:
-            of_heads = np.empty((heads, samples), np.float32)
+        are_variances = len(ensemble.recent) > 0
+        model_values = np.empty((len(ensemble.combination[2]), heads, samples), np.float32)
+        head_targets = targets
+        others = len(model_values) - ensemble.networks - are_variances
+        if are_variances:
+            head_targets = np.empty((heads, samples), np.float32)
             bound = state.networks[first].bound
-            for c, b in np.ndindex(of_heads.shape):  # as `Ensemble.deviations`
+            for c, b in np.ndindex(head_targets.shape):  # as `Ensemble.deviations`
                 deviation = min(max(abs(y[c, b] - predicted[c, b]), math.exp(-bound / 2)), bound)
-                of_heads[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
-        of_networks = np.full((heads + ensemble.free, samples), np.float32(np.inf))
-        of_networks[:heads] = of_heads
+                head_targets[c, b] = deviation if math.isfinite(y[c, b]) else y[c, b]
+        network_targets = np.full((heads + ensemble.free, samples), np.float32(np.inf))
+        network_targets[:heads] = head_targets
         for m in range(ensemble.networks):
             network = state.networks[first + m]
             planes = state.planes[first + m]
             network = network if learns else predicting(network)
             inputs = read(base[len(base) - state.inputs[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, z, rows)
-            learned = network, inputs, contexts, of_networks, batch.rates[first + m]
+            learned = network, inputs, contexts, network_targets, batch.rates[first + m]
             p = outputs(network, learn_block(*learned))
             for _ in range(1, repeats(step_sizes[0]) if learns else 1):
                 learn_block(*learned)
             for b in range(samples):
                 for c in range(heads):
-                    of_models[m, c, b] = p[c, b]
+                    model_values[m, c, b] = p[c, b]
             if learns:
                 count_rows(state.counts[first + m], contexts, targets)
             else:
                 add_counts(state.counts[first + m], contexts, targets, counted)
         linear = base[size : size + others * heads]
-        add_linear_predictions(of_models, ensemble.networks, linear, are_classes)
-        if of_variances:
-            recent = follow(of_heads if learns else np.full_like(of_heads, np.nan), ensemble.recent, step_sizes)
+        add_linear_predictions(model_values, ensemble.networks, linear, are_classes)
+        if are_variances:
+            recent = follow(head_targets if learns else np.full_like(head_targets, np.nan), ensemble.recent, step_sizes)
             for c, b in np.ndindex(recent.shape):
-                of_models[-1, c, b] = recent[c, b]
+                model_values[-1, c, b] = recent[c, b]
         said = batch.said[e]
         if not learns and said.size > 0:
-            said[:] = of_models
+            said[:] = model_values
         elif said.size > 0:
             for m, c, b in np.ndindex(said.shape):
-                of_models[m, c, b] = said[m, c, b] if said[m, c, b] == said[m, c, b] else of_models[m, c, b]
-        learned_heads = of_heads if learns else nothing
-        combined = mix(of_models, learned_heads, *ensemble.combination, ensemble.offset, step_sizes)
+                model_values[m, c, b] = said[m, c, b] if said[m, c, b] == said[m, c, b] else model_values[m, c, b]
+        learned_heads = head_targets if learns else nothing
+        combined = mix(model_values, learned_heads, *ensemble.combination, ensemble.offset, step_sizes)
         for c in range(heads):
             for b in range(samples):
                 predicted[row + c, b] = combined[c, b]
-        if of_variances and learns:
+        if are_variances and learns:
             deviations = (y - predicted[:heads]) / np.sqrt(combined)
             follow_shape(deviations, batch.at_limits, state.shape, johnson_su.STEP, step_sizes)
         first = first + ensemble.networks

@@ -76,7 +76,7 @@ class StreamEstimator(Part):
     ) -> list[np.ndarray]:  # several of (K, n)
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
-        if change.places:
+        if change.indices:
             learner = self._learner_for(change, targets)
             step_sizes = step_sizes_of(weights)
             predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, said)
@@ -89,8 +89,9 @@ class StreamEstimator(Part):
         if learns is None and isinstance(samples, list) and len(samples) == 1:  # fast
             segments = [Segment(slice(0, 1), None, self.schema.propose(samples[0], y if self.are_classes else None))]
         else:
-            flags = np.ones(len(samples), bool) if learns is None else learns
-            segments = self._plan(self.schema.rows(samples), y, flags, predicts=learns is not None)
+            predicts = learns is not None
+            learns = np.ones(len(samples), bool) if learns is None else learns
+            segments = self._plan(self.schema.rows(samples), y, learns, predicts)
         self._check_rates(segments)
         return segments
 
@@ -127,15 +128,15 @@ class StreamEstimator(Part):
     def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
         """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
         not wait are asked for now, before any is learned."""
-        found = self.ask(samples) if late else None
+        now = self.ask(samples) if late else None
         if not self.waiting.predictions:
-            return found
+            return now
         kept = [self.waiting.take(x) for x in named_rows(samples).records()]
-        if not any(one is not None for one in kept):
-            return found
-        rows = [np.full((1, 1, 1), np.nan) if one is None else one for one in kept]
-        sized = np.concatenate([self.learner.of_today(row) for row in rows], axis=2)
-        return sized if found is None else np.where(np.isnan(sized), found, sized)
+        if all(row is None for row in kept):
+            return now
+        rows = [np.full((1, 1, 1), np.nan) if row is None else row for row in kept]
+        before = np.concatenate([self.learner.sized_for_today(row) for row in rows], axis=2)
+        return before if now is None else np.where(np.isnan(before), now, before)
 
     def learn_segments(
         self,
@@ -157,9 +158,10 @@ class StreamEstimator(Part):
                 predicted.append(self.learner.outputs(batch) if is_learned else self._outputs(batch, samples.of(rows)))
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
-                of_rows = weights if weights is ONCE else weights[rows]
+                row_weights = weights if weights is ONCE else weights[rows]
+                row_said = None if said is None else said[..., rows]
                 predicts = batch is None and initial is not None
-                predicted += self.learn(change, targets, of_rows, predicts, None if said is None else said[..., rows])
+                predicted += self.learn(change, targets, row_weights, predicts, row_said)
         return predicted
 
     def progressive(
@@ -211,7 +213,7 @@ class StreamEstimator(Part):
     def _check_rates(self, segments: list[Segment]) -> None:
         """Evaluate a learning rate that is a callable for all steps to come. Raises ValueError for what is no rate."""
         rate = self.learning_rate if self.learner is None else self.learner.learning_rate
-        changes = [change for _, _, change in segments if change is not None and change.places]
+        changes = [change for _, _, change in segments if change is not None and change.indices]
         if callable(rate) and changes:
             learner = self.learner or self._learner_for(changes[0], np.zeros((1, 1)))
             learner.check_rates(sum(len(change.batch) for change in changes))
@@ -220,10 +222,10 @@ class StreamEstimator(Part):
 
     def _learner_for(self, change: SchemaChange, targets: np.ndarray) -> Any:
         """The learner of these samples: the known one, unless they bring the first features."""
-        known, schema = self.learner, self.schema
-        if known is not None and (
-            change.places is schema.places or not schema.places.keys() <= {CONSTANT, *schema.always}
-        ):
+        known = self.learner
+        indices = self.schema.indices
+        has_features = not indices.keys() <= {CONSTANT, *self.schema.always}
+        if known is not None and (change.indices is indices or has_features):
             return known
         fresh = self.new_learner(change.batch, change.categorical, targets)
         return fresh if known is None else known.with_first_features(fresh)
@@ -239,15 +241,17 @@ class StreamEstimator(Part):
 
     def check(self) -> None:
         """Raise ValueError unless the parts, of a file, fit together."""
-        schema, learner = self.schema, self.learner
+        schema = self.schema
+        learner = self.learner
         schema.check()
         self.waiting.check(learner)
         if learner is None:
             return
         learner.set_learning_rate(self.learning_rate)
         learner.check()
-        expected = len(schema.places), schema.categorical, max(2, len(schema.classes)) * self.are_classes
-        if (came := learner.sizes(schema.categorical)) != expected:
+        expected = len(schema.indices), schema.categorical, max(2, len(schema.classes)) * self.are_classes
+        came = learner.sizes(schema.categorical)
+        if came != expected:
             raise bad("learner", f"the features, categories and classes {expected}", came)
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
@@ -255,16 +259,17 @@ class StreamEstimator(Part):
     def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""
         schema = self.schema
-        x = self.schema.of_dates(x)
+        x = self.schema.without_dates(x)
         sample = schema.encode(x)
         contributions, constants = self.learner.explain(sample)
-        columns, nothing = contributions[:, 0].T, np.zeros(len(constants))  # of words whose level is unknown
-        found = dict(zip(schema.places, columns, strict=False))
-        of_words = dict(zip(np.unique(sample.words.numbers).tolist(), columns[len(found) :], strict=False))
-        found |= {name: of_words.get(schema.words[name], nothing) for name in x if name in schema.words}
-        constant = constants[:, 0] + found.pop(CONSTANT, 0.0)
-        found = schema.with_dates(found)
-        return [*found], np.array([*found.values()]).reshape(-1, len(constants)).T, constant
+        values = contributions[:, 0].T
+        by_name = dict(zip(schema.indices, values, strict=False))
+        by_word = dict(zip(np.unique(sample.words.numbers).tolist(), values[len(by_name) :], strict=False))
+        nothing = np.zeros(len(constants))  # of words whose level is unknown
+        by_name |= {name: by_word.get(schema.words[name], nothing) for name in x if name in schema.words}
+        constant = constants[:, 0] + by_name.pop(CONSTANT, 0.0)
+        by_name = schema.with_dates(by_name)
+        return [*by_name], np.array([*by_name.values()]).reshape(-1, len(constants)).T, constant
 
 
 def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)

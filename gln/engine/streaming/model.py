@@ -22,7 +22,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel, by_chunks
-from gln.engine.model.targets import Classes, Labels, Numbers, TargetBatch, Targets
+from gln.engine.model.targets import TARGETS, Numbers, TargetBatch, Targets
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.surgery import set_initial_logits, with_outputs
@@ -35,8 +35,7 @@ OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context
 
 
 @saved(
-    **{"featurizer": StreamFeaturizer, "targets": (Classes, Numbers, Labels), "means": Ensemble},
-    **{"variances": (Ensemble, None), "counts": (GateCounts, None)},
+    featurizer=StreamFeaturizer, targets=TARGETS, means=Ensemble, variances=(Ensemble, None), counts=(GateCounts, None)
 )
 @dataclasses.dataclass
 class StreamModel(NetworkModel[StreamFeaturizer]):
@@ -104,7 +103,8 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return
         networks = self.means.networks
         super().grow(featurizer)
-        if new := featurizer.base_models.models - before.base_models.models:
+        new = featurizer.base_models.models - before.base_models.models
+        if new:
             self.means.combination = self.means.neuron.with_models(new)
         if self.counts is not None:
             self.counts = self.counts.widened(networks, self.means.networks)

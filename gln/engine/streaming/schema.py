@@ -67,8 +67,8 @@ class SchemaChange(NamedTuple):
     """Samples to learn, and what the schema will know with them."""
 
     batch: SampleBatch
-    places: dict[Hashable, int]  # of all features, by name
-    categorical: Set[int]  # places of the features that are categories
+    indices: dict[Hashable, int]  # of all features, by name
+    categorical: Set[int]  # those of the features that are categories
     levels: dict[Hashable, Levels]  # new levels of categories, by name
     words: dict[Hashable, int]  # numbers of new words, by name
     classes: Sequence[Hashable] = ()  # new ones
@@ -83,13 +83,28 @@ class NewNames(NamedTuple):
     words: dict[Hashable, int]  # their numbers, by name
 
 
+class NamedValues(NamedTuple):
+    """Values of samples that are no features, each with its name."""
+
+    names: list[Hashable]  # (T,)
+    samples: list[int]  # (T,)
+    values: list[float]  # (T,)
+
+
 @saved(
-    **{"places": {object: Number(int, 0, ENTRIES)}, "levels": {object: {object: Number(int, 0, ENTRIES)}}},
-    **{"words": {object: Number(int, 0)}, "word_count": Number(int, 0), "occurrences": Array("i8", "2 *", 0)},
-    **{"sample_count": Number(int, 0, 1 << 62), "classes": {object: Number(int, 0, ENTRIES)}},
+    places={object: Number(int, 0, ENTRIES)},
+    levels={object: {object: Number(int, 0, ENTRIES)}},
+    words={object: Number(int, 0)},
+    word_count=Number(int, 0),
+    occurrences=Array("i8", "2 *", 0),
+    sample_count=Number(int, 0, 1 << 62),
+    classes={object: Number(int, 0, ENTRIES)},
 )
 class StreamSchema(Part):
     """Converts dictionaries and frames to arrays."""
+
+    # The name that files have for the indices of features.
+    places = property(lambda self: self.indices, lambda self, indices: setattr(self, "indices", indices))
 
     def __init__(
         self, at_once: float = AT_ONCE, always: Set[Hashable] = frozenset(), most_features: float = math.inf
@@ -97,7 +112,7 @@ class StreamSchema(Part):
         self.at_once = at_once  # so many keys of the first sample may become features at once
         self.always = always  # names that are added with the first features, as categories
         self.most_features = most_features  # more are an error
-        self.places: dict[Hashable, int] = {}  # of features in a sample, by name
+        self.indices: dict[Hashable, int] = {}  # of features in an array, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self.words: dict[Hashable, int] = {}  # numbers of words, by name
         self.dates: Set[Hashable] = frozenset()  # names of features and words that are dates
@@ -112,7 +127,7 @@ class StreamSchema(Part):
     @property
     def names(self) -> dict[Hashable, bool]:
         """The names of features and words, and whether each is a category."""
-        return {name: name in self.levels for name in (*self.places, *self.words) if name != CONSTANT}
+        return {name: name in self.levels for name in (*self.indices, *self.words) if name != CONSTANT}
 
     def unknown(self, x: Sample) -> dict[str, list[Hashable]]:
         """Names that are not known, of categories whose levels are not known, and of features that are missing."""
@@ -120,9 +135,9 @@ class StreamSchema(Part):
         has = {name: value for name, value in x.items() if not is_missing(value)}
         parts = self.parts
         return {
-            "names": [name for name in has if name not in self.places and name not in self.words],
+            "names": [name for name in has if name not in self.indices and name not in self.words],
             "levels": [name for name, value in has.items() if name in self.levels and value not in self.levels[name]],
-            "missing": [name for name in self.places if name not in has and name not in parts and name != CONSTANT],
+            "missing": [name for name in self.indices if name not in has and name not in parts and name != CONSTANT],
         }
 
     @property
@@ -132,19 +147,21 @@ class StreamSchema(Part):
             part: name
             for name in self.dates
             for part in features_of(name, np.zeros(1))
-            if part != name and (part in self.places or part in self.words)
+            if part != name and (part in self.indices or part in self.words)
         }
 
     @property
     def between_checks(self) -> int:
         """The number of samples between checks of words."""
-        return 10 if self.sample_count < 100 else 100 if self.sample_count < 1000 else 1000
+        if self.sample_count < 100:
+            return 10
+        return 100 if self.sample_count < 1000 else 1000
 
     def together(self, samples: NamedRows, rows: slice) -> int:
         """How many of these rows of samples can be learned in one call; 0 if the first one brings features."""
-        if not self.places or self.become:
+        if not self.indices or self.become:
             return 0
-        if not self.words and self.places.keys() >= samples.names:
+        if not self.words and self.indices.keys() >= samples.names:
             return rows.stop - rows.start
         return self.between_checks - self.sample_count % self.between_checks
 
@@ -155,25 +172,27 @@ class StreamSchema(Part):
             return frozenset()
         first, had = self.occurrences[:, : self.word_count]
         enough = (had >= ENOUGH) & (2 * had >= self.sample_count - first) & (SHARE * had >= self.sample_count)
-        found = {name for name, number in self.words.items() if enough[number]} if enough.any() else frozenset()
-        return found if len(self.places) + len(found) <= MOST_FEATURES else frozenset()
+        if not enough.any():
+            return frozenset()
+        names = {name for name, number in self.words.items() if enough[number]}
+        return names if len(self.indices) + len(names) <= MOST_FEATURES else frozenset()
 
     @property
     def categorical(self) -> Set[int]:
-        """Places of the features that are categories."""
-        return self._categorical(self.places, ())
+        """Indices of the features that are categories."""
+        return self._categorical(self.indices, ())
 
-    def _categorical(self, places: Mapping[Hashable, int], new: Collection[Hashable]) -> Set[int]:
-        names = itertools.chain(places.keys() & self.levels.keys(), new, self.always)
-        return {places[name] for name in names if name in places}
+    def _categorical(self, indices: Mapping[Hashable, int], new: Collection[Hashable]) -> Set[int]:
+        names = itertools.chain(indices.keys() & self.levels.keys(), new, self.always)
+        return {indices[name] for name in names if name in indices}
 
     def check(self) -> None:
         """Raise ValueError unless the fields, of a file, fit together: compiled loops do not check."""
-        places = [*self.places.values()]
+        indices = [*self.indices.values()]
         words = self.words.values()
-        if places != [*range(len(places))] or not (self.always <= self.places.keys() or not places):
-            raise bad("places", f"numbers from 0 and the features {[*self.always]}", self.places)
-        if not self.levels.keys() <= self.places.keys() | self.words.keys():
+        if indices != [*range(len(indices))] or not (self.always <= self.indices.keys() or not indices):
+            raise bad("places", f"numbers from 0 and the features {[*self.always]}", self.indices)
+        if not self.levels.keys() <= self.indices.keys() | self.words.keys():
             raise bad("levels", "names of features and words", [*self.levels])
         if not max(words, default=-1) < self.word_count <= self.occurrences.shape[1]:
             raise bad("words", f"numbers below {self.word_count}, with occurrences", self.occurrences.shape)
@@ -197,15 +216,14 @@ class StreamSchema(Part):
         """Know what the samples of a change have, from now on. Samples before the first feature are not counted."""
         for label in change.classes:
             self.classes[label] = len(self.classes)
-        if not change.places:
+        if not change.indices:
             return
         new: Set[Hashable] = change.words.keys()
-        if change.places is not self.places:
-            new = new | (change.places.keys() - self.places.keys())
-            for name in new:
-                if (number := self.words.pop(name, -1)) >= 0:
-                    self.occurrences[1, number] = 0
-            self.places = change.places
+        if change.indices is not self.indices:
+            new = new | (change.indices.keys() - self.indices.keys())
+            for name in new & self.words.keys():
+                self.occurrences[1, self.words.pop(name)] = 0
+            self.indices = change.indices
         if new:
             self.dates |= named_dates(new - change.levels.keys())
         self._add_levels(change.levels)
@@ -217,7 +235,8 @@ class StreamSchema(Part):
         if change.words:
             first = self.word_count
             self.word_count = self.word_count + len(change.words)
-            if (missing := (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]) > 0:
+            missing = (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]
+            if missing > 0:
                 self.occurrences = np.pad(self.occurrences, [(0, 0), (0, missing)])
             new = words.numbers >= first
             numbers, index = np.unique(words.numbers[new], return_index=True)
@@ -231,102 +250,100 @@ class StreamSchema(Part):
 
     def encode(self, x: Sample) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        return self._sample(self._values(x, None), self.places, None)
+        return self._sample(self._values(x, None), self.indices, None)
 
     def encode_rows(self, samples: Rows) -> SampleBatch:
         """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
-        return self._samples(self.rows(samples), self.places, None)
+        return self._samples(self.rows(samples), self.indices, None)
 
     def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
         """Convert a dictionary for learning, with its label in a list. Raises ValueError for what cannot be learned."""
         new = NewNames({}, {})
         values = self._values(x, new)
-        places = self.places
-        if self.become or (values and not places):
-            places = self._places_with([name for name, value in values.items() if value == value])
-        return self._change(self._sample(values, places, new), places, new, labels)
+        indices = self.indices
+        if self.become or (values and not indices):
+            indices = self._indices_with([name for name, value in values.items() if value == value])
+        return self._change(self._sample(values, indices, new), indices, new, labels)
 
     def propose_rows(self, rows: NamedRows, labels: Labels | None = None) -> SchemaChange:
         """Convert samples for learning, as `propose`; where it brings features, a single one."""
         new = NewNames({}, {})
-        places = self._places_with(rows.used_names())
-        return self._change(self._samples(rows, places, new), places, new, labels, rows.texts)
+        indices = self._indices_with(rows.used_names())
+        return self._change(self._samples(rows, indices, new), indices, new, labels, rows.texts)
 
     def learn_levels(self, x: Sample) -> np.ndarray:  # -> (F, 1)
         """Know the levels of the features in a dictionary from now on, and encode these features alone."""
         new = NewNames({}, {})
-        values = self._values({name: x[name] for name in x.keys() & self.places.keys()}, new)
+        values = self._values({name: x[name] for name in x.keys() & self.indices.keys()}, new)
         self._add_levels(new.levels)
-        return vector_of(values, self.places)
+        return vector_of(values, self.indices)
 
     def _sample(
-        self, values: Mapping[Hashable, float], places: Mapping[Hashable, int], new: NewNames | None
+        self, values: Mapping[Hashable, float], indices: Mapping[Hashable, int], new: NewNames | None
     ) -> SampleBatch:
         """A sample of these values; what `_samples` does with a single row, in a tenth of the time."""
-        features = vector_of(values, places)
-        if values.keys() <= places.keys():
+        features = vector_of(values, indices)
+        if values.keys() <= indices.keys():
             return SampleBatch(features, NO_WORDS)
-        names = [name for name, value in values.items() if value == value and name not in places]
-        numbers = self._numbers_of(dict.fromkeys(names, 0), new)
-        levels = {} if new is None else new.levels
-        found = [
-            (number, values[name], 1.0) if name in self.levels or name in levels else (number, -1, values[name])
-            for name, number in numbers.items()
-        ]
-        if not found:
+        names = [name for name, value in values.items() if value == value and name not in indices]
+        added = {} if new is None else new.levels
+        words = []
+        for name, number in self._numbers_of(dict.fromkeys(names, 0), new).items():
+            is_text = name in self.levels or name in added
+            words.append((number, values[name], 1.0) if is_text else (number, -1, values[name]))
+        if not words:
             return SampleBatch(features, NO_WORDS)
-        of_words, codes, amounts = zip(*sorted(found), strict=True)
-        words = Words(np.array([0, len(found)]), np.array(of_words), np.array(codes), np.array(amounts, np.float64))
-        return SampleBatch(features, words)
+        numbers, codes, amounts = zip(*sorted(words), strict=True)
+        starts = np.array([0, len(words)])
+        return SampleBatch(features, Words(starts, np.array(numbers), np.array(codes), np.array(amounts, np.float64)))
 
-    def _samples(self, rows: NamedRows, places: Mapping[Hashable, int], new: NewNames | None) -> SampleBatch:
+    def _samples(self, rows: NamedRows, indices: Mapping[Hashable, int], new: NewNames | None) -> SampleBatch:
         """Samples with these features.
 
         New levels and words are added to `new`. Without it, unknown ones are left out.
         """
-        features = vector_of({}, places).repeat(len(rows), axis=1)
-        for name, place in places.items():
+        features = vector_of({}, indices).repeat(len(rows), axis=1)
+        for name, index in indices.items():
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
-                features[place] = 0.0
-        names, samples, values = list[Hashable](), list[int](), list[float]()  # of what is no feature
+                features[index] = 0.0
+        others = NamedValues([], [], [])
         for name, column in rows.frame.items():
-            of_column = self._column(name, column, new)
-            if name in places:
-                np.copyto(features[places[name]], of_column, where=of_column == of_column)
-            else:
-                has = np.flatnonzero(of_column == of_column).tolist()
-                names += [name] * len(has)
-                samples += has
-                values += of_column[has].tolist()
+            values = self._column(name, column, new)
+            if name in indices:
+                np.copyto(features[indices[name]], values, where=values == values)
+                continue
+            samples = np.flatnonzero(values == values).tolist()
+            others.names.extend([name] * len(samples))
+            others.samples.extend(samples)
+            others.values.extend(values[samples].tolist())
         for sample, x in enumerate(rows.dictionaries):
             for name, value in self._values(x, new).items():
-                if name in places and value == value:
-                    features[places[name], sample] = value
+                if name in indices and value == value:
+                    features[indices[name], sample] = value
                 elif value == value:
-                    names.append(name)
-                    samples.append(sample)
-                    values.append(value)
-        for name in () if new is None else new.levels:
+                    others.names.append(name)
+                    others.samples.append(sample)
+                    others.values.append(value)
+        added = {} if new is None else new.levels
+        for name in added:
             if name not in self.levels:  # not a difference of sets, which takes as long as all names are many
                 self._is_category(name, rows.values_of(name))
-        words = self._words_of(names, np.array(samples, int), np.array(values, np.float64), len(rows), new)
-        return SampleBatch(features, words)
+        return SampleBatch(features, self._words_of(others, len(rows), new))
 
-    def _words_of(
-        self, names: Sequence[Hashable], samples: np.ndarray, values: np.ndarray, count: int, new: NewNames | None
-    ) -> Words:  # T, (T,), (T,)
+    def _words_of(self, given: NamedValues, count: int, new: NewNames | None) -> Words:
         """Words of `count` samples, those of each in the order of their numbers."""
-        if not names:
+        if not given.names:
             return no_words(count)
-        firsts = dict(zip(reversed(names), samples[::-1].tolist(), strict=True))
-        of_names = self._numbers_of(firsts, new)
-        levels = {} if new is None else new.levels
-        texts = {name for name in firsts if name in self.levels or name in levels}
-        are_codes = np.array([name in texts for name in names])
+        firsts = dict(zip(reversed(given.names), reversed(given.samples), strict=True))
+        number_of_name = self._numbers_of(firsts, new)
+        added = {} if new is None else new.levels
+        texts = {name for name in firsts if name in self.levels or name in added}
+        are_codes = np.array([name in texts for name in given.names])
+        values = np.array(given.values, np.float64)
         codes = np.where(are_codes, values, -1).astype(np.int64)
         values = np.where(are_codes, 1.0, values)
-        numbers = np.array([of_names.get(name, -1) for name in names])
-        keys = (samples << 32) | numbers  # below 0 without a number
+        numbers = np.array([number_of_name.get(name, -1) for name in given.names])
+        keys = (np.array(given.samples) << 32) | numbers  # below 0 without a number
         order = keys.argsort()
         if (np.diff(keys[order]) == 0).any():  # numbers that words share
             order = np.lexsort([values, codes, keys])
@@ -337,7 +354,7 @@ class StreamSchema(Part):
     # ---- Dates -------------------------------------------------------------------------------------------------------
 
     def rows(self, samples: Rows) -> NamedRows:
-        """A frame, dictionaries or `NamedRows` with numbers in place of dates."""
+        """A frame, dictionaries or `NamedRows` with numbers instead of dates."""
         rows = named_rows(samples)
         columns = {name: days_in(column) for name, column in rows.frame.items() if is_date(column)}
         dates = self.dates | {name for x in rows.dictionaries for name, value in x.items() if _is_date(value)}
@@ -347,13 +364,15 @@ class StreamSchema(Part):
         for x in (firsts, *rows.dictionaries):
             _check_dates(x, dates)
         frame = pd.DataFrame({**rows.frame, **self._features_of(columns, rows.frame)}, rows.frame.index)
-        return dataclasses.replace(rows, frame=frame, dictionaries=[self.of_dates(x) for x in rows.dictionaries])
+        return dataclasses.replace(rows, frame=frame, dictionaries=[self.without_dates(x) for x in rows.dictionaries])
 
-    def of_dates(self, x: Sample) -> Sample:
-        """A sample with numbers in place of dates."""
+    def without_dates(self, x: Sample) -> Sample:
+        """A sample with numbers instead of dates."""
         check_dictionary(x)
         days = {name: np.array([day_of(value)]) for name, value in x.items() if _is_date(value)}
-        return {**x, **{name: value.item() for name, value in self._features_of(days, x).items()}} if days else x
+        if not days:
+            return x
+        return {**x, **{name: value.item() for name, value in self._features_of(days, x).items()}}
 
     def with_dates(self, by_name: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Values of features and words, with those of the cycles of a date added to its own."""
@@ -364,14 +383,14 @@ class StreamSchema(Part):
         return values
 
     def _features_of(self, dates: Mapping[Hashable, np.ndarray], x: Collection[Hashable]) -> dict[Hashable, np.ndarray]:
-        """The features of dates, apart from those that the names in x have otherwise."""
-        found: dict[Hashable, np.ndarray] = {}
+        """The features of dates, without cycles of a date that x has by their own names."""
+        features: dict[Hashable, np.ndarray] = {}
         for name, days in dates.items():
-            if name not in self.dates and (name in self.places or name in self.words):
+            if name not in self.dates and (name in self.indices or name in self.words):
                 expected = "a string" if name in self.levels else "a finite number or a bool"
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got a date")
-            found |= features_of(name, days)
-        return {name: values for name, values in found.items() if name in dates or name not in x}
+            features |= features_of(name, days)
+        return {name: values for name, values in features.items() if name in dates or name not in x}
 
     # ---- Values ------------------------------------------------------------------------------------------------------
 
@@ -389,7 +408,7 @@ class StreamSchema(Part):
             elif is_missing(value):
                 values[name] = np.nan
             elif isinstance(value, DATES):
-                return self._values(self.of_dates(x), new)
+                return self._values(self.without_dates(x), new)
             else:
                 values[name] = self._numbers(name, [value], new)[0]
         if self.dates:
@@ -399,14 +418,14 @@ class StreamSchema(Part):
     def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
         """The values of a column as `_numbers`, NaN where they are missing."""
         if column.dtype.kind not in "biuf" or name in self.levels:
-            found: Iterable[Hashable]
+            different: Iterable[Hashable]
             try:
-                places, found = pd.factorize(column)
+                indices, different = pd.factorize(column)
             except TypeError:  # lists, for example, have no hash
-                found = column.dropna()
+                different = column.dropna()
                 has = column.notna().to_numpy()
-                places = np.where(has, has.cumsum() - 1, -1)
-            return np.array([*self._numbers(name, found, new), np.nan])[places]  # place -1 is a missing value
+                indices = np.where(has, has.cumsum() - 1, -1)
+            return np.array([*self._numbers(name, different, new), np.nan])[indices]  # -1 is a missing value
         values = column.to_numpy(np.float64, na_value=np.nan)
         if isinstance(column.dtype, pd.SparseDtype):
             values = np.where(has_values(column), values, np.nan)
@@ -422,21 +441,22 @@ class StreamSchema(Part):
         if not self._is_category(name, values):
             return [number_of(f"x[{name!r}]", VALUE, value) for value in values]
         known = self.levels.get(name, {})
-        found = None if new is None else new.levels.get(name, {})
-        codes = [code_of(level_of(value), known, found, len(known), MOST_LEVELS) for value in values]
-        if new is not None and found:
-            new.levels[name] = found
+        added = None if new is None else new.levels.get(name, {})
+        codes = [code_of(level_of(value), known, added, len(known), MOST_LEVELS) for value in values]
+        if new is not None and added:
+            new.levels[name] = added
         return codes
 
     def _is_category(self, name: Hashable, values: Iterable[Hashable]) -> bool:
         """Whether a key is a category, by its first value. Raises ValueError if other values differ in kind."""
         is_text = isinstance(next(iter(values), None), str)
-        if name in self.places or name in self.words:
+        if name in self.indices or name in self.words:
             is_text = name in self.levels
         for value in values:
             if isinstance(value, str) != is_text:
-                of_kind = "a date" if name in self.dates else "a finite number or a bool"
-                expected = "a string" if is_text else of_kind
+                expected = "a string" if is_text else "a finite number or a bool"
+                if not is_text and name in self.dates:
+                    expected = "a date"
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
@@ -462,7 +482,7 @@ class StreamSchema(Part):
     def _change(
         self,
         batch: SampleBatch,
-        places: dict[Hashable, int],
+        indices: dict[Hashable, int],
         new: NewNames,
         labels: Labels | None,
         texts: Set[Hashable] = frozenset(),
@@ -472,36 +492,33 @@ class StreamSchema(Part):
         for name in levels.keys() - texts:
             known = self.levels.get(name, {})
             notes += notes_of_levels(f"x[{name!r}]", known, levels[name], lambda numbers: ADVICE, OF_SENTENCES)
-        given = () if labels is None else labels
         numbers = self.classes
-        classes = [label for label in dict.fromkeys(given) if label not in self.classes]
+        classes = [] if labels is None else [label for label in dict.fromkeys(labels) if label not in numbers]
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         if len(self.classes) < MANY_LABELS <= len(numbers):
             notes.append(Note(OF_LABELS, "labels", "y"))
         warn_of("", notes)
-        categorical = self._categorical(places, levels)
-        if labels is None:
-            return SchemaChange(batch, places, categorical, levels, words)
-        targets = np.array([numbers[label] for label in labels], int)
-        return SchemaChange(batch, places, categorical, levels, words, classes, targets)
+        targets = None if labels is None else np.array([numbers[label] for label in labels], int)
+        return SchemaChange(batch, indices, self._categorical(indices, levels), levels, words, classes, targets)
 
     def _add_levels(self, levels: Mapping[Hashable, Levels]) -> None:
         for name, new in levels.items():
             self.levels.setdefault(name, {}).update(new)
 
-    def _places_with(self, names: Iterable[Hashable]) -> dict[Hashable, int]:
-        """The places of features with the next sample, which has these names; new ones in the order of their names."""
+    def _indices_with(self, names: Iterable[Hashable]) -> dict[Hashable, int]:
+        """The indices of features with the next sample, which has these names; new ones in the order of their names."""
         new = self.become
-        if not self.places:
+        if not self.indices:
             most = min(self.at_once, sys.maxsize - 1)
-            found = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
-            new = (found if 0 < len(found) <= most else {CONSTANT}) | self.always
+            first = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
+            new = (first if 0 < len(first) <= most else {CONSTANT}) | self.always
         if not new:
-            return self.places
-        if (size := len(self.places) + len(new)) > self.most_features:
+            return self.indices
+        size = len(self.indices) + len(new)
+        if size > self.most_features:
             raise bad("features", f"at most {self.most_features}, as each pair has a number", size)
-        return self.places | {name: place for place, name in enumerate(sorted(new, key=_order), len(self.places))}
+        return self.indices | {name: index for index, name in enumerate(sorted(new, key=_order), len(self.indices))}
 
 
 def _is_date(value: object) -> bool:
@@ -509,7 +526,7 @@ def _is_date(value: object) -> bool:
 
 
 def _check_dates(x: Sample, dates: Set[Hashable]) -> None:
-    """Raise ValueError if a sample has another value in place of one of these dates, without its parts."""
+    """Raise ValueError if a sample has another value instead of one of these dates, without its parts."""
     for name in dates & x.keys():
         if not (isinstance(x[name], DATES) or is_missing(x[name]) or part_name(name, "weekday_sin") in x):
             raise ValueError(f"x[{name!r}]: expected a date, as in other samples, got {x[name]!r}")
@@ -519,9 +536,9 @@ def _order(name: Hashable) -> tuple[str, str]:
     return str(type(name)), str(name)
 
 
-def vector_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
+def vector_of(values: Mapping[Hashable, float], indices: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
     """The features of a sample with these values."""
-    features = np.array([*map(values.get, places)], np.float64)[:, None]  # None, of a missing value, becomes NaN
-    if CONSTANT in places:
-        features[places[CONSTANT]] = 0
+    features = np.array([*map(values.get, indices)], np.float64)[:, None]  # None, of a missing value, becomes NaN
+    if CONSTANT in indices:
+        features[indices[CONSTANT]] = 0
     return features

@@ -62,21 +62,21 @@ class CompiledStep(NamedTuple):
         from gln.engine.streaming import compiled_step
 
         compiled: Any = compiled_step
-        networks = [network for ensemble in ensembles for network in ensemble.networks]
+        networks: list[Any] = [network for ensemble in ensembles for network in ensemble.networks]
         size = -(-len(networks) // NETWORKS) * NETWORKS
         base_models = featurizer.base_models
         counts = [NO_COUNTS] * size
         if counted is not None:
             counts[: len(counted.rows)] = counted.rows
-        of_ensembles = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
-        planes, arrays = zip(*_filled([of_sample(network) for network in networks], size), strict=True)
+        states = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
+        planes, arrays = zip(*_filled([network.of_sample for network in networks], size), strict=True)
         inputs = np.array([network.base_size for network in networks])
-        of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
-        of_densities = ensembles[-1]
-        if of_densities.shape is not None:
-            of_densities.shape = JohnsonSU(*map(np.array, of_densities.shape))  # writeable
-        shape = of_densities.shape or JohnsonSU.normal(0)
-        state = compiled.State(*of_features, of_ensembles, shape, inputs, planes, arrays, tuple(counts))
+        features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
+        last = ensembles[-1]
+        if last.shape is not None:
+            last.shape = JohnsonSU(*map(np.array, last.shape))  # writeable
+        shape = last.shape or JohnsonSU.normal(0)
+        state = compiled.State(*features, states, shape, inputs, planes, arrays, tuple(counts))
         values = [0, *(ensemble.heads for ensemble in ensembles)]
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
         one = np.zeros((1, 1))
@@ -89,8 +89,8 @@ class CompiledStep(NamedTuple):
 
     def is_of(self, *sources: Any) -> bool:
         """Whether nothing of these was replaced since."""
-        found = replaceable(*sources)
-        return len(found) == len(self.made_from) and all(map(operator.is_, found, self.made_from))
+        present = replaceable(*sources)
+        return len(present) == len(self.made_from) and all(map(operator.is_, present, self.made_from))
 
     def predict(
         self,
@@ -131,9 +131,8 @@ class CompiledStep(NamedTuple):
         """Learn a single sample."""
         featurizer = self.featurizer
         features = samples.features
-        columns, step_sizes = features, ONE
-        if target_batch.step_sizes is not None:
-            step_sizes = plain(target_batch.step_sizes)
+        step_sizes = ONE if target_batch.step_sizes is None else plain(target_batch.step_sizes)
+        columns = features
         if featurizer.encoding is not None:
             assert target_batch.counted is not None
             columns = featurizer.encoding.learn(features, target_batch.counted, target_batch.step_sizes)
@@ -160,12 +159,13 @@ class CompiledStep(NamedTuple):
 def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> list[object]:
     """What must be the same from call to call."""
     base_models = featurizer.base_models
-    found: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
-    found += [base_models.linear, base_models.least_squares, base_models.bin_means]
+    parts: list[Any] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
+    parts += [base_models.linear, base_models.least_squares, base_models.bin_means]
     for ensemble in ensembles:
-        found += [ensemble.shape, ensemble.recent, ensemble.combination]
-        found += [of_sample(member.network) for member in ensemble.members]
-    return found
+        parts += [ensemble.shape, ensemble.recent, ensemble.combination]
+        networks: list[Any] = ensemble.networks
+        parts += [network.of_sample for network in networks]
+    return parts
 
 
 def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
@@ -177,8 +177,3 @@ def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
     """What is learned of an ensemble beside its networks."""
     recent = NOTHING if ensemble.recent is None else ensemble.recent
     return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent)
-
-
-def of_sample(network: Any) -> tuple:
-    """The halfspaces of a network of Numba's, and itself as compiled code takes it."""
-    return network.of_sample

@@ -1,6 +1,6 @@
 """`TableStream`: what a fitted table has learned, as a stream of samples by names, for River's estimators.
 
-A `TableSchema` takes the place of a stream's: columns, and what they become, are those of the table.
+A `TableSchema` stands for a stream's: columns, and what they become, are those of the table.
 
 Shapes: B samples, C heads, F columns of the table, D columns made from them.
 """
@@ -55,21 +55,21 @@ class TableSchema:
 
     def _know(self, names: Sequence[Hashable], columns: Columns, levels: dict[int, Levels]) -> None:
         self.columns = columns
-        self.levels = {place: levels.get(place, {}) for place in columns.of_kind(CATEGORY)}  # by number of the column
-        self.places = {name: place for place, name in enumerate(names)}
+        self.levels = {index: levels.get(index, {}) for index in columns.of_kind(CATEGORY)}  # of columns
+        self.indices = {name: index for index, name in enumerate(names)}  # of columns
         owners = columns.owners
         self.widths = np.bincount(owners, minlength=len(columns.columns)).tolist()  # columns made from each
-        self.categorical = {int(np.searchsorted(owners, place)) for place in columns.of_kind(CATEGORY)}
+        self.categorical = {int(np.searchsorted(owners, index)) for index in columns.of_kind(CATEGORY)}
 
     @property
     def names(self) -> dict[Hashable, bool]:
         """The names that were learned, and whether each is text; with those of the cycles of dates by type."""
         names: dict[Hashable, bool] = {}
-        for (name, place), column in zip(self.places.items(), self.columns.columns, strict=True):
+        for (name, index), column in zip(self.indices.items(), self.columns.columns, strict=True):
             if column.kind == DATE and column.form is None:
                 names |= dict.fromkeys(features_of(name, np.zeros(1)), False)
             elif column.kind != ID:
-                are_texts = all(isinstance(level, str) for level in self.levels.get(place, ()))
+                are_texts = all(isinstance(level, str) for level in self.levels.get(index, ()))
                 names[name] = are_texts and column.kind != NUMBER
         return names
 
@@ -77,12 +77,12 @@ class TableSchema:
         """As of a `StreamSchema`."""
         check_dictionary(x)
         has = {name: level_of(value) for name, value in x.items() if not is_missing(value)}
-        levels = {name: self.levels[place] for name, place in self.places.items() if place in self.levels}
-        read = {name for name, place in self.places.items() if self.columns.columns[place].kind != ID}
+        levels = {name: self.levels[index] for name, index in self.indices.items() if index in self.levels}
+        read = {name for name, index in self.indices.items() if self.columns.columns[index].kind != ID}
         return {
-            "names": [name for name in has if name not in self.places],
+            "names": [name for name in has if name not in self.indices],
             "levels": [name for name in has if name in levels and has[name] not in levels[name]],
-            "missing": [name for name in self.places if name in read and name not in has],
+            "missing": [name for name in self.indices if name in read and name not in has],
         }
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class TableSchema:
     def together(self, samples: NamedRows, rows: slice) -> int:
         """As of a `StreamSchema`."""
         count = rows.stop - rows.start
-        if self.places.keys() >= samples.names or not self._new_names(samples.of(rows)):
+        if self.indices.keys() >= samples.names or not self._new_names(samples.of(rows)):
             return count
         first = (samples.of(slice(rows.start + row, rows.start + row + 1)) for row in range(count))
         return next(row for row, sample in enumerate(first) if self._new_names(sample))
@@ -108,7 +108,7 @@ class TableSchema:
     def propose(self, x: Sample, labels: Labels | None = None) -> SchemaChange:
         """Convert a sample for learning, with its label if targets are classes. Keys that are new become columns."""
         check_dictionary(x)
-        if not self.places.keys() >= x.keys():
+        if not self.indices.keys() >= x.keys():
             return self.propose_rows(named_rows([x]), labels)
         new: dict[int, Levels] = {}
         return self._change(SampleBatch.of(np.array(self._values(x, new))[:, None]), new, labels)
@@ -121,9 +121,9 @@ class TableSchema:
     def _new_names(self, rows: NamedRows) -> list[Hashable]:
         """Names that become columns: no words of texts, none beside those of an array, which are numbers, and none of a
         table that is wide."""
-        if not self.are_named or len(self.places) >= MOST_FEATURES:
+        if not self.are_named or len(self.indices) >= MOST_FEATURES:
             return []
-        return [*dict.fromkeys(name for name in rows.used_names() if not (name in self.places or rows.is_zero(name)))]
+        return [*dict.fromkeys(name for name in rows.used_names() if not (name in self.indices or rows.is_zero(name)))]
 
     def _with_columns_of(self, rows: NamedRows) -> TableSchema:
         """With columns for what is new in samples; a single one says what each is, as in other streams."""
@@ -132,13 +132,13 @@ class TableSchema:
             return self
         if not all(isinstance(name, str) for name in new):
             raise bad("x", "text as names of new columns, as in the table", f"{new}")
-        of_keys = {name: [x.get(name) for x in rows.dictionaries] for name in new if name not in rows.frame}
-        values = {name: of_keys.get(name, rows.frame.get(name)) for name in new}
-        frame = pd.DataFrame(values).reindex(columns=[*self.places, *new])
+        values: dict[Hashable, Any] = {name: rows.frame.get(name) for name in new}
+        values |= {name: [x.get(name) for x in rows.dictionaries] for name in new if name not in rows.frame}
+        frame = pd.DataFrame(values).reindex(columns=[*self.indices, *new])
         columns, notes = self.columns.with_new(frame, self.categorical_features)
         warn_of("x: ", notes)
         grown = self.copy()
-        grown._know([*self.places, *new], columns, grown.levels)
+        grown._know([*self.indices, *new], columns, grown.levels)
         return grown
 
     def copy(self) -> TableSchema:
@@ -149,26 +149,26 @@ class TableSchema:
         return other
 
     def commit(self, change: SchemaChange) -> None:
-        column: Any
+        index: Any
         if change.columns is not None and change.columns is not self.columns:
-            self._know([*change.places], change.columns, self.levels)
-        for column, new in change.levels.items():
-            self.levels[column].update(new)
+            self._know([*change.indices], change.columns, self.levels)
+        for index, new in change.levels.items():
+            self.levels[index].update(new)
         self.classes |= {label: len(self.classes) + i for i, label in enumerate(change.classes)}
 
     def _change(self, batch: SampleBatch, new: dict[Any, Levels], labels: Labels | None) -> SchemaChange:
         if labels is None:
-            return SchemaChange(batch, self.places, self.categorical, new, {}, columns=self.columns)
+            return SchemaChange(batch, self.indices, self.categorical, new, {}, columns=self.columns)
         are_text = {isinstance(label, str) for label in (*self.classes, *labels)}
         if len(are_text) > 1:
             raise bad("y", f"labels like {[*self.classes]}", [*dict.fromkeys(labels)])
         classes = [label for label in dict.fromkeys(labels) if label not in self.classes]
         numbers = self.classes | {label: len(self.classes) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        return SchemaChange(batch, self.places, self.categorical, new, {}, classes, targets, self.columns)
+        return SchemaChange(batch, self.indices, self.categorical, new, {}, classes, targets, self.columns)
 
     def _samples(self, rows: NamedRows, new: dict[Any, Levels] | None) -> SampleBatch:
-        zeros = {name: 0.0 for name in self.places if rows.is_zero(name)}
+        zeros = {name: 0.0 for name in self.indices if rows.is_zero(name)}
         values = [self._values({**zeros, **x}, new) for x in rows.records()]
         return SampleBatch.of(np.array(values, np.float64).reshape(len(rows), -1).T)
 
@@ -178,15 +178,15 @@ class TableSchema:
         """The columns made from a sample. Levels that are not known are added to `new`."""
         check_dictionary(x)
         made: list[float] = []
-        for name, place in self.places.items():
+        for name, index in self.indices.items():
             value = x.get(name)
-            column = self.columns.columns[place]
-            if is_missing(value) or self.widths[place] == 0:
-                made += [np.nan] * self.widths[place]
+            column = self.columns.columns[index]
+            if is_missing(value) or self.widths[index] == 0:
+                made += [np.nan] * self.widths[index]
             elif column.kind == NUMBER:
                 made.append(number_of(f"x[{name!r}]", "a finite number or a bool", value))
             elif column.kind == CATEGORY:
-                made.append(self._code(name, place, value, new))
+                made.append(self._code(name, index, value, new))
             elif column.kind == DATE:
                 day = np.array([day_in(value, column.form, column.zone)])
                 if np.isnan(day[0]) and value not in NO_TIME:
@@ -196,30 +196,28 @@ class TableSchema:
             elif column.kind == PRINTED:
                 numbers = numbers_of(value, str(column.form))
                 if np.isnan(numbers[0]) and not (isinstance(value, str) and value.strip() in MISSING):
-                    raise bad(
-                        f"x[{name!r}]", f"a number in text, such as {column.form!r}, as in the table", repr(value)
-                    )
+                    expected = f"a number in text, such as {column.form!r}, as in the table"
+                    raise bad(f"x[{name!r}]", expected, repr(value))
                 made += numbers
             else:
-                made += self.columns.texts[place].of_text(str(value)).tolist()
+                made += self.columns.texts[index].of_text(str(value)).tolist()
         return made
 
-    def _code(self, name: Hashable, place: int, value: Any, new: dict[Any, Levels] | None) -> float:
+    def _code(self, name: Hashable, index: int, value: Any, new: dict[Any, Levels] | None) -> float:
         """The code of a level; without `new`, the next one if it is not known."""
         check_key(f"x[{name!r}]", "values", value)
         level = level_of(value)
-        known = self.levels[place]
+        known = self.levels[index]
         if level in known:
             return known[level]
-        are_text = {isinstance(each, str) for each in known}
+        are_text = {isinstance(other, str) for other in known}
         if len(are_text) == 1 and isinstance(level, str) not in are_text:
-            raise bad(
-                f"x[{name!r}]", f"{'text' if are_text == {True} else 'a number'}, like its first levels", repr(value)
-            )
+            kind = "text" if are_text == {True} else "a number"
+            raise bad(f"x[{name!r}]", f"{kind}, like its first levels", repr(value))
         if new is None:
             return len(known)
-        found = new.setdefault(place, {})
-        return found.setdefault(level, len(known) + len(found))
+        added = new.setdefault(index, {})
+        return added.setdefault(level, len(known) + len(added))
 
 
 class TableStream(StreamEstimator):
@@ -242,8 +240,8 @@ class TableStream(StreamEstimator):
     def table(self) -> Any:
         """The estimator of `gln.sklearn`, with classes and columns that came since, and predictions that wait."""
         schema = self.schema
-        if len(schema.places) > self.fitted.n_features_in_:
-            self.fitted.set_columns([*schema.places], schema.columns, schema.levels)
+        if len(schema.indices) > self.fitted.n_features_in_:
+            self.fitted.set_columns([*schema.indices], schema.columns, schema.levels)
         self.fitted.categories_ = schema.levels
         if self.waiting.most:
             self.fitted._waiting = self.waiting
@@ -256,4 +254,4 @@ class TableStream(StreamEstimator):
     def explain(self, x: Sample) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of columns; their contributions, (C, F), and constants, (C,)."""
         contributions, constants = self.learner.explain(self.schema.encode(x))
-        return [*self.schema.places], self.schema.columns.summed(contributions[:, 0]), constants[:, 0]
+        return [*self.schema.indices], self.schema.columns.summed(contributions[:, 0]), constants[:, 0]

@@ -44,14 +44,14 @@ def has_values(column: pd.Series) -> np.ndarray:
     return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
 
 
-def number_of(place: str, expected: str, value: Any) -> float:
-    """A value as a float; NaN if it is missing. Raises ValueError for what is no number."""
+def number_of(name: str, expected: str, value: Any) -> float:
+    """A value as a float; NaN if it is missing. Raises ValueError for what is no number, with the value's name."""
     try:
         number = np.nan if is_missing(value) else np.inf if isinstance(value, OTHERS) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = np.inf
     if abs(number) > MOST:
-        raise ValueError(f"{place}: expected {expected}, got {value!r}")
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
     return number
 
 
@@ -124,15 +124,15 @@ class NamedRows:
 
     def records(self) -> list[dict[Any, Any]]:
         """Each sample as a dictionary."""
-        of_frame: list[dict[Any, Any]] = [{}] * len(self)
+        rows: list[dict[Any, Any]] = [{}] * len(self)
         if not self.frame.empty:  # or a frame without columns would take longer than a prediction
-            of_frame = self.frame.astype(object).to_dict("records")
-        return [{**row, **x} for row, x in zip(of_frame, self.dictionaries or [{}] * len(self), strict=True)]
+            rows = self.frame.astype(object).to_dict("records")
+        return [{**row, **x} for row, x in zip(rows, self.dictionaries or [{}] * len(self), strict=True)]
 
     def values_of(self, name: Hashable) -> list[Any]:
         """The values of a column or key that are not missing."""
-        of_column = self.frame[name].dropna() if name in self.frame else ()
-        return [*of_column, *(x[name] for x in self.dictionaries if not is_missing(x.get(name)))]
+        column = self.frame[name].dropna() if name in self.frame else ()
+        return [*column, *(x[name] for x in self.dictionaries if not is_missing(x.get(name)))]
 
 
 def named_rows(samples: Rows) -> NamedRows:

@@ -28,8 +28,10 @@ def as_labels(y: Any) -> np.ndarray | None:
 
     Raises ValueError for several columns of something else.
     """
-    labels = y.toarray() if issparse(y) else None if y is None else np.asarray(y)
-    if labels is None or labels.ndim != 2 or labels.shape[1] < 2:
+    if y is None:
+        return None
+    labels = y.toarray() if issparse(y) else np.asarray(y)
+    if labels.ndim != 2 or labels.shape[1] < 2:
         return None
     check_targets(labels)
     labels = labels.astype(bool) if labels.dtype == object and np.isin(labels, (0, 1)).all() else labels
@@ -215,9 +217,9 @@ def in_all_rows(
 ) -> np.ndarray:  # (n, ...), (n,), (N,) or None -> (N, ...)
     """Values of some of the `count` samples that were learned, with NaN for all other rows of the table."""
     learned = np.ones(count, bool) if learned is None else learned
-    found = np.full((len(learned), *values.shape[1:]), np.nan)
-    found[np.flatnonzero(learned)[samples]] = values
-    return found
+    result = np.full((len(learned), *values.shape[1:]), np.nan)
+    result[np.flatnonzero(learned)[samples]] = values
+    return result
 
 
 def taken(values: Any, indices: np.ndarray) -> Any:
@@ -244,7 +246,9 @@ def first_other(X: Any) -> str | None:
     if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
         return None
     for name, column in pd.DataFrame(X).items():
-        for value in column if column.dtype.kind not in "biuf" else ():
+        if column.dtype.kind in "biuf":
+            continue
+        for value in column:
             if value is not None and not reads_as_number(value):
                 advice = f"; {OF_LISTS}" if np.iterable(value) else ""
                 advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else advice

@@ -72,18 +72,20 @@ OF_NEW = (
     "more than half of the values in {} were not there in training, where rows were left out one by one; pass "
     "groups=X[name] to `fit`, so that scores and intervals are those of new ones"
 )
-FEWEST_NEW, OFTEN = 10, 2  # rows to predict, and rows of a level in training, on average
+FEWEST_NEW = 10  # rows to predict
+OFTEN = 2  # rows of a level in training, on average
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-LONG, LONGER = 100_000, 400_000  # rows from which on a table gets six networks, or four, to limit the time of a fit
+LONG = 100_000  # rows from which on a table gets six networks, to limit the time of a fit
+LONGER = 400_000  # and four
 OF_LEFT_OUT = (
     *("oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"),
     *("_left_out", "_importances", "_without_groups"),
 )
 
 
-def of_table(rows: int, classes: int, densities: bool = False) -> dict[str, Any]:
+def table_defaults(rows: int, classes: int, densities: bool = False) -> dict[str, Any]:
     """What None stands for in `fit`, for a table with this many rows per pass."""
     halfspaces = round(3 + math.log(rows / 5000, 3))  # one more for each factor of three
     # With 16, two networks hold out each sample, and these give its deviation from the mean.
@@ -116,11 +118,15 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
-        **{"n_features_in_": Number(int, 1), "feature_names_in_": np.ndarray},
-        **{"categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}}},
-        **{"n_iter_": Number(int, 0), "learning_rate_": Number(float, 0)},
-        **{"oob_score_": float, "validation_scores_": np.ndarray},
-        **{"_importances": np.ndarray, "_columns": Columns},
+        "n_features_in_": Number(int, 1),
+        "feature_names_in_": np.ndarray,
+        "categories_": {Number(int, 0): {object: Number(int, 0, ENTRIES)}},
+        "n_iter_": Number(int, 0),
+        "learning_rate_": Number(float, 0),
+        "oob_score_": float,
+        "validation_scores_": np.ndarray,
+        "_importances": np.ndarray,
+        "_columns": Columns,
         # A model of `gln.river` that took this one over keeps what it predicted until labels come; here it only lasts.
         "_waiting": Waiting,
     }
@@ -145,7 +151,7 @@ class Estimator(Saveable, BaseEstimator):
     @property
     def known_columns(self) -> Columns:
         """What each column is, and what it becomes."""
-        kinds = [CATEGORY if place in self.categories_ else NUMBER for place in range(self.n_features_in_)]
+        kinds = [CATEGORY if column in self.categories_ else NUMBER for column in range(self.n_features_in_)]
         return self._columns or Columns([*map(Column, kinds)])
 
     @property
@@ -183,24 +189,26 @@ class Estimator(Saveable, BaseEstimator):
         features = self.n_features_in_
         names = vars(self).get("feature_names_in_")
         classes = vars(self).get("classes_", [])
-        of_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
-        if (columns := self._columns) is not None:
+        has_labels = type(classes) is list  # 0 and 1 of each label; none of a regressor
+        columns = self._columns
+        if columns is not None:
             columns.check()
             if len(columns.columns) != features or {*columns.of_kind(CATEGORY)} != {*self.categories_}:
                 raise bad("columns", f"{features} columns with categories {[*self.categories_]}", columns.columns)
         made = features if columns is None else len(columns.owners)
         levels = {*self._levels_made}
-        known = made, levels, 0 if of_labels else len(classes)
+        known = made, levels, 0 if has_labels else len(classes)
         if self.learner_.sizes(levels) != known or (names is not None and names.shape != (features,)):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes(levels))
-        for each in classes if of_labels else [classes]:
-            if not np.array_equal(np.unique(each), each) or (of_labels and each.tolist() != [0, 1]):
+        lists = classes if has_labels else [classes]
+        for labels in lists:
+            if not np.array_equal(np.unique(labels), labels) or (has_labels and labels.tolist() != [0, 1]):
                 raise bad("classes_", "different labels in ascending order", classes)
         heads = vars(self).get("_heads", np.arange(len(classes)))
         if not np.array_equal(np.sort(heads), np.arange(len(classes))):
             raise bad("_heads", f"each number below {len(classes)} once", heads)
         shape = vars(self).get("targets_shape_", (len(classes),))
-        if of_labels and (math.prod(shape) != self.learner_.means.heads or {*map(type, shape)} - {int}):
+        if has_labels and (math.prod(shape) != self.learner_.means.heads or {*map(type, shape)} - {int}):
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
 
     # ---- Checks of input ---------------------------------------------------------------------------------------------
@@ -217,30 +225,30 @@ class Estimator(Saveable, BaseEstimator):
             raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
         load_backend(self.backend)  # raises an error for unknown names
 
-    def _checked(self, X, y, reset, of_table=False, **checks):
-        """Validated X and y; also checks the parameters. With `of_table`, columns may be dates, texts or ids."""
+    def _checked(self, X, y, reset, is_table=False, **checks):
+        """Validated X and y; also checks the parameters. With `is_table`, columns may be dates, texts or ids."""
         if reset:
             self._check_parameters()
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             check_targets(y)
             table = X if reset else self._by_name(X, learning=True)
-            X, y = self._numbers(table, y, reset=reset, of_table=of_table, **checks)
+            X, y = self._numbers(table, y, reset=reset, is_table=is_table, **checks)
             X = X if reset else self._made_from(X, table)
         self._check_magnitude(X)
         return X, y
 
-    def _numbers(self, X, *y, of_table=False, **checks):
+    def _numbers(self, X, *y, is_table=False, **checks):
         """X, or X and y, as `validate_data` returns them; an error about a value of X names the column."""
-        X = self._coded(X, checks["reset"], learning=len(y) > 0, of_table=of_table)
+        X = self._coded(X, checks["reset"], learning=len(y) > 0, is_table=is_table)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except (TypeError, ValueError) as error:
-            found = first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
-            if found is None:
+            value = first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
+            if value is None:
                 raise
             reason = f" ({error})" if isinstance(error, TypeError) else ""
-            raise type(error)(f"X: expected numbers, got {found}{reason}") from error
+            raise type(error)(f"X: expected numbers, got {value}{reason}") from error
 
     def _check_magnitude(self, X):
         """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
@@ -249,8 +257,8 @@ class Estimator(Saveable, BaseEstimator):
             name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
             raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
 
-    def _coded(self, X, reset, learning, of_table):
-        """X with numbers in place of dates, texts and ids, and codes of categories; if learning, new levels get one."""
+    def _coded(self, X, reset, learning, is_table):
+        """X with numbers instead of dates, texts and ids, and codes of categories; if learning, new levels get one."""
         X = as_table(X)
         notes = list[Note]()
         if isinstance(X, pd.DataFrame):
@@ -259,27 +267,19 @@ class Estimator(Saveable, BaseEstimator):
             if hasattr(self, "learner_"):
                 for name in ("_told", "_waiting"):  # of another table
                     self.__dict__.pop(name, None)
-            categorical, notes = self._find_columns(X, of_table)
+            categorical, notes = self._find_columns(X, is_table)
             self.categories_: dict[int, Levels] = {column: {} for column in categorical}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
             validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
         if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
-            X, of_values = self._columns.as_numbers(X)
-            notes += of_values
+            X, value_notes = self._columns.as_numbers(X)
+            notes += value_notes
         category_codes.check_no_dates(X)
         if self.categories_ and np.ndim(X) == 2 and (reset or X.shape[1] == self.n_features_in_):
             if issparse(X):
                 raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
             if learning:
-                categories = {}
-                for place, levels in self.categories_.items():
-                    column = column_of(X, place)
-                    new = new_levels(levels, column)
-                    categories[place] = levels | new
-                    if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
-                        advice = category_codes.advice_on_numbers, "" if of_table else OF_SENTENCES
-                        notes += category_codes.notes_of_levels(f"column {column.name!r}", levels, new, *advice)
-                self.categories_ = self._whole.levels(categories)
+                notes += self._learn_levels(X, is_table)
             codes = {i: codes_of(column_of(X, i), levels) for i, levels in self.categories_.items()}
             if not learning:
                 notes += self._notes_of_new(X, codes)
@@ -287,16 +287,30 @@ class Estimator(Saveable, BaseEstimator):
         self._tell("X: ", notes)  # what `validate_data` rejects has no codes
         return X
 
+    def _learn_levels(self, X, is_table):
+        """Give new levels of categories their codes; returns what to tell of them."""
+        notes = []
+        categories = {}
+        for index, levels in self.categories_.items():
+            column = column_of(X, index)
+            new = new_levels(levels, column)
+            categories[index] = levels | new
+            if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
+                advice = category_codes.advice_on_numbers, "" if is_table else OF_SENTENCES
+                notes += category_codes.notes_of_levels(f"column {column.name!r}", levels, new, *advice)
+        self.categories_ = self._whole.levels(categories)
+        return notes
+
     def _notes_of_new(self, X, codes):
         """A note on each category of which most values are new, though each repeated in training, without groups."""
         if "_without_groups" not in vars(self) or len(X) < FEWEST_NEW:
             return []
         notes = []
-        for place, levels in self.categories_.items():
-            is_new = codes[place] == len(levels)
+        for index, levels in self.categories_.items():
+            is_new = codes[index] == len(levels)
             repeat = FEWEST_GROUPS <= len(levels) <= self._without_groups / OFTEN
-            if repeat and is_new.sum() > np.isfinite(codes[place]).sum() / 2:
-                notes.append(Note(OF_NEW, column_of(X, place).name))
+            if repeat and is_new.sum() > np.isfinite(codes[index]).sum() / 2:
+                notes.append(Note(OF_NEW, column_of(X, index).name))
         return notes
 
     def _by_name(self, X, learning=False):
@@ -321,7 +335,7 @@ class Estimator(Saveable, BaseEstimator):
         if learning and new:
             columns, notes = self.known_columns.with_new(X, self.categorical_features)
             self._tell("X: ", notes)
-            levels = {place: self.categories_.get(place, {}) for place in columns.of_kind(CATEGORY)}
+            levels = {index: self.categories_.get(index, {}) for index in columns.of_kind(CATEGORY)}
             self.set_columns(X.columns.tolist(), columns, levels)
         return X
 
@@ -333,16 +347,16 @@ class Estimator(Saveable, BaseEstimator):
         self.n_features_in_: int = len(names)
         self.feature_names_in_ = np.array(names, object)
 
-    def _find_columns(self, X, of_table):
+    def _find_columns(self, X, is_table):
         """Find out what the columns of a table are; returns the categories, and what to tell."""
         self.__dict__.pop("_columns", None)
         names_texts = not (self.text_features is None or np.array_equal(self.text_features, "auto"))
-        if names_texts and (issparse(X) or not of_table):
+        if names_texts and (issparse(X) or not is_table):
             expected = "'auto' or None in partial_fit and for sparse X"
             raise ValueError(f"text_features: expected {expected}")
         if getattr(X, "ndim", 2) != 2:
             return [], []
-        if not of_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
+        if not is_table or issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and not names_texts):
             return category_codes.categorical_columns(X, self.categorical_features), []
         columns, notes = find_columns(X, self.categorical_features, self.text_features)
         if columns.has_others:
@@ -408,17 +422,19 @@ class Estimator(Saveable, BaseEstimator):
         table = as_table(X)
         contributions = self._by_class(self.learner_.explain(samples)[0])
         columns = self._columns or Columns([])
-        found = columns.words_of(table, samples.features.T, contributions)
+        words = columns.words_of(table, samples.features.T, contributions)
         names = vars(self).get("feature_names_in_", range(self.n_features_in_))
         count = len(contributions)
         classes = vars(self).get("classes_")
-        outputs = ["contribution"] if count == 1 else classes if type(classes) is np.ndarray else range(count)
-        rows = [(row, names[column], word, *of_word) for row, column, word, of_word in found]
+        outputs: Any = classes if type(classes) is np.ndarray else range(count)
+        if count == 1:
+            outputs = ["contribution"]
+        rows = [(row, names[column], word, *values) for row, column, word, values in words]
         return pd.DataFrame(rows, columns=["row", "column", "word", *outputs])
 
-    def _by_class(self, of_heads):  # (C, ...)
+    def _by_class(self, by_head):  # (C, ...)
         """What the heads of several classes say, in the order of `classes_`."""
-        return of_heads[self._heads] if len(of_heads) > 1 and "_heads" in vars(self) else of_heads
+        return by_head[self._heads] if len(by_head) > 1 and "_heads" in vars(self) else by_head
 
     def _summed(self, contributions):  # (..., D) -> (..., F)
         return contributions if self._columns is None else self._columns.summed(contributions)
@@ -451,7 +467,7 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
     def _settings(self, defaults):
-        """The parameters named in `defaults`, with the defaults in place of None."""
+        """The parameters named in `defaults`, with the defaults instead of None."""
         given = {name: getattr(self, name, None) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
@@ -479,7 +495,7 @@ class Estimator(Saveable, BaseEstimator):
         X, words = self._made_for(0 if heads >= MANY_CLASSES and targets.dtype.kind != "f" else heads, X, table)
         indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
         rows, folds, _ = self._whole
-        defaults = of_table(rows or len(indices), classes, densities)
+        defaults = table_defaults(rows or len(indices), classes, densities)
         if is_wide(X):
             defaults = OF_WIDE | {"n_epochs": passes_over(len(indices), 5)}
         settings = self._settings(defaults)
@@ -494,9 +510,9 @@ class Estimator(Saveable, BaseEstimator):
             notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []
         elif len(np.unique(groups)) < FOLDS:
             notes.append(Note(OF_GROUPS, "groups", str(len(np.unique(groups)))))
-        of_shape = round(len(indices) * (left_out / FOLDS) ** 2)  # rows that networks of variances left out
-        if densities and of_shape < FEWEST_OF_SHAPE:
-            notes.append(Note(OF_DENSITY, "density", f"{of_shape} of {len(indices)} rows"))
+        shape_rows = round(len(indices) * (left_out / FOLDS) ** 2)  # that networks of variances left out
+        if densities and shape_rows < FEWEST_OF_SHAPE:
+            notes.append(Note(OF_DENSITY, "density", f"{shape_rows} of {len(indices)} rows"))
         self._tell("", notes)
         training_table = TrainingTable(
             X,
@@ -516,20 +532,24 @@ class Estimator(Saveable, BaseEstimator):
         config = self._config(settings)
         self._forget_left_out()
         fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
-        fitted.model.set_learning_rate(self.partial_learning_rate)
-        self.learner_: Any = fitted.model
-        if self._columns is not None:
-            self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
+        self._take_over(fitted)
         if folds is not None:
             self._texts_of_folds = fitted.texts_of_folds
-        self.n_iter_ = len(fitted.scores)
-        self.validation_scores_ = fitted.scores
-        self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
-        self._left_out = fitted.left_out
         if without_groups:
             self._without_groups = len(indices)  # rows that were left out one by one
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
+
+    def _take_over(self, fitted):
+        """Keep what was learned of a table."""
+        fitted.model.set_learning_rate(self.partial_learning_rate)
+        self.learner_: Any = fitted.model
+        if self._columns is not None:
+            self._columns = dataclasses.replace(self._columns, texts=fitted.texts)
+        self.n_iter_ = len(fitted.scores)
+        self.validation_scores_ = fitted.scores
+        self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
+        self._left_out = fitted.left_out
 
     def _nothing_learned(self):
         """What `_learn` returns for no samples."""
@@ -550,6 +570,7 @@ class Estimator(Saveable, BaseEstimator):
         categorical = self._levels_made.keys()
         late = not predicts and X.shape[0] > 1 and bool(vars(self).get("learner_"))
         predicted = learner.learn(samples, targets, weights, categorical, predicts, late=late)
-        self.learner_, self.n_iter_ = learner, 1
+        self.learner_ = learner
+        self.n_iter_ = 1
         self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted

@@ -67,20 +67,25 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
     order = rng.permutation(len(groups))
     classes = targets[order] if are_classes else np.zeros(len(order), int)
     groups, _ = pd.factorize(groups[order])  # numbered by their first row in this order
+    class_of, is_only = rarest_classes(groups, classes)
+    by_size = np.lexsort([-np.bincount(groups), class_of, is_only])[: (~is_only).sum()]  # of a class, the largest first
+    dealt = np.arange(len(by_size)) % FOLDS
+    fold_of = np.zeros(len(is_only), int)
+    fold_of[by_size] = DEALT[dealt] if are_classes else dealt
+    folds = np.empty(len(order), int)
+    folds[order] = fold_of[groups]
+    return folds
+
+
+def rarest_classes(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # 2 of (V,) -> 2 of (G,)
+    """For each of G groups, the class of its rows that the fewest groups have, and whether it is the only one."""
     count = 1 + classes.max(initial=0)
     pairs = np.unique(groups * count + classes)  # of a group and a class that it has
     group, class_of = np.divmod(pairs, count)
     times = np.bincount(class_of)[class_of]  # how many groups have the class
-    rarest = np.lexsort([class_of, times, group])[np.unique(group, return_index=True)[1]]
-    class_of = class_of[rarest]
-    is_only = times[rarest] == 1
-    by_size = np.lexsort([-np.bincount(groups), class_of, is_only])[: (~is_only).sum()]  # of a class, the largest first
-    fold_of = np.zeros(len(is_only), int)
-    places = np.arange(len(by_size)) % FOLDS
-    fold_of[by_size] = DEALT[places] if are_classes else places
-    folds = np.empty(len(order), int)
-    folds[order] = fold_of[groups]
-    return folds
+    _, first = np.unique(group, return_index=True)
+    rarest = np.lexsort([class_of, times, group])[first]
+    return class_of[rarest], times[rarest] == 1
 
 
 def logits_of_rates(targets: np.ndarray, count: int) -> np.ndarray:  # (V,) -> (count,), or (T, V) -> (T,)
@@ -116,7 +121,8 @@ def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (
 
     Features of 0 are left out, so that it makes little difference whether a category is one column or one per level.
     """
-    (count, size), apart = X.shape, np.arange(X.shape[0])
+    count, size = X.shape
+    apart = np.arange(count)
     if count - len(np.unique(projected(X))) <= count / 10:  # as quick as possible for large tables
         return apart
     columns = hstack([csc_array(X, dtype=np.float64), csc_array(np.atleast_2d(targets).T)], format="csc")
@@ -124,8 +130,8 @@ def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (
     columns.data = pd.util.hash_array(columns.data) / 2.0**64  # or small numbers would be lost beside large ones
     left = projected(columns[:, : size // 2])
     right = np.pi * projected(columns[:, size // 2 :])
-    _, first, place = np.unique(left + right, return_index=True, return_inverse=True)
+    _, first, number = np.unique(left + right, return_index=True, return_inverse=True)
     by_chance = count - len(np.unique(left + np.random.default_rng(0).permutation(right)))
     measured_again = len(first) - len(np.unique(projected(columns[:, :size])))
     are_copies = count - len(first) > 2 + count / 10 + 3 * by_chance + 10 * measured_again
-    return first[place] if are_copies and len(first) >= count / 4 else apart
+    return first[number] if are_copies and len(first) >= count / 4 else apart

@@ -55,8 +55,11 @@ class PlainFeaturizer(Featurizer):
 
 
 @saved(
-    **{"standardizer": Standardizer, "encoding": (TargetEncoding, None), "pieces": Pieces},
-    **{"bin_means": (BinMeans, None), "stream": (StreamModel, None)},
+    standardizer=Standardizer,
+    encoding=(TargetEncoding, None),
+    pieces=Pieces,
+    bin_means=(BinMeans, None),
+    stream=(StreamModel, None),
 )
 @dataclasses.dataclass
 class TableFeaturizer(Featurizer):
@@ -89,8 +92,8 @@ class TableFeaturizer(Featurizer):
         read = self.from_columns(columns.T, self.bin_means.transform(dense(samples.features)).T)
         if self.stream is None:
             return read
-        of_columns = SampleBatch.of(columns)
-        predicted = self.stream.predicted(of_columns, 1) if batch is None else self.stream.follow(of_columns, batch)
+        rows = SampleBatch.of(columns)
+        predicted = self.stream.predicted(rows, 1) if batch is None else self.stream.follow(rows, batch)
         return read._replace(linear=LINKS[self.stream.means.link](predicted))
 
     @property
@@ -103,8 +106,8 @@ class TableFeaturizer(Featurizer):
     ) -> tuple[np.ndarray, np.ndarray]:  # (D, B), (n,) -> (C, B, n), (C, B)
         if self.stream is None:
             return super().explain_linear(columns, samples, known)
-        of_columns, constant = self.stream.contributions(SampleBatch.of(columns))
-        return of_columns @ (self.feature_of_columns[:, None] == known), constant
+        contributions, constant = self.stream.contributions(SampleBatch.of(columns))
+        return contributions @ (self.feature_of_columns[:, None] == known), constant
 
     def from_columns(self, columns: np.ndarray, bin_means: np.ndarray, role: Role = EXPANDED) -> NetworkInputs:
         """What networks of a role read of samples with these columns (B, D) and means of bins (B, E)."""
@@ -186,23 +189,23 @@ def with_texts(
     """The table with what is predicted from texts, out of fold, their models and, of a sample of a table, those of each
     fold; shapes as for `table_inputs`."""
     models: dict[int, TextModel] = {}
-    of_folds: dict[int, list[TextModel]] = {}
+    fold_models: dict[int, list[TextModel]] = {}
     if not table.texts:
-        return table, models, of_folds
+        return table, models, fold_models
     X = np.array(table.X, np.float64)
     count = table.X.shape[0]
     y = by_head(y, table.outputs)
-    of_samples = np.zeros(count, int)
+    sample_folds = np.zeros(count, int)
     targets = np.zeros((len(y), count))
     targets[:, table.indices] = y
-    of_samples[table.indices] = folds
+    sample_folds[table.indices] = folds
     weights = np.bincount(table.indices, table.step_sizes, count)
     for column, words in table.texts.items():
-        models[column], others, values = fit_text(words, targets, weights, of_samples, counted)
+        models[column], others, values = fit_text(words, targets, weights, sample_folds, counted)
         X[:, table.owners == column] = values
         if table.folds is not None:
-            of_folds[column] = others
-    return table._replace(X=X), models, of_folds
+            fold_models[column] = others
+    return table._replace(X=X), models, fold_models
 
 
 def by_head(targets: np.ndarray, classes: int) -> np.ndarray:  # (V,) -> bools (C, V), (1, V) for two; (T, V) stays
@@ -263,13 +266,14 @@ def encode_categories(
     groups, names = pd.factorize(table.groups)  # numbered in the order of their first rows
     count = len(names)
     X = table.X
-    places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
-    rows, is_counted = np.tile(np.arange(len(groups)), 2), np.arange(2).repeat(len(groups))  # first without weight
-    order = np.lexsort([is_counted, places[groups[rows]]])
+    ranks = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
+    rows = np.tile(np.arange(len(groups)), 2)
+    is_counted = np.arange(2).repeat(len(groups))  # first without weight
+    order = np.lexsort([is_counted, ranks[groups[rows]]])
     columns = np.empty((X.shape[0], len(encoding.columns)), X.dtype)
-    for chunk in (order[chunk] for chunk in chunks(len(order))):
-        chosen = rows[chunk]
-        weights = is_counted[chunk] * table.step_sizes[rows[chunk]]
+    for chunk in chunks(len(order)):
+        chosen = rows[order[chunk]]
+        weights = is_counted[order[chunk]] * table.step_sizes[chosen]
         encoded = encoding.learn(X[table.indices[chosen]].T, table.targets[..., chosen], weights).T
         columns[table.indices[chosen[weights == 0]]] = encoded[weights == 0]
     return columns

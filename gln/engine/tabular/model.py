@@ -16,7 +16,7 @@ from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.model.builders import Losses, NetworkConfig, ensembles_of
 from gln.engine.model.featurizer import Featurizer
 from gln.engine.model.model import NetworkModel
-from gln.engine.model.targets import Classes, Labels, Numbers, Targets, Units
+from gln.engine.model.targets import TARGETS, Classes, Targets, Units
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer, Unscaled
@@ -25,10 +25,7 @@ from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, st
 from gln.engine.tabular.inputs import PlainFeaturizer, TableFeaturizer
 
 
-@saved(
-    **{"featurizer": (TableFeaturizer, PlainFeaturizer), "targets": (Classes, Numbers, Labels)},
-    **{"means": Ensemble, "variances": (Ensemble, None)},
-)
+@saved(featurizer=(TableFeaturizer, PlainFeaturizer), targets=TARGETS, means=Ensemble, variances=(Ensemble, None))
 @dataclasses.dataclass
 class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
     """Networks of several roles, mixed by a last neuron that starts with how well each predicted what it left out."""
@@ -107,24 +104,24 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         return np.concatenate([said, *self.stream.asked(columns)])
 
     def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
-        said = self.of_today(said)
+        said = self.sized_for_today(said)
         if self.stream is None:
             return super()._standardised(said, units)
         models = self.stream.means.models
         return [*super()._standardised(said[:-models], units), said[-models:]]
 
-    def of_today(self, said: np.ndarray) -> np.ndarray:
+    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
         """As of a `NetworkModel`; those of the stream did not say anything before it began."""
         models = sum(ensemble.models for ensemble in self.ensembles)
         if self.stream is None or len(said) == models:
-            return super().of_today(said)
+            return super().sized_for_today(said)
         inner = self.stream.means.models
         has_inner = len(said) == models + inner
-        of_table = super().of_today(said[:-inner] if has_inner else said)
-        of_stream = np.full((inner, *of_table.shape[1:]), np.nan)
-        if has_inner and said.shape[1] == of_table.shape[1]:  # else a class is new
-            of_stream = said[-inner:]
-        return np.concatenate([of_table, of_stream])
+        by_table = super().sized_for_today(said[:-inner] if has_inner else said)
+        by_stream = np.full((inner, *by_table.shape[1:]), np.nan)
+        if has_inner and said.shape[1] == by_table.shape[1]:  # else a class is new
+            by_stream = said[-inner:]
+        return np.concatenate([by_table, by_stream])
 
 
 def stream_beside(means: Ensemble, featurizer: TableFeaturizer, targets: Targets) -> StreamModel:

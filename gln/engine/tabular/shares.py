@@ -90,14 +90,14 @@ class Common(NamedTuple):
         """Standardised columns and means of bins of some rows, as counted in other folds."""
         X = share.X[rows]
         folds = share.folds[rows]
-        of_folds = []
+        columns = []
+        bin_means = []
         for fold, featurizer in enumerate(self.featurizers):
             features = X[folds == fold].T
-            columns = featurizer.standardised(SampleBatch.of(features))
-            of_folds.append((columns.T, featurizer.bin_means.transform(features).T))
+            columns.append(featurizer.standardised(SampleBatch.of(features)).T)
+            bin_means.append(featurizer.bin_means.transform(features).T)
         order = np.argsort(np.argsort(folds, kind="stable"))
-        columns, bin_means = (np.concatenate(arrays)[order] for arrays in zip(*of_folds, strict=True))
-        return columns, bin_means
+        return np.concatenate(columns)[order], np.concatenate(bin_means)[order]
 
 
 class Cluster(NamedTuple):
@@ -116,10 +116,10 @@ def learn_shares(cluster: Cluster, sample: Share, shares: Sequence[Any], start: 
     model = copy.copy(start.model)
     rows = [cluster.scatter(sample), *shares]
     counts = [[cluster.submit(counted, sent, share, fold) for share in rows] for fold in range(FOLDS)]
-    of_folds = cluster.gather([in_tree(cluster, merged, of_fold) for of_fold in counts])
-    others = [[of_folds[fold] for fold in np.flatnonzero(row)] for row in counted_folds(start.left_out)]
-    featurizers = [with_counts(model, merged(of_others)) for of_others in others]
-    model.featurizer = with_counts(model, merged(of_folds))
+    by_fold = cluster.gather([in_tree(cluster, merged, parts) for parts in counts])
+    others = [[by_fold[fold] for fold in np.flatnonzero(row)] for row in counted_folds(start.left_out)]
+    featurizers = [with_counts(model, merged(parts)) for parts in others]
+    model.featurizer = with_counts(model, merged(by_fold))
     start = start._replace(model=model, featurizers=featurizers)
     common = cluster.scatter(start)
     mean = cluster.scatter((0, weights_of(model.means)))
@@ -177,22 +177,25 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
     """Let networks that begin with the mean of the last round learn a share's part of a round."""
     ensemble = copy.deepcopy(common.model.means)
     set_weights(ensemble, mean[1])
-    (passed, part), count = divmod(number, common.rounds), len(share.folds)
-    order, (first, end) = np.arange(count), (count * place // common.rounds for place in (part, part + 1))
+    passed, part = divmod(number, common.rounds)
+    count = len(share.folds)
+    first = count * part // common.rounds
+    end = count * (part + 1) // common.rounds
+    order = np.arange(count)
     if common.training.shuffle:
         order = np.random.default_rng([share.number, passed]).permutation(count)
     left_out = left_out_folds(ensemble, common.left_out)[:, None]
     for chunk in chunks(end - first):
-        place = first + np.arange(chunk.start, chunk.stop)
-        rows = order[place]
-        learned = (passed * count + place) / (common.training.passes * count)
+        positions = first + np.arange(chunk.start, chunk.stop)
+        rows = order[positions]
+        learned = (passed * count + positions) / (common.training.passes * count)
         read = common.model.featurizer.from_columns(*common.arrays(share, rows))
         targets = share.targets.take(rows, axis=-1)
         steps = share.weights[rows].astype(np.float32)
-        of_members = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
-        rates = np.where(share.folds[rows] == left_out, 0, of_members) * steps_of(steps)[1]
-        of_heads = targets_of_heads(ensemble.networks[0], targets)
-        ensemble.run(read, of_heads, rates.astype(np.float32), None if (steps == 1).all() else steps)
+        rates = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
+        rates = np.where(share.folds[rows] == left_out, 0, rates) * steps_of(steps)[1]
+        targets = targets_of_heads(ensemble.networks[0], targets)
+        ensemble.run(read, targets, rates.astype(np.float32), None if (steps == 1).all() else steps)
     return end - first, weights_of(ensemble)
 
 
@@ -209,8 +212,8 @@ def set_weights(ensemble: Ensemble, weights: Weights) -> None:
 def mean_of(copies: list[Averaged]) -> Averaged:
     """The number of all rows, and the mean of copies, each by the number of its rows."""
     counts = np.array([count for count, _ in copies], float)
-    of_networks = zip(*(weights for _, weights in copies), strict=True)
-    return int(counts.sum()), [mean_weights(states, counts) for states in of_networks]
+    by_network = zip(*(weights for _, weights in copies), strict=True)
+    return int(counts.sum()), [mean_weights(states, counts) for states in by_network]
 
 
 # ---- Rows that networks left out -------------------------------------------------------------------------------------
@@ -227,6 +230,6 @@ def combine_by(
     inputs = TableInputs(*arrays, everything, rows.weights, rows.groups, rows.targets, common.model.featurizer)
     jobs = jobs_of(ensemble, rows.folds, common.left_out, len(everything))
     outputs = [outputs_of(job, inputs) for job in jobs]
-    found = out_of_fold(ensemble, jobs, outputs, inputs)
-    ensemble.combination = found.combination
-    return jobs, inputs, found, cross_fitted(ensemble, jobs, found, inputs)
+    left_out = out_of_fold(ensemble, jobs, outputs, inputs)
+    ensemble.combination = left_out.combination
+    return jobs, inputs, left_out, cross_fitted(ensemble, jobs, left_out, inputs)

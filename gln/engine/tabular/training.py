@@ -39,7 +39,8 @@ from gln.rates import LAST_RATE, RATES, linear_rate
 
 MOST_ROWS = 40_000  # enough for a few stacking weights
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
-MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
+MOST_TIMES = 10  # of `train_on`
+LEAST_GAIN = 0.001  # of the score each time
 # Of a table whose networks learn more than MANY_ROWS, pilots learn PILOT_ROWS to choose the learning rate. Of a shorter
 # one they learn all, which takes no longer, since they need not be trained again, and chooses better.
 MANY_ROWS, PILOT_ROWS = 6000, 2000
@@ -118,7 +119,7 @@ def fit_table(
     trained = (train_at_best if len(rates) > 1 else train)(means, jobs, inputs, training, *rates)
     if training.early_stopping:
         trained = train_on(means, trained, inputs, training)
-    left_out = [out_of_fold(means, trained.jobs, of_pass, inputs) for of_pass in trained.outputs]
+    left_out = [out_of_fold(means, trained.jobs, outputs, inputs) for outputs in trained.outputs]
     means.combination = left_out[-1].combination
     if model.variances is not None:
         fit_variances(model, left_out[-1], inputs, table.left_out, training)
@@ -133,7 +134,7 @@ def fit_table(
         texts,
         texts_of_folds,
         learning_rate=trained.rate,
-        scores=np.array([of_pass.score for of_pass in left_out]),
+        scores=np.array([predicted.score for predicted in left_out]),
         samples=table.indices[left_out[-1].rows],
         predictions=targets.units.limited(INVERSE_LINKS[means.link](estimates)),
         left_out=rows_left_out,
@@ -191,7 +192,7 @@ def fit_tree_halfspaces(network: Network, job: Job, inputs: TableInputs) -> None
     state = dict(network.get_state(copy=False))
     ends = np.cumsum(network.config.layer_sizes)[:-1]
     for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
-        state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
+        state |= {f"{name}.{layer}": part for layer, part in enumerate(np.split(array, ends), 1)}
     network.set_state(state)
 
 
@@ -305,8 +306,8 @@ def train(
             if training.verbose and ensemble.link != "log":  # of which there is a score
                 bar.set_postfix_str(f"left-out score {out_of_fold(ensemble, jobs, outputs[-1], inputs).score:.3f}")
             if rival is not None and number == (training.passes - 1) // 3:
-                score, best = (out_of_fold(ensemble, jobs, of[number], inputs).score for of in (outputs, rival.outputs))
-                if score < best:
+                score = out_of_fold(ensemble, jobs, outputs[number], inputs).score
+                if score < out_of_fold(ensemble, jobs, rival.outputs[number], inputs).score:
                     break
     return Trained(jobs, rate, outputs)
 
@@ -362,8 +363,8 @@ def fit_variances(model: TableModel, left_out: OutOfFold, inputs: TableInputs, f
     place_tree_halfspaces(jobs, inputs, training.n_jobs)
     trained = train(variances, jobs, inputs, training, RATES[variances.link].table[0])
     rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
-    of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
-    weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in of_targets), strict=True)
+    pairs = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
+    weights, skew, tails = zip(*(fit_density(*pair, inputs.step_sizes[rows]) for pair in pairs), strict=True)
     combination = Combination.of_weights("log", variances.experts, np.ones(len(weights)), np.stack(weights))
     variances.combination = combination.knowing(by_role, inputs.step_sizes[rows])
     shape = JohnsonSU.plain(np.array(skew), np.array(tails))
@@ -402,8 +403,8 @@ def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], 
     rows, by_role = left_out_by_role(jobs, outputs)
     combination = fit_combination(ensemble, by_role, rows, inputs.targets, inputs)
     combined = combination.of_experts(ensemble.offset).combine(by_role)
-    found = score(ensemble.config, combined, inputs.targets[..., rows], inputs.representing(rows))
-    return OutOfFold(rows, by_role, combination, combined, found)
+    how_good = score(ensemble.config, combined, inputs.targets[..., rows], inputs.representing(rows))
+    return OutOfFold(rows, by_role, combination, combined, how_good)
 
 
 def cross_fitted(ensemble: Ensemble, jobs: list[Job], left_out: OutOfFold, inputs: TableInputs) -> np.ndarray:
@@ -443,15 +444,15 @@ def fit_combination(
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows that networks of each role left out, (n,), and the mean output of each role there, (R, C, n)."""
     roles = dict.fromkeys(job.role for job in jobs)
-    found = []
-    for fold in dict.fromkeys(job.fold for job in jobs):
-        of_fold = [(job, output) for job, output in zip(jobs, outputs, strict=True) if job.fold == fold]
-        of_roles = [[output for job, output in of_fold if job.role == role] for role in roles]
-        if all(of_roles):
-            means = [np.concatenate(of_role).mean(axis=0) for of_role in of_roles]
-            found.append((of_fold[0][0].left_out, np.stack(means)))
-    rows, by_role = zip(*found, strict=True)
-    return np.concatenate(rows), np.concatenate(by_role, axis=2)
+    rows = []
+    means = []
+    for fold, left_out in {job.fold: job.left_out for job in jobs}.items():
+        pairs = [(job.role, output) for job, output in zip(jobs, outputs, strict=True) if job.fold == fold]
+        by_role = [[output for role_of, output in pairs if role_of == role] for role in roles]
+        if all(by_role):
+            rows.append(left_out)
+            means.append(np.stack([np.concatenate(networks).mean(axis=0) for networks in by_role]))
+    return np.concatenate(rows), np.concatenate(means, axis=2)
 
 
 # ---- Importance of features ------------------------------------------------------------------------------------------
@@ -475,9 +476,10 @@ class LeftOutRows(NamedTuple):
         cls, X: Matrix, owners: np.ndarray, inputs: TableInputs, ensemble: Ensemble, jobs: list[Job]
     ) -> LeftOutRows:  # (N, F), (F,)
         folds = {job.fold: job.left_out for job in jobs}
-        rows = np.concatenate([of_fold[spread(len(of_fold), MOST_KEPT // len(folds))] for of_fold in folds.values()])
-        places = {fold: np.flatnonzero(np.isin(rows, of_fold)) for fold, of_fold in folds.items()}
-        kept = [Job(copy.deepcopy(job.members), job.seed, rows[:0], job.fold, places[job.fold]) for job in jobs]
+        most = MOST_KEPT // len(folds)
+        rows = np.concatenate([left_out[spread(len(left_out), most)] for left_out in folds.values()])
+        numbers = {fold: np.flatnonzero(np.isin(rows, left_out)) for fold, left_out in folds.items()}
+        kept = [Job(copy.deepcopy(job.members), job.seed, rows[:0], job.fold, numbers[job.fold]) for job in jobs]
         taken = inputs.take(rows)._replace(step_sizes=inputs.representing(rows))
         return cls(dense(X[inputs.indices[rows]]), owners, taken, ensemble, kept)
 
@@ -509,17 +511,14 @@ class LeftOutRows(NamedTuple):
         bins, of which one is of another feature, are looked up in the model.
         """
         inputs = self.inputs
-        featurizer = self.inputs.featurizer
+        featurizer = inputs.featurizer
         columns = inputs.columns.copy()
-        of_rows = inputs.bin_means
-        of_model = featurizer.bin_means
-        of_feature = np.isin(featurizer.feature_of_columns, chosen)
-        columns[:, of_feature] = columns[order][:, of_feature]
-        features = of_model.features
+        is_made_from = np.isin(featurizer.feature_of_columns, chosen)
+        columns[:, is_made_from] = columns[order][:, is_made_from]
         samples = self.X.T.copy()
         samples[chosen] = samples[chosen][:, order]
-        is_read = np.isin(features, chosen).any(axis=1)
-        is_alone = np.isin(features, chosen).all(axis=1)
-        bin_means = np.where(is_read, of_model.transform(samples).T, of_rows)
-        bin_means[:, is_alone] = of_rows[order][:, is_alone]
+        reads = np.isin(featurizer.bin_means.features, chosen)  # (E, 2)
+        bin_means = np.where(reads.any(axis=1), featurizer.bin_means.transform(samples).T, inputs.bin_means)
+        is_alone = reads.all(axis=1)
+        bin_means[:, is_alone] = inputs.bin_means[order][:, is_alone]
         return inputs._replace(columns=columns, bin_means=bin_means)

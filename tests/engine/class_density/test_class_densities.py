@@ -315,7 +315,7 @@ def test_words_that_would_be_too_many_features_stay_words(late, monkeypatch):
     model = river.GLNDensityClassifier(layer_sizes=(4, 2), seed=0)
     samples = [{"a": 1.0}, *({"a": 1.0, **{f"key {i}": 1.0 for i in range(late)}} for _ in range(30))]
     model.predict_learn_many(samples, ["x", "y", "z"] * 10 + ["x"])
-    places, words = model._stream.schema.places, model._stream.schema.words
+    places, words = model._stream.schema.indices, model._stream.schema.words
     assert (len(places), len(words)) == ((5, 0) if late == 4 else (1, 5))
     assert model.predict_proba_one(samples[-1]).keys() == {"x", "y", "z"}
 

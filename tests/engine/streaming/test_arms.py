@@ -118,7 +118,7 @@ def test_all_arms_at_once_are_predicted_like_one_by_one():
         arm = [*offered][step % len(offered)]
         bandit.learn(x, arm, float(rng.random()))
     assert len(bandit._model._stream.schema.words) > 5
-    assert ("arm", "age") in bandit._model._stream.schema.places
+    assert ("arm", "age") in bandit._model._stream.schema.indices
     assert bandit._model._samples_of(offered).words.numbers.size > 0
 
 

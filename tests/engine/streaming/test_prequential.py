@@ -263,7 +263,7 @@ def test_samples_with_words_are_learned_the_same_however_they_are_grouped(kind, 
     wanted = pd.DataFrame(expected).fillna(0.0)
     predicted = pd.concat(found).fillna(0.0)[wanted.columns]
     np.testing.assert_array_equal(predicted.to_numpy(), wanted.to_numpy())
-    assert {"late", "often"} <= alone._stream.schema.places.keys()
+    assert {"late", "often"} <= alone._stream.schema.indices.keys()
     assert {"tag", "w29"} <= alone._stream.schema.words.keys()
     for model in (grouped, by_frames):
         assert saved(model, tmp_path) == saved(alone, tmp_path)
@@ -287,7 +287,7 @@ def test_absent_numbers_of_sparse_formats_are_0(tmp_path):
     known.predict_learn_many(sparse.of(slice(9, 120)), labels[9:], w[9:])
     for i in range(120):
         alone.predict_learn_many(sparse.of(slice(i, i + 1)), labels[i : i + 1], w[i : i + 1])
-    assert "often" in known._stream.schema.places
+    assert "often" in known._stream.schema.indices
     assert saved(known, tmp_path) == saved(alone, tmp_path)
 
 

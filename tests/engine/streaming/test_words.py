@@ -96,7 +96,7 @@ def test_words_become_features_at_checks_if_enough_samples_had_them(monkeypatch)
         values: dict[Any, Any] = {name: "text" if name in ("w7", "w8") else 1.0 for name in names}
         schema.commit(schema.propose(values | {"none": math.nan}))
         seen.append(names)
-        assert schema.places.keys() == features, i
+        assert schema.indices.keys() == features, i
         assert schema.words.keys() == set().union(*seen) - features
     assert checks > 7
     assert 10 < len(features) <= 30
@@ -148,7 +148,7 @@ def test_beyond_the_limits_nothing_grows_and_samples_may_still_be_grouped(kind):
         assert found == expected
         schema = one._stream.schema
         assert (len(schema.levels["id"]), len(schema.levels["rare"]), len(schema.words)) == (40, 40, 60)
-        assert schema.levels.keys() < schema.places.keys() | schema.words.keys()
+        assert schema.levels.keys() < schema.indices.keys() | schema.words.keys()
         assert sum(map(len, schema.levels.values())) < 100
         assert schema.occurrences.shape == (2, 64)
         assert max(map(len, one._stream.learner.featurizer.encoding.counts.values())) <= 64
@@ -182,11 +182,11 @@ def test_keys_of_the_first_sample_are_features_unless_they_are_many(count):
     model.learn_one({}, True)
     model.learn_one({i: 1.0 for i in range(count)}, True)
     assert len(model._stream.schema.words) == (0 if count == AT_ONCE else count)
-    assert list(model._stream.schema.places) == ([CONSTANT] if count > AT_ONCE else sorted(range(count), key=str))
+    assert list(model._stream.schema.indices) == ([CONSTANT] if count > AT_ONCE else sorted(range(count), key=str))
     for i in range(ENOUGH):
         model.learn_one({i: 1.0 for i in range(count)}, bool(i % 2))
     assert len(model._stream.schema.words) == 0
-    assert len(model._stream.schema.places) == count + (count > AT_ONCE)
+    assert len(model._stream.schema.indices) == count + (count > AT_ONCE)
 
 
 def test_a_word_changes_predictions_at_once_and_an_unknown_one_does_not():
@@ -207,9 +207,9 @@ def test_only_words():
     model = GLNClassifier(**SMALL)
     samples = [({name: value for name, value in x.items() if " " in name}, y) for x, y in reviews(300)]
     model.learn_one({f"word {i}": 1 for i in range(AT_ONCE + 1)}, True)
-    assert list(model._stream.schema.places) == [CONSTANT]
+    assert list(model._stream.schema.indices) == [CONSTANT]
     learned(samples, model)
-    assert list(model._stream.schema.places) == [CONSTANT]
+    assert list(model._stream.schema.indices) == [CONSTANT]
     assert np.mean([(p > 0.5) == y for p, (_, y) in zip(probabilities(model, samples), samples, strict=True)]) > 0.95
     contributions, _ = model.explain_one(samples[0][0])
     assert contributions[True].keys() == samples[0][0].keys()
@@ -280,7 +280,7 @@ def test_sparse_frames_of_a_bag_of_words():
         assert all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes)
         many.learn_many(frame, pd.Series(y[part]))
         learned([(bag.transform_one(text), label) for text, label in zip(texts[part], y[part], strict=True)], one)
-    assert "the" in one._stream.schema.places
+    assert "the" in one._stream.schema.indices
     samples = [(bag.transform_one(text), label) for text, label in zip(texts, y, strict=True)]
     expected = probabilities(one, samples)
     assert probabilities(many, samples) == expected
@@ -290,7 +290,7 @@ def test_sparse_frames_of_a_bag_of_words():
 
 def test_an_error_in_the_middle_of_a_frame_changes_nothing():
     model = learned(reviews(40), GLNClassifier(**SMALL))
-    before, names = state_of(model), copy.deepcopy((model._stream.schema.places, model._stream.schema.words))
+    before, names = state_of(model), copy.deepcopy((model._stream.schema.indices, model._stream.schema.words))
     frame, y = frame_of(reviews(10, seed=9))
     frame["new"] = [*range(7), math.inf, 1, 2]
     for bad in (frame, frame.assign(new=[*range(7), "text", 1, 2]), frame.assign(author=["a"] * 9 + [3])):
@@ -299,7 +299,7 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
     with pytest.raises(ValueError, match="y: expected labels"):
         model.learn_many(frame.assign(new=1.0), pd.Series([*y[:-1], None], dtype=object))
     assert_same_state(state_of(model), before)
-    assert (model._stream.schema.places, model._stream.schema.words) == names
+    assert (model._stream.schema.indices, model._stream.schema.words) == names
     assert model._stream.schema.sample_count == 40
 
 
@@ -338,7 +338,7 @@ def test_contexts_of_bandits_with_words(tmp_path):
         decision = bandit.decide(x)
         hits.append((decision.arm == "left") == y)
         bandit.learn(x, decision.arm, float(hits[-1]))
-    assert list(bandit._model._stream.schema.places) == [CONSTANT, "length"]
+    assert list(bandit._model._stream.schema.indices) == [CONSTANT, "length"]
     assert len(bandit._model._stream.schema.words) > 150
     assert np.mean(hits[-200:]) > 0.75
     contributions, constant = bandit.explain(x)
@@ -354,7 +354,7 @@ def test_contexts_of_bandits_with_words(tmp_path):
 def test_numbers_of_a_vector_are_all_features_of_a_bandit():
     bandit = GLNBandit(arms=[0, 1], **SMALL)
     bandit.learn(np.ones(3 * AT_ONCE), 0, 1.0)
-    assert (len(bandit._model._stream.schema.places), len(bandit._model._stream.schema.words)) == (3 * AT_ONCE, 0)
+    assert (len(bandit._model._stream.schema.indices), len(bandit._model._stream.schema.words)) == (3 * AT_ONCE, 0)
 
 
 # ---- Accuracy --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.tabular import training
-from gln.engine.tabular.estimator import of_table
+from gln.engine.tabular.estimator import table_defaults
 from gln.rates import RATES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -178,9 +178,9 @@ TWO: dict[str, Any] = {**SMALL, "layer_sizes": (8, 4), "n_networks": 2}
     ],
 )
 def test_defaults_of_fit_follow_from_the_length(rows, expected):
-    settings = of_table(rows, 1)
+    settings = table_defaults(rows, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(rows, MANY_CLASSES)["n_networks"] == 6
+    assert table_defaults(rows, MANY_CLASSES)["n_networks"] == 6
 
 
 @pytest.mark.parametrize("arguments", [{}, {"density": True, "quantiles": (0.1, 0.9)}], ids=["means", "densities"])
