@@ -92,7 +92,7 @@ class NamedValues(NamedTuple):
 
 
 @saved(
-    places={object: Number(int, 0, ENTRIES)},
+    indices={object: Number(int, 0, ENTRIES)},
     levels={object: {object: Number(int, 0, ENTRIES)}},
     words={object: Number(int, 0)},
     word_count=Number(int, 0),
@@ -102,9 +102,6 @@ class NamedValues(NamedTuple):
 )
 class StreamSchema(Part):
     """Converts dictionaries and frames to arrays."""
-
-    # The name that files have for the indices of features.
-    places = property(lambda self: self.indices, lambda self, indices: setattr(self, "indices", indices))
 
     def __init__(
         self, at_once: float = AT_ONCE, always: Set[Hashable] = frozenset(), most_features: float = math.inf
@@ -191,7 +188,7 @@ class StreamSchema(Part):
         indices = [*self.indices.values()]
         words = self.words.values()
         if indices != [*range(len(indices))] or not (self.always <= self.indices.keys() or not indices):
-            raise bad("places", f"numbers from 0 and the features {[*self.always]}", self.indices)
+            raise bad("indices", f"numbers from 0 and the features {[*self.always]}", self.indices)
         if not self.levels.keys() <= self.indices.keys() | self.words.keys():
             raise bad("levels", "names of features and words", [*self.levels])
         if not max(words, default=-1) < self.word_count <= self.occurrences.shape[1]:
