@@ -24,7 +24,7 @@ from gln.apps.stream.formats import namespaces
 from gln.apps.stream.formats.chunks import Chunk, Wanted
 from gln.apps.stream.formats.csv import CsvParser
 from gln.apps.stream.formats.lines import BLOCK, LONGEST
-from gln.apps.stream.formats.reader import FORMS, BadLine, format_of, opened, read_chunks
+from gln.apps.stream.formats.reader import FORMS, BadLine, file_format, opened, read_chunks
 from gln.apps.stream.formats.vw import example_of
 from gln.engine.saving import read as read_file
 
@@ -166,13 +166,13 @@ def test_files_are_opened_by_their_names(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     for name in ("a.csv", "a.csv.gz"):
         with opened(str(tmp_path / name)) as file:
-            [chunk] = read_chunks(file, format_of(name), Wanted("y"))
+            [chunk] = read_chunks(file, file_format(name), Wanted("y"))
         assert list(samples_of(chunk)) == slowly(text)
     names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "-": "auto"}
-    assert {name: format_of(name) for name in names} == names
+    assert {name: file_format(name) for name in names} == names
     for name in ("x", "x.gz", "x.xlsx"):
         with pytest.raises(ValueError, match=r"format: expected one of csv, tsv, .*got"):
-            format_of(name)
+            file_format(name)
 
 
 def test_the_first_line_tells_the_format():

@@ -28,7 +28,7 @@ from test_stream_command import assert_same_arrays, figures_in, started
 
 from gln.apps.stream.command import main
 from gln.apps.stream.formats.chunks import Wanted
-from gln.apps.stream.formats.reader import BadLine, format_of, opened, read_chunks
+from gln.apps.stream.formats.reader import BadLine, file_format, opened, read_chunks
 from gln.engine.saving import read as read_file
 from gln.river import GLNClassifier, GLNRegressor
 
@@ -83,7 +83,7 @@ def packed(path: Path, text: bytes) -> str:
 def all_of(file: str, target: str | None = "kind", skip_bad: Any = None, **options: Any) -> list[dict[str, Any]]:
     """The features of each sample, with its target; a missing value is None."""
     with opened(file) as source:
-        chunks = list(read_chunks(source, format_of(file), Wanted(target, **options), skip_bad is not None))
+        chunks = list(read_chunks(source, file_format(file), Wanted(target, **options), skip_bad is not None))
     found: list[dict[str, Any]] = []
     for chunk in chunks:
         for bad in chunk.bad:
@@ -280,7 +280,7 @@ def test_files_of_another_kind(name, tmp_path, capsys):
         (tmp_path / name).write_bytes(content)
         assert main([str(tmp_path / name), "--target", "kind", "--save", str(tmp_path / "m")]) == 2
         said = capsys.readouterr().err
-        assert said.startswith(f"gln-stream: {format_of(name)}: expected {expected}, got one that cannot be read: ")
+        assert said.startswith(f"gln-stream: {file_format(name)}: expected {expected}, got one that cannot be read: ")
         assert said.count("\n") == 1
         assert not (tmp_path / "m").exists()
 
@@ -288,7 +288,7 @@ def test_files_of_another_kind(name, tmp_path, capsys):
 def test_files_that_are_compressed_twice():
     for name in ("s.parquet.gz", "s.feather.zst"):
         with pytest.raises(ValueError, match=r"format: expected .* without .gz or .zst, as its columns are compressed"):
-            format_of(name)
+            file_format(name)
 
 
 @pytest.mark.parametrize("name", ["s.parquet", "s.feather", "s.arrow"])
@@ -376,7 +376,7 @@ def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
     pytest.importorskip("pyarrow")
     expected = learned(written(tmp_path / "s.csv", table()), tmp_path)
     for name, status in (("s.arrow", 0), ("s.parquet", 2)):
-        process = started("--format", format_of(name), "--target", "kind", "--save", str(tmp_path / "m"))
+        process = started("--format", file_format(name), "--target", "kind", "--save", str(tmp_path / "m"))
         _, said = process.communicate(Path(written(tmp_path / name, table())).read_bytes())
         assert process.returncode == status, said
     assert b"gln-stream: parquet: expected a file, as its end says where columns are, got a pipe" in said

@@ -13,7 +13,7 @@ from typing import Any
 
 from gln.apps.stream.formats.chunks import unit_of
 from gln.apps.stream.formats.lines import BadLine
-from gln.apps.stream.formats.reader import format_of
+from gln.apps.stream.formats.reader import file_format
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class Inputs:
         """None is the format of each name, "" one of lines. Raises OSError if there is none of a name, and ValueError
         for a name whose format is unknown."""
         files = [file for name in names for file in files_of(name)]
-        self.all = [Input(name, format_of(name) if form is None else form, _key(name)) for name in files]
+        self.all = [Input(name, file_format(name) if form is None else form, _key(name)) for name in files]
         self.current = self.all[0]
         self._saved: dict[str, Any] = {}  # of all files of the run that goes on
         if len({file.key or file.name for file in self.all}) < len(files) or ("-" in files and len(files) > 1):
@@ -103,7 +103,7 @@ def files_of(name: str) -> list[str]:
 
 def _has_form(name: str) -> bool:
     try:
-        return bool(format_of(name))
+        return bool(file_format(name))
     except ValueError:
         return False
 

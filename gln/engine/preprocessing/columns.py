@@ -19,7 +19,7 @@ import pandas as pd
 
 from gln.engine.preprocessing import category_codes, dates, printed_numbers
 from gln.engine.preprocessing.category_codes import column_of
-from gln.engine.preprocessing.texts import TYPICAL, TextModel, Words, counts_of, has_no_spaces, texts_of
+from gln.engine.preprocessing.texts import TYPICAL, TextModel, TextWords, counts_of, has_no_spaces, texts_of
 from gln.engine.saving import bad, saved
 from gln.engine.warn import Note
 
@@ -135,9 +135,9 @@ class Columns:
                 values[index] = np.zeros(len(X))
         return category_codes.with_columns(X, values), notes
 
-    def words(self, X: Any) -> dict[int, Words]:
+    def words(self, X: Any) -> dict[int, TextWords]:
         kinds = {index: self.columns[index].of_characters for index in self.of_kind(TEXT)}
-        return {index: Words(kind, counts_of(column_of(X, index), kind)) for index, kind in kinds.items()}
+        return {index: TextWords(kind, counts_of(column_of(X, index), kind)) for index, kind in kinds.items()}
 
     def made_from(self, numbers: np.ndarray, X: Any) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
         """The columns made from a table and its numbers; before texts are fitted, hashes stand for them."""

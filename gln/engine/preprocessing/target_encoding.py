@@ -25,7 +25,7 @@ STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 ONE, NOTHING = np.ones(1), np.zeros((1, 1))  # the weight of all samples, and targets that are not learned
 
 
-class Column(NamedTuple):
+class EncodedColumn(NamedTuple):
     """A number itself, or whether a category is missing; with `level`, whether it has this level; with `target`, the
     statistic of its level."""
 
@@ -52,7 +52,7 @@ class TargetEncoding(WritableArrays):
     """
 
     size: int  # F
-    columns: list[Column]
+    columns: list[EncodedColumn]
     are_classes: bool  # the targets
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
@@ -69,7 +69,7 @@ class TargetEncoding(WritableArrays):
 
     def __post_init__(self) -> None:
         # A file holds plain tuples, and what grows names known columns again.
-        self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
+        self.columns = list(dict.fromkeys(EncodedColumn(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
         indices = np.array(filled, np.int64).reshape(-1, 3).T
         self.features, self._levels, self._targets = map(np.ascontiguousarray, indices)  # (D,) each
@@ -113,7 +113,9 @@ class TargetEncoding(WritableArrays):
     def of_numbers(cls, size: int, targets: int, are_classes: bool, fitted: bool = False) -> TargetEncoding:
         """No categories yet: `size` numeric features that stay as they are."""
         count = min(targets, MOST_CLASSES) if are_classes else targets
-        return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {}, fitted)
+        return cls(
+            size, [EncodedColumn(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {}, fitted
+        )
 
     def of_table(self, levels: Mapping[int, int], with_missing: Sequence[int] = ()) -> TargetEncoding:
         """A copy for a table whose categories have this many levels: each gets columns or statistics, and those that
@@ -121,7 +123,9 @@ class TargetEncoding(WritableArrays):
         # A category of one level gets a statistic, so that a table has at least one column.
         few = {feature: count for feature, count in levels.items() if 2 <= count <= MOST_ONE_HOT}
         columns = [column for column in self.columns if column.feature not in levels or column.feature in with_missing]
-        columns += [Column(feature, level=level) for feature, count in few.items() for level in _distinguishing(count)]
+        columns += [
+            EncodedColumn(feature, level=level) for feature, count in few.items() for level in _distinguishing(count)
+        ]
         table = dataclasses.replace(self, columns=columns, fitted=True)._counting(levels.keys())
         return table._with_statistics(levels.keys() - few.keys())
 
@@ -132,11 +136,11 @@ class TargetEncoding(WritableArrays):
             has_few = (self._rows[:, 0] >= 0) & ~self._have_many & ((last < MOST_ONE_HOT) | self.fitted)
             if not (has_few & (last >= np.maximum(1, self._with_columns))).any():
                 return self
-        columns = self.columns + [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
+        columns = self.columns + [EncodedColumn(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(last[feature])
             if count <= MOST_ONE_HOT and not (feature < self.size and self._have_many[feature]):
-                columns += [Column(feature, level=level) for level in _distinguishing(count)]
+                columns += [EncodedColumn(feature, level=level) for level in _distinguishing(count)]
         grown = dataclasses.replace(self, size=len(samples), columns=columns)._counting(categorical)
         many = {feature for feature in categorical if last[feature] >= MOST_ONE_HOT}
         return grown._with_statistics(categorical - self.counts.keys() | many)
@@ -171,7 +175,7 @@ class TargetEncoding(WritableArrays):
         targets = _distinguishing(size) if self.are_classes else range(size)
         features = features | {*self.features[self._statistics].tolist()}
         encoded = [feature for feature in self.counts if feature in features]
-        columns = [Column(feature, target=target) for feature in encoded for target in targets]
+        columns = [EncodedColumn(feature, target=target) for feature in encoded for target in targets]
         return dataclasses.replace(self, columns=self.columns + columns)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ class TextModelsOfFolds(NamedTuple):
         return values
 
 
-class Words(NamedTuple):
+class TextWords(NamedTuple):
     """Which words the texts of a column have."""
 
     of_characters: bool
@@ -171,7 +171,7 @@ def unit_vectors(counts: csr_array, idf: np.ndarray) -> csr_array:  # (N, n), (n
 
 
 def fit_text(
-    words: Words,  # (N, S)
+    words: TextWords,  # (N, S)
     targets: np.ndarray,  # (H, N)
     weights: np.ndarray,  # (N,)
     folds: np.ndarray,  # (N,)

@@ -195,7 +195,7 @@ def groups_of(X: Any, groups: Any, time: Any) -> Any:  # (N, F), (N,) or None, (
         time = table[time]
     check_consistent_length(X, time)
     column = pd.Series(time).infer_objects().reset_index(drop=True)
-    times = column.astype(float).to_numpy() if column.dtype.kind in "biuf" else days_in(column, form_of(column))
+    times = column.astype(float).to_numpy() if column.dtype.kind in "biuf" else days_in(column, text_format(column))
     unknown = np.flatnonzero(np.isnan(times))
     if len(unknown):
         came = f"{column.tolist()[unknown[0]]!r} in row {unknown[0]}"
@@ -206,7 +206,7 @@ def groups_of(X: Any, groups: Any, time: Any) -> Any:  # (N, F), (N,) or None, (
     return (before * FOLDS // len(times)).astype(int)
 
 
-def form_of(column: pd.Series) -> str | None:
+def text_format(column: pd.Series) -> str | None:
     """The format of dates that are texts; None if they are dates by type, or in no format."""
     form = None if is_date(column) else format_of(column.dropna().astype(str))
     return None if form == AMBIGUOUS else form

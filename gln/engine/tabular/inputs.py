@@ -28,7 +28,7 @@ from gln.engine.preprocessing import basis_expansion
 from gln.engine.preprocessing.basis_expansion import Pieces, with_expansions
 from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.preprocessing.texts import TextModel, Words, fit_text
+from gln.engine.preprocessing.texts import TextModel, TextWords, fit_text
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.model import StreamModel
 from gln.engine.tabular.folds import representing
@@ -144,7 +144,7 @@ class TrainingTable(NamedTuple):
     outputs: int  # the number of classes or targets
     left_out: int  # how many folds networks leave out
     owners: np.ndarray  # (F,), the column of the user's table that each feature is made from
-    texts: Mapping[int, Words]  # by the user's column, (N, S)
+    texts: Mapping[int, TextWords]  # by the user's column, (N, S)
     folds: np.ndarray | None = None  # (V,), if this is a sample of a table, whose folds they are
 
     @property

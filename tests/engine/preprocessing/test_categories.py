@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from gln.engine.preprocessing.category_codes import categorical_columns
-from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
+from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, EncodedColumn, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -85,7 +85,7 @@ def test_a_statistic_is_of_the_samples_before_in_one_call_or_many(are_classes, m
     for feature in (1, 2, 3):  # by definition
         one, other = categories.counts[feature], one_by_one.counts[feature]  # whose room for more levels differs
         np.testing.assert_array_equal(one[: len(other)], other[: len(one)])
-        [statistic] = np.flatnonzero([column == Column(feature, target=1) for column in categories.columns])
+        [statistic] = np.flatnonzero([column == EncodedColumn(feature, target=1) for column in categories.columns])
         before, of_all = by_loop(samples[feature], targets == 1 if are_classes else targets[1], weights, are_classes)
         np.testing.assert_allclose(found[statistic], before, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(categories.transform(samples)[statistic], of_all, rtol=1e-9, atol=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
-from gln.engine.preprocessing.texts import ALPHA, Words, counts_of, fit_text, has_no_spaces
+from gln.engine.preprocessing.texts import ALPHA, TextWords, counts_of, fit_text, has_no_spaces
 from gln.engine.tabular.folds import FOLDS, counted_folds
 
 PATTERN = r"\w+|[^\w\s]"
@@ -27,7 +27,7 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
     weights, folds = np.random.default_rng(1).choice([1.0, 2.0], 400), np.arange(400) % FOLDS
     texts[3], texts[4] = None, "  "
     counted, known = counted_folds(3), texts.notna() & (texts != "  ")
-    model, _, values = fit_text(Words(False, counts_of(texts, False)), y[None], weights, folds, counted)
+    model, _, values = fit_text(TextWords(False, counts_of(texts, False)), y[None], weights, folds, counted)
     assert np.isnan(values[[3, 4]]).all()
     assert not np.isnan(np.delete(values, [3, 4])).any()
 
@@ -50,7 +50,7 @@ def test_out_of_fold_values_are_those_of_scikit_learn():
 def test_targets_of_folds_that_are_not_counted_change_nothing():
     texts, y = reviews(160)
     folds, counted, ones = np.arange(160) % FOLDS, counted_folds(3), np.ones(160)
-    words = Words(False, counts_of(texts, False))
+    words = TextWords(False, counts_of(texts, False))
     *_, values = fit_text(words, y[None], ones, folds, counted)
     *_, changed = fit_text(words, np.where(folds == 1, 100 - y, y)[None], ones, folds, counted)
     assert (values[folds == 4] == changed[folds == 4]).all()
@@ -62,7 +62,7 @@ def test_folds_of_which_no_text_is_learned_are_missing(known):
     texts, y = reviews(80)
     texts[known:], folds = None, np.arange(80) // 40  # the first fold has all texts
     model, of_folds, values = fit_text(
-        Words(False, counts_of(texts, False)), y[None], np.ones(80), folds, counted_folds(3)
+        TextWords(False, counts_of(texts, False)), y[None], np.ones(80), folds, counted_folds(3)
     )
     assert np.isnan(values).all()
     new = reviews(10, seed=1)[0]
@@ -74,7 +74,11 @@ def test_folds_of_which_no_text_is_learned_are_missing(known):
 def test_contributions_of_words_add_up():
     texts, y = reviews(300)
     model, *_ = fit_text(
-        Words(False, counts_of(texts, False)), np.stack([y, -y]), np.ones(300), np.arange(300) % FOLDS, counted_folds(3)
+        TextWords(False, counts_of(texts, False)),
+        np.stack([y, -y]),
+        np.ones(300),
+        np.arange(300) % FOLDS,
+        counted_folds(3),
     )
     for text in (texts[0], "great tea, unheard of !", "tea tea tea"):
         value, contributions = model.transform(pd.Series([text]))[0], np.array([[0.5, -0.2], [1.0, 0.3]])

@@ -35,7 +35,7 @@ SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in it
 BEGINNINGS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}  # of a file
 
 
-def format_of(name: str) -> str:
+def file_format(name: str) -> str:
     """The format of a file, from its name; "auto" for "-", where the first line decides."""
     unpacked = name.removesuffix(".gz").removesuffix(".zst")
     ending = Path(unpacked).suffix.lower().removeprefix(".")
