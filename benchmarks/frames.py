@@ -118,9 +118,8 @@ def plain(X: pd.DataFrame) -> pd.DataFrame:
             continue
         days = pd.to_datetime(column, errors="coerce", format="ISO8601", utc=True)
         is_date = days.notna().mean() > 0.9 * column.notna().mean() > 0
-        columns[name] = (
-            (days - days.min()).dt.total_seconds() / 86400 if is_date else column.astype(str).astype("category")
-        )
+        names = column.astype(object).where(column.notna(), "missing").astype(str)
+        columns[name] = (days - days.min()).dt.total_seconds() / 86400 if is_date else names.astype("category")
     return pd.DataFrame(columns)
 
 
