@@ -59,7 +59,6 @@ FRAMES = [
     Frame("modeldata", "tate_text", "year", "random", without="id"),
     Frame("openintro", "nycflights", "dep_delay", "random", without="dep_time arr_time arr_delay air_time hour minute"),
     Frame("openintro", "mlb_players_18", "position", "random"),
-    Frame("openintro", "ucla_f18", "subject_abbr", "random", without="subject"),
     Frame("openintro", "epa2021", "comb_mpg", "random", without="city_mpg hwy_mpg"),
     Frame("openintro", "epa2012", "comb_mpg", "random", without="city_mpg hwy_mpg"),
     # Counts and other targets with a range
