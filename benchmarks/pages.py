@@ -29,6 +29,7 @@ COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "categories": "classifier --categories",
     "regression_held_out": "regressor --held-out",
     "regression": "regressor",
+    "frames": "frames",
     "densities": "densities",
     "defaults": "defaults",
     "long": "long",
@@ -432,6 +433,12 @@ TABLES = {
         (
             *("[16, 16, 1], 4 halfspaces, 10 heads", "[64, 64, 1]", "[256, 64, 1]", "8 halfspaces"),
             *("1 head", "100 heads"),
+        ),
+    ),
+    "frames": Table(
+        "frames",
+        tuple(
+            Column(name, "Frames", 3, model=name) for name in ("GLN", "GLN, not told", "CatBoost", "LightGBM", "skrub")
         ),
     ),
     "scaling": Table(
