@@ -148,7 +148,7 @@ def test_a_changed_function_does_in_a_copy_what_the_page_says(name, function, tm
     load_backend(name)
     page = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
     [row] = [row for row in page[page.index("## Change it") :].splitlines() if f"`{function}`" in row and row[0] == "|"]
-    is_refused = f"`gln_{name}`" in row.partition("ValueError")[2]
+    is_refused = f"`gln_{name}` raises ValueError" in row
     expected = changed_copy(tmp_path, *CHANGED[function]["numpy"])
     kinds = ["three classes without a bias"] if name in ("tf", "jax") else ["two classes", "two labels", "quantiles"]
     few = {kind: gln.testing.KINDS[kind] for kind in kinds} | {"one value per halfspace": {"context_features": 1}}
