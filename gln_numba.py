@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 try:
     import numba
@@ -29,6 +30,7 @@ except ImportError as error:
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
+Array = np.ndarray
 BLOCK_SAMPLES = 512  # that pass through a layer before the next one
 SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking threads pays off
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
@@ -402,9 +404,9 @@ class Network:
     """
 
     config: Config
-    base_predictor: Any
+    base_predictor: Any  # a callable or None
     base_size: int
-    step: Any  # the number of samples learned
+    step: int  # the number of samples learned
     takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
@@ -445,7 +447,7 @@ class Network:
         return array
 
     @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
+    def _numpy(value: object) -> np.ndarray:
         return canonical(value) if is_sparse(value) else np.asarray(value)
 
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
@@ -692,7 +694,7 @@ class GLN(Network):
         shown = [f"{name}={value!r}" for name, value in values if value != getattr(Config, name, None)]
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
-    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+    def predict(self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike | None = None) -> Array:
         """Predict all samples, (B,) or with several heads (C, B), and then, given targets, learn one after another.
 
         Args:
@@ -705,13 +707,15 @@ class GLN(Network):
         """
         return self._progressive(inputs, context_inputs, targets, None)
 
-    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+    def predict_online(
+        self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike, batch_size: int = 1
+    ) -> Array:
         """`predict` with targets, but for predictions, which are those before each `batch_size` samples are learned."""
         if targets is None:
             raise _bad("targets", "one target per sample", None)
         return self._progressive(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
-    def _progressive(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+    def _progressive(self, inputs, context_inputs, targets, batch_size: int | None) -> Array:
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
         count = base.shape[1]
         size = min(batch_size or count, count)
@@ -750,7 +754,7 @@ class GLN(Network):
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self.check_array("learning_rate", rates, (count,), span=(0, 1e30))
 
-    def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
+    def prepare(self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike | None = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
@@ -778,7 +782,7 @@ class GLN(Network):
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
         """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
         missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`."""
         shapes, arrays = self._shapes(), {}
@@ -794,20 +798,20 @@ class GLN(Network):
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         self._load_weights(step, *by_layer)
 
-    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, ArrayLike] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
         _package("saving").save(self, path, extra)
 
     @classmethod
-    def load(cls, path: Any, **arguments: Any) -> Any:
+    def load(cls, path: str | os.PathLike[str], **arguments: Any) -> GLN:
         """Read a file that the `GLN` of any backend has saved; see `gln.saving.load`."""
         return _package("saving").load(cls, path, **arguments)
 
-    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+    def explain(self, inputs: ArrayLike, context_inputs: ArrayLike) -> Any:
         """The linear function of the inputs that is computed for each sample; see `gln.explaining.explain`."""
         return _package("explaining").explain(self, inputs, context_inputs)
 
-    def fit_hyperplanes(self, context_inputs: Any) -> None:
+    def fit_hyperplanes(self, context_inputs: ArrayLike) -> None:
         """Move each halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
         _package("engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
 
@@ -824,7 +828,7 @@ class GLN(Network):
 
     learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
-    def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
+    def _targets_of_heads(self, targets: ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self.config, self.config.num_heads
         per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]  # of one sample: number or vector
@@ -857,7 +861,9 @@ class GLN(Network):
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
     @classmethod
-    def check_array(cls: Any, name, value, *shapes, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False) -> Any:
+    def check_array(
+        cls, name: str, value: object, *shapes: tuple, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False
+    ) -> np.ndarray:
         """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`."""
         try:
             array = cls._numpy(value)
@@ -926,14 +932,14 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
     return kind(value)
 
 
-def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
+def _numbers(name: str, values: object, kind: type, interval: str) -> tuple:
     items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0 else ()
     if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool, given: str = "") -> None:
+def _check_range(name: str, array: np.ndarray, span: tuple[float, float], unknown: bool, given: str = "") -> None:
     low, high = (float(array.min()), float(array.max())) if array.size else span
     if unknown and math.isnan(low):
         _check_range(name, array[~np.isnan(array)], span, unknown=False)

@@ -23,13 +23,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
+Array = np.ndarray
 BLOCK_SAMPLES = 512  # gated at a time
 
 
-def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
+def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
     """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
@@ -38,7 +40,7 @@ def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarr
     return np.einsum("nkb,k->bn", bits, 2 ** np.arange(bits.shape[1]))
 
 
-def mix(rows: np.ndarray, z: np.ndarray, bound: float) -> np.ndarray:
+def mix(rows: Array, z: Array, bound: float) -> Array:
     """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
     Shapes: (n, C, d), (C or 1, d) -> (n, C).
@@ -46,7 +48,7 @@ def mix(rows: np.ndarray, z: np.ndarray, bound: float) -> np.ndarray:
     return np.einsum("ncd,cd->nc", rows, z).clip(-bound, bound)
 
 
-def output(s: np.ndarray, loss: str) -> np.ndarray:
+def output(s: Array, loss: str) -> Array:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
     if loss == "log_loss":
         return 1 / (1 + np.exp(-s))
@@ -55,19 +57,19 @@ def output(s: np.ndarray, loss: str) -> np.ndarray:
     return s
 
 
-def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarray:
+def residual(s: Array, y: Array, loss: str, quantile: ArrayLike | None) -> Array:
     """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
 
     Shapes: (n, C), (C,), (C,) -> (n, C).
     """
     if loss == "quantile":
-        return (s > y).astype(np.float32) - np.float32(quantile)
+        return (s > y).astype(np.float32) - np.asarray(quantile, np.float32)
     if loss == "variance":  # 9 limits the effect of outliers
         return (1 - np.minimum(y * y * np.exp(-s), 9)) / 2
     return output(s, loss) - y
 
 
-def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
+def update(rows: Array, z: Array, r: Array, rate: Array) -> Array:
     """One step of online gradient descent, in place: w <- w - rate r z, r the residual.
 
     Shapes: (n, C, d), (C or 1, d), (n, C), (C,) -> (n, C, d).
@@ -76,12 +78,12 @@ def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> 
     return rows
 
 
-def add_bias(config: Config, z: np.ndarray) -> np.ndarray:
+def add_bias(config: Config, z: Array) -> Array:
     """Append a constant 1 to the inputs of a layer, if the network has a bias: (..., d - 1) -> (..., d)."""
     return np.concatenate([z, np.ones((*z.shape[:-1], 1), np.float32)], axis=-1) if config.bias else z
 
 
-def learn_rows(config: Config, rows: np.ndarray, z: np.ndarray, s: Any, y: Any, rate: Any) -> np.ndarray:
+def learn_rows(config: Config, rows: Array, z: Array, s: Array, y: Array, rate: Array) -> Array:
     """Correct rows by the errors of what they predicted. Divided by 1 + |z|^2, a rate suits any number of inputs.
 
     Shapes: (n, C, d), (C or 1, d), (n, C), (C,), (C,) -> (n, C, d).
@@ -91,7 +93,7 @@ def learn_rows(config: Config, rows: np.ndarray, z: np.ndarray, s: Any, y: Any, 
     return update(rows, z, residual(s, y, config.loss, config.quantiles), rate)
 
 
-def pass_sample(config: Config, layers: list, contexts: Any, z: np.ndarray, y: Any = None, rate: Any = None) -> Any:
+def pass_sample(config: Config, layers: list[Array], contexts: Iterable[Array], z: Array, y=None, rate=None) -> Array:
     """Predict a sample and, given its targets, learn it: Algorithm 1 of the paper.
 
     Shapes: weights (n, 2^k, C, d) and contexts (n,) of each layer, base logits (1, K), targets and learning rates (C,)
@@ -109,7 +111,7 @@ def pass_sample(config: Config, layers: list, contexts: Any, z: np.ndarray, y: A
     return s
 
 
-def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: Any, rates: Any) -> Any:
+def pass_block(config: Config, layers: list[Array], contexts: Array, base: Array, targets, rates) -> Array:
     """Predict samples and, given their targets, learn each of them before the next one is predicted.
 
     Shapes: contexts (B, N), base logits (K, B), targets (C, B) or None, learning rates (B,) or None -> (C, B).
@@ -128,9 +130,9 @@ class Network:
     """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
 
     config: Config
-    base_predictor: Any
+    base_predictor: Any  # a callable or None
     base_size: int
-    step: Any  # the number of samples learned
+    step: int  # the number of samples learned
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
@@ -139,28 +141,28 @@ class Network:
     def _load_weights(self, step, weights) -> None:  # L of (n, 2^k, C, d)
         self._weights, self.step = [np.array(array, order="C") for array in weights], step
 
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, int, list[np.ndarray]]:
+    def _dump(self) -> tuple[Array, Array, int, list[Array]]:
         return self._hyperplanes, self._hyperplane_bias, self.step, self._weights
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
         planes, offsets, *learned = self._dump()
         self._load_hyperplanes(planes, offsets)  # copies: joblib maps the arrays of a file read-only
         self._load_weights(*learned)
 
-    def _tensor(self, array: np.ndarray) -> np.ndarray:
+    def _tensor(self, array: Array) -> Array:
         return array
 
     @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
+    def _numpy(value: object) -> Array:
         return np.asarray(value)
 
-    def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
+    def contexts(self, context) -> Array:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, context)
 
     # exp(-s) may be infinite, and 1 / inf is correct; a BLAS that reads beyond matrices may report "invalid".
     @np.errstate(over="ignore", invalid="ignore")
-    def _stream(self, base, context, targets=None, rates=None) -> np.ndarray:
+    def _stream(self, base, context, targets=None, rates=None) -> Array:
         """Predict and, given targets, learn: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         blocks = []
         for start in range(0, base.shape[1], BLOCK_SAMPLES):
@@ -324,7 +326,7 @@ class GLN(Network):
         shown = [f"{name}={value!r}" for name, value in values if value != getattr(Config, name, None)]
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
-    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+    def predict(self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike | None = None) -> Array:
         """Predict all samples, (B,) or with several heads (C, B), and then, given targets, learn one after another.
 
         Args:
@@ -337,13 +339,15 @@ class GLN(Network):
         """
         return self._progressive(inputs, context_inputs, targets, None)
 
-    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+    def predict_online(
+        self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike, batch_size: int = 1
+    ) -> Array:
         """`predict` with targets, but for predictions, which are those before each `batch_size` samples are learned."""
         if targets is None:
             raise _bad("targets", "one target per sample", None)
         return self._progressive(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
-    def _progressive(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+    def _progressive(self, inputs, context_inputs, targets, batch_size: int | None) -> Array:
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
         count = base.shape[1]
         size = min(batch_size or count, count)
@@ -382,7 +386,7 @@ class GLN(Network):
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self.check_array("learning_rate", rates, (count,), span=(0, 1e30))
 
-    def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
+    def prepare(self, inputs: ArrayLike, context_inputs: ArrayLike, targets: ArrayLike | None = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
@@ -410,7 +414,7 @@ class GLN(Network):
         shapes = zip(arrays, self._shapes().items(), strict=True)
         return {name: take(array, order="C").reshape(shape) for array, (name, shape) in shapes}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, ArrayLike]) -> None:
         """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
         missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`."""
         shapes, arrays = self._shapes(), {}
@@ -426,20 +430,20 @@ class GLN(Network):
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(offsets))
         self._load_weights(step, *by_layer)
 
-    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, ArrayLike] | None = None) -> None:
         """Write a file that the `GLN` of every backend can load; see `gln.saving.save`."""
         _package("saving").save(self, path, extra)
 
     @classmethod
-    def load(cls, path: Any, **arguments: Any) -> Any:
+    def load(cls, path: str | os.PathLike[str], **arguments: Any) -> GLN:
         """Read a file that the `GLN` of any backend has saved; see `gln.saving.load`."""
         return _package("saving").load(cls, path, **arguments)
 
-    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+    def explain(self, inputs: ArrayLike, context_inputs: ArrayLike) -> Any:
         """The linear function of the inputs that is computed for each sample; see `gln.explaining.explain`."""
         return _package("explaining").explain(self, inputs, context_inputs)
 
-    def fit_hyperplanes(self, context_inputs: Any) -> None:
+    def fit_hyperplanes(self, context_inputs: ArrayLike) -> None:
         """Move each halfspace to where it separates two of the samples; see `gln.engine.networks.sample_halfspaces`."""
         _package("engine.networks.sample_halfspaces").fit_hyperplanes(self, context_inputs)
 
@@ -456,7 +460,7 @@ class GLN(Network):
 
     learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
-    def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
+    def _targets_of_heads(self, targets: ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self.config, self.config.num_heads
         per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]  # of one sample: number or vector
@@ -489,7 +493,9 @@ class GLN(Network):
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
     @classmethod
-    def check_array(cls: Any, name, value, *shapes, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False) -> Any:
+    def check_array(
+        cls, name: str, value: object, *shapes: tuple, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False
+    ) -> np.ndarray:
         """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`."""
         try:
             array = cls._numpy(value)
@@ -558,14 +564,14 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
     return kind(value)
 
 
-def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
+def _numbers(name: str, values: object, kind: type, interval: str) -> tuple:
     items = tuple(values) if isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0 else ()
     if not items:
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool, given: str = "") -> None:
+def _check_range(name: str, array: np.ndarray, span: tuple[float, float], unknown: bool, given: str = "") -> None:
     low, high = (float(array.min()), float(array.max())) if array.size else span
     if unknown and math.isnan(low):
         _check_range(name, array[~np.isnan(array)], span, unknown=False)

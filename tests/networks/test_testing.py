@@ -57,7 +57,7 @@ BROKEN = {
     ),
     "no outliers": ("np.exp(-s), 9)", "np.exp(-s), 1)", "gln_mine, variance: "),
     "one quantile": (
-        "(s > y).astype(np.float32) - np.float32(quantile)",
+        "(s > y).astype(np.float32) - np.asarray(quantile, np.float32)",
         "(s > y) - np.float32(0.5)",
         "gln_mine, quantiles: ",
     ),
