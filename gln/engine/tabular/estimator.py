@@ -41,9 +41,10 @@ from gln.engine.preprocessing.columns import (
 from gln.engine.saving import ENTRIES, Number, bad
 from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular.checks import check_targets, first_other, numbered_groups
+from gln.engine.tabular.fit import fit_table
 from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
 from gln.engine.tabular.inputs import TrainingTable, is_wide
-from gln.engine.tabular.training import Training, fit_table
+from gln.engine.tabular.training import Training
 from gln.engine.warn import Note, warn_of
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.

@@ -30,18 +30,10 @@ from gln.engine.networks.protocol import mean_weights
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.tabular.folds import FOLDS, counted_folds, left_out_folds
 from gln.engine.tabular.inputs import TableFeaturizer, TableInputs, by_head
+from gln.engine.tabular.jobs import Job, jobs_of
 from gln.engine.tabular.model import TableModel
-from gln.engine.tabular.training import (
-    Job,
-    OutOfFold,
-    Training,
-    cross_fitted,
-    jobs_of,
-    out_of_fold,
-    outputs_of,
-    rates_of,
-    targets_of_heads,
-)
+from gln.engine.tabular.out_of_fold import OutOfFold, cross_fitted, out_of_fold, outputs_of
+from gln.engine.tabular.training import Training, rates_of, targets_of_heads
 
 ROUNDS = 4  # averages in all, or one for each pass
 AT_A_TIME = 8  # copies that are averaged, so that a worker need not hold those of all
