@@ -107,6 +107,12 @@ def passes_over(rows: int, usual: int) -> int:
     return int(np.clip(max(1000 // rows, min(usual, 300_000 // rows)), 1, 20))
 
 
+def notes_of_densities(left_out: int, rows: int) -> list[Note]:
+    """What to tell if networks of variances leave out too few rows of a table, so many folds of it."""
+    shape_rows = round(rows * (left_out / FOLDS) ** 2)
+    return [Note(OF_DENSITY, "density", f"{shape_rows} of {rows} rows")] if shape_rows < FEWEST_OF_SHAPE else []
+
+
 class Whole(NamedTuple):
     """What is known of a table before `fit` learns it, or a sample of it."""
 
@@ -420,17 +426,15 @@ class Estimator(Saveable, BaseEstimator):
         """
         X = self._by_name(X)
         samples = self._samples(X)
-        table = as_table(X)
         contributions = self._by_class(self.learner_.explain(samples)[0])
         columns = self._columns or Columns([])
-        words = columns.words_of(table, samples.features.T, contributions)
+        words = columns.words_of(as_table(X), samples.features.T, contributions)
         names = vars(self).get("feature_names_in_", range(self.n_features_in_))
-        count = len(contributions)
-        classes = vars(self).get("classes_")
-        outputs: Any = classes if type(classes) is np.ndarray else range(count)
-        if count == 1:
-            outputs = ["contribution"]
         rows = [(row, names[column], word, *values) for row, column, word, values in words]
+        classes = vars(self).get("classes_")
+        outputs = [*classes] if type(classes) is np.ndarray else [*range(len(contributions))]
+        if len(contributions) == 1:
+            outputs = ["contribution"]
         return pd.DataFrame(rows, columns=["row", "column", "word", *outputs])
 
     def _by_class(self, by_head):  # (C, ...)
@@ -491,29 +495,19 @@ class Estimator(Saveable, BaseEstimator):
         """
         groups = numbered_groups(groups, learned, X.shape[0])
         classes = losses.means.get("num_classes", 0)
-        densities = losses.variances is not None
         heads = len(targets) if targets.ndim == 2 else classes - (classes == 2)
         X, words = self._made_for(0 if heads >= MANY_CLASSES and targets.dtype.kind != "f" else heads, X, table)
         indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-        rows, folds, _ = self._whole
-        defaults = table_defaults(rows or len(indices), classes, densities)
-        if is_wide(X):
-            defaults = OF_WIDE | {"n_epochs": passes_over(len(indices), 5)}
-        settings = self._settings(defaults)
-        left_out = count_left_out(settings["n_networks"], densities, rows or len(indices))
-        ignores_texts = self._columns is not None and self._columns.heads == 0 and self._columns.of_kind(TEXT)
-        notes = [Note(OF_CLASSES, "y")] if ignores_texts else []
+        settings = self._table_settings(X, indices, losses)
+        left_out = count_left_out(
+            settings["n_networks"], losses.variances is not None, self._whole.rows or len(indices)
+        )
         without_groups = groups is None
         if groups is None:
-            notes += [Note(OF_IDS, name) for name in repeated_ids(as_table(table))]
             groups = find_copies(X, targets)
-            copies = len(groups) - len(np.unique(groups))
-            notes += [Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows")] if copies else []
-        elif len(np.unique(groups)) < FOLDS:
-            notes.append(Note(OF_GROUPS, "groups", str(len(np.unique(groups)))))
-        shape_rows = round(len(indices) * (left_out / FOLDS) ** 2)  # that networks of variances left out
-        if densities and shape_rows < FEWEST_OF_SHAPE:
-            notes.append(Note(OF_DENSITY, "density", f"{shape_rows} of {len(indices)} rows"))
+        notes = self._notes_of_rows(table, groups, without_groups)
+        if losses.variances is not None:
+            notes += notes_of_densities(left_out, len(indices))
         self._tell("", notes)
         training_table = TrainingTable(
             X,
@@ -526,20 +520,41 @@ class Estimator(Saveable, BaseEstimator):
             left_out=left_out,
             owners=np.arange(X.shape[1]) if self._columns is None else self._columns.owners,
             texts=words,
-            folds=None if folds is None else folds[indices],
+            folds=None if self._whole.folds is None else self._whole.folds[indices],
         )
         options = self.shuffle, self.n_jobs, bool(self.verbose), bool(self.early_stopping)
         training = Training(settings["n_epochs"], *options, self.random_state)
-        config = self._config(settings)
         self._forget_left_out()
-        fitted = fit_table(training_table, config, settings["n_networks"], losses, training)
+        fitted = fit_table(training_table, self._config(settings), settings["n_networks"], losses, training)
         self._take_over(fitted)
-        if folds is not None:
+        if self._whole.folds is not None:
             self._texts_of_folds = fitted.texts_of_folds
         if without_groups:
             self._without_groups = len(indices)  # rows that were left out one by one
         samples, first = np.unique(fitted.samples, return_index=True)
         return samples, fitted.predictions[:, first]
+
+    def _table_settings(self, X, indices, losses):
+        """The parameters of a fit, with defaults for a table of this shape instead of None."""
+        if is_wide(X):
+            return self._settings(OF_WIDE | {"n_epochs": passes_over(len(indices), 5)})
+        classes = losses.means.get("num_classes", 0)
+        return self._settings(table_defaults(self._whole.rows or len(indices), classes, losses.variances is not None))
+
+    def _notes_of_rows(self, table, groups, without_groups):
+        """What to tell of a table to fit: texts that are left out, rows that may belong together, too few groups."""
+        notes = []
+        if self._columns is not None and self._columns.heads == 0 and self._columns.of_kind(TEXT):
+            notes.append(Note(OF_CLASSES, "y"))
+        different = len(np.unique(groups))
+        if without_groups:
+            notes += [Note(OF_IDS, name) for name in repeated_ids(as_table(table))]
+            copies = len(groups) - different
+            if copies:
+                notes.append(Note(OF_COPIES, "rows", f"{copies} of {len(groups)} rows"))
+        elif different < FOLDS:
+            notes.append(Note(OF_GROUPS, "groups", str(different)))
+        return notes
 
     def _take_over(self, fitted):
         """Keep what was learned of a table."""

@@ -226,34 +226,49 @@ def table_inputs(
     n_jobs: int | None = None,  # threads that count bins
 ) -> TableInputs:
     """What networks read of a table, with the featurizer; what is made from targets is out of fold."""
-    X = table.X
-    rows = (table.indices, table.step_sizes, table.groups, y)
-    bin_means = None
-    values = np.zeros((X.shape[0], 0), np.float32)
-    encoding = None
-    if is_wide(X):
-        scaler = SparseScaler(X.shape[1])
-        scaler.fit(X.T, table.indices)
-        return TableInputs(scaler.transform(X.T).T, values, *rows, PlainFeaturizer(scaler))
-    if not table.has_many_classes:
+    if is_wide(table.X):
+        return wide_inputs(table, y)
+    if table.has_many_classes:
+        bin_means = None
+        values = np.zeros((table.X.shape[0], 0), np.float32)
+    else:
         counts = table.step_sizes, folds, counted, table.levels, rng, n_jobs
-        bin_means, values = fit_bin_means(X, table.indices, by_head(y, table.outputs), *counts)
-    columns = X
-    if table.levels:
-        shares = {feature: np.isnan(X[table.indices, feature]).mean() for feature in table.levels}
-        with_missing = [feature for feature, share in shares.items() if 0 < share < 1]
-        encoding = TargetEncoding.of_numbers(X.shape[1], table.outputs, y.ndim == 1)
-        encoding = encoding.of_table(table.levels, with_missing)
-        columns = encode_categories(encoding, table, encoding_rng)
+        bin_means, values = fit_bin_means(table.X, table.indices, by_head(y, table.outputs), *counts)
+    encoding, columns = encoded_columns(table, y.ndim == 1, encoding_rng)
     standardizer = Standardizer(columns.shape[1], **OF_FEATURES)
     standardizer.fit(columns.T, table.indices)
     standardised = np.empty(columns.shape, np.float32)
     for chunk in chunks(len(standardised)):
         standardised[chunk] = standardizer.transform(columns[chunk].T).T
-    inputs = TableInputs(standardised, values, *rows, TableFeaturizer(standardizer, encoding, bin_means=bin_means))
+    featurizer = TableFeaturizer(standardizer, encoding, bin_means=bin_means)
+    inputs = TableInputs(standardised, values, table.indices, table.step_sizes, table.groups, y, featurizer)
     if not table.has_many_classes:
-        inputs.featurizer.pieces = basis_expansion.quantile_pieces(inputs.columns_of(placing_rows(inputs)))
+        featurizer.pieces = basis_expansion.quantile_pieces(inputs.columns_of(placing_rows(inputs)))
     return inputs
+
+
+def wide_inputs(table: TrainingTable, y: np.ndarray) -> TableInputs:
+    """What networks read of a wide table: its columns, scaled, without bin means."""
+    X = table.X
+    scaler = SparseScaler(X.shape[1])
+    scaler.fit(X.T, table.indices)
+    columns = scaler.transform(X.T).T
+    bin_means = np.zeros((X.shape[0], 0), np.float32)
+    featurizer = PlainFeaturizer(scaler)
+    return TableInputs(columns, bin_means, table.indices, table.step_sizes, table.groups, y, featurizer)
+
+
+def encoded_columns(
+    table: TrainingTable, are_classes: bool, rng: np.random.RandomState | None
+) -> tuple[TargetEncoding | None, Matrix]:  # (N, D)
+    """How categories are encoded, None without them, and the columns of a table with theirs."""
+    if not table.levels:
+        return None, table.X
+    shares = {feature: np.isnan(table.X[table.indices, feature]).mean() for feature in table.levels}
+    with_missing = [feature for feature, share in shares.items() if 0 < share < 1]
+    encoding = TargetEncoding.of_numbers(table.X.shape[1], table.outputs, are_classes)
+    encoding = encoding.of_table(table.levels, with_missing)
+    return encoding, encode_categories(encoding, table, rng)
 
 
 def encode_categories(
@@ -264,17 +279,15 @@ def encode_categories(
     All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
     """
     groups, names = pd.factorize(table.groups)  # numbered in the order of their first rows
-    count = len(names)
-    X = table.X
-    ranks = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
+    ranks = np.arange(len(names)) if rng is None else np.argsort(rng.permutation(len(names)))
     rows = np.tile(np.arange(len(groups)), 2)
     is_counted = np.arange(2).repeat(len(groups))  # first without weight
     order = np.lexsort([is_counted, ranks[groups[rows]]])
-    columns = np.empty((X.shape[0], len(encoding.columns)), X.dtype)
+    columns = np.empty((table.X.shape[0], len(encoding.columns)), table.X.dtype)
     for chunk in chunks(len(order)):
         chosen = rows[order[chunk]]
         weights = is_counted[order[chunk]] * table.step_sizes[chosen]
-        encoded = encoding.learn(X[table.indices[chosen]].T, table.targets[..., chosen], weights).T
+        encoded = encoding.learn(table.X[table.indices[chosen]].T, table.targets[..., chosen], weights).T
         columns[table.indices[chosen[weights == 0]]] = encoded[weights == 0]
     return columns
 

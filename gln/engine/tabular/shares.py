@@ -9,7 +9,7 @@ of a row was counted in the folds of `counted_folds`, as in a table that is lear
 
 Shapes: n rows, F features, D columns, E bin means, M networks, C heads, T targets.
 """
-# ruff: noqa: N806 - X is scikit-learn's name
+# ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -104,23 +104,27 @@ class Cluster(NamedTuple):
 def learn_shares(cluster: Cluster, sample: Share, shares: Sequence[Any], start: Common) -> Common:
     """Let a model's networks, which have learned the sample, learn shares, which may be futures of the cluster. Returns
     what they have become, without new weights for how they are combined."""
-    sent = cluster.scatter(start.model)
-    model = copy.copy(start.model)
-    rows = [cluster.scatter(sample), *shares]
-    counts = [[cluster.submit(counted, sent, share, fold) for share in rows] for fold in range(FOLDS)]
-    by_fold = cluster.gather([in_tree(cluster, merged, parts) for parts in counts])
+    common = start._replace(model=copy.copy(start.model))
+    by_fold = counts_of_folds(cluster, start.model, [cluster.scatter(sample), *shares])
     others = [[by_fold[fold] for fold in np.flatnonzero(row)] for row in counted_folds(start.left_out)]
-    featurizers = [with_counts(model, merged(parts)) for parts in others]
-    model.featurizer = with_counts(model, merged(by_fold))
-    start = start._replace(model=model, featurizers=featurizers)
-    common = cluster.scatter(start)
-    mean = cluster.scatter((0, weights_of(model.means)))
-    for number in range(start.training.passes * start.rounds):
-        learned = [cluster.submit(learn_share, common, mean, share, number) for share in shares]
+    featurizers = [with_counts(common.model, merged(parts)) for parts in others]
+    common.model.featurizer = with_counts(common.model, merged(by_fold))
+    common = common._replace(featurizers=featurizers)
+    sent = cluster.scatter(common)
+    mean = cluster.scatter((0, weights_of(common.model.means)))
+    for number in range(common.training.passes * common.rounds):
+        learned = [cluster.submit(learn_share, sent, mean, share, number) for share in shares]
         mean = in_tree(cluster, mean_of, learned)
     _, weights = cluster.gather(mean)
-    set_weights(model.means, weights)
-    return start
+    set_weights(common.model.means, weights)
+    return common
+
+
+def counts_of_folds(cluster: Cluster, model: TableModel, shares: Sequence[Any]) -> list[Counts]:
+    """What the rows of each fold say, of all shares together."""
+    sent = cluster.scatter(model)
+    counts = [[cluster.submit(counted, sent, share, fold) for share in shares] for fold in range(FOLDS)]
+    return cluster.gather([in_tree(cluster, merged, parts) for parts in counts])
 
 
 def in_tree(cluster: Cluster, function: Callable[[list[Any]], Any], values: list[Any]) -> Any:
@@ -140,16 +144,20 @@ def counted(model: TableModel, share: Share, fold: int) -> Counts:
     X = share.X[rows]
     weights = share.weights[rows]
     targets = share.targets.take(rows, axis=-1)
-    encoding = featurizer.encoding
     bin_means = featurizer.bin_means
-    if encoding is not None:
-        nothing = {feature: np.zeros_like(table) for feature, table in encoding.counts.items()}
-        encoding = dataclasses.replace(encoding, totals=np.zeros_like(encoding.totals), counts=nothing)
-        levels = model.targets.standardizer.transform(targets) if isinstance(model.targets, Labels) else targets
-        for chunk in chunks(len(rows), AT_ONCE):
-            encoding.learn(X[chunk].T, levels[..., chunk], weights[chunk])
+    levels = model.targets.standardizer.transform(targets) if isinstance(model.targets, Labels) else targets
+    encoding = featurizer.encoding and counted_anew(featurizer.encoding, X, levels, weights)
     heads = by_head(targets, max(2, bin_means.values.shape[1]))
     return Counts(encoding, bin_means.sums(X.T, heads.clip(-MAX_VALUE, MAX_VALUE), weights))
+
+
+def counted_anew(encoding: TargetEncoding, X: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> TargetEncoding:
+    """An encoding of the same levels, of these rows alone: (n, F), (n,) or (T, n), (n,)."""
+    nothing = {feature: np.zeros_like(table) for feature, table in encoding.counts.items()}
+    encoding = dataclasses.replace(encoding, totals=np.zeros_like(encoding.totals), counts=nothing)
+    for chunk in chunks(len(X), AT_ONCE):
+        encoding.learn(X[chunk].T, targets[..., chunk], weights[chunk])
+    return encoding
 
 
 def merged(parts: list[Counts]) -> Counts:
@@ -169,26 +177,28 @@ def learn_share(common: Common, mean: Averaged, share: Share, number: int) -> Av
     """Let networks that begin with the mean of the last round learn a share's part of a round."""
     ensemble = copy.deepcopy(common.model.means)
     set_weights(ensemble, mean[1])
+    left_out = left_out_folds(ensemble, common.left_out)[:, None]
+    rows, learned = rows_of_round(common, share, number)
+    for chunk in chunks(len(rows)):
+        chosen = rows[chunk]
+        read = common.model.featurizer.from_columns(*common.arrays(share, chosen))
+        targets = targets_of_heads(ensemble.networks[0], share.targets.take(chosen, axis=-1))
+        steps = share.weights[chosen].astype(np.float32)
+        rates = np.stack([rates_of(member, learned[chunk], 1, common.rate) for member in ensemble.members])
+        rates = np.where(share.folds[chosen] == left_out, 0, rates) * steps_of(steps)[1]
+        ensemble.run(read, targets, rates.astype(np.float32), None if (steps == 1).all() else steps)
+    return len(rows), weights_of(ensemble)
+
+
+def rows_of_round(common: Common, share: Share, number: int) -> tuple[np.ndarray, np.ndarray]:  # (n,), (n,)
+    """The rows of a share to learn in a round, and which part of all rows and passes has been learned before each."""
     passed, part = divmod(number, common.rounds)
     count = len(share.folds)
-    first = count * part // common.rounds
-    end = count * (part + 1) // common.rounds
+    positions = np.arange(count * part // common.rounds, count * (part + 1) // common.rounds)
     order = np.arange(count)
     if common.training.shuffle:
         order = np.random.default_rng([share.number, passed]).permutation(count)
-    left_out = left_out_folds(ensemble, common.left_out)[:, None]
-    for chunk in chunks(end - first):
-        positions = first + np.arange(chunk.start, chunk.stop)
-        rows = order[positions]
-        learned = (passed * count + positions) / (common.training.passes * count)
-        read = common.model.featurizer.from_columns(*common.arrays(share, rows))
-        targets = share.targets.take(rows, axis=-1)
-        steps = share.weights[rows].astype(np.float32)
-        rates = np.stack([rates_of(member, learned, 1, common.rate) for member in ensemble.members])
-        rates = np.where(share.folds[rows] == left_out, 0, rates) * steps_of(steps)[1]
-        targets = targets_of_heads(ensemble.networks[0], targets)
-        ensemble.run(read, targets, rates.astype(np.float32), None if (steps == 1).all() else steps)
-    return end - first, weights_of(ensemble)
+    return order[positions], (passed * count + positions) / (common.training.passes * count)
 
 
 def weights_of(ensemble: Ensemble) -> Weights:
