@@ -26,9 +26,11 @@ from gln.engine.preprocessing.category_codes import Levels, as_table, column_of,
 from gln.engine.preprocessing.texts import TextModelsOfFolds
 from gln.engine.saving import bad
 from gln.engine.tabular.checks import as_labels, check_targets, class_numbers, taken, undone_after, with_class_weights
-from gln.engine.tabular.estimator import Estimator, Whole, passes_over
+from gln.engine.tabular.defaults import passes_over
+from gln.engine.tabular.estimator import Estimator
 from gln.engine.tabular.folds import FOLDS, count_left_out, representing
 from gln.engine.tabular.importance import LeftOutRows
+from gln.engine.tabular.reader import Whole
 from gln.engine.tabular.shares import Cluster, Common, Share, combine_by, folds_of, learn_shares
 from gln.engine.tabular.training import Training
 from gln.engine.tabular.variances import fit_variances

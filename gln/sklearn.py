@@ -29,7 +29,8 @@ from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.saving import Array
 from gln.engine.streaming.model import OF_STREAMS, StreamModel, build_stream, stream_roles
 from gln.engine.tabular import checks
-from gln.engine.tabular.estimator import OF_WIDE, Estimator
+from gln.engine.tabular.defaults import OF_WIDE
+from gln.engine.tabular.estimator import Estimator
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
 from gln.engine.tabular.model import TableModel

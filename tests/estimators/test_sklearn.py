@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import gln.engine.tabular.estimator
+import gln.engine.tabular.fit
 import gln.sklearn
 from gln.engine.model.sample_weights import indices_of_table
 from gln.features import piecewise_linear, with_distances
@@ -395,7 +395,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.engine.tabular.training, "out_of_fold", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.fit, "out_of_fold", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)

@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.tabular import training
-from gln.engine.tabular.estimator import table_defaults
+from gln.engine.tabular.defaults import table_defaults
 from gln.rates import RATES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
