@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Set
-from typing import Generic, TypeVar, cast
+from collections.abc import Callable, Iterator, Set
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -124,13 +124,11 @@ class NetworkModel(Generic[F]):
         Raises ValueError for a wrong shape, and a target out of range; nothing has changed then. Whether a rate is in
         range must be told by `check_rates` before.
         """
-        count = len(samples)
-        self.targets.check(targets, count, self.means.heads)
-        featurizer = self.grown_featurizer(samples, categorical)
-        self.grow(featurizer)
+        self.targets.check(targets, len(samples), self.means.heads)
+        self.grow(self.grown_featurizer(samples, categorical))
         self.add_classes(targets)
         predicted: list[np.ndarray] = []
-        for segment in chunks(count, DAY if late else CHUNK):
+        for segment in chunks(len(samples), DAY if late else CHUNK):
             steps = None if step_sizes is None else step_sizes[segment]
             asked = None if said is None else said[..., segment]
             if late:
@@ -156,24 +154,32 @@ class NetworkModel(Generic[F]):
         values as classes are added; nothing unless this `predicts`.
         """
         predicted: list[np.ndarray] = []
+        for rows, is_new in self._segments(samples, targets, predicts):
+            segment = samples.take(rows)
+            steps = None if step_sizes is None else step_sizes[rows]
+            asked = None if said is None else said[..., rows]
+            if predicts and not is_new:
+                batch, units = self.target_batch(targets[..., rows], steps, predicts=True, said=asked)
+                values = self.learn_segment(segment, batch, predicts=True)
+                predicted.append(self._outputs(cast(np.ndarray, values), units))
+            else:
+                predicted += [self.outputs(segment)] if predicts else []
+                self.learn(segment, targets[..., rows], steps, categorical, predicts=False, said=asked)
+        return predicted
+
+    def _segments(self, samples: SampleBatch, targets: np.ndarray, predicts: bool) -> Iterator[tuple[slice, bool]]:
+        """Rows to learn together, and whether the first of them may bring something new.
+
+        If something is predicted, such a row comes alone, as the model adapts to it. What comes next depends on what
+        has been learned, so each segment is to be learned before the next one is asked for.
+        """
         for part in self.parts(samples, targets):
             first = part.start
             while first < part.stop:
-                # The first sample of a part brings something new, to which the model adapts when it comes alone.
                 is_new = first == part.start or self.featurizer.is_warming_up
                 rows = slice(first, first + 1 if is_new and predicts else min(first + CHUNK, part.stop))
-                segment = samples.take(rows)
-                steps = None if step_sizes is None else step_sizes[rows]
-                asked = None if said is None else said[..., rows]
-                if predicts and not is_new:
-                    batch, units = self.target_batch(targets[..., rows], steps, predicts=True, said=asked)
-                    values = self.learn_segment(segment, batch, predicts=True)
-                    predicted.append(self._outputs(cast(np.ndarray, values), units))
-                else:
-                    predicted += [self.outputs(segment)] if predicts else []
-                    self.learn(segment, targets[..., rows], steps, categorical, predicts=False, said=asked)
+                yield rows, is_new
                 first = rows.stop
-        return predicted
 
     def parts(self, samples: SampleBatch, targets: np.ndarray) -> list[slice]:
         """Parts of these samples of which only the first sample brings a new class, or a level that becomes a column.
@@ -395,43 +401,58 @@ class NetworkModel(Generic[F]):
 
     def contributions(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray]:  # -> (C, B, n), (C, B)
         """As `explain`, in the networks' units."""
-        heads = self.means.heads
         size = samples.features.shape[0]
         known = np.append(np.arange(size), size + np.unique(samples.words.numbers))
         read = self.featurizer.transform(samples)
         weights, offsets = self.means.weighted_sum()
-        contributions = np.zeros((len(known), heads, len(samples)))
+        contributions = np.zeros((len(known), self.means.heads, len(samples)))
         constant = np.zeros(contributions.shape[1:]) + offsets[:, None]
-        linear_slopes = np.zeros((heads, read.linear.shape[0], len(samples)))
+        linear_slopes = np.zeros((self.means.heads, read.linear.shape[0], len(samples)))
         for member, weight in zip(self.means.members, weights[:, :, None], strict=False):
             spec = self.featurizer.spec_of(member.role)
-            slopes, moved, at_mean = self._explain_network(member.network, read, spec, weight)
-            linear = (spec.features[:, 0] < 0).sum()  # predictions of linear models, which come first
-            linear_slopes[:, :linear] += slopes[:, :linear]
-            halves = moved[:, linear:].swapaxes(0, 1) / 2
-            for features in spec.features[linear:].T:
-                np.add.at(contributions, features, halves)
-            constant += at_mean
-        for model, weight in enumerate(weights[len(self.means.members) :]):  # of linear models, or of a stream
-            linear_slopes[np.arange(heads), model * heads + np.arange(heads)] += weight[:, None]
+            explained = explain_network(member.network, read, spec, weight, self.means.heads)
+            explained.add_to(contributions, linear_slopes, spec)
+            constant += explained.at_mean
+        self._add_weights(linear_slopes, weights[len(self.means.members) :])
         by_model, constants = self.featurizer.explain_linear(read.columns, samples, known)
         contributions = contributions.transpose(1, 2, 0)
         contributions += np.einsum("clb,lbn->cbn", linear_slopes, by_model)
         constant += np.einsum("clb,lb->cb", linear_slopes, constants)
         return contributions, constant
 
-    def _explain_network(
-        self, network: Network, read: NetworkInputs, spec: InputSpec, weight: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (C or 1, 1) -> (C, K, B), (C, K, B), (C, B)
-        """Of a network with this weight, without free heads: slopes by its inputs, what these add by their distance
-        from the mean, and what the network says at the mean."""
-        inputs, columns = map(dense, read.of(network))
-        slopes, constants, _ = network.explain(inputs, columns)
-        slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[: self.means.heads]
-        bound = network.config.bound
-        moved = slopes * (inputs.clip(-bound, bound) - spec.at_mean)
-        at_mean = weight * np.atleast_2d(constants)[: self.means.heads] + (slopes * spec.at_mean).sum(axis=1)
-        return slopes, moved, at_mean
+    def _add_weights(self, linear_slopes: np.ndarray, weights: np.ndarray) -> None:  # (C, L, B), (models, C)
+        """Add the weights of linear models, or of a stream, which the last neuron mixes itself."""
+        heads = np.arange(self.means.heads)
+        for model, weight in enumerate(weights):
+            linear_slopes[heads, model * len(heads) + heads] += weight[:, None]
+
+
+class ExplainedNetwork(NamedTuple):
+    """What a network says of samples, by its inputs and times its weight, without free heads."""
+
+    slopes: np.ndarray  # (C, K, B)
+    moved: np.ndarray  # (C, K, B), what the inputs add by their distance from the mean
+    at_mean: np.ndarray  # (C, B)
+
+    def add_to(self, contributions: np.ndarray, linear_slopes: np.ndarray, spec: InputSpec) -> None:
+        """Add to the contributions of features, (n, C, B), and to the slopes of linear models, (C, L, B)."""
+        linear = (spec.features[:, 0] < 0).sum()  # predictions of linear models, which come first
+        linear_slopes[:, :linear] += self.slopes[:, :linear]
+        halves = self.moved[:, linear:].swapaxes(0, 1) / 2
+        for features in spec.features[linear:].T:
+            np.add.at(contributions, features, halves)
+
+
+def explain_network(
+    network: Network, read: NetworkInputs, spec: InputSpec, weight: np.ndarray, heads: int
+) -> ExplainedNetwork:  # weight: (C, 1), or (1, 1) for all heads
+    inputs, columns = map(dense, read.of(network))
+    slopes, constants, _ = network.explain(inputs, columns)
+    slopes = weight[:, None] * slopes.reshape(-1, *inputs.shape)[:heads]
+    bound = network.config.bound
+    moved = slopes * (inputs.clip(-bound, bound) - spec.at_mean)
+    at_mean = weight * np.atleast_2d(constants)[:heads] + (slopes * spec.at_mean).sum(axis=1)
+    return ExplainedNetwork(slopes, moved, at_mean)
 
 
 def by_chunks(function: Callable[[SampleBatch], np.ndarray], samples: SampleBatch) -> np.ndarray:
