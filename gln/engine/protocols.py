@@ -54,7 +54,7 @@ class Model(Protocol):
         step_sizes: Steps,
         categorical: Set[int],
         predicts: bool = True,
-        said: Any = None,
+        said: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """As `learn`, to the last bit as if each sample came alone; returns `outputs`, several of (K, n)."""
 

@@ -13,4 +13,5 @@ LearningRate: TypeAlias = float | Callable[[int], float] | None  # of the number
 MatrixLike: TypeAlias = Any  # (B, F): an array, a sparse array of SciPy, or a frame of pandas, polars or Arrow
 VectorLike: TypeAlias = Any  # (B,): what becomes an array, or a column of a frame
 Network: TypeAlias = Any  # a `GLN` of any backend: each file stands alone, so they share no class
+ClassWeight: TypeAlias = Mapping[Any, float] | str | None  # of each class, or "balanced", as in scikit-learn
 State: TypeAlias = dict[str, Any]  # fields by name, as files have them

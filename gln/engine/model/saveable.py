@@ -29,7 +29,7 @@ class Saveable(Part):
     """`save` and `load` for an estimator that keeps what it learned in attributes that it lists."""
 
     backend: str | type
-    learning_rate: Any
+    learning_rate: Any  # `LearningRate`, or one as a subclass narrows it
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
     kept: ClassVar[dict[str, Kind]] = {}  # what a file holds besides the parameters: attributes, and their kinds
     optional: Collection[str] = ()  # those of `kept` that an estimator may lack

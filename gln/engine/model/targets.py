@@ -9,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gln.engine.batches import is_too_large
 from gln.engine.ensemble.ensemble import Ensemble
@@ -40,8 +41,8 @@ class TargetBatch(NamedTuple):
 class Units(NamedTuple):
     """A prediction in the targets' units is zero + unit * what networks predict, kept within limits."""
 
-    zero: Any = 0  # (T, B) for numbers, or (T, 1) for all samples
-    unit: Any = 1
+    zero: np.ndarray | float = 0  # (T, B) for numbers, or (T, 1) for all samples
+    unit: np.ndarray | float = 1
     low: Any = 0  # of the targets so far
     high: Any = 1
 
@@ -68,7 +69,7 @@ class Units(NamedTuple):
         return values if self is PLAIN else (values - self.zero) / np.where(self.unit > 0, self.unit, np.nan)
 
     @property
-    def unit_of_variances(self) -> Any:
+    def unit_of_variances(self) -> np.ndarray | float:
         """NaN while a target has not varied."""
         return np.square(np.where(self.unit > 0, self.unit, np.nan))
 
@@ -230,7 +231,7 @@ Targets: TypeAlias = Classes | Numbers  # and `Labels`, which are
 TARGETS = (Classes, Numbers, Labels)  # of which a file has one
 
 
-def sum_to_one(p: Any) -> np.ndarray:
+def sum_to_one(p: ArrayLike) -> np.ndarray:
     """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
     p = np.asarray(p, np.float64)
     if p.shape == (1, 1):  # fast

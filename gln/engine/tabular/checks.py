@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import reprlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,10 @@ from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import OF_LISTS, as_table, reads_as_number
 from gln.engine.preprocessing.dates import AMBIGUOUS, days_in, format_of, is_date
 from gln.engine.tabular.folds import FOLDS
+from gln.engine.types import ClassWeight, MatrixLike, VectorLike
 
 
-def as_labels(y: Any) -> np.ndarray | None:
+def as_labels(y: VectorLike) -> np.ndarray | None:
     """Several columns of 0 and 1, dense or sparse, (N, L); None for targets of one column.
 
     Raises ValueError for several columns of something else.
@@ -51,7 +51,7 @@ def check_labels(y: np.ndarray) -> None:
         raise ValueError(f"y: expected labels of one type, got several: {error}") from error
 
 
-def checked_classes(classes: Any) -> np.ndarray:
+def checked_classes(classes: VectorLike) -> np.ndarray:
     """All classes of a stream, (C,), sorted."""
     labels = np.asarray(classes, object)
     with contextlib.suppress(TypeError, ValueError):
@@ -86,7 +86,7 @@ def joined_classes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:  # (C
 
 
 def with_class_weights(
-    class_weight: Any,
+    class_weight: ClassWeight,
     targets: np.ndarray,  # (N,), numbers of classes
     classes: np.ndarray,  # (C,)
     weights: np.ndarray | None,  # (N,)
@@ -110,13 +110,13 @@ def with_class_weights(
     return factors[targets] if weights is None else weights * factors[targets]
 
 
-def are_empty(X: Any, y: Any) -> bool:
+def are_empty(X: MatrixLike, y: VectorLike) -> bool:
     """Whether a table and its targets have no rows."""
     return np.shape(y)[:1] == (0,) and np.shape(as_table(X))[:1] == (0,)
 
 
 @contextlib.contextmanager
-def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
+def undone_after(kind: type[BaseException], estimator: object) -> Iterator[None]:
     """After an error of this kind, all attributes of the estimator are again those of before."""
     before = dict(vars(estimator))
     try:
@@ -127,8 +127,8 @@ def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
 
 
 def with_weight(
-    X: Any, y: Any, sample_weight: Any, class_weight: Any = None, least: int = 1
-) -> tuple[Any, Any, np.ndarray | None, np.ndarray | None]:
+    X: MatrixLike, y: VectorLike, sample_weight: VectorLike, class_weight: ClassWeight = None, least: int = 1
+) -> tuple[MatrixLike, VectorLike, np.ndarray | None, np.ndarray | None]:
     """A table, its targets and its weights without samples of weight 0, which are as if they were not there, and the
     mask of the others, (N,), None if these are all.
 
@@ -160,7 +160,9 @@ def with_weight(
     return taken(X, rows), taken(y, rows), weights[rows], learned
 
 
-def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
+def numbered_groups(
+    groups: VectorLike, learned: np.ndarray | None, count: int
+) -> np.ndarray | None:  # (N,), (N,) or None
     """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
 
     Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
@@ -181,7 +183,9 @@ def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.n
     return numbers[learned]
 
 
-def groups_of(X: Any, groups: Any, time: Any) -> Any:  # (N, F), (N,) or None, (N,), a column's name or None
+def groups_of(
+    X: MatrixLike, groups: VectorLike, time: VectorLike
+) -> VectorLike:  # (N, F), (N,) or None, (N,), a column's name or None
     """The groups of rows: as given, or else FOLDS blocks of about as many rows, in order of time. Rows of the same time
     are in the same block. Raises ValueError if both are given, and for what is no time."""
     if time is None:
@@ -222,13 +226,13 @@ def in_all_rows(
     return result
 
 
-def taken(values: Any, indices: np.ndarray) -> Any:
+def taken(values: MatrixLike, indices: np.ndarray) -> MatrixLike:
     if isinstance(values, (pd.DataFrame, pd.Series)):
         return values.iloc[indices]
     return (values.tocsr() if issparse(values) else values)[indices]
 
 
-def check_targets(y: Any) -> None:
+def check_targets(y: VectorLike) -> None:
     """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
     numbers = np.asarray(y)
     if numbers.dtype.kind == "V":
@@ -241,7 +245,7 @@ def check_targets(y: Any) -> None:
             raise ValueError(f"Input y contains {kind}: {where}.")
 
 
-def first_other(X: Any) -> str | None:
+def first_other(X: MatrixLike) -> str | None:
     """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
     if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
         return None

@@ -39,6 +39,7 @@ from gln.engine.tabular.folds import FOLDS, count_left_out, find_copies
 from gln.engine.tabular.inputs import TrainingTable, is_wide
 from gln.engine.tabular.reader import TableReader
 from gln.engine.tabular.training import Training
+from gln.engine.types import MatrixLike
 from gln.engine.warn import Note
 
 OF_CLASSES = f"X: texts are left out, because there are {MANY_CLASSES} classes or more"
@@ -170,7 +171,7 @@ class Estimator(Saveable, TableReader):
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def explain_words(self, X: Any) -> pd.DataFrame:
+    def explain_words(self, X: MatrixLike) -> pd.DataFrame:
         """Contributions of words and pairs of words in X (N, F); those of a text add up to its one in `explain`.
 
         There is a row for each word that was learned of each text, with the columns "row" (a number), "column" (a name

@@ -6,12 +6,11 @@ Shapes: N samples, F features, V rows (a sample of weight 2 is two of them), M n
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import csc_array, hstack
 
+from gln.engine.batches import Matrix
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.sample_weights import projected
 
@@ -111,7 +110,7 @@ def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) 
     return weights * factors.clip(max=MOST_WEIGHT)
 
 
-def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
+def find_copies(X: Matrix, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
     """The first of the rows that are equal in features and targets, by index, if they are copies, as in a bootstrap
     sample; else all rows are apart, as measurements that happen to be equal.
 

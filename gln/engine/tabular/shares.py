@@ -70,7 +70,7 @@ class Common(NamedTuple):
     model: TableModel
     featurizers: list[TableFeaturizer]  # for the rows of each fold, see `counted_folds`
     left_out: int  # how many folds networks leave out
-    rate: Any  # the first one of means, a number; None if it was given
+    rate: float | None  # the first one of means; None if it was given
     training: Training
 
     @property
