@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from river.base import Classifier
 
+from gln.engine.types import State
+
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 TITLES = {  # of figures, in tables
     "accuracy": "accuracy",
@@ -275,12 +277,12 @@ class Metrics:
         speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
         return f"{self.samples:,} samples{bad}{unknown}; {speed}\n{self.table()}".rstrip("\n")
 
-    def totals(self) -> dict[str, Any]:
-        """What `--metrics` writes at the end."""
+    def totals(self, kind: str = "progressive") -> State:
+        """What `--metrics` writes at the end, with figures of this kind."""
         speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
         simple = {name.split(",")[0].replace(" ", "_"): values for name, values in self.simple_predictors().items()}
         figures: dict[str, Any] = {"unknown_class": self.unknown} | self.values() | simple
-        return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed, kind: figures}
 
     def table(self) -> str:
         """All figures, below their names; empty before the first sample."""

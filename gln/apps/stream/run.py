@@ -33,14 +33,23 @@ PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a sig
 LEAST = 16  # samples in a part; fewer take nearly as long
 
 
-def run(options: argparse.Namespace, inputs: Inputs, signals: Signals) -> int:
-    """Run the command with checked options; returns the exit status."""
+# Options of the run that predicts `--test` after another has learned.
+TEST_OPTIONS = {
+    **{"predict_only": True, "quiet": True},
+    **dict.fromkeys(("save", "save_every", "load", "predictions", "metrics", "delay_by", "every"), None),
+    **dict.fromkeys(("resume", "explain", "probabilities"), False),
+    **dict.fromkeys(("delay", "fit_first"), 0),
+}
+
+
+def run(options: argparse.Namespace, inputs: Inputs, tests: Inputs | None, signals: Signals) -> int:
+    """Run the command with checked options; returns the exit status. `tests` are the files of `--test`."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: (
             None if options.quiet else say("gln-stream", f"warning: {message}")
         )
         try:
-            return Run(options, inputs, signals).all()
+            return Run(options, inputs, signals, tests).all()
         except BrokenPipeError:  # nobody reads what is printed, not even after saving
             return CLOSED_PIPE
 
@@ -51,9 +60,13 @@ class Run:
     _metrics: Metrics  # there are these as soon as there is a model
     _outputs: Outputs
 
-    def __init__(self, options: argparse.Namespace, inputs: Inputs, signals: Signals) -> None:
+    def __init__(
+        self, options: argparse.Namespace, inputs: Inputs, signals: Signals, tests: Inputs | None = None
+    ) -> None:
         self._options = options
         self._inputs = inputs
+        self._tests = tests
+        self._test: Run | None = None  # once all is learned
         self._signals = signals
         is_text = not is_json(options.predictions or "", inputs.current.form)
         if is_text and (options.explain or (options.probabilities and not options.predict_only)):
@@ -62,7 +75,6 @@ class Run:
             )
             expected = f"JSON lines (a .jsonl file, or - with --format jsonl){why}"
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
-        self._target: str | None = options.target
         self._most = LEAST  # samples in a part of a chunk
         self._waiting = DelayQueue(options.delay, options.delay_by)
         self._model: Any = None
@@ -76,18 +88,18 @@ class Run:
         options = self._options
         model = loaded(path, self._options)
         state: dict[str, Any] = dict(model.extra)  # what that run says of itself, empty if it was none
-        given = options.target
-        saved = state.get("target")
         if goes_on:
             self._check_run(state)
         ngrams = state.get("ngrams", options.ngrams)
         if options.ngrams not in (None, ngrams):
             raise ValueError(f"--ngrams: expected {ngrams or 1}, as in {path}, got {options.ngrams}")
         options.ngrams = ngrams
-        if given in model.known_names:
-            raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
-        if not (given or options.predict_only or self._inputs.current.form in LABELLED):
-            self._target = saved
+        for name in ("target", "weight"):
+            given = getattr(options, name)
+            if given in model.known_names:
+                raise ValueError(f"--{name}: expected another name than the features of {path}, got {given!r}")
+            if not (given or options.predict_only or self._inputs.current.form in LABELLED):
+                setattr(options, name, state.get(name))
         self._begin(model, state if goes_on else {})
         if not options.predict_only:
             self._waiting.resume(state.get("waiting", ()))
@@ -99,8 +111,10 @@ class Run:
         options = self._options
         if "inputs" not in state:
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
-        if None not in (options.target, state["target"]) and options.target != state["target"]:
-            raise ValueError(f"--target: expected {state['target']!r}, as in {options.save}, got {options.target!r}")
+        for name in ("target", "weight"):
+            given = getattr(options, name)
+            if given not in (None, state[name]):
+                raise ValueError(f"--{name}: expected {state[name]!r}, as in {options.save}, got {given!r}")
         try:
             self._inputs.resume(state["inputs"])
         except ValueError as error:
@@ -141,8 +155,13 @@ class Run:
             if count < self._options.fit_first:
                 raise ValueError(f"--fit-first: expected at most as many samples as there are, {count:,}")
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
-        if self._options.save and not self._options.resume:
+        if (self._options.save or self._tests) and not self._options.resume:
             yield self._inputs.current, NO_SAMPLES  # after which all labels have come
+        if self._tests is not None:
+            self._tests.are_named = True
+            self._test = Run(argparse.Namespace(**vars(self._options) | TEST_OPTIONS), self._tests, self._signals)
+            self._test._begin(self._model, {})
+            yield from self._test._parts()
 
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
@@ -153,7 +172,7 @@ class Run:
             size = os.fstat(source.fileno()).st_size
             try:
                 for chunk in read_chunks(source, of.form, self._wanted(), options.skip_bad, decides=decides):
-                    if self._target is None and not options.predict_only and chunk.form not in LABELLED:
+                    if options.target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
                         self._say(note)
@@ -167,7 +186,7 @@ class Run:
     def _wanted(self) -> Wanted:
         """What to read, with values of the kinds that the model has learned, if there is one."""
         options = self._options
-        target = self._target
+        target = options.target
         model = self._model
         waiting = self._waiting.queue
         names: dict[str, bool] = {}
@@ -182,10 +201,13 @@ class Run:
         if target is not None and (options.regression or isinstance(model, GLNRegressor)):
             numbers |= {target}
         lists = options.strings, numbers, options.words, options.ignore
-        return Wanted(target, *lists, known=names, ngrams=options.ngrams or 1)
+        return Wanted(target, *lists, options.weight, known=names, ngrams=options.ngrams or 1)
 
     def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
+        if self._test is not None:
+            self._test._take(part)
+            return
         of, chunk = part
         if chunk is NO_SAMPLES:
             self._learn_late(0)
@@ -283,7 +305,7 @@ class Run:
 
     def _is_told(self) -> bool:
         """Whether an option says what is learned."""
-        return self._options.regression or self._target in self._options.strings
+        return self._options.regression or self._options.target in self._options.strings
 
     def _start(self, chunk: Chunk, waiting: Sequence[tuple[Input, Chunk]], most: int) -> None:
         """Make a model, perhaps fitted to the first lines, if enough wait, for what at most so many targets look like;
@@ -311,7 +333,7 @@ class Run:
 
     def _say_kind(self, are_classes: bool, first: Any) -> None:
         """Tell what is learned, and which option learns the other kind."""
-        name = self._target or "the target"
+        name = self._options.target or "the target"
         other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
         kind = "classes" if are_classes else "numbers"
         self._say(f"learning {kind}, since {name} begins with {first!r}\n    ({other})")
@@ -345,6 +367,9 @@ class Run:
             why += f"; saved, and --resume continues from there: {self._options.save}"
         if self._model is not None:
             self._print(self._metrics.summary())
+        if self._test is not None and not why:
+            self._print(f"test: {self._test._metrics.summary()}")
+            self._add_metrics("test", self._test._metrics.totals("test"))
         if why:
             say("gln-stream", why)
         if self._model is not None:
@@ -355,9 +380,9 @@ class Run:
         """Save the model and how far the run is, in one file; returns False if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return False
-        state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
-        state |= self._outputs.state() | {"figures": self._metrics.state()}
-        state["waiting"] = self._waiting.state(self._model.known_names)
+        state = {"inputs": self._inputs.state(), "figures": self._metrics.state()}
+        state |= {name: getattr(self._options, name) for name in ("target", "weight", "ngrams")}
+        state |= self._outputs.state() | {"waiting": self._waiting.state(self._model.known_names)}
         self._model.save(self._options.save, state)
         return True
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gln.apps.stream.formats.lines import BadLine
 from gln.engine.streaming.values import NamedRows, named_rows
+from gln.engine.types import Label
 
 CHUNK = 4000  # samples that are read together: 1,000 take a fifth longer with --fast or --predict-only
 DECIDING = 1000  # samples of the first chunk, whose values decide what names and the target are
@@ -23,7 +24,7 @@ class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
     rows: NamedRows
-    targets: list[Any]  # None: the sample is predicted and not learned
+    targets: list[Label | None]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
@@ -58,12 +59,14 @@ class Wanted(NamedTuple):
     numbers: Set[str] = frozenset()  # that are numbers
     words: Set[str] = frozenset()  # namespaces and lists whose names are words, even if no sample has several
     ignore: Set[str] = frozenset()  # that are left out
+    weight: str | None = None  # the name of the samples' weights, which are no feature
     known: Mapping[str, bool] = {}  # the names that a model has already, and whether each is text
     ngrams: int = 1  # the most words that follow one another and are also one word
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""
-        if self.target is not None:
-            yield "target", self.target
+        for option, name in (("target", self.target), ("weight", self.weight)):
+            if name is not None:
+                yield option, name
         for option in ("strings", "numbers", "words", "ignore"):
             yield from ((option, name) for name in getattr(self, option))

@@ -7,16 +7,22 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from gln.apps.stream.formats.chunks import DECIDING, Wanted
+from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.engine.streaming.values import MOST, NamedRows
+from gln.engine.streaming.values import MOST, NamedRows, is_missing
+from gln.engine.types import Label
+
+# Numbers with NaN, or texts with None, where one is missing; or times.
+Column: TypeAlias = np.ndarray | pd.Series | list[str | None]
+Json: TypeAlias = Any  # a value of JSON, whose type is known only where it is used
 
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
@@ -49,7 +55,35 @@ def as_label(number: float) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def shown(value: Any) -> str:
+def labels_of(column: Column) -> list[Label | None]:  # N
+    """The targets in a column, with None where one is missing."""
+    values = column if isinstance(column, list) else column.tolist()
+    return [None if is_missing(value) else as_label(value) if isinstance(value, float) else value for value in values]
+
+
+def weight_of(value: object) -> float:
+    """A value as the weight of a sample. Raises ValueError for other values than numbers from 0 to 10^6."""
+    with contextlib.suppress(ValueError):
+        weight = finite_number(str(value))
+        if 0 <= weight <= STREAM_WEIGHT:
+            return weight
+    raise ValueError(f"expected a weight from 0 to {STREAM_WEIGHT}, got {shown(value)}")
+
+
+def weights_of(name: str, values: Iterable[object]) -> tuple[list[float], dict[int, str]]:
+    """The weights in a column, and what is wrong with other values, by row."""
+    weights = []
+    wrong = {}
+    for row, value in enumerate(values):
+        try:
+            weights.append(weight_of(value))
+        except ValueError as error:
+            weights.append(0.0)
+            wrong[row] = f"{name}: {error}"
+    return weights, wrong
+
+
+def shown(value: object) -> str:
     """A value in a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:36]}..."
@@ -95,9 +129,8 @@ class ColumnTypes:
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
 
-    def column(self, name: str, texts: Sequence[str]) -> tuple[Any, dict[int, str]]:
-        """The values of a column, as an array of numbers with NaN or a list of strings with None where one is missing;
-        and what is wrong with values, by row."""
+    def column(self, name: str, texts: Sequence[str]) -> tuple[Column, dict[int, str]]:
+        """The values of a column, and what is wrong with others, by row."""
         if name not in self._are_text:
             given = [text for text in texts if text not in MISSING]
             if not given:
@@ -202,7 +235,7 @@ class ColumnTypes:
 
     # ---- Values that are typed -------------------------------------------------------------------------------------
 
-    def decide(self, samples: Iterable[Mapping[str, Any]]) -> None:
+    def decide(self, samples: Iterable[Mapping[str, Json]]) -> None:
         """Let the first chunk decide what its names are: what most of their values are, as others are errors."""
         are_numbers: dict[str, list[bool]] = {}
         for x in samples:
@@ -213,7 +246,7 @@ class ColumnTypes:
                     are_numbers.setdefault(name, []).append(value.__class__ is not str)
         self._are_text |= {name: 2 * sum(are) < len(are) for name, are in are_numbers.items()}
 
-    def values(self, x: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, x: Mapping[str, Json]) -> dict[str, Json]:
         """A sample with values of the right kind. Raises ValueError for others; nothing is decided then."""
         values = {}
         new = {}
@@ -225,14 +258,14 @@ class ColumnTypes:
                     new[name] = is_text
                 elif is_text is not are_text[name]:
                     value = self._converted(name, value)
-                if value.__class__ is not str and not -MOST <= value <= MOST:
+                if not isinstance(value, str) and not -MOST <= value <= MOST:
                     raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
             values[name] = value
         if len(are_text) < MOST_WORDS:  # so that memory is bounded where names are always new
             are_text.update(new)
         return values
 
-    def _converted(self, name: str, value: Any) -> Any:
+    def _converted(self, name: str, value: str | float) -> str | float:
         """A value of the other kind as one of the kind that was said."""
         if name not in self._said:
             expected = "a string" if self._are_text[name] else "a number"
@@ -241,6 +274,6 @@ class ColumnTypes:
         if self._are_text[name]:
             return json.dumps(value)
         try:
-            return finite_number(value)
+            return finite_number(str(value))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
