@@ -55,11 +55,11 @@ def test_auc():
 
 def test_auc_is_of_two_classes():
     figures = Metrics(True)
-    figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
+    figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], [1.0, 1.0])
     assert figures.values()["auc"] is None  # no sample of the second class
-    figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)
+    figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], [1.0])
     assert figures.values()["auc"] == 1
-    figures.count(pd.DataFrame({"a": [0.5], "b": [0.5]}), ["c"], None)
+    figures.count(pd.DataFrame({"a": [0.5], "b": [0.5]}), ["c"], [1.0])
     assert figures.values()["auc"] is None
 
 

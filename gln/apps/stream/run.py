@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import dataclasses
 import datetime
 import math
 import os
@@ -14,19 +15,22 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from river.base import Classifier
 
+from gln.apps.stream import learning
 from gln.apps.stream.delay_queue import DelayQueue, Late
-from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Target, Wanted, unit_of
 from gln.apps.stream.formats.column_types import ids_in
 from gln.apps.stream.formats.lines import BadLine
 from gln.apps.stream.formats.reader import LABELLED, opened, read_chunks
 from gln.apps.stream.inputs import Input, Inputs
-from gln.apps.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
 from gln.apps.stream.metrics import Metrics
 from gln.apps.stream.output import Outputs, printed, say
 from gln.apps.stream.predictions import is_json, printed_lines
 from gln.apps.stream.signals import CLOSED_PIPE, Signals
+from gln.engine.streaming.values import NO_COLUMNS
+from gln.engine.types import State
 from gln.river import GLNRegressor
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
@@ -77,7 +81,7 @@ class Run:
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._most = LEAST  # samples in a part of a chunk
         self._waiting = DelayQueue(options.delay, options.delay_by)
-        self._model: Any = None
+        self._model: Any = None  # an `Estimator`, or None before its kind is known
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
         elif options.load:
@@ -86,8 +90,8 @@ class Run:
     def _load(self, path: str, goes_on: bool) -> None:
         """Begin with a saved model, and perhaps where its run was saved."""
         options = self._options
-        model = loaded(path, self._options)
-        state: dict[str, Any] = dict(model.extra)  # what that run says of itself, empty if it was none
+        model = learning.loaded(path, self._options)
+        state = dict(model.extra)  # what that run says of itself, empty if it was none
         if goes_on:
             self._check_run(state)
         ngrams = state.get("ngrams", options.ngrams)
@@ -106,7 +110,7 @@ class Run:
         if goes_on:
             self._say(f"going on after {state['figures']['samples']:,} samples")
 
-    def _check_run(self, state: dict[str, Any]) -> None:
+    def _check_run(self, state: State) -> None:
         """Know which lines were learned. Raises ValueError if the saved run had another target, or other files."""
         options = self._options
         if "inputs" not in state:
@@ -120,7 +124,7 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
-    def _begin(self, model: Any, state: dict[str, Any]) -> None:
+    def _begin(self, model: learning.Estimator, state: State) -> None:
         self._metrics = Metrics.of(model, self._options.every, self._waiting.is_late)
         if state:
             self._metrics.resume(state["figures"])
@@ -191,7 +195,7 @@ class Run:
         waiting = self._waiting.queue
         names: dict[str, bool] = {}
         if model is not None:
-            known = names_in(late.part.rows for late in waiting) | model.known_names
+            known = learning.names_in(late.part.rows for late in waiting) | model.known_names
             names = {name: is_text for name, is_text in known.items() if isinstance(name, str)}
         if isinstance(model, Classifier) and target is not None:  # "1" and 1 would be two classes
             labels = [label for late in waiting for label in late.part.targets if label is not None]
@@ -229,7 +233,8 @@ class Run:
         options = self._options
         ends = self._waiting.ends(chunk.rows)
         if options.delay:
-            chunk = chunk._replace(rows=without_columns(chunk.rows))  # of which one is fast
+            rows = dataclasses.replace(chunk.rows, frame=NO_COLUMNS, dictionaries=chunk.rows.records())
+            chunk = chunk._replace(rows=rows)  # of which one is fast
         # One by one if they are explained by what predicts them, or the label of another comes between.
         are_single = options.delay or (options.explain and not options.predict_only)
         while start < len(chunk.lines) and not self._signals.received:
@@ -248,25 +253,17 @@ class Run:
         Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
         if it is held out.
         """
-        options = self._options
-        targets = part.targets
         waiting = self._waiting
-        said = None
+        explanations: list[learning.Explanation] = []
         if waiting.count:
             most = waiting.most(part.rows)
             self._learn_late(most)
             if waiting.count > most:  # a signal came
                 return
         try:
-            if isinstance(self._model, GLNRegressor):
-                np.array([math.nan if target is None else target for target in targets], np.float64)
-            explanations = explained(self._model, part.rows) if options.explain else []
-            if waiting.is_late:
-                predicted, said = self._model.predict_and_ask_many(part.rows)
-            else:
-                to_learn = [None] * len(targets) if options.predict_only else targets
-                weights = 1.0 if part.weights is None else part.weights
-                predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
+            if self._options.explain:
+                explanations = learning.explained(self._model, part.rows)
+            predicted, said = self._predict(part)
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
@@ -274,19 +271,31 @@ class Run:
             for row in range(len(part.lines)):
                 self._learn(of, part.part(slice(row, row + 1)))
             return
-        lines = self._metrics.advance(predicted, targets, part.weights)
+        lines = self._metrics.advance(predicted, part.targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
         if waiting.is_late:
             waiting.add(Late(of, part, said))
-        output = self._outputs.get("predictions")
-        if output is not None:
-            are_classes = self._metrics.are_classes
-            output.add(printed_lines(output, predicted, part, explanations, are_classes, options.probabilities))
+        self._write(predicted, part, explanations)
         for line in lines:
             self._add_metrics("progress", line.values)
         self._outputs.flush()  # all that was added, since an error or a signal may end this
         for line in lines:
             self._print(line.text)
+
+    def _predict(self, part: Chunk) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """Predict samples, and what to keep of them if their labels come late; otherwise learn each one, too."""
+        if isinstance(self._model, GLNRegressor):
+            np.array([math.nan if target is None else target for target in part.targets], np.float64)
+        if self._waiting.is_late:
+            return self._model.predict_and_ask_many(part.rows)
+        to_learn = [None] * len(part.lines) if self._options.predict_only else part.targets
+        return self._model.predict_learn_many(part.rows, to_learn, part.weights), None
+
+    def _write(self, predicted: pd.DataFrame, part: Chunk, explanations: list[learning.Explanation]) -> None:
+        output = self._outputs.get("predictions")
+        if output is not None:
+            are_classes = self._metrics.are_classes
+            output.add(printed_lines(output, predicted, part, explanations, are_classes, self._options.probabilities))
 
     def _learn_late(self, most: int) -> None:
         """Learn samples whose labels have come, the first ones, until at most so many wait or a signal comes."""
@@ -294,7 +303,7 @@ class Run:
         while waiting.count > most and not self._signals.received:
             of, part, said = waiting.first(waiting.count - most)
             try:
-                learn(self._model, part, said)
+                learning.learn(self._model, part, said)
             except ValueError as error:
                 if len(part.lines) > 1:
                     waiting.split()
@@ -314,24 +323,27 @@ class Run:
         first = _first(waiting, options.fit_first)
         if sum(len(part.lines) for _, part in first) < options.fit_first:
             return
-        targets = [target for _, part in first for target in part.targets] if first else chunk.targets
+        parts = [part for _, part in first]
+        targets = [target for part in parts for target in part.targets] if first else chunk.targets
         known = [target for target in targets if target is not None][: DECIDING if first else most]
         if not known and not self._is_told():
             return
-        are_classes = not options.regression and are_labels(known)
-        parts = [part for _, part in first]
-        self._begin(fitted(options, are_classes, parts) if first else made(options, are_classes), {})
+        are_classes = not options.regression and learning.are_labels(known)
+        self._begin(learning.fitted(options, are_classes, parts) if first else learning.made(options, are_classes), {})
         for of, part in first:
             of.line = part.lines[-1]
             self._leave_out(of, [bad for bad in part.bad if bad.line < of.line])
         if known and not options.regression:
             self._say_kind(are_classes, known[0])
+        self._say_ids(chunk)
+
+    def _say_ids(self, chunk: Chunk) -> None:
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
-        listed = ",".join(name for name in ids if name not in options.numbers)
+        listed = ",".join(name for name in ids if name not in self._options.numbers)
         if listed:
             self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
 
-    def _say_kind(self, are_classes: bool, first: Any) -> None:
+    def _say_kind(self, are_classes: bool, first: Target) -> None:
         """Tell what is learned, and which option learns the other kind."""
         name = self._options.target or "the target"
         other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
@@ -355,7 +367,7 @@ class Run:
         if not self._options.quiet:
             printed(text)
 
-    def _add_metrics(self, event: str, values: dict[str, Any]) -> None:
+    def _add_metrics(self, event: str, values: State) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         self._outputs.add("metrics", {"event": event, "time": now, **values})
 

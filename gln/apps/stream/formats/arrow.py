@@ -17,12 +17,11 @@ from typing import BinaryIO, cast
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Target, Wanted
 from gln.apps.stream.formats.column_types import Column, ColumnTypes, labels_of, shown, weights_of
 from gln.apps.stream.formats.lines import BadLine
 from gln.apps.stream.formats.namespaces import Names, Namespaces, TableColumns
 from gln.engine.streaming.values import MOST
-from gln.engine.types import Label
 
 try:
     import pyarrow as pa
@@ -171,8 +170,8 @@ class TypedColumns:
     def _read(self, batch: pa.RecordBatch) -> TableColumns:
         features: dict[str, Column] = {}
         words: dict[str, Sequence[Names | None]] = {}
-        targets: list[Label | None] = [None] * len(batch)
-        weights: list[float] | None = None
+        targets: list[Target] = [None] * len(batch)
+        weights = [1.0] * len(batch)
         wrong: dict[int, str] = {}
         for name, values in self._all_leaves(batch):
             what = _what(values.type)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from gln.apps.stream.formats.lines import BadLine
 from gln.engine.streaming.values import NamedRows, named_rows
-from gln.engine.types import Label
 
 CHUNK = 4000  # samples that are read together: 1,000 take a fifth longer with --fast or --predict-only
 DECIDING = 1000  # samples of the first chunk, whose values decide what names and the target are
+Target: TypeAlias = Any  # a label, a number, or None if it is not known
 TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
 
 
@@ -24,8 +24,8 @@ class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
     rows: NamedRows
-    targets: list[Label | None]  # None: the sample is predicted and not learned
-    weights: list[float] | None  # None: all are 1
+    targets: list[Target]  # None: the sample is predicted and not learned
+    weights: list[float]
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
     form: str = ""  # the format that `read` recognised
@@ -42,13 +42,12 @@ class Chunk(NamedTuple):
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples, without bad lines."""
-        weights = self.weights and self.weights[rows]
         tags = self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
+        return Chunk(part, self.targets[rows], self.weights[rows], tags, self.lines[rows], self.form, self.notes)
 
 
-NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])
+NO_SAMPLES = Chunk(named_rows([]), [], [], None, [])
 
 
 class Wanted(NamedTuple):

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import DECIDING, Wanted
+from gln.apps.stream.formats.chunks import DECIDING, Target, Wanted
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows, is_missing
-from gln.engine.types import Label
 
 # Numbers with NaN, or texts with None, where one is missing; or times.
 Column: TypeAlias = np.ndarray | pd.Series | list[str | None]
@@ -55,7 +54,7 @@ def as_label(number: float) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def labels_of(column: Column) -> list[Label | None]:  # N
+def labels_of(column: Column) -> list[Target]:  # N
     """The targets in a column, with None where one is missing."""
     values = column if isinstance(column, list) else column.tolist()
     return [None if is_missing(value) else as_label(value) if isinstance(value, float) else value for value in values]
@@ -127,8 +126,6 @@ class ColumnTypes:
             self._are_times[wanted.target] = False
         self._notes: dict[str, str] = {}  # of each kind one, or "" if the user was told
 
-    # ---- Columns of text -------------------------------------------------------------------------------------------
-
     def column(self, name: str, texts: Sequence[str]) -> tuple[Column, dict[int, str]]:
         """The values of a column, and what is wrong with others, by row."""
         if name not in self._are_text:
@@ -174,8 +171,6 @@ class ColumnTypes:
         """Whether a column is known to hold numbers."""
         return self._are_text.get(name) is False
 
-    # ---- Columns of a type -------------------------------------------------------------------------------------------
-
     def check_type(self, name: str, kind: str) -> None:
         """Know that a column holds "text", "numbers" or "timestamps". Raises ValueError if it is known as another."""
         if name in self._strings or (name in self._said and kind != "timestamps"):  # text can be converted
@@ -194,8 +189,6 @@ class ColumnTypes:
             self._are_times[name] = True
             text = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
             self.note(f"times of {name}", f"{text}\n    (--strings {name} reads it as text)")
-
-    # ---- Timestamps ------------------------------------------------------------------------------------------------
 
     def may_be_times(self) -> list[str]:
         """The names of text that are timestamps, or whose values have not decided yet."""
@@ -220,8 +213,6 @@ class ColumnTypes:
         wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
         return pd.Series(times), wrong
 
-    # ---- What to tell the user ---------------------------------------------------------------------------------------
-
     def note(self, kind: str, text: str) -> None:
         """Tell the user something with the next samples, once of each kind."""
         self._notes.setdefault(kind, text)
@@ -232,8 +223,6 @@ class ColumnTypes:
         notes = tuple(filter(None, self._notes.values()))
         self._notes = dict.fromkeys(self._notes, "")
         return notes
-
-    # ---- Values that are typed -------------------------------------------------------------------------------------
 
     def decide(self, samples: Iterable[Mapping[str, Json]]) -> None:
         """Let the first chunk decide what its names are: what most of their values are, as others are errors."""

@@ -7,11 +7,10 @@ import csv
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Target, Wanted
 from gln.apps.stream.formats.column_types import Column, ColumnTypes, labels_of, weights_of
 from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.apps.stream.formats.namespaces import Namespaces, TableColumns
-from gln.engine.types import Label
 
 
 class CsvParser:
@@ -50,8 +49,6 @@ class CsvParser:
                 raise BadLine(number, f"{option}: expected one of the columns {listed}, got {name!r}")
         return names
 
-    # ---- Reading -----------------------------------------------------------------------------------------------------
-
     def records(self) -> Iterator[Record | BadLine | None]:
         """The fields of each row; the first one tells how many. None for a blank line."""
         reader = self._reader()
@@ -87,8 +84,6 @@ class CsvParser:
                 raise BadLine(self._lines.number, TOO_LONG)
             self._taken.append(line)
             yield text_of(self._lines.number, line) + "\n"
-
-    # ---- Values ------------------------------------------------------------------------------------------------------
 
     def knows(self, record: Record) -> bool:
         """Whether options or the model say what the columns are."""
@@ -134,8 +129,8 @@ class CsvParser:
         """Samples with these texts in each column."""
         features: dict[str, Column] = {}
         words: dict[str, Sequence[str]] = {}
-        targets: list[Label | None] = [None] * len(lines)
-        weights: list[float] | None = None
+        targets: list[Target] = [None] * len(lines)
+        weights = [1.0] * len(lines)
         wrong: dict[int, str] = {}
         for name, column in zip(self._names, texts, strict=True):
             bad: dict[int, str] = {}
@@ -155,7 +150,7 @@ class CsvParser:
         return chunk._replace(notes=self._kinds.end_chunk())
 
     def _note_missing(
-        self, lines: Sequence[int], texts: Sequence[str], targets: Sequence[Label | None], wrong: Collection[int]
+        self, lines: Sequence[int], texts: Sequence[str], targets: Sequence[Target], wrong: Collection[int]
     ) -> None:
         """Tell the user of the first word for a missing value that may be a class."""
         if self._target is None or self._kinds.is_number(self._target):

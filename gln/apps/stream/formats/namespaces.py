@@ -10,13 +10,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import DECIDING, Chunk, Wanted
+from gln.apps.stream.formats.chunks import DECIDING, Chunk, Target, Wanted
 from gln.apps.stream.formats.column_types import Column, Json, shown
 from gln.apps.stream.formats.lines import BadLine, Record, parsed
 from gln.engine.batches import WORD
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows
-from gln.engine.types import Label
 
 FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
 
@@ -30,7 +29,7 @@ class Sample(NamedTuple):
     values: dict[str, Json]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
     numbers: Set[str] = frozenset()  # names of those values that are 0 in samples without them
-    target: Label | None = None
+    target: Target = None
     weight: float = 1.0
     tag: str | None = None
 
@@ -40,8 +39,8 @@ class TableColumns(NamedTuple):
 
     features: Mapping[str, Column]
     words: Mapping[str, Sequence[Names | None]]
-    targets: list[Label | None]
-    weights: list[float] | None
+    targets: list[Target]
+    weights: list[float]
     wrong: dict[int, str]  # the rows that cannot be read, and why
 
 
@@ -127,7 +126,7 @@ class Namespaces:
         return Chunk(
             NamedRows(frame, words, self.is_word, self.decided),
             targets=[columns.targets[row] for row in good],
-            weights=columns.weights and [columns.weights[row] for row in good],
+            weights=[columns.weights[row] for row in good],
             tags=None,
             lines=[lines[row] for row in good],
             notes=notes,
@@ -138,6 +137,13 @@ class Namespaces:
         self, columns: Mapping[str, Sequence[Names | None]], count: int, wrong: dict[int, str]
     ) -> tuple[list[dict[str, Json]], tuple[str, ...]]:
         """The categories and words in columns of texts or lists, and what to tell the user. Adds to `wrong`."""
+        good, refused, notes = self._features(self._word_records(columns, count, wrong))
+        wrong.update({bad.line: bad.message for bad in refused})
+        return [sample.values for _, sample in good], notes
+
+    def _word_records(
+        self, columns: Mapping[str, Sequence[Names | None]], count: int, wrong: dict[int, str]
+    ) -> list[Record]:
         records: list[Record] = []
         for row in range(count if columns else 0):
             try:
@@ -147,9 +153,7 @@ class Namespaces:
                 wrong.setdefault(row, str(error))
             if row not in wrong:
                 records.append((row, Sample({}, names)))
-        good, refused, notes = self._features(records)
-        wrong.update({bad.line: bad.message for bad in refused})
-        return [sample.values for _, sample in good], notes
+        return records
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""

@@ -112,7 +112,7 @@ def _line_chunks(lines: Lines, parser: Parser, most: int, decides: bool) -> Iter
     def waits(first: Record | BadLine) -> bool:
         return decides or isinstance(first, BadLine) or not parser.knows(first)
 
-    batch = lines.gathered(parser.records(), DECIDING, waits)
+    batch: list[Record | BadLine] = lines.gathered(parser.records(), DECIDING, waits)
     while batch:
         yield _chunk_of(parser, batch)
         while isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:
