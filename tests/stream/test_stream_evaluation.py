@@ -87,9 +87,6 @@ def test_figures_do_not_depend_on_chunks(are_classes):
     assert states[0]["sums"][0] > 200
 
 
-# ---- Test files ------------------------------------------------------------------------------------------------------
-
-
 def events_in(path: Path, name: str) -> list[dict[str, Any]]:
     events = [json.loads(line) for line in path.read_text().splitlines()]
     return [event for event in events if event["event"] == name]
@@ -234,7 +231,7 @@ def test_layers_and_learning_rate_are_the_estimators(file, tmp_path, capsys):
     assert "--layers: expected (9, 5), as in" in capsys.readouterr().err
 
 
-def test_a_model_knows_its_target(file, tmp_path, capsys):
+def test_a_model_knows_its_target(file, tmp_path):
     model = str(tmp_path / "m")
     assert main([file, *KINDS, "--save", model]) == 0
     ignored = KINDS[2:]
@@ -242,6 +239,12 @@ def test_a_model_knows_its_target(file, tmp_path, capsys):
     for options in ([], ["--target", "kind"]):
         assert main([file, *ignored, *options, "--load", model, "--save", str(tmp_path / "n")]) == 0
         assert figures_in(tmp_path / "n").sums[0] == 400
+
+
+def test_another_target_than_the_models_is_refused_where_it_makes_no_sense(file, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    ignored = KINDS[2:]
+    assert main([file, *KINDS, "--save", model]) == 0
     capsys.readouterr()
     assert main([file, *ignored, "--save", model, "--resume", "--target", "price"]) == 2
     assert "--target: expected 'kind', as in" in capsys.readouterr().err

@@ -173,22 +173,27 @@ def test_late_labels_are_learned_before_the_test_also_if_nothing_is_saved(tmp_pa
     assert [line for line in capfd.readouterr().err.splitlines() if line.startswith("GLN")] == saved
 
 
-def test_what_is_wrong_with_a_test_file(tmp_path, capsys):
-    learn = [write(tmp_path / "s.csv", table()), *WEIGHTED, "--save", str(tmp_path / "m")]
-    assert main([*learn, "--test", str(tmp_path / "none.csv")]) == 2
+def test_a_test_file_is_checked_before_anything_is_learned(tmp_path, capsys):
+    file = write(tmp_path / "s.csv", table(20))
+    assert main([file, *WEIGHTED, "--save", str(tmp_path / "m"), "--test", str(tmp_path / "none.csv")]) == 2
     assert "No such file or directory" in capsys.readouterr().err
-    assert main([*learn, "--test", str(tmp_path / "m")]) == 2
+    assert (
+        main([file, *WEIGHTED, "--save", str(tmp_path / "t.csv"), "--test", write(tmp_path / "t.csv", table(9))]) == 2
+    )
+    assert "--save: expected another file than the input, got" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([file, *WEIGHTED, "--load", str(tmp_path / "m"), "--predict-only", "--test", file])
+
+
+def test_a_bad_line_of_a_test_file_is_named_and_the_model_is_saved(tmp_path, capsys):
+    learn = [write(tmp_path / "s.csv", table()), *WEIGHTED, "--save", str(tmp_path / "m")]
     X = table(9).astype({"w": str})
     X.loc[1, "w"] = "one"
     test = write(tmp_path / "test.csv", X)
-    assert main([*learn[:-1], test, "--test", test]) == 2
-    assert "--save: expected another file than the input, got" in capsys.readouterr().err
-    assert not (tmp_path / "m").exists()
     assert main([*learn, "--test", test]) == 2
     message = f"gln-stream: {test}, line 3: w: expected a weight from 0 to 1000000, got 'one'"
     assert message in capsys.readouterr().err
     assert figures_in(tmp_path / "m").samples == 120  # it was saved
     assert main([*learn, "--test", test, "--skip-bad"]) == 0
     assert "\ntest: " in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r"^2$"):
-        main([*learn, "--load", str(tmp_path / "m"), "--predict-only", "--test", test])
