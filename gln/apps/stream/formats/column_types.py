@@ -17,7 +17,7 @@ from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
-from gln.engine.streaming.values import MOST, NamedRows, is_missing
+from gln.engine.streaming.values import MOST, NamedRows
 
 # Numbers with NaN, or texts with None, where one is missing; or times.
 Column: TypeAlias = np.ndarray | pd.Series | list[str | None]
@@ -57,7 +57,8 @@ def as_label(number: float) -> float:
 def labels_of(column: Column) -> list[Target]:  # N
     """The targets in a column, with None where one is missing."""
     values = column if isinstance(column, list) else column.tolist()
-    return [None if is_missing(value) else as_label(value) if isinstance(value, float) else value for value in values]
+    values = [None if value != value else value for value in values]  # NaN, and pandas' NaT
+    return [as_label(value) if isinstance(value, float) else value for value in values]
 
 
 def weight_of(value: object) -> float:
