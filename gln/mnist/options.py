@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gln.backends import BACKENDS
+from gln.engine.types import Network
 from gln.mnist.digits import PIXELS, Digits, load_mnist
 from gln.mnist.orientations import orientation_features
 
@@ -76,7 +77,7 @@ def load_digits(options: argparse.Namespace) -> Digits:
     return seen(x_train), y_train, seen(x_test), y_test
 
 
-def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
+def make_network(backend: ModuleType, options: argparse.Namespace) -> Network:
     """A new `GLN` of the backend. It needs no digits, so errors in options are raised before these are loaded."""
     size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
     sizes = (options.layer_sizes, size, size)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from gln.engine.batches import check_integer
 from gln.engine.saving import bad
+from gln.engine.types import ArrayLike, Network
 from gln.mnist.digits import PIXELS, SIDE
 
 TRIES = 10  # pairs of digits drawn for a halfspace, at most
 
 
-def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
+def fit_windows(network: Network, samples: ArrayLike, window: int = 6) -> None:
     """Redraw every halfspace as the bisector of two samples within a window of `window` x `window` pixels.
 
     A neuron then picks its weights by parts of strokes, which many digits share, rather than by the similarity of whole

@@ -319,7 +319,7 @@ def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
 
 def test_the_best_constant_of_one_class_has_no_negative_zero():
     figures = Metrics(True)
-    figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], None)
+    figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], [1.0, 1.0])
     assert "-0" not in figures.table()
 
 

@@ -55,11 +55,11 @@ def test_auc():
 
 def test_auc_is_of_two_classes():
     figures = Metrics(True)
-    figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], None)
+    figures.count(pd.DataFrame({"a": [0.3, 0.4], "b": [0.7, 0.6]}), ["a", "a"], [1.0, 1.0])
     assert figures.values()["auc"] is None  # no sample of the second class
-    figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], None)
+    figures.count(pd.DataFrame({"a": [0.2], "b": [0.8]}), ["b"], [1.0])
     assert figures.values()["auc"] == 1
-    figures.count(pd.DataFrame({"a": [0.5], "b": [0.5]}), ["c"], None)
+    figures.count(pd.DataFrame({"a": [0.5], "b": [0.5]}), ["c"], [1.0])
     assert figures.values()["auc"] is None
 
 
@@ -85,9 +85,6 @@ def test_figures_do_not_depend_on_chunks(are_classes):
         states.append(figures.state())
     assert states[0] == states[1] == states[2] == states[3]
     assert states[0]["sums"][0] > 200
-
-
-# ---- Test files ------------------------------------------------------------------------------------------------------
 
 
 def events_in(path: Path, name: str) -> list[dict[str, Any]]:
@@ -234,7 +231,7 @@ def test_layers_and_learning_rate_are_the_estimators(file, tmp_path, capsys):
     assert "--layers: expected (9, 5), as in" in capsys.readouterr().err
 
 
-def test_a_model_knows_its_target(file, tmp_path, capsys):
+def test_a_model_knows_its_target(file, tmp_path):
     model = str(tmp_path / "m")
     assert main([file, *KINDS, "--save", model]) == 0
     ignored = KINDS[2:]
@@ -242,6 +239,12 @@ def test_a_model_knows_its_target(file, tmp_path, capsys):
     for options in ([], ["--target", "kind"]):
         assert main([file, *ignored, *options, "--load", model, "--save", str(tmp_path / "n")]) == 0
         assert figures_in(tmp_path / "n").sums[0] == 400
+
+
+def test_another_target_than_the_models_is_refused_where_it_makes_no_sense(file, tmp_path, capsys):
+    model = str(tmp_path / "m")
+    ignored = KINDS[2:]
+    assert main([file, *KINDS, "--save", model]) == 0
     capsys.readouterr()
     assert main([file, *ignored, "--save", model, "--resume", "--target", "price"]) == 2
     assert "--target: expected 'kind', as in" in capsys.readouterr().err

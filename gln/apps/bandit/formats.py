@@ -9,10 +9,10 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from gln.apps.stream.formats.column_types import finite_number, shown
-from gln.apps.stream.formats.jsonl import flattened, object_of
+from gln.apps.stream.formats.column_types import Json, finite_number, shown
+from gln.apps.stream.formats.jsonl import Object, flattened, object_of
 from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
 from gln.apps.stream.formats.vw import example_of
 from gln.bandits import LoggedDecision
@@ -90,9 +90,6 @@ def _form_of(lines: Lines) -> str:
     return "cb" if LABEL.match(first) and (LABEL.match(second) or len(taken) < 2) else "cb_adf"
 
 
-# ---- JSON ------------------------------------------------------------------------------------------------------------
-
-
 def _parse_object(line: int, text: str) -> Logged:
     record = object_of(text)
     missing = [name for name in NEEDED if name not in record]
@@ -134,12 +131,12 @@ def _parse_dsjson(line: int, text: str) -> Logged:
     return Logged(line, LoggedDecision(shared, index, -cost, propensity, arms, 1 / (1 - dropped)))
 
 
-def _visible(features: dict[str, Any]) -> dict[str, Any]:
+def _visible(features: Object) -> Object:
     """Flat features, without those that Vowpal Wabbit leaves out, too. A list of objects is one object."""
     return _flat({name: _joined(name, value) for name, value in features.items() if not name.startswith("_")})
 
 
-def _joined(name: str, value: Any) -> Any:
+def _joined(name: str, value: Json) -> Json:
     if not (isinstance(value, list) and value and all(isinstance(part, dict) for part in value)):
         return value
     joined = {key: inner for part in value for key, inner in part.items()}
@@ -148,7 +145,7 @@ def _joined(name: str, value: Any) -> Any:
     return joined
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: Json) -> Json:
     """Features of an object as `gln-stream` reads them, `{"a": ["b"]}` as "a=b"; what is no object stays as it is."""
     if not isinstance(value, dict):
         return value
@@ -156,13 +153,10 @@ def _flat(value: Any) -> Any:
     return values | {f"{name}={word}": 1.0 for name, words in names.items() for word in words}
 
 
-# ---- Text ------------------------------------------------------------------------------------------------------------
-
-
 def _parse_event(event: list[Record]) -> LoggedDecision | None:
     """A decision of `shared |...` and a line for each arm: that of the chosen one has action:cost:propensity."""
-    context: dict[str, Any] = {}
-    arms: list[dict[str, Any]] = []
+    context: Object = {}
+    arms: list[Object] = []
     chosen: tuple[int, float, float] | None = None
     for number, text in event:
         start, bar, features = text_of(number, text).strip().partition("|")
@@ -206,7 +200,7 @@ def _parse_cb(line: int, text: str) -> Logged:
 
 
 @functools.lru_cache(1 << 10)  # arms are often the same
-def _features(text: str) -> dict[str, Any]:
+def _features(text: str) -> Object:
     """The features of `|namespace name=level name:number ...`; a name alone is 1."""
     sample = example_of(text)
     features = {}

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gln.apps.bandit.formats import read_decisions
+from gln.apps.bandit.formats import Logged, read_decisions
 from gln.apps.stream.formats.lines import BadLine, Lines
 from gln.apps.stream.formats.reader import opened
 from gln.apps.stream.inputs import Inputs
 from gln.apps.stream.output import Outputs, printed, say
 from gln.apps.stream.signals import Signals
 from gln.bandits import GLNBandit
+from gln.engine.types import State
 from gln.off_policy import Estimates
 
 NAMES = {"logged": "logged reward", "ips": "IPS", "snips": "self-normalised IPS", "dr": "doubly robust"}
@@ -47,7 +48,7 @@ class LogRun:
         self._start = time.monotonic()
         self._taken = 0  # decisions of this process
         goes_on = bool(options.resume and Path(options.save).exists())
-        state: dict[str, Any] = {}
+        state: State = {}
         if goes_on or options.load:
             self._bandit = GLNBandit.load(options.save if goes_on else options.load)
         else:
@@ -68,16 +69,18 @@ class LogRun:
     def all(self) -> int:
         return self._signals.take_all(self._parts(), self._take, self._end)
 
-    def _parts(self) -> Iterator[list[Any]]:
+    def _parts(self) -> Iterator[list[Logged | BadLine]]:
         """New rows, up to as many as may be judged together, of those that can be read without waiting."""
         lines = Lines(self._source)
         rows = read_decisions(lines, self._options.format, functools.partial(say, "gln-bandit"))
-        new: Iterator[Any] = (row if row.line > self._input.line else None for row in rows)
-        while part := lines.gathered(new, self._estimates.block_size):
+        new: Iterator[Logged | BadLine | None] = (row if row.line > self._input.line else None for row in rows)
+        part: list[Logged | BadLine] = lines.gathered(new, self._estimates.block_size)
+        while part:
             yield part
+            part = lines.gathered(new, self._estimates.block_size)
         self._input.check_length(lines.number)
 
-    def _take(self, rows: list[Any]) -> None:
+    def _take(self, rows: list[Logged | BadLine]) -> None:
         """Judge and learn rows, and save now and then."""
         every = self._options.save_every
         before = self._estimates.rows
@@ -86,7 +89,7 @@ class LogRun:
         if every and self._estimates.rows // every > before // every:
             self._save()
 
-    def _judge(self, rows: list[Any]) -> None:
+    def _judge(self, rows: list[Logged | BadLine]) -> None:
         """Judge decisions with the same arms, and then learn them; one by one if one cannot be read or learned."""
         try:
             self._learn(rows)
@@ -153,7 +156,7 @@ class LogRun:
             say("gln-bandit", why)
         self._outputs.close()
 
-    def _report(self, figures: dict[str, Any]) -> list[str]:
+    def _report(self, figures: State) -> list[str]:
         counts = {"that no policy can have chosen": figures["impossible_rows"], **self._left_out}
         left_out = [f"{count:,} {why}" for why, count in counts.items() if count]
         speed = f"; {self._taken:,} in {self._seconds():.1f} s"
@@ -165,6 +168,6 @@ class LogRun:
         return lines
 
 
-def _kind_of(row: Any) -> object:
+def _kind_of(row: Logged | BadLine) -> object:
     """What rows that are judged together have in common."""
     return BadLine if isinstance(row, BadLine) else row.decision and [row.decision.arms]

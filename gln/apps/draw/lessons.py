@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gln.apps.draw.strokes import Drawing, checked_drawing
 
@@ -86,7 +86,7 @@ class Lessons:
             return database.execute(f"DELETE FROM lessons WHERE {which}", (value,)).rowcount
 
 
-def checked_label(label: Any) -> str:
+def checked_label(label: object) -> str:
     """The name of a class, normalised (NFC) and without surrounding spaces. Raises ValueError if it is not a string of
     1 to 20 printable characters."""
     name = unicodedata.normalize("NFC", label.strip()) if isinstance(label, str) else ""

@@ -7,7 +7,7 @@ import functools
 import json
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -16,6 +16,7 @@ from gln.apps.draw.lessons import Lesson, Lessons
 from gln.apps.draw.strokes import Drawing, image, variants
 from gln.backends import load_backend
 from gln.engine.networks.surgery import add_class, copied
+from gln.engine.types import Network
 from gln.features import Standardizer
 from gln.mnist import PIXELS, deskew, load_mnist
 
@@ -100,19 +101,22 @@ class Pupil:
         again = np.argsort(-shared, kind="stable")[:REHEARSED]
         samples = np.hstack([z, digits[:, again]])
         rates = np.repeat(np.array([1, REHEARSAL], np.float32) * LESSON_RATE, [z.shape[1], REHEARSED])
-        heads = np.arange(sum(network.config.num_heads for network in self._networks))
-        targets = np.append(np.full(z.shape[1], number), labels[again]) == heads[:, None]
-        targets = np.where(heads[:, None] < len(self._classes), targets, np.inf).astype(np.float32)  # of all heads
-        targets_of_networks = np.split(targets, heads[len(self._names) :: BLOCK])
+        targets = self._targets(np.append(np.full(z.shape[1], number), labels[again]))
         for _ in range(MOST_STEPS):
             if _is_known(self._predict(z), number):
                 break
-            for network, own in zip(self._networks, targets_of_networks, strict=True):
+            for network, own in zip(self._networks, targets, strict=True):
                 network.predict_arrays(samples, samples, own, rates)
         self._learned.append(lesson.number)
 
+    def _targets(self, numbers: np.ndarray) -> list[np.ndarray]:  # (B,) -> (heads, B) for each network
+        """Whether samples are of each head's class; infinity for heads that have none yet."""
+        heads = np.arange(sum(network.config.num_heads for network in self._networks))
+        are = np.where(heads[:, None] < len(self._classes), numbers == heads[:, None], np.inf).astype(np.float32)
+        return np.split(are, heads[len(self._names) :: BLOCK])
+
     @functools.cached_property
-    def _new_classes(self) -> Any:
+    def _new_classes(self) -> Network:
         """A network of `BLOCK` heads, each of which has learned that digits are of other classes."""
         z = self._digits[0][:, :OTHERS]
         state = add_class(self._start, z, z).get_state(copy=False)
@@ -216,7 +220,7 @@ def _is_known(p: np.ndarray, number: int) -> bool:  # (C, B)
     return bool((p[right] >= KNOWN).all() and (p[~right] <= 1 - KNOWN).all())
 
 
-def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
+def _loaded(file: Path) -> tuple[Network, Standardizer, list[str]]:
     """A saved network, the standardizer of its inputs, and its classes: those that `export` saved, or the digits."""
     network = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE)
     standardizer = Standardizer(PIXELS)

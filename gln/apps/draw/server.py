@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +17,7 @@ from starlette.routing import Route
 from gln.apps.draw.lessons import ConflictError, checked_label
 from gln.apps.draw.pupil import FullError, Pupil
 from gln.apps.draw.strokes import checked_drawing
+from gln.engine.types import State
 
 # Of answers to requests that raise these; an `OSError` comes from the file of lessons.
 STATUSES = {ValueError: 400, ClientDisconnect: 400, ConflictError: 409, OSError: 503, FullError: 507}
@@ -29,7 +29,7 @@ POLICY = (
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 LARGEST = 1 << 20  # bytes of a request; the 2,000 points of a drawing take a tenth
-Asked = dict[str, Any]  # a request or an answer: a JSON object
+Asked = State  # a request or an answer: a JSON object
 
 
 def application(pupil: Pupil) -> Starlette:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ APART = 0.3  # pixels between points: closer ones take time and add no ink
 HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
 
 
-def checked_drawing(strokes: Any) -> Drawing:
+def checked_drawing(strokes: object) -> Drawing:
     """A drawing from parsed JSON: a list of lists of points, each [x, y]. Raises ValueError for something else, no
     points, more than 2,000 of them, or one beyond 10,000 units."""
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
@@ -34,7 +33,7 @@ def checked_drawing(strokes: Any) -> Drawing:
     return [np.array(stroke, float) for stroke in strokes if stroke]
 
 
-def _is_coordinate(number: Any) -> bool:
+def _is_coordinate(number: object) -> bool:
     return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= FARTHEST  # no NaN
 
 

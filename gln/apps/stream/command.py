@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from gln.apps.stream.run import run  # takes most of a second, which `--help` need not wait for
 
             inputs = Inputs(options.files, options.format)
-            check_files(options, [file.name for file in inputs.all])
-            return run(options, inputs, signals)
+            test_inputs = Inputs([options.test], options.format) if options.test else None
+            files = [*inputs.all, *(test_inputs.all if test_inputs else [])]
+            check_files(options, [file.name for file in files])
+            return run(options, inputs, test_inputs, signals)
     except (ImportError, OSError, ValueError) as error:
         say("gln-stream", str(error))
         return 2
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     add, flag = _group(parser, "input")
     add("--target", metavar="NAME", help="column or key to predict; not for VW's text")
+    add("--weight", metavar="NAME", help="column or key of the samples' weights; not for VW's text, which has its own")
     add("--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it")
     for name, what in (
         ("strings", "that are text, such as numbers that are names"),
@@ -111,6 +114,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     probabilities = "write those of all classes, too; as classes may appear while it learns, not as CSV then"
     flag("--probabilities", help=probabilities)
     flag("--explain", help="write what each feature contributes to a prediction, to JSON lines")
+    add("--test", metavar="FILE", help="after all is learned, print the figures of another file, which is not learned")
     add("--metrics", metavar="FILE", help="write all figures, as JSON lines with the time")
     add("--every", type=int, metavar="N", help="figures every N samples (default: after 1, 2, 4, 8, ... samples)")
     flag("--quiet", help="print errors only")
@@ -147,6 +151,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for is_wrong, message in (
         (options.predict_only and options.load is None, "--predict-only needs --load"),
         (options.predict_only and (options.delay or options.delay_by), "--delay needs labels, not --predict-only"),
+        (options.predict_only and options.test, "--test: expected no --predict-only, which tests the files themselves"),
         (options.delay and options.delay_by, "--delay, --delay-by: expected one of them"),
         (options.delay < 0, "--delay: expected at least 0"),
         (options.fit_first < 0, "--fit-first: expected at least 0"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pandas as pd
 from gln.apps.stream.formats.chunks import Chunk
 from gln.apps.stream.inputs import Input
 from gln.engine.streaming.values import NO_COLUMNS, NamedRows, is_missing
+from gln.engine.types import Row, State
 
 MOST = 1_000_000  # samples that may wait, as memory is bounded
 
@@ -35,7 +36,7 @@ class DelayQueue:
         self._column = column
         self.queue: deque[Late] = deque()
         self.count = 0  # samples
-        self._value: Any = None  # the last one of the column
+        self._value: object = None  # the last one of the column
         self.is_late = delay > 0 or column is not None
 
     def add(self, late: Late) -> None:
@@ -58,9 +59,7 @@ class DelayQueue:
     def pop(self) -> None:
         self.count -= len(self.queue.popleft().part.lines)
 
-    # ---- When labels come --------------------------------------------------------------------------------------------
-
-    def _values(self, rows: NamedRows) -> list[Any]:
+    def _values(self, rows: NamedRows) -> list[object]:
         """The value of the column before these samples and in each; where it is missing, the one before."""
         values = [self._value]
         new = [None] * len(rows) if self._column is None else named_values(rows, self._column)
@@ -92,49 +91,53 @@ class DelayQueue:
             expected = "a column or key with values that are read"
             raise ValueError(f"--delay-by: expected {expected}, got {self._column!r}, which has none at first")
 
-    # ---- What is saved -----------------------------------------------------------------------------------------------
-
-    def state(self, known: Collection[Any]) -> list[dict[str, Any]]:
+    def state(self, known: Collection[Hashable]) -> list[State]:
         """What to save, so that a run can go on; the model knows these names."""
         names = sorted({*known}.union(*(late.part.rows.names for late in self.queue)), key=str)
         return [_state([*group], names) for _, group in itertools.groupby(self.queue, _kind)]
 
-    def resume(self, state: Sequence[Mapping[str, Any]]) -> None:
+    def resume(self, state: Sequence[State]) -> None:
         for group in state:
-            name, form, part_form = group["file"]
-            samples, targets, weights, lines = json.loads(group["samples"])
-            for x in samples:
-                x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
-            texts = frozenset().union(*samples)  # of which the user was warned
-            rows = NamedRows(NO_COLUMNS, samples, frozenset(group["zeros"]).__contains__, texts)
-            part = Chunk(rows, targets, weights, None, lines, part_form)
-            self.add(Late(Input(name, form, None), part, group["said"]))
+            self.add(_late(group))
 
 
-def named_values(rows: NamedRows, name: str) -> list[Any]:
+def named_values(rows: NamedRows, name: str) -> list[object]:
     """The values of a column or key, in each sample."""
     return rows.frame[name].tolist() if name in rows.frame else [x.get(name) for x in rows.dictionaries]
 
 
-def _kind(late: Late) -> tuple[Any, ...]:
+def _kind(late: Late) -> tuple[object, ...]:
     """Equal for samples that can be saved together."""
     return late.of.name, late.part.form, None if late.said is None else late.said.shape[:2]
 
 
-def _state(group: Sequence[Late], names: Collection[Any]) -> dict[str, Any]:
-    of, part, said = group[-1]
-    rows = [late.part.rows for late in group]
+def _state(group: Sequence[Late], names: Collection[Hashable]) -> State:
+    last = group[-1]
+    parts = [late.part for late in group]
     samples = [
-        {name: value for name, value in x.items() if not is_missing(value)}
-        for part_rows in rows
-        for x in part_rows.records()
+        [_known(x) for part in parts for x in part.rows.records()],
+        [target for part in parts for target in part.targets],
+        [weight for part in parts for weight in part.weights],
+        [line for part in parts for line in part.lines],
     ]
-    targets = [target for late in group for target in late.part.targets]
-    weights = [weight for late in group for weight in late.part.weights or [1.0] * len(late.part.lines)]
-    lines = [line for late in group for line in late.part.lines]
     return {
-        "file": [of.name, of.form, part.form],
-        "samples": json.dumps([samples, targets, weights, lines], default=lambda time: [time.value]),
-        "zeros": [name for name in names if part.rows.is_zero(name)],
-        "said": None if said is None else np.concatenate([late.said for late in group], axis=-1),
+        "file": [last.of.name, last.of.form, last.part.form],
+        "samples": json.dumps(samples, default=lambda time: [time.value]),
+        "zeros": [name for name in names if last.part.rows.is_zero(name)],
+        "said": None if last.said is None else np.concatenate([late.said for late in group], axis=-1),
     }
+
+
+def _known(x: Row) -> Row:
+    return {name: value for name, value in x.items() if not is_missing(value)}
+
+
+def _late(state: State) -> Late:
+    """The samples of a `_state`."""
+    name, form, part_form = state["file"]
+    samples, targets, weights, lines = json.loads(state["samples"])
+    for x in samples:
+        x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
+    texts = frozenset().union(*samples)  # of which the user was warned
+    rows = NamedRows(NO_COLUMNS, samples, frozenset(state["zeros"]).__contains__, texts)
+    return Late(Input(name, form, None), Chunk(rows, targets, weights, None, lines, part_form), state["said"])

@@ -7,13 +7,13 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from gln.apps.stream.formats.chunks import unit_of
 from gln.apps.stream.formats.lines import BadLine
 from gln.apps.stream.formats.reader import file_format
+from gln.engine.types import State
 
 
 @dataclasses.dataclass
@@ -42,7 +42,8 @@ class Inputs:
         files = [file for name in names for file in files_of(name)]
         self.all = [Input(name, file_format(name) if form is None else form, _key(name)) for name in files]
         self.current = self.all[0]
-        self._saved: dict[str, Any] = {}  # of all files of the run that goes on
+        self.are_named = len(files) > 1  # in messages of bad lines
+        self._saved: State = {}  # of all files of the run that goes on
         if len({file.key or file.name for file in self.all}) < len(files) or ("-" in files and len(files) > 1):
             raise ValueError(f"expected different files, or standard input alone, got {', '.join(files)}")
 
@@ -54,15 +55,15 @@ class Inputs:
                 yield file
 
     def named(self, bad: BadLine, of: Input) -> BadLine:
-        """A bad line with the name of its file, if there are several."""
-        return bad if len(self.all) == 1 else BadLine(bad.line, bad.message, f"{of.name}, {unit_of(of.form)}")
+        """A bad line, perhaps with the name of its file."""
+        return BadLine(bad.line, bad.message, f"{of.name}, {unit_of(of.form)}") if self.are_named else bad
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """What to save, so that a run can go on: the last file, and of each the last line and the size at its end."""
         files = {file.key: [file.line, file.size] for file in self.all if file.key and (file.line or file.size)}
         return {"file": self.current.key, "files": self._saved | files}
 
-    def resume(self, state: Mapping[str, Any]) -> None:
+    def resume(self, state: State) -> None:
         """Continue from a `state`. Raises ValueError if its last file is missing, or a file is shorter than before."""
         if state["file"] not in [file.key for file in self.all]:
             expected = "a pipe" if state["file"] is None else f"{state['file']} among the files"

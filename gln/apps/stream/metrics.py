@@ -11,11 +11,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from river.base import Classifier
+
+from gln.apps.stream.formats.chunks import Target
+from gln.apps.stream.learning import Estimator
+from gln.engine.types import Label, State
 
 LEAST = 1e-15  # probability in the log-loss, as in River's, and density of a standard deviation of 1, but a factor
 TITLES = {  # of figures, in tables
@@ -39,7 +43,7 @@ class Line(NamedTuple):
     """A line of figures: as text, and as what `--metrics` writes."""
 
     text: str
-    values: dict[str, Any]
+    values: State
 
 
 class Metrics:
@@ -80,8 +84,8 @@ class Metrics:
         simple = 1 if are_classes else 4  # figures of simple predictors
         self.sums = [0.0] * (1 + len(self.names) + simple)  # of weights, and of figures times weight
         self.last_line = list(self.sums)  # as they were in the line printed last
-        self.labels: dict[Any, float] = {}  # the weight of each class
-        self.last: Any = None  # the last target
+        self.labels: dict[Label, float] = {}  # the weight of each class
+        self.last: Target = None  # the last target
         self.total = [0.0, 0.0]  # of weights, and of numbers times weights
         self.classes = 0  # that the model knows
         # Weights by class, the first two and others, and log-odds.
@@ -90,19 +94,19 @@ class Metrics:
         self._start = time.monotonic()
 
     @classmethod
-    def of(cls, model: Any, every: int | None = None, is_late: bool = False) -> Metrics:
+    def of(cls, model: Estimator, every: int | None = None, is_late: bool = False) -> Metrics:
         if isinstance(model, Classifier):
             return cls(True, every=every, is_late=is_late)
         return cls(False, sorted(model.quantiles or ()), model.density, every, is_late)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """All counts, to be saved in a file."""
         ranks = self.ranks.nonzero()
         counted = [*(axis.tolist() for axis in ranks), self.ranks[ranks].tolist()]
         labels = [*map(list, self.labels.items())]
         return {name: getattr(self, name) for name in self.kept} | {"labels": labels, "ranks": counted}
 
-    def resume(self, state: dict[str, Any]) -> None:
+    def resume(self, state: State) -> None:
         for name in self.kept:
             setattr(self, name, state[name])
         self.labels = dict(state["labels"])
@@ -111,7 +115,7 @@ class Metrics:
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
-    def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:
+    def advance(self, predicted: pd.DataFrame, targets: list[Target], weights: list[float]) -> list[Line]:
         """Count samples; returns the lines to print."""
         first = self.samples
         sums = self.count(predicted, targets, weights)
@@ -130,10 +134,10 @@ class Metrics:
         """How many samples there are at the first line after so many."""
         return self.every * (samples // self.every + 1) if self.every else 1 << samples.bit_length()
 
-    def count(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> np.ndarray:
+    def count(self, predicted: pd.DataFrame, targets: list[Target], weights: list[float]) -> np.ndarray:
         """Count samples; those whose target is None have no weight. Returns the sums up to each, (1 + K, N + 1)."""
         known = np.array([target is not None for target in targets], bool)
-        counted = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
+        counted = np.where(known, weights, 0.0)
         figures_of = self._class_figures if self.are_classes else self._number_figures
         columns = figures_of(predicted, targets, known, counted)
         summands = np.concatenate([counted[None], counted * columns])
@@ -142,35 +146,32 @@ class Metrics:
         self.sums = sums[:, -1].tolist()
         return sums
 
-    def learn(self, targets: list[Any], weights: list[float] | None) -> None:
+    def learn(self, targets: list[Target], weights: list[float]) -> None:
         """Let simple predictors know targets of samples that were counted before."""
-        for target, weight in zip(targets, weights or [1.0] * len(targets), strict=True):
+        for target, weight in zip(targets, weights, strict=True):
             if target is not None:
                 self.last = target
                 if not self.are_classes:
                     self.total = [self.total[0] + weight, self.total[1] + weight * target]
 
     def _class_figures(
-        self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
+        self, predicted: pd.DataFrame, targets: list[Target], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,), changed to 0 where no class was known -> (K, N)
         codes, before = self._count_labels(targets, known, weights)
         p = predicted.to_numpy()
-        columns = {label: index for index, label in enumerate(predicted.columns)}
+        columns: dict[Label, int] = dict(zip(predicted.columns, range(predicted.shape[1]), strict=True))
         if not p.size:
             weights[:] = 0
             return np.zeros((3, len(targets)))
-        best = p.argmax(axis=1)
         weights[p.max(axis=1) == 0] = 0
         indices = np.array([*(columns.get(label, -1) for label in self.labels), -1])[codes]
-        hits = best == indices
         probabilities = p[np.arange(len(p)), indices]
         probabilities[indices < 0] = 0
         is_unknown = probabilities == 0
         self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
-        losses = -np.log(np.minimum(np.maximum(probabilities, LEAST), 1 - LEAST))
-        losses[is_unknown] = 0
+        losses = np.where(is_unknown, 0, -np.log(np.clip(probabilities, LEAST, 1 - LEAST)))
         self._count_ranks(p, np.where(indices < 0, p.shape[1], indices), weights)  # it will be the next class
-        return np.array([hits, losses, codes == before], np.float64)
+        return np.array([p.argmax(axis=1) == indices, losses, codes == before], np.float64)
 
     def _count_ranks(self, p: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
         self.classes = p.shape[1]
@@ -181,7 +182,7 @@ class Metrics:
         np.add.at(self.ranks, (np.minimum(indices, 2), bins.astype(int)), weights)
 
     def _count_labels(
-        self, targets: list[Any], known: np.ndarray, weights: np.ndarray
+        self, targets: list[Target], known: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
         """The index of each target in `labels`, and that of the last one before it; -1 if there is none."""
         for target, weight in zip(targets, weights.tolist(), strict=True):
@@ -194,7 +195,7 @@ class Metrics:
         return codes, last[:-1]
 
     def _number_figures(
-        self, predicted: pd.DataFrame, targets: list[Any], known: np.ndarray, weights: np.ndarray
+        self, predicted: pd.DataFrame, targets: list[Target], known: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # (N,), (N,) -> (K, N)
         y = np.array([0.0 if target is None else target for target in targets], np.float64)
         p = predicted.to_numpy()
@@ -275,12 +276,12 @@ class Metrics:
         speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
         return f"{self.samples:,} samples{bad}{unknown}; {speed}\n{self.table()}".rstrip("\n")
 
-    def totals(self) -> dict[str, Any]:
-        """What `--metrics` writes at the end."""
+    def totals(self, kind: str = "progressive") -> State:
+        """What `--metrics` writes at the end, with figures of this kind."""
         speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
         simple = {name.split(",")[0].replace(" ", "_"): values for name, values in self.simple_predictors().items()}
-        figures: dict[str, Any] = {"unknown_class": self.unknown} | self.values() | simple
-        return {"samples": self.samples, "bad_lines": self.skipped, **speed, "progressive": figures}
+        figures: State = {"unknown_class": self.unknown} | self.values() | simple
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed, kind: figures}
 
     def table(self) -> str:
         """All figures, below their names; empty before the first sample."""
@@ -295,7 +296,7 @@ class Metrics:
         return "\n".join(f"{name:<{width}}" + "".join(f"{text:>13}" for text in row) for name, row in rows.items())
 
 
-def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarray:  # (N,), (N,) -> (N + 1,)
+def _last_before(values: np.ndarray, known: np.ndarray, first: float) -> np.ndarray:  # (N,), (N,) -> (N + 1,)
     """The last known value before each sample, and after all of them; `first` until there is one."""
     indices = np.maximum.accumulate(np.where(known, np.arange(1, len(values) + 1), 0))
     return np.append(first, values)[np.append(0, indices)]

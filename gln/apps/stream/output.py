@@ -9,10 +9,13 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from gln.apps.stream.formats.lines import escaped
 from gln.apps.stream.signals import Signals
+
+if TYPE_CHECKING:
+    from gln.engine.types import State  # imports NumPy, which `--help` need not wait for
 
 
 class Written(NamedTuple):
@@ -25,7 +28,7 @@ class Written(NamedTuple):
 class Output:
     """A file, a pipe or standard output."""
 
-    def __init__(self, option: str, name: str, saved: Mapping[str, Any] | None = None, goes_on: bool = False) -> None:
+    def __init__(self, option: str, name: str, saved: State | None = None, goes_on: bool = False) -> None:
         """`saved` is the `state` of the run that goes on, None if it wrote no file; messages begin with `option`.
 
         Raises OSError if the file cannot be written, and ValueError if it is not the one of that run.
@@ -66,7 +69,7 @@ class Output:
             raise
         self._written = Written(done.bytes + len(data))
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> State | None:
         """What to save, so that a run can go on; None if this is no file."""
         if not self._is_file:
             return None
@@ -81,7 +84,7 @@ class Output:
 class Outputs(dict[str, Output]):
     """Those that the options `--predictions` and `--metrics` name, if any."""
 
-    def __init__(self, options: argparse.Namespace, signals: Signals, saved: Mapping[str, Any]) -> None:
+    def __init__(self, options: argparse.Namespace, signals: Signals, saved: State) -> None:
         """`saved` has the `state` of the run that goes on, otherwise it is empty. Raises errors as `Output`."""
         super().__init__()
         self._signals = signals
@@ -90,7 +93,7 @@ class Outputs(dict[str, Output]):
             if file is not None:
                 self[name] = Output(f"--{name}", file, saved.get(name), bool(saved))
 
-    def add(self, name: str, values: Mapping[str, Any]) -> None:
+    def add(self, name: str, values: Mapping[str, object]) -> None:
         """Add a line of JSON, if there is such an output."""
         if name in self:
             self[name].add(json.dumps(values) + "\n")
@@ -100,7 +103,7 @@ class Outputs(dict[str, Output]):
         for output in self.values():
             self._signals.waiting(output.flush)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         return {"predictions": None, "metrics": None, **{name: output.state() for name, output in self.items()}}
 
     def close(self) -> None:

@@ -7,19 +7,25 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.apps.stream.formats.chunks import Chunk
+from gln.apps.stream.learning import Explanation
 from gln.apps.stream.output import Output
+from gln.engine.types import Label
 
 DIGITS = 6  # of probabilities
 
 
 def printed_lines(
-    output: Output, predicted: pd.DataFrame, chunk: Chunk, explained: list[Any], are_classes: bool, probabilities: bool
+    output: Output,
+    predicted: pd.DataFrame,
+    chunk: Chunk,
+    explained: list[Explanation],
+    are_classes: bool,
+    probabilities: bool,
 ) -> str:
     """What to write for a chunk: one line for each sample, perhaps with the probabilities of all classes.
 
@@ -52,7 +58,7 @@ def is_json(name: str, form: str) -> bool:
     return Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl")
 
 
-def _class_columns(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
+def _class_columns(predicted: pd.DataFrame) -> dict[str, Sequence[object]]:
     """The most probable class of each row, and its probability; None if no class was known."""
     p = predicted.to_numpy()
     if not p.size:
@@ -63,7 +69,7 @@ def _class_columns(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     return {"prediction": [None if value is None else label for label, value in pairs], "probability": probability}
 
 
-def _known_probabilities(predicted: pd.DataFrame, p: np.ndarray) -> list[dict[Any, float]]:  # (N, C), (N, C) rounded
+def _known_probabilities(predicted: pd.DataFrame, p: np.ndarray) -> list[dict[Label, float]]:  # (N, C), (N, C) rounded
     """The probabilities of each row, without those of 0."""
     are_known = predicted.to_numpy() > 0
     return [
@@ -72,7 +78,7 @@ def _known_probabilities(predicted: pd.DataFrame, p: np.ndarray) -> list[dict[An
     ]
 
 
-def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[str, float], float]:
+def _contributions(explained: Explanation, prediction: object) -> tuple[dict[str, float], float]:
     """What a sample's features contribute to its prediction, the largest ones first, and the constant."""
     contributions, constant = explained
     if isinstance(constant, dict):  # by class
@@ -82,6 +88,6 @@ def _contributions(explained: tuple[Any, Any], prediction: Any) -> tuple[dict[st
     return dict(sorted(contributions.items(), key=lambda item: -abs(item[1]))), round(constant, DIGITS)
 
 
-def _number_columns(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
+def _number_columns(predicted: pd.DataFrame) -> dict[str, Sequence[object]]:
     names = ["prediction", *map(str, predicted.columns[1:])]
     return dict(zip(names, predicted.to_numpy().T.tolist(), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import dataclasses
 import datetime
 import math
 import os
@@ -14,33 +15,45 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from river.base import Classifier
 
+from gln.apps.stream import learning
 from gln.apps.stream.delay_queue import DelayQueue, Late
-from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted, unit_of
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Target, Wanted, unit_of
 from gln.apps.stream.formats.column_types import ids_in
 from gln.apps.stream.formats.lines import BadLine
 from gln.apps.stream.formats.reader import LABELLED, opened, read_chunks
 from gln.apps.stream.inputs import Input, Inputs
-from gln.apps.stream.learning import are_labels, explained, fitted, learn, loaded, made, names_in, without_columns
 from gln.apps.stream.metrics import Metrics
 from gln.apps.stream.output import Outputs, printed, say
 from gln.apps.stream.predictions import is_json, printed_lines
 from gln.apps.stream.signals import CLOSED_PIPE, Signals
+from gln.engine.streaming.values import NO_COLUMNS
+from gln.engine.types import State
 from gln.river import GLNRegressor
 
 PATIENCE = 1.0  # seconds in which a part of a chunk should be learned, as a signal waits so long
 LEAST = 16  # samples in a part; fewer take nearly as long
 
 
-def run(options: argparse.Namespace, inputs: Inputs, signals: Signals) -> int:
-    """Run the command with checked options; returns the exit status."""
+# Options of the run that predicts `--test` after another has learned.
+TEST_OPTIONS = {
+    **{"predict_only": True, "quiet": True},
+    **dict.fromkeys(("save", "save_every", "load", "predictions", "metrics", "delay_by", "every"), None),
+    **dict.fromkeys(("resume", "explain", "probabilities"), False),
+    **dict.fromkeys(("delay", "fit_first"), 0),
+}
+
+
+def run(options: argparse.Namespace, inputs: Inputs, tests: Inputs | None, signals: Signals) -> int:
+    """Run the command with checked options; returns the exit status. `tests` are the files of `--test`."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: (
             None if options.quiet else say("gln-stream", f"warning: {message}")
         )
         try:
-            return Run(options, inputs, signals).all()
+            return Run(options, inputs, signals, tests).all()
         except BrokenPipeError:  # nobody reads what is printed, not even after saving
             return CLOSED_PIPE
 
@@ -51,9 +64,13 @@ class Run:
     _metrics: Metrics  # there are these as soon as there is a model
     _outputs: Outputs
 
-    def __init__(self, options: argparse.Namespace, inputs: Inputs, signals: Signals) -> None:
+    def __init__(
+        self, options: argparse.Namespace, inputs: Inputs, signals: Signals, tests: Inputs | None = None
+    ) -> None:
         self._options = options
         self._inputs = inputs
+        self._tests = tests
+        self._test: Run | None = None  # once all is learned
         self._signals = signals
         is_text = not is_json(options.predictions or "", inputs.current.form)
         if is_text and (options.explain or (options.probabilities and not options.predict_only)):
@@ -62,10 +79,9 @@ class Run:
             )
             expected = f"JSON lines (a .jsonl file, or - with --format jsonl){why}"
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
-        self._target: str | None = options.target
         self._most = LEAST  # samples in a part of a chunk
         self._waiting = DelayQueue(options.delay, options.delay_by)
-        self._model: Any = None
+        self._model: Any = None  # an `Estimator`, or None before its kind is known
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
         elif options.load:
@@ -74,39 +90,41 @@ class Run:
     def _load(self, path: str, goes_on: bool) -> None:
         """Begin with a saved model, and perhaps where its run was saved."""
         options = self._options
-        model = loaded(path, self._options)
-        state: dict[str, Any] = dict(model.extra)  # what that run says of itself, empty if it was none
-        given = options.target
-        saved = state.get("target")
+        model = learning.loaded(path, self._options)
+        state = dict(model.extra)  # what that run says of itself, empty if it was none
         if goes_on:
             self._check_run(state)
         ngrams = state.get("ngrams", options.ngrams)
         if options.ngrams not in (None, ngrams):
             raise ValueError(f"--ngrams: expected {ngrams or 1}, as in {path}, got {options.ngrams}")
         options.ngrams = ngrams
-        if given in model.known_names:
-            raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
-        if not (given or options.predict_only or self._inputs.current.form in LABELLED):
-            self._target = saved
+        for name in ("target", "weight"):
+            given = getattr(options, name)
+            if given in model.known_names:
+                raise ValueError(f"--{name}: expected another name than the features of {path}, got {given!r}")
+            if not (given or options.predict_only or self._inputs.current.form in LABELLED):
+                setattr(options, name, state.get(name))
         self._begin(model, state if goes_on else {})
         if not options.predict_only:
             self._waiting.resume(state.get("waiting", ()))
         if goes_on:
             self._say(f"going on after {state['figures']['samples']:,} samples")
 
-    def _check_run(self, state: dict[str, Any]) -> None:
+    def _check_run(self, state: State) -> None:
         """Know which lines were learned. Raises ValueError if the saved run had another target, or other files."""
         options = self._options
         if "inputs" not in state:
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
-        if None not in (options.target, state["target"]) and options.target != state["target"]:
-            raise ValueError(f"--target: expected {state['target']!r}, as in {options.save}, got {options.target!r}")
+        for name in ("target", "weight"):
+            given = getattr(options, name)
+            if given not in (None, state[name]):
+                raise ValueError(f"--{name}: expected {state[name]!r}, as in {options.save}, got {given!r}")
         try:
             self._inputs.resume(state["inputs"])
         except ValueError as error:
             raise ValueError(f"{error} (--load {options.save} without --resume goes on learning from it)") from None
 
-    def _begin(self, model: Any, state: dict[str, Any]) -> None:
+    def _begin(self, model: learning.Estimator, state: State) -> None:
         self._metrics = Metrics.of(model, self._options.every, self._waiting.is_late)
         if state:
             self._metrics.resume(state["figures"])
@@ -141,8 +159,13 @@ class Run:
             if count < self._options.fit_first:
                 raise ValueError(f"--fit-first: expected at most as many samples as there are, {count:,}")
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
-        if self._options.save and not self._options.resume:
+        if (self._options.save or self._tests) and not self._options.resume:
             yield self._inputs.current, NO_SAMPLES  # after which all labels have come
+        if self._tests is not None:
+            self._tests.are_named = True
+            self._test = Run(argparse.Namespace(**vars(self._options) | TEST_OPTIONS), self._tests, self._signals)
+            self._test._begin(self._model, {})
+            yield from self._test._parts()
 
     def _chunks_of(self, of: Input) -> Iterator[Chunk]:
         """Those of a file, until it is known to be as long as what was learned of it."""
@@ -153,7 +176,7 @@ class Run:
             size = os.fstat(source.fileno()).st_size
             try:
                 for chunk in read_chunks(source, of.form, self._wanted(), options.skip_bad, decides=decides):
-                    if self._target is None and not options.predict_only and chunk.form not in LABELLED:
+                    if options.target is None and not options.predict_only and chunk.form not in LABELLED:
                         raise ValueError("--target: expected the name of what to predict, got none")
                     for note in chunk.notes:
                         self._say(note)
@@ -167,12 +190,12 @@ class Run:
     def _wanted(self) -> Wanted:
         """What to read, with values of the kinds that the model has learned, if there is one."""
         options = self._options
-        target = self._target
+        target = options.target
         model = self._model
         waiting = self._waiting.queue
         names: dict[str, bool] = {}
         if model is not None:
-            known = names_in(late.part.rows for late in waiting) | model.known_names
+            known = learning.names_in(late.part.rows for late in waiting) | model.known_names
             names = {name: is_text for name, is_text in known.items() if isinstance(name, str)}
         if isinstance(model, Classifier) and target is not None:  # "1" and 1 would be two classes
             labels = [label for late in waiting for label in late.part.targets if label is not None]
@@ -182,10 +205,13 @@ class Run:
         if target is not None and (options.regression or isinstance(model, GLNRegressor)):
             numbers |= {target}
         lists = options.strings, numbers, options.words, options.ignore
-        return Wanted(target, *lists, known=names, ngrams=options.ngrams or 1)
+        return Wanted(target, *lists, options.weight, known=names, ngrams=options.ngrams or 1)
 
     def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
+        if self._test is not None:
+            self._test._take(part)
+            return
         of, chunk = part
         if chunk is NO_SAMPLES:
             self._learn_late(0)
@@ -207,7 +233,8 @@ class Run:
         options = self._options
         ends = self._waiting.ends(chunk.rows)
         if options.delay:
-            chunk = chunk._replace(rows=without_columns(chunk.rows))  # of which one is fast
+            rows = dataclasses.replace(chunk.rows, frame=NO_COLUMNS, dictionaries=chunk.rows.records())
+            chunk = chunk._replace(rows=rows)  # of which one is fast
         # One by one if they are explained by what predicts them, or the label of another comes between.
         are_single = options.delay or (options.explain and not options.predict_only)
         while start < len(chunk.lines) and not self._signals.received:
@@ -226,25 +253,17 @@ class Run:
         Samples that the model refuses are bad lines; so is a target that is no number where numbers are learned, even
         if it is held out.
         """
-        options = self._options
-        targets = part.targets
         waiting = self._waiting
-        said = None
+        explanations: list[learning.Explanation] = []
         if waiting.count:
             most = waiting.most(part.rows)
             self._learn_late(most)
             if waiting.count > most:  # a signal came
                 return
         try:
-            if isinstance(self._model, GLNRegressor):
-                np.array([math.nan if target is None else target for target in targets], np.float64)
-            explanations = explained(self._model, part.rows) if options.explain else []
-            if waiting.is_late:
-                predicted, said = self._model.predict_and_ask_many(part.rows)
-            else:
-                to_learn = [None] * len(targets) if options.predict_only else targets
-                weights = 1.0 if part.weights is None else part.weights
-                predicted = self._model.predict_learn_many(part.rows, to_learn, weights)
+            if self._options.explain:
+                explanations = learning.explained(self._model, part.rows)
+            predicted, said = self._predict(part)
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
@@ -252,19 +271,31 @@ class Run:
             for row in range(len(part.lines)):
                 self._learn(of, part.part(slice(row, row + 1)))
             return
-        lines = self._metrics.advance(predicted, targets, part.weights)
+        lines = self._metrics.advance(predicted, part.targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
         if waiting.is_late:
             waiting.add(Late(of, part, said))
-        output = self._outputs.get("predictions")
-        if output is not None:
-            are_classes = self._metrics.are_classes
-            output.add(printed_lines(output, predicted, part, explanations, are_classes, options.probabilities))
+        self._write(predicted, part, explanations)
         for line in lines:
             self._add_metrics("progress", line.values)
         self._outputs.flush()  # all that was added, since an error or a signal may end this
         for line in lines:
             self._print(line.text)
+
+    def _predict(self, part: Chunk) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """Predict samples, and what to keep of them if their labels come late; otherwise learn each one, too."""
+        if isinstance(self._model, GLNRegressor):
+            np.array([math.nan if target is None else target for target in part.targets], np.float64)
+        if self._waiting.is_late:
+            return self._model.predict_and_ask_many(part.rows)
+        to_learn = [None] * len(part.lines) if self._options.predict_only else part.targets
+        return self._model.predict_learn_many(part.rows, to_learn, part.weights), None
+
+    def _write(self, predicted: pd.DataFrame, part: Chunk, explanations: list[learning.Explanation]) -> None:
+        output = self._outputs.get("predictions")
+        if output is not None:
+            are_classes = self._metrics.are_classes
+            output.add(printed_lines(output, predicted, part, explanations, are_classes, self._options.probabilities))
 
     def _learn_late(self, most: int) -> None:
         """Learn samples whose labels have come, the first ones, until at most so many wait or a signal comes."""
@@ -272,7 +303,7 @@ class Run:
         while waiting.count > most and not self._signals.received:
             of, part, said = waiting.first(waiting.count - most)
             try:
-                learn(self._model, part, said)
+                learning.learn(self._model, part, said)
             except ValueError as error:
                 if len(part.lines) > 1:
                     waiting.split()
@@ -283,7 +314,7 @@ class Run:
 
     def _is_told(self) -> bool:
         """Whether an option says what is learned."""
-        return self._options.regression or self._target in self._options.strings
+        return self._options.regression or self._options.target in self._options.strings
 
     def _start(self, chunk: Chunk, waiting: Sequence[tuple[Input, Chunk]], most: int) -> None:
         """Make a model, perhaps fitted to the first lines, if enough wait, for what at most so many targets look like;
@@ -292,26 +323,29 @@ class Run:
         first = _first(waiting, options.fit_first)
         if sum(len(part.lines) for _, part in first) < options.fit_first:
             return
-        targets = [target for _, part in first for target in part.targets] if first else chunk.targets
+        parts = [part for _, part in first]
+        targets = [target for part in parts for target in part.targets] if first else chunk.targets
         known = [target for target in targets if target is not None][: DECIDING if first else most]
         if not known and not self._is_told():
             return
-        are_classes = not options.regression and are_labels(known)
-        parts = [part for _, part in first]
-        self._begin(fitted(options, are_classes, parts) if first else made(options, are_classes), {})
+        are_classes = not options.regression and learning.are_labels(known)
+        self._begin(learning.fitted(options, are_classes, parts) if first else learning.made(options, are_classes), {})
         for of, part in first:
             of.line = part.lines[-1]
             self._leave_out(of, [bad for bad in part.bad if bad.line < of.line])
         if known and not options.regression:
             self._say_kind(are_classes, known[0])
+        self._say_ids(chunk)
+
+    def _say_ids(self, chunk: Chunk) -> None:
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
-        listed = ",".join(name for name in ids if name not in options.numbers)
+        listed = ",".join(name for name in ids if name not in self._options.numbers)
         if listed:
             self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
 
-    def _say_kind(self, are_classes: bool, first: Any) -> None:
+    def _say_kind(self, are_classes: bool, first: Target) -> None:
         """Tell what is learned, and which option learns the other kind."""
-        name = self._target or "the target"
+        name = self._options.target or "the target"
         other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
         kind = "classes" if are_classes else "numbers"
         self._say(f"learning {kind}, since {name} begins with {first!r}\n    ({other})")
@@ -333,7 +367,7 @@ class Run:
         if not self._options.quiet:
             printed(text)
 
-    def _add_metrics(self, event: str, values: dict[str, Any]) -> None:
+    def _add_metrics(self, event: str, values: State) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         self._outputs.add("metrics", {"event": event, "time": now, **values})
 
@@ -345,6 +379,9 @@ class Run:
             why += f"; saved, and --resume continues from there: {self._options.save}"
         if self._model is not None:
             self._print(self._metrics.summary())
+        if self._test is not None and not why:
+            self._print(f"test: {self._test._metrics.summary()}")
+            self._add_metrics("test", self._test._metrics.totals("test"))
         if why:
             say("gln-stream", why)
         if self._model is not None:
@@ -355,9 +392,9 @@ class Run:
         """Save the model and how far the run is, in one file; returns False if there is nothing to save."""
         if self._options.save is None or self._model is None:
             return False
-        state = {"inputs": self._inputs.state(), "target": self._target, "ngrams": self._options.ngrams}
-        state |= self._outputs.state() | {"figures": self._metrics.state()}
-        state["waiting"] = self._waiting.state(self._model.known_names)
+        state = {"inputs": self._inputs.state(), "figures": self._metrics.state()}
+        state |= {name: getattr(self._options, name) for name in ("target", "weight", "ngrams")}
+        state |= self._outputs.state() | {"waiting": self._waiting.state(self._model.known_names)}
         self._model.save(self._options.save, state)
         return True
 

@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
+T = TypeVar("T")
 CLOSED_PIPE = 128 + 13  # the status of programs that SIGPIPE ends
 
 
@@ -26,7 +27,7 @@ class Signals:
         self._starts = True
         self._waits = False
 
-    def _receive(self, number: int, _: Any) -> None:
+    def _receive(self, number: int, _: object) -> None:
         before = self.received
         self.received = number
         if self._starts:  # an exception here would also go through what compiles
@@ -53,7 +54,7 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def waiting(self, call: Callable[[], Any]) -> Any:
+    def waiting(self, call: Callable[[], T]) -> T:
         """The result of a call that may wait for another process; a signal raises `Stopped` in it."""
         self._waits = True
         try:
@@ -63,8 +64,8 @@ class Signals:
 
     def take_all(
         self,
-        parts: Iterator[Any],
-        take: Callable[[Any], object],
+        parts: Iterator[T],
+        take: Callable[[T], object],
         end: Callable[[str], object],
         can_end: Callable[[Exception], bool] = lambda error: True,
     ) -> int:

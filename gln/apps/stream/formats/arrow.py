@@ -9,18 +9,19 @@ import itertools
 import json
 import urllib.parse
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Wanted
-from gln.apps.stream.formats.column_types import ColumnTypes, as_label, shown
+from gln.apps.stream.formats.chunks import CHUNK, DECIDING, NO_SAMPLES, Chunk, Target, Wanted
+from gln.apps.stream.formats.column_types import Column, ColumnTypes, labels_of, shown, weights_of
 from gln.apps.stream.formats.lines import BadLine
-from gln.apps.stream.formats.namespaces import Namespaces
-from gln.engine.streaming.values import MOST, NamedRows, is_missing
+from gln.apps.stream.formats.namespaces import Names, Namespaces, TableColumns
+from gln.engine.streaming.values import MOST
 
 try:
     import pyarrow as pa
@@ -32,7 +33,7 @@ BUFFER = 1 << 20  # bytes of a column that are read at once
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # a missing value in the name of a folder
 
 
-def _opened(source: Any, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _opened(source: BinaryIO, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """What is in a file. Raises ValueError if it is of another kind."""
     if form == "parquet" and not source.seekable():
         raise ValueError("parquet: expected a file, as its end says where columns are, got a pipe (Arrow can be piped)")
@@ -40,7 +41,7 @@ def _opened(source: Any, form: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]
         if form == "parquet":
             table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
             return table.schema_arrow, table.iter_batches(CHUNK)
-        if source.seekable() and source.peek(6).startswith(b"ARROW1"):
+        if source.seekable() and cast(BufferedReader, source).peek(6).startswith(b"ARROW1"):
             file = pa.ipc.open_file(source)
             return file.schema, map(file.get_batch, range(file.num_record_batches))
         stream = pa.ipc.open_stream(source)
@@ -94,6 +95,8 @@ class TypedColumns:
         target_types = ("numbers", "text", "null", *(["timestamps"] if name in self._wanted.strings else []))
         if name == self._wanted.target and what not in target_types:
             raise ValueError(f"{name}: expected numbers, bools or strings as targets, got {kind}")
+        if name == self._wanted.weight and what not in ("numbers", "text", "null"):
+            raise ValueError(f"{name}: expected numbers as weights, got {kind}")
         if what in ("numbers", "text", "timestamps"):
             self._kinds.check_type(name, what)
         elif what not in ("lists of numbers", "lists of text", "null") and not pa.types.is_struct(kind):
@@ -161,39 +164,33 @@ class TypedColumns:
 
     def _chunk(self, batch: pa.RecordBatch, first: int) -> Chunk:
         """Rows, of which the first one has the number `first`."""
-        columns, lists, targets, wrong = self._read(batch)
-        frame = pd.DataFrame(columns, index=range(len(batch)))
-        names, notes = self._namespaces.column_features(lists, len(batch), wrong)
-        good = [row for row in range(len(batch)) if row not in wrong]
-        frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
-        rows = NamedRows(frame, names, self._namespaces.is_word, self._namespaces.decided)
-        bad = [BadLine(first + row, wrong[row], "row") for row in sorted(wrong)]
-        numbers = [first + row for row in good]
-        notes = *self._kinds.end_chunk(), *notes
-        return Chunk(rows, [targets[row] for row in good], None, None, numbers, notes=notes, bad=bad)
+        chunk = self._namespaces.table_chunk(self._read(batch), range(first, first + len(batch)), "row")
+        return chunk._replace(notes=(*self._kinds.end_chunk(), *chunk.notes))
 
-    def _read(self, batch: pa.RecordBatch) -> tuple[dict[str, Any], dict[str, list[Any]], list[Any], dict[int, str]]:
-        """The columns of a batch, those that hold words, its targets, and what is wrong, by row."""
-        columns: dict[str, Any] = {}
-        lists: dict[str, list[Any]] = {}
+    def _read(self, batch: pa.RecordBatch) -> TableColumns:
+        features: dict[str, Column] = {}
+        words: dict[str, Sequence[Names | None]] = {}
+        targets: list[Target] = [None] * len(batch)
+        weights = [1.0] * len(batch)
         wrong: dict[int, str] = {}
-        targets: list[Any] = [None] * len(batch)
         for name, values in self._all_leaves(batch):
             what = _what(values.type)
-            if what == "lists of text" or (what == "text" and name in self._namespaces.texts):
-                lists[name] = values.to_pylist()
-                continue
-            converted, messages = self._column(name, values)
-            wrong = messages | wrong  # the first message of a row stays
-            if name == self._wanted.target:
-                are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
-                targets = _targets(values if are_bools else converted)
+            bad: dict[int, str] = {}
+            if name == self._wanted.weight:
+                weights, bad = weights_of(name, values.to_pylist())
+            elif what == "lists of text" or (what == "text" and name in self._namespaces.texts):
+                words[name] = values.to_pylist()
             else:
-                columns[name] = converted
-        return columns, lists, targets, wrong
+                features[name], bad = self._column(name, values)
+            if name == self._wanted.target:
+                column = features.pop(name)
+                are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
+                targets = labels_of(values.to_pylist() if are_bools else column)
+            wrong = bad | wrong  # the first message of a row stays
+        return TableColumns(features, words, targets, weights, wrong)
 
-    def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
-        """The values of a column, as an array of numbers or a series of text, and what is wrong, by row."""
+    def _column(self, name: str, column: pa.Array) -> tuple[Column, dict[int, str]]:
+        """The values of a column, and what is wrong with others, by row."""
         what = _what(column.type)
         if name in self._folder_values or (what == "text" and name in self._wanted.numbers):
             return self._kinds.column(name, [text or "" for text in column.to_pylist()])
@@ -219,7 +216,9 @@ def _validated(batch: pa.RecordBatch) -> pa.RecordBatch:
 # ---- Types -----------------------------------------------------------------------------------------------------------
 
 
-def _nested(fields: Any, ignore: Collection[str] = (), prefix: str = "") -> Iterator[tuple[str, pa.DataType]]:
+def _nested(
+    fields: Iterable[pa.Field], ignore: Collection[str] = (), prefix: str = ""
+) -> Iterator[tuple[str, pa.DataType]]:
     """The names and types of the columns of a schema, and of those in structs."""
     for field in fields:
         name = prefix + field.name
@@ -254,10 +253,3 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
         return column.cast(pa.string()).to_pylist()
     values = [None if value != value else value for value in column.to_pylist()]
     return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
-
-
-def _targets(values: Any) -> list[Any]:  # N
-    """Targets, with None where one is missing."""
-    values = values.to_pylist() if isinstance(values, pa.Array) else pd.Series(values).tolist()
-    values = [None if is_missing(value) else value for value in values]
-    return [as_label(value) if isinstance(value, float) else value for value in values]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from gln.apps.stream.formats.lines import BadLine
 from gln.engine.streaming.values import NamedRows, named_rows
 
 CHUNK = 4000  # samples that are read together: 1,000 take a fifth longer with --fast or --predict-only
 DECIDING = 1000  # samples of the first chunk, whose values decide what names and the target are
+Target: TypeAlias = Any  # a label, a number, or None if it is not known
 TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
 
 
@@ -23,8 +24,8 @@ class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
     rows: NamedRows
-    targets: list[Any]  # None: the sample is predicted and not learned
-    weights: list[float] | None  # None: all are 1
+    targets: list[Target]  # None: the sample is predicted and not learned
+    weights: list[float]
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
     form: str = ""  # the format that `read` recognised
@@ -41,13 +42,12 @@ class Chunk(NamedTuple):
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples, without bad lines."""
-        weights = self.weights and self.weights[rows]
         tags = self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
+        return Chunk(part, self.targets[rows], self.weights[rows], tags, self.lines[rows], self.form, self.notes)
 
 
-NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])
+NO_SAMPLES = Chunk(named_rows([]), [], [], None, [])
 
 
 class Wanted(NamedTuple):
@@ -58,12 +58,14 @@ class Wanted(NamedTuple):
     numbers: Set[str] = frozenset()  # that are numbers
     words: Set[str] = frozenset()  # namespaces and lists whose names are words, even if no sample has several
     ignore: Set[str] = frozenset()  # that are left out
+    weight: str | None = None  # the name of the samples' weights, which are no feature
     known: Mapping[str, bool] = {}  # the names that a model has already, and whether each is text
     ngrams: int = 1  # the most words that follow one another and are also one word
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""
-        if self.target is not None:
-            yield "target", self.target
+        for option, name in (("target", self.target), ("weight", self.weight)):
+            if name is not None:
+                yield option, name
         for option in ("strings", "numbers", "words", "ignore"):
             yield from ((option, name) for name in getattr(self, option))

@@ -7,16 +7,21 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import DECIDING, Wanted
+from gln.apps.stream.formats.chunks import DECIDING, Target, Wanted
+from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows
+
+# Numbers with NaN, or texts with None, where one is missing; or times.
+Column: TypeAlias = np.ndarray | pd.Series | list[str | None]
+Json: TypeAlias = Any  # a value of JSON, whose type is known only where it is used
 
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
@@ -49,7 +54,36 @@ def as_label(number: float) -> float:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def shown(value: Any) -> str:
+def labels_of(column: Column) -> list[Target]:  # N
+    """The targets in a column, with None where one is missing."""
+    values = column if isinstance(column, list) else column.tolist()
+    values = [None if value != value else value for value in values]  # NaN, and pandas' NaT
+    return [as_label(value) if isinstance(value, float) else value for value in values]
+
+
+def weight_of(value: object) -> float:
+    """A value as the weight of a sample. Raises ValueError for other values than numbers from 0 to 10^6."""
+    with contextlib.suppress(ValueError):
+        weight = finite_number(str(value))
+        if 0 <= weight <= STREAM_WEIGHT:
+            return weight
+    raise ValueError(f"expected a weight from 0 to {STREAM_WEIGHT}, got {shown(value)}")
+
+
+def weights_of(name: str, values: Iterable[object]) -> tuple[list[float], dict[int, str]]:
+    """The weights in a column, and what is wrong with other values, by row."""
+    weights = []
+    wrong = {}
+    for row, value in enumerate(values):
+        try:
+            weights.append(weight_of(value))
+        except ValueError as error:
+            weights.append(0.0)
+            wrong[row] = f"{name}: {error}"
+    return weights, wrong
+
+
+def shown(value: object) -> str:
     """A value in a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:36]}..."
@@ -93,11 +127,8 @@ class ColumnTypes:
             self._are_times[wanted.target] = False
         self._notes: dict[str, str] = {}  # of each kind one, or "" if the user was told
 
-    # ---- Columns of text -------------------------------------------------------------------------------------------
-
-    def column(self, name: str, texts: Sequence[str]) -> tuple[Any, dict[int, str]]:
-        """The values of a column, as an array of numbers with NaN or a list of strings with None where one is missing;
-        and what is wrong with values, by row."""
+    def column(self, name: str, texts: Sequence[str]) -> tuple[Column, dict[int, str]]:
+        """The values of a column, and what is wrong with others, by row."""
         if name not in self._are_text:
             given = [text for text in texts if text not in MISSING]
             if not given:
@@ -141,8 +172,6 @@ class ColumnTypes:
         """Whether a column is known to hold numbers."""
         return self._are_text.get(name) is False
 
-    # ---- Columns of a type -------------------------------------------------------------------------------------------
-
     def check_type(self, name: str, kind: str) -> None:
         """Know that a column holds "text", "numbers" or "timestamps". Raises ValueError if it is known as another."""
         if name in self._strings or (name in self._said and kind != "timestamps"):  # text can be converted
@@ -161,8 +190,6 @@ class ColumnTypes:
             self._are_times[name] = True
             text = f"{name}: a time, read as days since 1970, and as cycles of {', '.join(CYCLES)}"
             self.note(f"times of {name}", f"{text}\n    (--strings {name} reads it as text)")
-
-    # ---- Timestamps ------------------------------------------------------------------------------------------------
 
     def may_be_times(self) -> list[str]:
         """The names of text that are timestamps, or whose values have not decided yet."""
@@ -187,8 +214,6 @@ class ColumnTypes:
         wrong = {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
         return pd.Series(times), wrong
 
-    # ---- What to tell the user ---------------------------------------------------------------------------------------
-
     def note(self, kind: str, text: str) -> None:
         """Tell the user something with the next samples, once of each kind."""
         self._notes.setdefault(kind, text)
@@ -200,9 +225,7 @@ class ColumnTypes:
         self._notes = dict.fromkeys(self._notes, "")
         return notes
 
-    # ---- Values that are typed -------------------------------------------------------------------------------------
-
-    def decide(self, samples: Iterable[Mapping[str, Any]]) -> None:
+    def decide(self, samples: Iterable[Mapping[str, Json]]) -> None:
         """Let the first chunk decide what its names are: what most of their values are, as others are errors."""
         are_numbers: dict[str, list[bool]] = {}
         for x in samples:
@@ -213,7 +236,7 @@ class ColumnTypes:
                     are_numbers.setdefault(name, []).append(value.__class__ is not str)
         self._are_text |= {name: 2 * sum(are) < len(are) for name, are in are_numbers.items()}
 
-    def values(self, x: Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, x: Mapping[str, Json]) -> dict[str, Json]:
         """A sample with values of the right kind. Raises ValueError for others; nothing is decided then."""
         values = {}
         new = {}
@@ -225,14 +248,14 @@ class ColumnTypes:
                     new[name] = is_text
                 elif is_text is not are_text[name]:
                     value = self._converted(name, value)
-                if value.__class__ is not str and not -MOST <= value <= MOST:
+                if not isinstance(value, str) and not -MOST <= value <= MOST:
                     raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
             values[name] = value
         if len(are_text) < MOST_WORDS:  # so that memory is bounded where names are always new
             are_text.update(new)
         return values
 
-    def _converted(self, name: str, value: Any) -> Any:
+    def _converted(self, name: str, value: str | float) -> str | float:
         """A value of the other kind as one of the kind that was said."""
         if name not in self._said:
             expected = "a string" if self._are_text[name] else "a number"
@@ -241,6 +264,6 @@ class ColumnTypes:
         if self._are_text[name]:
             return json.dumps(value)
         try:
-            return finite_number(value)
+            return finite_number(str(value))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None

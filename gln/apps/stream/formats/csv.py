@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
-import pandas as pd
-
-from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Wanted
-from gln.apps.stream.formats.column_types import ColumnTypes, as_label
+from gln.apps.stream.formats.chunks import NO_SAMPLES, Chunk, Target, Wanted
+from gln.apps.stream.formats.column_types import Column, ColumnTypes, labels_of, weights_of
 from gln.apps.stream.formats.lines import LONGEST, TOO_LONG, BadLine, Lines, Record, text_of
-from gln.apps.stream.formats.namespaces import Namespaces
-from gln.engine.streaming.values import NamedRows
+from gln.apps.stream.formats.namespaces import Namespaces, TableColumns
 
 
 class CsvParser:
@@ -26,8 +21,8 @@ class CsvParser:
         self._separator = separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target = wanted.target
+        self._weight = wanted.weight
         self._ignore = wanted.ignore
-        self._strings = wanted.strings
         self._kinds = ColumnTypes(wanted)
         self._namespaces = Namespaces(wanted, "=")
         self._names: list[str] = []
@@ -54,8 +49,6 @@ class CsvParser:
                 raise BadLine(number, f"{option}: expected one of the columns {listed}, got {name!r}")
         return names
 
-    # ---- Reading -----------------------------------------------------------------------------------------------------
-
     def records(self) -> Iterator[Record | BadLine | None]:
         """The fields of each row; the first one tells how many. None for a blank line."""
         reader = self._reader()
@@ -79,7 +72,7 @@ class CsvParser:
                 else:
                     yield number, fields
 
-    def _reader(self) -> Any:
+    def _reader(self) -> Iterator[list[str]]:
         return csv.reader(self._texts(), delimiter=self._separator, skipinitialspace=True, strict=True)
 
     def _texts(self) -> Iterator[str]:
@@ -92,32 +85,34 @@ class CsvParser:
             self._taken.append(line)
             yield text_of(self._lines.number, line) + "\n"
 
-    # ---- Values ------------------------------------------------------------------------------------------------------
-
     def knows(self, record: Record) -> bool:
         """Whether options or the model say what the columns are."""
-        return self._kinds.decided | self._namespaces.decided | self._ignore >= {*self._names}
+        return self._kinds.decided | self._namespaces.decided | self._ignore | {self._weight} >= {*self._names}
 
     def plain(self, most: int) -> Chunk | None:
         """The samples that can be had without waiting, at most so many, if there are some and each line can be split at
         its separators: what `chunk` makes of `records`, in half the time."""
         first = self._lines.number + 1
         lines = self._lines.at_hand(most)
-        separator = self._separator
-        names = self._names
+        texts = self._split(lines)
+        if texts is None:
+            self._lines.again(lines)
+            return None
+        width = len(self._names)
+        return self._samples(range(first, first + len(lines)), [texts[column::width] for column in range(width)])
+
+    def _split(self, lines: Sequence[bytes]) -> list[str] | None:
+        """The fields of all lines; None if there is none, or one that cannot be split at its separators."""
         block = (b"\n%b\n" % b"\n".join(lines)).replace(b"\r\n", b"\n")
-        sign = separator.encode()
-        width = len(names)
+        separator = self._separator.encode()
+        header = self._separator.join(self._names).encode()
         # A blank line, the header once more, quotes, and what is no part of a field, or an error of `csv`
-        others = b"\n\n", b"\n%b\n" % separator.join(names).encode(), b'"', b"\r", b"\n ", sign + b" ", b"\0"
+        others = b"\n\n", b"\n%b\n" % header, b'"', b"\r", b"\n ", separator + b" ", b"\0"
         are_short = max(map(len, lines), default=0) <= csv.field_size_limit()
-        are_even = {line.count(sign) for line in lines} == {width - 1}
+        are_even = {line.count(separator) for line in lines} == {len(self._names) - 1}
         if are_short and are_even and not any(other in block for other in others):
             with contextlib.suppress(UnicodeDecodeError):
-                texts = block[1:-1].decode().replace("\n", separator).split(separator)
-                columns = [texts[column::width] for column in range(width)]
-                return self._samples(range(first, first + len(lines)), columns)
-        self._lines.again(lines)
+                return block[1:-1].decode().replace("\n", self._separator).split(self._separator)
         return None
 
     def chunk(self, records: Sequence[Record]) -> Chunk:
@@ -132,46 +127,40 @@ class CsvParser:
 
     def _samples(self, lines: Sequence[int], texts: Sequence[Sequence[str]]) -> Chunk:
         """Samples with these texts in each column."""
-        columns: dict[str, Any] = {}
-        word_columns: dict[str, Sequence[str]] = {}
+        features: dict[str, Column] = {}
+        words: dict[str, Sequence[str]] = {}
+        targets: list[Target] = [None] * len(lines)
+        weights = [1.0] * len(lines)
         wrong: dict[int, str] = {}
-        for name, column_texts in zip(self._names, texts, strict=True):
+        for name, column in zip(self._names, texts, strict=True):
+            bad: dict[int, str] = {}
             if name in self._ignore:
                 continue
-            if name in self._namespaces.texts:
-                word_columns[name] = column_texts
+            if name == self._weight:
+                weights, bad = weights_of(name, column)
+            elif name in self._namespaces.texts:
+                words[name] = column
             else:
-                columns[name], bad = self._kinds.column(name, column_texts)
-                wrong = bad | wrong  # the first message of a row stays
-        if wrong:
-            good = [row for row in range(len(lines)) if row not in wrong]
-            chunk = self._samples([lines[i] for i in good], [[column[i] for i in good] for column in texts])
-            return chunk._replace(bad=[BadLine(lines[i], wrong[i]) for i in sorted(wrong)])
-        self._note_missing(lines, texts, columns)
-        targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
-        if isinstance(targets, np.ndarray):
-            targets = [as_label(value) if value == value else None for value in targets.tolist()]
-        frame = pd.DataFrame({name: _typed(values) for name, values in columns.items()}, index=range(len(lines)))
-        words, _ = self._namespaces.column_features(word_columns, len(lines), {})
-        rows = NamedRows(frame, words, self._namespaces.is_word, self._strings)
-        return Chunk(rows, targets, None, None, [*lines], notes=self._kinds.end_chunk())
+                features[name], bad = self._kinds.column(name, column)
+            wrong = bad | wrong  # the first message of a row stays
+        if self._target is not None:
+            targets = labels_of(features.pop(self._target))
+            self._note_missing(lines, texts[self._names.index(self._target)], targets, wrong)
+        chunk = self._namespaces.table_chunk(TableColumns(features, words, targets, weights, wrong), lines)
+        return chunk._replace(notes=self._kinds.end_chunk())
 
-    def _note_missing(self, lines: Sequence[int], texts: Sequence[Sequence[str]], columns: dict[str, Any]) -> None:
+    def _note_missing(
+        self, lines: Sequence[int], texts: Sequence[str], targets: Sequence[Target], wrong: Collection[int]
+    ) -> None:
         """Tell the user of the first word for a missing value that may be a class."""
         if self._target is None or self._kinds.is_number(self._target):
             return
-        rows = zip(lines, texts[self._names.index(self._target)], columns[self._target], strict=True)
-        for number, text, target in rows:
-            if text and (target is None or target != target):
-                missing = f"line {number}: {self._target}: {text!r} is read as a missing value"
+        for row, text in enumerate(texts):
+            if text and targets[row] is None and row not in wrong:
+                missing = f"line {lines[row]}: {self._target}: {text!r} is read as a missing value"
                 advice = f"(--strings {self._target} reads it as a class)"
                 self._kinds.note("missing", f"{missing}, so the sample is only predicted\n    {advice}")
                 return
-
-
-def _typed(values: Any) -> Any:
-    """Values of a column; without a dtype, pandas would look at each text."""
-    return pd.Series(values, dtype=object) if isinstance(values, list) else values
 
 
 def _explained(error: csv.Error) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import TypeAlias
 
 from gln.apps.stream.formats.chunks import Chunk, Wanted
-from gln.apps.stream.formats.column_types import ColumnTypes, shown
+from gln.apps.stream.formats.column_types import ColumnTypes, Json, shown, weight_of
 from gln.apps.stream.formats.lines import BadLine, Lines, Record, parsed
 from gln.apps.stream.formats.namespaces import Namespaces, Sample
 from gln.engine.streaming.schema import MOST_WORDS
 
+Object: TypeAlias = dict[str, Json]
 SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
@@ -27,6 +28,7 @@ class JsonParser:
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self.records = lines.texts
         self._target = wanted.target
+        self._weight = wanted.weight
         self._ignore = wanted.ignore
         self._kinds = ColumnTypes(wanted)
         self._namespaces = Namespaces(wanted, "=")
@@ -60,7 +62,7 @@ class JsonParser:
         good = [record for row, record in enumerate(records) if row not in wrong]
         return good, [BadLine(records[row][0], message) for row, message in wrong.items()]
 
-    def _convert_times(self, name: str, rows: Sequence[dict[str, Any]]) -> dict[int, str]:
+    def _convert_times(self, name: str, rows: Sequence[dict[str, Json]]) -> dict[int, str]:
         """Replace texts of this name, if they are times; returns what is wrong, by row."""
         times = self._kinds.times(name, [row[name] for row in rows])
         if times is None:
@@ -72,10 +74,15 @@ class JsonParser:
 
     def _flat(self, line: str) -> Sample:
         record = object_of(line)
-        if isinstance(record.get(self._target), (dict, list)):
-            came = shown(record[self._target])
-            raise ValueError(f"{self._target}: expected a string, a number or a bool, got {came}")
+        target = record.get(self._target or "")
+        if isinstance(target, (dict, list)):
+            raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(target)}")
         sample = flattened(record, self._ignore)
+        if self._weight is not None:
+            try:
+                sample = sample._replace(weight=weight_of(sample.values.pop(self._weight, None)))
+            except ValueError as error:
+                raise ValueError(f"{self._weight}: {error}") from None
         for name in self._namespaces.texts & sample.values.keys():
             text = sample.values[name]
             if isinstance(text, str):
@@ -90,7 +97,7 @@ class JsonParser:
         return sample._replace(values=values, target=target)
 
 
-def object_of(line: str) -> dict[Any, Any]:
+def object_of(line: str) -> Object:
     """The object in a line. Raises ValueError for anything else."""
     try:
         record = DECODER.decode(line)
@@ -107,7 +114,7 @@ def object_of(line: str) -> dict[Any, Any]:
     return record
 
 
-def flattened(record: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
+def flattened(record: Mapping[str, Json], ignore: Set[str] = frozenset()) -> Sample:
     """The features of an object, but not those to `ignore`: `{"a": {"b": 1}}` has a value "a.b", `{"a": [1, 2]}` has
     "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists."""
     sample = Sample({}, {})
@@ -133,7 +140,7 @@ def flattened(record: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Samp
     return sample
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Json]]) -> Object:
     record = dict(pairs)
     if len(record) < len(pairs):
         repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]

@@ -7,12 +7,14 @@ import select
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 BLOCK = 1 << 18  # bytes that are read at once
 LONGEST = 1 << 22  # bytes of a line or a record, and about the bytes of lines that are parsed together
 TOO_LONG = f"expected at most {LONGEST:,} bytes, got more"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
@@ -73,14 +75,14 @@ class Lines:
                 yield bad
 
     def gathered(
-        self, records: Iterator[Any], most: int, waits: Callable[[Any], bool] = lambda first: False
-    ) -> list[Any]:
+        self, records: Iterator[T | None], most: int, waits: Callable[[T], bool] = lambda first: False
+    ) -> list[T]:
         """Records made from the next lines, at most so many: those that can be had without waiting, or else the first
         one that comes; empty at the end. None is left out. If `waits` is true of the first record, it waits for others.
         Those of very long lines are fewer.
         """
         end = self._size + LONGEST
-        taken: list[Any] = []
+        taken: list[T] = []
         for record in records:
             if record is not None:
                 taken.append(record)
@@ -183,9 +185,9 @@ def text_of(number: int, line: bytes) -> str:
 Record = tuple[int, Any]  # the number of a line, and what stands there
 
 
-def parsed(records: Sequence[Record], parse: Callable[[Any], Any]) -> tuple[list[Record], list[BadLine]]:
+def parsed(records: Sequence[tuple[int, S]], parse: Callable[[S], T]) -> tuple[list[tuple[int, T]], list[BadLine]]:
     """The result of a function for what stands in each line, and the lines for which it raises a ValueError."""
-    good: list[Record] = []
+    good: list[tuple[int, T]] = []
     bad: list[BadLine] = []
     for number, line in records:
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from gln.apps.stream.formats.chunks import DECIDING, Chunk, Wanted
-from gln.apps.stream.formats.column_types import shown
+from gln.apps.stream.formats.chunks import DECIDING, Chunk, Target, Wanted
+from gln.apps.stream.formats.column_types import Column, Json, shown
 from gln.apps.stream.formats.lines import BadLine, Record, parsed
 from gln.engine.batches import WORD
 from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
@@ -20,15 +20,28 @@ from gln.engine.streaming.values import NO_COLUMNS, NamedRows
 FEW = 50  # samples: a frame of fewer takes longer than their dictionaries
 
 
+Names: TypeAlias = str | list[str]  # a text of words, or a list of names
+
+
 class Sample(NamedTuple):
     """What stands in a line."""
 
-    values: dict[str, Any]  # by the names of features
+    values: dict[str, Json]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
     numbers: Set[str] = frozenset()  # names of those values that are 0 in samples without them
-    target: Any = None
+    target: Target = None
     weight: float = 1.0
     tag: str | None = None
+
+
+class TableColumns(NamedTuple):
+    """The columns of a table as they were converted."""
+
+    features: Mapping[str, Column]
+    words: Mapping[str, Sequence[Names | None]]
+    targets: list[Target]
+    weights: list[float]
+    wrong: dict[int, str]  # the rows that cannot be read, and why
 
 
 class Namespaces:
@@ -66,7 +79,7 @@ class Namespaces:
         """Namespaces of which it was decided, and said, that they hold names, even if these read as numbers."""
         return self._are_categories.keys()
 
-    def features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
+    def _features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
         """`Sample`s whose names are among their values, those that are refused, and what to tell the user."""
         samples = [sample for _, sample in records]
         notes = (*self._decide(samples), *self._decide_numbers(samples))
@@ -75,36 +88,72 @@ class Namespaces:
 
     def chunk(self, records: Sequence[Record], is_zero: Callable[[str], bool]) -> Chunk:
         """A chunk of `Sample`s, of which features of some names are 0 where they are absent."""
-        good, refused, notes = self.features(records)
-        lines = [number for number, _ in good]
+        good, refused, notes = self._features(records)
         samples = [sample for _, sample in good]
-        values: Any = [sample.values for sample in samples]
+        values = [sample.values for sample in samples]
         frame = frame_of(values) if len(values) >= FEW else None
         rows = NamedRows(NO_COLUMNS if frame is None else frame, values if frame is None else (), is_zero, self.decided)
-        targets, weights, tags = ([getattr(sample, name) for sample in samples] for name in ("target", "weight", "tag"))
-        return Chunk(rows, targets, weights, tags, lines, notes=notes, bad=refused)
+        return Chunk(
+            rows,
+            targets=[sample.target for sample in samples],
+            weights=[sample.weight for sample in samples],
+            tags=[sample.tag for sample in samples],
+            lines=[number for number, _ in good],
+            notes=notes,
+            bad=refused,
+        )
 
-    def words_of(self, name: str, value: str | list[Any]) -> list[Any]:
-        """The words of a text, in lower case, or those in a list, but not those to ignore."""
-        words = re.findall(WORD, value.lower()) if isinstance(value, str) else value
+    def words_of(self, name: str, names: Names) -> list[str]:
+        """The words of a text, in lower case, or those in a list, but not those to ignore. Raises ValueError if one is
+        missing."""
+        words = re.findall(WORD, names.lower()) if isinstance(names, str) else names
+        if None in words:
+            raise ValueError(f"{name}: expected a list of strings, got {shown(words)}")
         return [word for word in words if f"{name}={word}" not in self._ignore]
 
-    def column_features(
-        self, columns: Mapping[str, Sequence[Any]], count: int, wrong: dict[int, str]
-    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-        """The categories and words of columns of texts or of lists, with what to tell the user. Adds to `wrong`."""
-        records: list[Record] = []
-        for row in range(count if columns else 0):
-            given = {name: values[row] for name, values in columns.items() if values[row] is not None}
-            names = {name: self.words_of(name, value) for name, value in given.items()}
-            for name, words in names.items():
-                if None in words:
-                    wrong.setdefault(row, f"{name}: expected a list of strings, got {shown(words)}")
-            if row not in wrong:
-                records.append((row, Sample({}, names)))
-        good, refused, notes = self.features(records)
+    def table_chunk(self, columns: TableColumns, lines: Sequence[int], unit: str = "line") -> Chunk:
+        """A chunk of the rows of a table, which have these numbers."""
+        wrong = dict(columns.wrong)
+        words, notes = self._word_features(columns.words, len(lines), wrong)
+        texts = {
+            name: pd.Series(column, dtype=object) if isinstance(column, list) else column
+            for name, column in columns.features.items()
+        }
+        frame = pd.DataFrame(texts, index=range(len(lines)))
+        good = [row for row in range(len(lines)) if row not in wrong]
+        if wrong:
+            frame = frame.iloc[good].reset_index(drop=True)
+        return Chunk(
+            NamedRows(frame, words, self.is_word, self.decided),
+            targets=[columns.targets[row] for row in good],
+            weights=[columns.weights[row] for row in good],
+            tags=None,
+            lines=[lines[row] for row in good],
+            notes=notes,
+            bad=[BadLine(lines[row], wrong[row], unit) for row in sorted(wrong)],
+        )
+
+    def _word_features(
+        self, columns: Mapping[str, Sequence[Names | None]], count: int, wrong: dict[int, str]
+    ) -> tuple[list[dict[str, Json]], tuple[str, ...]]:
+        """The categories and words in columns of texts or lists, and what to tell the user. Adds to `wrong`."""
+        good, refused, notes = self._features(self._word_records(columns, count, wrong))
         wrong.update({bad.line: bad.message for bad in refused})
         return [sample.values for _, sample in good], notes
+
+    def _word_records(
+        self, columns: Mapping[str, Sequence[Names | None]], count: int, wrong: dict[int, str]
+    ) -> list[Record]:
+        records: list[Record] = []
+        for row in range(count if columns else 0):
+            try:
+                cells = {name: column[row] for name, column in columns.items()}
+                names = {name: self.words_of(name, cell) for name, cell in cells.items() if cell is not None}
+            except ValueError as error:
+                wrong.setdefault(row, str(error))
+            if row not in wrong:
+                records.append((row, Sample({}, names)))
+        return records
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""
@@ -144,7 +193,7 @@ class Namespaces:
     def _with_names(self, sample: Sample) -> Sample:
         if not (sample.names or self._zeros):
             return sample  # fast, for JSON without lists
-        features = self._zeros | sample.values if self._zeros else sample.values
+        features: dict[str, Json] = self._zeros | sample.values if self._zeros else sample.values
         for namespace, names in sample.names.items():
             if names and self._are_categories.get(namespace):
                 features[namespace] = names[0]
@@ -162,12 +211,13 @@ class Namespaces:
         return sample._replace(values=features)
 
 
-def frame_of(samples: Sequence[Mapping[str, Any]]) -> pd.DataFrame | None:
+def frame_of(samples: Sequence[Mapping[str, Json]]) -> pd.DataFrame | None:
     """Samples that have the same names, with numbers or text, as a frame, which takes less time; None for others."""
     if any(x.keys() != samples[0].keys() for x in samples):
         return None
-    columns: dict[str, Any] = {name: [x[name] for x in samples] for name in samples[0]}
-    for name, values in columns.items():
+    columns: dict[str, pd.Series] = {}
+    for name in samples[0]:
+        values = [x[name] for x in samples]
         kinds = {*map(type, values)} - {type(None)}
         if not (kinds <= {float, int, bool} or kinds == {str}):
             return None

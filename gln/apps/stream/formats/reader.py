@@ -27,7 +27,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
 }
 LABELLED = ("vw",)  # those that mark the target themselves
 # The options that name nothing in a format, and what it has instead of them.
-NAMELESS = {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers")}
+NAMELESS = {"vw": dict.fromkeys(("target", "numbers"), "labels and marks numbers") | {"weight": "importance weights"}}
 LISTED = ", ".join([*FORMS, *TYPED])
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl"}
 ENDINGS |= {"pq": "parquet", "feather": "arrow", "ipc": "arrow", "arrows": "arrow"}
@@ -104,13 +104,15 @@ def _check_names(wanted: Wanted) -> None:
     for option in ("words", "ignore"):
         if wanted.target in getattr(wanted, option):
             raise ValueError(f"{option}: expected other names than the target's, got {wanted.target!r}")
+    if wanted.weight in {wanted.target, *wanted.strings, *wanted.words, *wanted.ignore} - {None}:
+        raise ValueError(f"weight: expected a name that no other option has, got {wanted.weight!r}")
 
 
 def _line_chunks(lines: Lines, parser: Parser, most: int, decides: bool) -> Iterator[Chunk]:
     def waits(first: Record | BadLine) -> bool:
         return decides or isinstance(first, BadLine) or not parser.knows(first)
 
-    batch = lines.gathered(parser.records(), DECIDING, waits)
+    batch: list[Record | BadLine] = lines.gathered(parser.records(), DECIDING, waits)
     while batch:
         yield _chunk_of(parser, batch)
         while isinstance(parser, CsvParser) and (plain := parser.plain(most)) is not None:

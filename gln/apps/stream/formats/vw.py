@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Collection, Sequence
 
@@ -75,7 +74,6 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
     weight = finite_number(text) if colon else 1.0
-    values = sample.values
     prefix = f"{namespace}^" if namespace else ""
     if namespace in ignore:
         return
@@ -84,21 +82,24 @@ def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) 
         if colon and (not name or not text or ":" in text):
             raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
         full = prefix + name
-        value = weight
-        is_number = False
-        if colon:
-            with contextlib.suppress(ValueError):
-                value = weight * float(text)
-                is_number = True
-        if not name or full in ignore or not (value or is_number):
+        number = _times(weight, text)  # None for a name or a category
+        if not name or full in ignore or (number is None and not weight):
             continue
-        if weight == 1.0 and not is_number:  # color:red is the name red in a namespace color
+        if number is None and weight == 1.0:  # color:red is the name red in a namespace color
             sample.names.setdefault(full if colon else namespace, []).append(text or name)
             continue
-        if is_number:
+        if number is not None:
             numbers.add(full)
         elif colon:
             full = f"{full}^{text}"
-        values[full] = value = values.get(full, 0.0) + value
-        if not abs(value) <= MOST:
-            raise ValueError(f"{full}: expected a finite number, got {value}")
+        sample.values[full] = sample.values.get(full, 0.0) + (weight if number is None else number)
+        if not abs(sample.values[full]) <= MOST:
+            raise ValueError(f"{full}: expected a finite number, got {sample.values[full]}")
+
+
+def _times(weight: float, text: str) -> float | None:
+    """The product with a number, or None for another text."""
+    try:
+        return weight * float(text)
+    except ValueError:
+        return None
