@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks, computed from the CSV files in docs/benchmarks/results.
+"""The tables of docs/benchmarks and docs/papers.md, computed from the CSV files in docs/benchmarks/results.
 
 `python -m benchmarks.pages` renews each table between `<!-- table: NAME -->` and `<!-- end -->` in the pages. NAME is
 a key of `TABLES`, or `overview` for the table of the index. To measure again, run a command with
@@ -18,6 +18,7 @@ import pandas as pd
 from benchmarks.report import KEYS, read_rows
 
 PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
+WITH_TABLES = [*sorted(PAGES.glob("*.md")), PAGES.parent / "papers.md"]
 SCALED = "StandardScaler, "  # the beginning of names, left out in the pages
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COMMANDS = {  # by CSV file, without `python -m benchmarks.`
@@ -45,6 +46,7 @@ COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "lines": "lines",
     "drawings": "drawings",
     "images": "images",
+    "papers": "papers",
     "bandits": "bandits",
     "novelty": "novelty",
 }
@@ -204,19 +206,20 @@ def overview() -> str:
     return as_markdown(pd.DataFrame([row[1:] for row in rows], [row[0] for row in rows], header))
 
 
-def renew(page: str) -> str:
+def renew(path: Path) -> str:
     """The text of a page with its tables renewed."""
+    results = (PAGES / "results").relative_to(path.parent).as_posix()
 
     def table_of(match: re.Match[str]) -> str:
         made = overview() if match[2] == "overview" else markdown_of(TABLES[match[2]])
-        return f"{match[1]}{made}\n\n{match[3]}"
+        return f"{match[1]}{made.replace('(results/', f'({results}/')}\n\n{match[3]}"
 
-    return MARKED.sub(table_of, page)
+    return MARKED.sub(table_of, path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
-    for path in sorted(PAGES.glob("*.md")):
-        path.write_text(renew(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in WITH_TABLES:
+        path.write_text(renew(path), encoding="utf-8")
 
 
 OF_CLASSES = (
@@ -474,6 +477,22 @@ TABLES = {
             Column("test, frozen", "test, frozen", 1),
             Column("test, still learning", "test, still learning", 1),
             Column("processor seconds", "seconds of processor time", 0),
+        ),
+    ),
+    "splits": Table(
+        "papers",
+        tuple(
+            Column(f"{name}: {header}", measure, 2, (name,))
+            for name in ("Boston", "concrete")
+            for header, measure in (("RMSE", "RMSE"), ("log-likelihood", "log-likelihood"))
+        ),
+    ),
+    "capacity": Table(
+        "papers",
+        tuple(
+            Column(f"{task}, epoch {epoch}", f"accuracy, epoch {epoch}", 1, (task,), higher=True)
+            for task in ("shuffled labels", "noise as images")
+            for epoch in (1, 5, 20)
         ),
     ),
     "bandits": Table(
