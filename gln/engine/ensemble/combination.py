@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,19 @@ class WeightedSum(NamedTuple):
 
     def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
         return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
+
+
+class CombinationState(NamedTuple):
+    """A `Combination` as compiled loops take it."""
+
+    link: int  # one of LOGIT, ITSELF and LOG
+    first_curvature: float
+    experts: np.ndarray  # (M,)
+    constants: np.ndarray  # (C,)
+    weights: np.ndarray  # (T, E)
+    curvature: np.ndarray  # (T, E, E)
+    spread: np.ndarray  # (T,)
+    doubts: np.ndarray  # (T, E)
 
 
 @saved(
@@ -148,13 +161,12 @@ class Combination(WritableArrays):
     ) -> np.ndarray:  # -> (C, n)
         """Learn samples, and return the combined predictions before each."""
         arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
-        return compiled(mix)(*arrays, *self.loop_state, offset, step_sizes)
+        return compiled(mix)(*arrays, self.loop_state, offset, step_sizes)
 
     @property
-    def loop_state(self) -> tuple[Any, ...]:
+    def loop_state(self) -> CombinationState:
         """What `mix` takes."""
-        arrays = self.experts, self.constants, self.weights, self.curvature, self.spread, self.doubts
-        return NUMBERS[self.link], CURVATURE[self.link], *arrays
+        return CombinationState(NUMBERS[self.link], CURVATURE[self.link], **self.arrays)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -221,37 +233,27 @@ class Combination(WritableArrays):
 def mix(
     predicted: np.ndarray,  # (M, C, n) float32
     targets: np.ndarray,  # (C, n) float32, or (C, 0) to learn nothing
-    link: int,
-    first: float,  # curvature
-    experts: np.ndarray,  # (M,)
-    constants: np.ndarray,  # (C,)
-    weights: np.ndarray,  # (T, E), changed like the next
-    curvature: np.ndarray,  # (T, E, E)
-    spread: np.ndarray,  # (T,)
-    doubts: np.ndarray,  # (T, E)
+    state: CombinationState,  # whose weights, curvature, spread and doubts change
     offset: float,
     step_sizes: np.ndarray,  # (n,) or (1,)
 ) -> np.ndarray:
     """The combined predictions (C, n), each before the sample was learned."""
     _, heads, count = predicted.shape
+    weights = state.weights
     combined = np.empty((heads, count))
     z = np.empty((weights.shape[1], heads))
     for b in range(count):
-        mixed_values(predicted, targets, b, experts, constants, link, z)
+        mix_experts(predicted, targets, b, state, z)
         for c in range(heads):
-            s = offset
-            for e in range(len(z)):
-                s += weights[min(c, len(weights) - 1), e] * z[e, c]
-            combined[c, b] = 1 / (1 + math.exp(-s)) if link == LOGIT else math.exp(s) if link == LOG else s
+            s = weighted_sum(weights[min(c, len(weights) - 1)], z[:, c], offset)
+            combined[c, b] = sigmoid(s) if state.link == LOGIT else math.exp(s) if state.link == LOG else s
         if targets.shape[1] > 0:
-            size = step_sizes[b % len(step_sizes)]
-            repeats = repeats_of(size)
-            part = size / repeats
-            for step in range(repeats):  # as the networks do; but time passes once
-                fading = FADING ** min(size, 1.0) if step == 0 else 1.0
-                for t in range(len(weights)):
-                    learn_sample(z, targets[:, b], weights, curvature, spread, doubts, t, link, first, fading, part)
+            learn_sample(z, targets[:, b], state, step_sizes[b % len(step_sizes)])
     return combined
+
+
+def sigmoid(s: float) -> float:
+    return 1 / (1 + math.exp(-s))
 
 
 def add_linear_predictions(predicted: np.ndarray, first: int, linear: np.ndarray, are_logits: bool) -> None:
@@ -260,110 +262,139 @@ def add_linear_predictions(predicted: np.ndarray, first: int, linear: np.ndarray
     for row in range(len(linear)):
         for b in range(count):
             s = float(linear[row, b])
-            predicted[first + row // heads, row % heads, b] = 1 / (1 + math.exp(-s)) if are_logits else s
+            predicted[first + row // heads, row % heads, b] = sigmoid(s) if are_logits else s
 
 
-def mixed_values(
-    predicted: np.ndarray,
-    targets: np.ndarray,
+def mix_experts(
+    predicted: np.ndarray,  # (M, C, n)
+    targets: np.ndarray,  # (C, n) or (C, 0)
     b: int,
-    experts: np.ndarray,
-    constants: np.ndarray,
-    link: int,
+    state: CombinationState,
     z: np.ndarray,  # (E, C), filled
 ) -> None:
-    """What the experts mix for sample b, and the constants; of heads that predict nothing, 0."""
+    """Fill in what the experts say of sample b, as it is mixed, and the constants; 0 for heads that predict nothing."""
+    experts = state.experts
     z[:-1] = 0
-    z[-1] = constants
+    z[-1] = state.constants
     sizes = np.zeros(len(z))
     for m in range(len(experts)):
         sizes[experts[m]] += 1
-    for c in range(len(constants)):
+    for c in range(len(state.constants)):
         if targets.shape[1] > 0 and math.isinf(targets[c, b]):
             continue
         for m in range(len(experts)):
             value: float = np.float64(predicted[m, c, b])  # in compiled code, `float` leaves it in single precision
-            if link == LOGIT:
+            if state.link == LOGIT:
                 value = min(max(value, LEAST), MOST)
                 value = math.log(value) - math.log1p(-value)
-            elif link == LOG:
+            elif state.link == LOG:
                 value = math.log(value)
             z[experts[m], c] += value / sizes[experts[m]]
 
 
-def learn_sample(
-    z: np.ndarray,  # (E, C)
-    targets: np.ndarray,  # (C,)
-    weights: np.ndarray,  # (T, E), changed like the next
-    curvature: np.ndarray,  # (T, E, E)
-    spread: np.ndarray,  # (T,)
-    doubts: np.ndarray,  # (T, E)
+def learn_sample(z: np.ndarray, targets: np.ndarray, state: CombinationState, size: float) -> None:  # (E, C), (C,)
+    """Learn one sample, in as many steps as the networks make; old samples fade with the first step alone."""
+    repeats = repeats_of(size)
+    part = size / repeats
+    for step in range(repeats):
+        fading = FADING ** min(size, 1.0) if step == 0 else 1.0
+        if len(state.weights) < len(targets):
+            learn_classes(z, targets, state, fading, part)
+            continue
+        for t in range(len(targets)):
+            if math.isfinite(targets[t]):
+                learn_target(z[:, t], np.float64(targets[t]), state, t, fading, part)
+
+
+def learn_target(
+    z: np.ndarray,  # (E,)
+    y: float,
+    state: CombinationState,
     t: int,
-    link: int,
-    first: float,
     fading: float,
     size: float,
 ) -> None:
-    """One step of the weights of target t. Heads of several classes share them, and their probabilities sum to one."""
-    experts, heads = z.shape
-    start, stop = (t, t + 1) if len(weights) == heads else (0, heads)
-    known = 0
+    """One step of the weights of target t: a label, a number or a variance."""
+    x = z.copy()
+    s = weighted_sum(state.weights[t], z, 0.0)
+    slope, bend = derivatives(s, y, state.link, MAX_ERROR * state.spread[t])
+    forget(state, t, fading)
+    if state.link == ITSELF:
+        error = min(abs(s - y), 5 * state.spread[t])
+        state.spread[t] += (1 - (1 - SPREAD_STEP) ** size) * (error - state.spread[t])
+        average = z[:-1].mean() if z[-1] == 0 else 0.0
+        for e in range(len(x) - 1):
+            x[e] -= average
+    gradient = np.zeros(len(x))
+    add_scaled(x, size * slope, gradient)
+    add_outer_product(x, size * bend, state.curvature[t])
+    subtract_solution(state.curvature[t], gradient, state.weights[t])
+
+
+def derivatives(s: float, y: float, link: int, most: float) -> tuple[float, float]:
+    """The first and second derivative by the sum s of the loss, where an error of a number counts at most so much."""
+    if link == ITSELF:
+        return min(max(s - y, -most), most), 1.0
+    if link == LOG:
+        return (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2, 0.5
+    p = sigmoid(s)
+    return p - y, max(p * (1 - p), LEAST_CURVATURE)
+
+
+def learn_classes(z: np.ndarray, targets: np.ndarray, state: CombinationState, fading: float, size: float) -> None:
+    """One step of the weights that all classes share, whose probabilities sum to one: (E, C), (C,)."""
+    p = np.zeros(len(targets))
     total = 0.0
-    for c in range(start, stop):
+    for c in range(len(p)):
         if math.isfinite(targets[c]):
-            known += 1
-    if known == 0:
+            p[c] = sigmoid(weighted_sum(state.weights[0], z[:, c], 0.0))
+            total += p[c]
+    if total == 0:  # no target is known
         return
-    sums = np.zeros(stop - start)
-    x = np.zeros(experts)
-    gradient = np.zeros(experts)
-    mean = np.zeros(experts)
-    for c in range(start, stop):
-        for e in range(experts):
-            sums[c - start] += weights[t, e] * z[e, c]
+    forget(state, 0, fading)
+    gradient = np.zeros(len(z))
+    mean = np.zeros(len(z))
+    for c in range(len(p)):
         if math.isfinite(targets[c]):
-            total += 1 / (1 + math.exp(-sums[c - start]))
-    for e in range(experts):
-        for f in range(experts):
-            curvature[t, e, f] *= fading
-        curvature[t, e, e] += (1 - fading) * first
-        gone = fading * doubts[t, e] * (1 - fading**TRUST)
-        curvature[t, e, e] -= gone
-        doubts[t, e] = fading * doubts[t, e] - gone
-    for c in range(start, stop):
-        if not math.isfinite(targets[c]):
-            continue
-        s = sums[c - start]
-        y = np.float64(targets[c])
-        p = 1 / (1 + math.exp(-s))
-        if link == ITSELF:
-            most = MAX_ERROR * spread[t]
-            slope = min(max(s - y, -most), most)
-            bend = 1.0
-            spread[t] += (1 - (1 - SPREAD_STEP) ** size) * (min(abs(s - y), 5 * spread[t]) - spread[t])
-        elif link == LOG:
-            slope = (1 - min(y * y * math.exp(-s), MAX_RATIO)) / 2
-            bend = 0.5
-        elif stop - start == 1:
-            slope = p - y
-            bend = max(p * (1 - p), LEAST_CURVATURE)
-        else:  # of -log(p / total) of the sample's class
-            slope = (p / total - y) * (1 - p)
-            bend = max(p / total, LEAST_CURVATURE) * (1 - p) ** 2
-            for e in range(experts):
-                mean[e] += p / total * (1 - p) * z[e, c]
-        average = z[:-1, c].mean() if link == ITSELF and z[-1, c] == 0 else 0.0
-        for e in range(experts - 1):
-            x[e] = z[e, c] - average
-        x[-1] = z[-1, c]
-        for e in range(experts):
-            gradient[e] += size * slope * x[e]
-            for f in range(experts):
-                curvature[t, e, f] += size * bend * x[e] * x[f]
-    for e in range(experts):
-        for f in range(experts):
-            curvature[t, e, f] -= size * mean[e] * mean[f]
-    subtract_solution(curvature[t], gradient, weights[t])
+            share = p[c] / total
+            slope = (share - np.float64(targets[c])) * (1 - p[c])  # of -log(share) of the sample's class
+            bend = max(share, LEAST_CURVATURE) * (1 - p[c]) ** 2
+            add_scaled(z[:, c], share * (1 - p[c]), mean)
+            add_scaled(z[:, c], size * slope, gradient)
+            add_outer_product(z[:, c], size * bend, state.curvature[0])
+    add_outer_product(mean, -size, state.curvature[0])
+    subtract_solution(state.curvature[0], gradient, state.weights[0])
+
+
+def forget(state: CombinationState, t: int, fading: float) -> None:
+    """Let the curvature of target t fade to the first one, and the doubts about rivals sooner."""
+    curvature = state.curvature[t]
+    doubts = state.doubts[t]
+    for e in range(len(doubts)):
+        for f in range(len(doubts)):
+            curvature[e, f] *= fading
+        curvature[e, e] += (1 - fading) * state.first_curvature
+        gone = fading * doubts[e] * (1 - fading**TRUST)
+        curvature[e, e] -= gone
+        doubts[e] = fading * doubts[e] - gone
+
+
+def weighted_sum(weights: np.ndarray, z: np.ndarray, start: float) -> float:  # (E,), (E,), ()
+    s = start
+    for e in range(len(z)):
+        s += weights[e] * z[e]
+    return s
+
+
+def add_scaled(x: np.ndarray, factor: float, total: np.ndarray) -> None:  # (E,), (), (E,)
+    for e in range(len(x)):
+        total[e] += factor * x[e]
+
+
+def add_outer_product(x: np.ndarray, factor: float, total: np.ndarray) -> None:  # (E,), (), (E, E)
+    for e in range(len(x)):
+        for f in range(len(x)):
+            total[e, f] += factor * x[e] * x[f]
 
 
 def subtract_solution(matrix: np.ndarray, vector: np.ndarray, x: np.ndarray) -> None:  # (E, E), (E,), (E,)

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Member(NamedTuple):
     network: Network
     role: Role = COLUMNS
 
-    def to_save(self) -> dict[str, Any]:
+    def to_save(self) -> dict[str, object]:
         return {"network": self.network, "role": self.role.name}
 
     @classmethod

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from gln.engine.ensemble.stacking import MAX_WEIGHT
@@ -45,6 +46,7 @@ QUARTILE = float(ndtri(0.75))  # the upper one, of a normal distribution
 # On 38 streams and ten shapes, rates of .001 to .005 and probabilities of .0001 to .02 are about as good.
 SHARE_RATE, LEAST_TRUST = 0.0025, 0.0025
 MOST_TIMES = 100.0  # that the size of a step counts, as for networks
+Level: TypeAlias = np.ndarray | float  # of each of n targets, (n, 1), or of one
 SHARES = Array("f8", f"T {len(EXPECTED)}", 0, 1.001)  # rounding adds up
 
 
@@ -135,7 +137,7 @@ class JohnsonSU(NamedTuple):
         return _normalised(e, self.skew[:, None], self.tails[:, None])
 
 
-def checked_levels(name: str, levels: Any) -> np.ndarray:
+def checked_levels(name: str, levels: ArrayLike) -> np.ndarray:
     """Validated levels of quantiles, ascending, (Q,)."""
     try:
         numbers = np.asarray(levels, np.float64)
@@ -170,31 +172,37 @@ def follow_shape(
     tail_step: float,
     step_sizes: np.ndarray,  # (n,) or (1,)
 ) -> np.ndarray:
-    """Let the tails follow the deviations, half of which lie between the quartiles, and the recent shares what is
-    between the knots. Returns tails and shares before each sample: (T, K + 2, n)."""
-    skew, tails, shares, recent, trust = shape
-    before = np.empty((len(tails), 1 + shares.shape[1], deviations.shape[1]))
+    """Let the shape follow the targets. Returns tails and shares before each sample: (T, K + 2, n)."""
+    before = np.empty((len(deviations), 1 + shape.shares.shape[1], deviations.shape[1]))
     for t in range(len(deviations)):
         for b in range(deviations.shape[1]):
-            before[t, 0, b] = tails[t]
-            before[t, 1:, b] = shares[t] + trust[t] * (recent[t] - shares[t])
-            if not np.isfinite(deviations[t, b]):
-                continue
-            size = min(step_sizes[b % len(step_sizes)], MOST_TIMES)
-            z, _ = _normalised(deviations[t, b], skew[t], tails[t])
-            level = (1 + math.erf(z / math.sqrt(2))) / 2
-            parts = parts_of(0.0 if at_limits[0, t, b] else level, 1.0 if at_limits[1, t, b] else level)
-            by_recent = (parts * recent[t] / EXPECTED).sum()
-            by_first = (parts * shares[t] / EXPECTED).sum()
-            chance = trust[t] * (by_recent / by_first) ** size
-            trust[t] = min(max(chance / (chance + 1 - trust[t]), LEAST_TRUST), 1 - LEAST_TRUST)
-            recent[t] += (1 - (1 - SHARE_RATE) ** size) * (parts - recent[t])
-            step = tail_step / 2 * min(size, 1.0) * np.sign(QUARTILE - abs(z))
-            tails[t] = min(max(tails[t] + step, MIN_TAILS), MAX_TAILS)
+            before[t, 0, b] = shape.tails[t]
+            before[t, 1:, b] = shape.shares[t] + shape.trust[t] * (shape.recent[t] - shape.shares[t])
+            if np.isfinite(deviations[t, b]):
+                size = min(step_sizes[b % len(step_sizes)], MOST_TIMES)
+                follow_target(deviations[t, b], at_limits[:, t, b], shape, t, tail_step, size)
     return before
 
 
-def parts_of(low: Any, high: Any) -> np.ndarray:  # 2 of () or (n, 1) -> (K + 1,) or (n, K + 1), whose sum is 1
+def follow_target(
+    deviation: float, at_limits: np.ndarray, shape: JohnsonSU, t: int, tail_step: float, size: float
+) -> None:  # (), (2,), ...
+    """Let the tails follow one deviation of target t, so that half of them lie between the quartiles, and the recent
+    shares follow what is between the knots."""
+    z, _ = _normalised(deviation, shape.skew[t], shape.tails[t])
+    level = (1 + math.erf(z / math.sqrt(2))) / 2
+    parts = parts_of(0.0 if at_limits[0] else level, 1.0 if at_limits[1] else level)
+    by_recent = (parts * shape.recent[t] / EXPECTED).sum()
+    by_first = (parts * shape.shares[t] / EXPECTED).sum()
+    trust = shape.trust[t]
+    chance = trust * (by_recent / by_first) ** size
+    shape.trust[t] = min(max(chance / (chance + 1 - trust), LEAST_TRUST), 1 - LEAST_TRUST)
+    shape.recent[t] += (1 - (1 - SHARE_RATE) ** size) * (parts - shape.recent[t])
+    step = tail_step / 2 * min(size, 1.0) * np.sign(QUARTILE - abs(z))
+    shape.tails[t] = min(max(shape.tails[t] + step, MIN_TAILS), MAX_TAILS)
+
+
+def parts_of(low: Level, high: Level) -> np.ndarray:  # -> (K + 1,) or (n, K + 1), whose sum is 1
     """How much of a target is before, between and after the knots: it is between two levels, or at one."""
     below = (LEVELS - low) / np.maximum(high - low, POINT)
     return np.diff(np.minimum(np.maximum(below, 0.0), 1.0))
@@ -207,7 +215,7 @@ def _loc_and_size(skew: np.ndarray | float, tails: np.ndarray) -> tuple[np.ndarr
     return size * np.sqrt(grown + 1) * np.sinh(skew * tails), size
 
 
-def _normalised(e: np.ndarray, skew: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _normalised(e: np.ndarray | float, skew: np.ndarray, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Z, and the logarithm of its derivative."""
     loc, size = _loc_and_size(skew, tails)
     u = (e - loc) / size

@@ -8,7 +8,7 @@ Shapes: M networks, G input sets, C heads, n samples.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import scipy  # which imports its `optimize` when it is first used: streams need not wait for it
@@ -43,27 +43,32 @@ def fit_stacking(
 
     The rates of classes have a weight, too: what networks do not know is mixed with these, not with 1/2.
     """
-    heads = config.record.heads
-    link = config.record.link
-    ones = np.ones(values.shape[1])
     if not config.logits:
-        pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
-        weights = np.stack([_value_weights(z, y, sample_weights) for z, y in pairs])
-        combination = Combination.of_weights(link, experts, ones, weights).knowing(values, sample_weights)
-        errors = np.abs(targets - combination.of_experts().combine(values))
-        # As if one more row had an error of 1, the standard deviation: there may be no rows.
-        combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())
-        return combination
-    offset = log_sampling_rate(config.num_heads) if heads == "num_classes" else 0.0
-    rates = np.zeros(len(ones)) if rates is None else rates - offset
-    apart: Any = [(values, rates, targets)]
-    if heads != "num_classes":  # but labels
+        return _of_values(config.record.link, experts, values, targets, sample_weights)
+    are_labels = config.record.heads != "num_classes"  # each with weights of its own
+    offset = 0.0 if are_labels else log_sampling_rate(config.num_heads)
+    rates = np.zeros(values.shape[1]) if rates is None else rates - offset
+    apart: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]] = [(values, rates, targets)]
+    if are_labels:
         apart = zip(values.swapaxes(0, 1)[:, :, None], rates[:, None], targets, strict=True)
     weights = np.stack([_class_weights(z, rate, y, sample_weights, offset) for z, rate, y in apart])
-    if len(weights) == len(ones):
+    if len(weights) == len(rates):
         weights[:, -1] *= rates
-        rates = ones
-    return Combination.of_weights(link, experts, rates, weights).knowing(values, sample_weights)
+        rates = np.ones(len(rates))
+    return Combination.of_weights(config.record.link, experts, rates, weights).knowing(values, sample_weights)
+
+
+def _of_values(
+    link: str, experts: np.ndarray, values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
+) -> Combination:
+    """As `fit_stacking`, of numbers: the weights of each have the lowest squared error."""
+    pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
+    weights = np.stack([_value_weights(z, y, sample_weights) for z, y in pairs])
+    combination = Combination.of_weights(link, experts, np.ones(len(weights)), weights).knowing(values, sample_weights)
+    errors = np.abs(targets - combination.of_experts().combine(values))
+    # As if one more row had an error of 1, the standard deviation: there may be no rows.
+    combination.spread = (1 + errors @ sample_weights) / (1 + sample_weights.sum())
+    return combination
 
 
 def score(config: Config, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
@@ -91,20 +96,18 @@ def _class_weights(
     logits: np.ndarray, rates: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float
 ) -> np.ndarray:
     """Weights with the lowest log-loss, the last of the rates: (G, C, n), (C,), (n,), (n,), () -> (G + 1,)."""
-    heads = logits.shape[1]
     count = max(1, sample_weights.sum())
     trust = count / (count + TRUST_ROWS)
     start = np.append(np.full(len(logits), trust / len(logits)), 1 - trust)
     added = (RATE_ROWS / count) ** 2
-    expected = expit(rates + offset) if heads == 1 else softmax(log_expit(rates + offset))
-    shares = (_shares(classes, heads) + added * expected[:, None]) / (1 + added)
+    expected = expit(rates + offset) if len(rates) == 1 else softmax(log_expit(rates + offset))
+    shares = (_shares(classes, len(rates)) + added * expected[:, None]) / (1 + added)
     row_weights = (1 + added) * sample_weights
     logits = np.concatenate([logits, np.broadcast_to(rates[:, None], logits[:1].shape)])
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
-        combined = np.tensordot(weights, logits, 1) + offset
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G + 1,)
+        losses, slopes = _log_losses(np.tensordot(weights, logits, 1) + offset, shares)
         difference = weights - start
-        losses, slopes = _log_losses(combined, shares)
         total = row_weights @ losses + PENALTY["classes"] * np.square(difference).sum()
         gradient = np.tensordot(logits, row_weights * slopes, 2)
         return total / count, (gradient + 2 * PENALTY["classes"] * difference) / count

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Set
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class PairHistograms(WritableArrays):
 
         A sample is compared with so many before it, the window; all that is learned fades as slowly.
         """
-        return cls(seed, **_arrays(0, 1), levels={}, scores=np.zeros(window)).grown(size)
+        return cls(seed, *FeatureArrays.empty(0, 1), levels={}, scores=np.zeros(window)).grown(size)
 
     @property
     def size(self) -> int:
@@ -88,15 +88,15 @@ class PairHistograms(WritableArrays):
         if not self.count:
             old_size = 0
             pairs = max(1, min(PAIRS, MOST_PAIRS // max(1, size)))
-        arrays = _arrays(size, pairs)
-        kept = arrays if self.count else {}
+        arrays = FeatureArrays.empty(size, pairs)
+        kept = arrays._asdict() if self.count else {}
         for name, array in kept.items():
             old = getattr(self, name)
             array[tuple(map(slice, old.shape))] = old
         for feature in range(old_size, size):
             steps = np.random.default_rng([self.seed, feature]).integers(1, max(2, size), pairs)
-            arrays["partners"][feature] = (feature + steps) % size
-        return dataclasses.replace(self, **arrays)
+            arrays.partners[feature] = (feature + steps) % size
+        return dataclasses.replace(self, **arrays._asdict())
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class PairHistograms(WritableArrays):
         features = plain(features)
         surprises = np.ones(features.shape)
         are_numbers = np.array([feature not in categorical for feature in range(len(features))])
-        arrays = [getattr(self, name) for name in ARRAYS]
-        compiled(_surprises_of_numbers)(features, are_numbers, totals, weights, learns, self.window, *arrays, surprises)
+        state = FeatureArrays(*(getattr(self, name) for name in FeatureArrays._fields))
+        compiled(_surprises_of_numbers)(features, are_numbers, totals, weights, learns, self.window, state, surprises)
         for feature in sorted(categorical):
             counts = self.levels.get(feature, np.zeros(0))
             most = int(np.fmax.reduce(features[feature], initial=-1)) if learns else -1
@@ -176,19 +176,23 @@ class PairHistograms(WritableArrays):
             raise bad("novelty", "a weight of the samples, a window, pairs and variances", f"{self.total}")
 
 
-def _arrays(size: int, pairs: int) -> dict[str, Any]:
-    """The arrays of features without values, in the order in which compiled loops take them."""
-    return {
-        "partners": np.zeros((size, pairs), np.int64),
-        "histograms": np.zeros((size, pairs, BINS), np.float32),
-        "products": np.zeros((size, pairs)),
-        "moments": np.zeros((2, size)),
-        "values": np.zeros(size),
-        "known": np.zeros(size),
-    }
+class FeatureArrays(NamedTuple):
+    """The arrays of `PairHistograms` that compiled loops take."""
 
+    partners: np.ndarray  # (F, K)
+    histograms: np.ndarray  # (F, K, H)
+    products: np.ndarray  # (F, K)
+    moments: np.ndarray  # (2, F)
+    values: np.ndarray  # (F,)
+    known: np.ndarray  # (F,)
 
-ARRAYS = tuple(_arrays(0, 0))
+    @classmethod
+    def empty(cls, size: int, pairs: int) -> FeatureArrays:
+        """Those of so many features without values."""
+        histograms = np.zeros((size, pairs, BINS), np.float32)
+        shape = size, pairs
+        zeros = np.zeros(shape), np.zeros((2, size)), np.zeros(size), np.zeros(size)
+        return cls(np.zeros(shape, np.int64), histograms, *zeros)
 
 
 def _next_total(total: float, count: int, window: int) -> float:
@@ -205,70 +209,95 @@ def _score(surprises: np.ndarray, words: np.ndarray | None) -> np.ndarray:  # (F
 # ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def _surprises_of_numbers(  # Long, because it is one loop
+class Standardised(NamedTuple):
+    """The numbers of a sample."""
+
+    z: np.ndarray  # (F,), NaN if missing, or of a category
+    expects: np.ndarray  # (F,), within EXPECTS; 0 if missing
+    scales: np.ndarray  # (F,), standard deviations
+
+
+def _surprises_of_numbers(
     features: np.ndarray,  # (F, B)
     are_numbers: np.ndarray,  # (F,) of bools
     totals: np.ndarray,  # (B,), the weight of all samples before each
     weights: np.ndarray,  # (B,), that of each
     learns: bool,
     window: int,
-    partners: np.ndarray,
-    histograms: np.ndarray,
-    products: np.ndarray,
-    moments: np.ndarray,
-    values: np.ndarray,
-    known: np.ndarray,
+    state: FeatureArrays,  # changed if this learns
     surprises: np.ndarray,  # (F, B), which is filled
 ) -> None:
-    size, pairs = partners.shape
-    z = np.zeros(size)
-    scales = np.zeros(size)
-    expects = np.zeros(size)
     for b in range(features.shape[1]):
-        total = totals[b]
-        weight = weights[b]
-        for f in range(size):
-            x = features[f, b]
-            mean = moments[0, f]
-            scales[f] = max(np.sqrt(moments[1, f]), CONSTANT_SCALE * max(abs(mean), 1.0))
-            z[f] = (x - mean) / scales[f] if are_numbers[f] and values[f] > 0 else np.nan
-            expects[f] = min(max(z[f], -EXPECTS), EXPECTS) if z[f] == z[f] else 0.0
-        for f in range(size):
+        sample = _standardised(features[:, b], are_numbers, state)
+        for f in range(len(features)):
             if not are_numbers[f]:
                 continue
             x = features[f, b]
-            surprise = 0.0
-            known_share = known[f] / total if total > 0 else 1.0
+            share = state.known[f] / totals[b] if totals[b] > 0 else 1.0
             if x != x:
-                surprises[f, b] = 1 / np.sqrt(max(1 - known_share, UNSEEN))
+                surprises[f, b] = 1 / np.sqrt(max(1 - share, UNSEEN))
                 continue
-            step = max(FADING / (values[f] + FADING), 1 / window)
-            for k in range(pairs if values[f] > 0 else 0):
-                partner = partners[f, k]
-                correlation = products[f, k] * values[f] / (values[f] + FEW)
-                correlation = min(max(correlation, -0.99), 0.99) if partner != f else 0.0
-                residual = (z[f] - correlation * expects[partner]) / np.sqrt(1 - correlation**2)
-                position = np.arcsinh(residual) / WIDTH + (k + 0.5) / pairs + BINS / 2
-                i = int(min(max(position, 1), BINS - 2))
-                histogram = histograms[f, k]
-                near = (histogram[i - 1] + 2 * histogram[i] + histogram[i + 1]) / 4
-                normal = WIDTH * np.exp(-(residual**2) / (2 + 2 * FEW / values[f])) / np.sqrt(2 * np.pi)
-                density = near / np.sqrt(1 + residual**2) + PRIOR * weight * normal
-                density = density / (known[f] + PRIOR * weight) + UNSEEN / np.sqrt(1 + residual**2)
-                surprise += 1 / np.sqrt(density)
-                if learns:
-                    histogram[i] += weight * (values[f] >= FEW)
-                    products[f, k] += step * (expects[f] * expects[partner] - products[f, k])
-            surprises[f, b] = (surprise / pairs if values[f] >= FEW else 1.0) / np.sqrt(max(known_share, UNSEEN))
+            step = max(FADING / (state.values[f] + FADING), 1 / window)
+            surprise = _surprise_of_pairs(f, sample, weights[b], step, learns, state)
+            surprises[f, b] = surprise / np.sqrt(max(share, UNSEEN))
             if learns:
-                difference = x - moments[0, f]
-                if moments[1, f] > 0:
-                    reach = LIMIT * (1 + FEW / values[f]) * scales[f]
-                    difference = min(max(difference, -reach), reach)
-                moments[0, f] += step * difference
-                moments[1, f] = (1 - step) * (moments[1, f] + step * difference**2)
-                values[f] += 1
-                known[f] += weight
+                _learn_moments(f, x, sample.scales[f], step, state)
+                state.values[f] += 1
+                state.known[f] += weights[b]
+
+
+def _standardised(x: np.ndarray, are_numbers: np.ndarray, state: FeatureArrays) -> Standardised:  # (F,), (F,)
+    z = np.full(len(x), np.nan)
+    expects = np.zeros(len(x))
+    scales = np.empty(len(x))
+    for f in range(len(x)):
+        mean = state.moments[0, f]
+        scales[f] = max(np.sqrt(state.moments[1, f]), CONSTANT_SCALE * max(abs(mean), 1.0))
+        if are_numbers[f] and state.values[f] > 0 and x[f] == x[f]:
+            z[f] = (x[f] - mean) / scales[f]
+            expects[f] = min(max(z[f], -EXPECTS), EXPECTS)
+    return Standardised(z, expects, scales)
+
+
+def _surprise_of_pairs(
+    f: int, sample: Standardised, weight: float, step: float, learns: bool, state: FeatureArrays
+) -> float:
+    """The mean of 1 / sqrt(p) of feature f, given its partners; the pairs learn it afterwards."""
+    pairs = state.partners.shape[1]
+    values = state.values[f]
+    total = 0.0
+    for k in range(pairs if values > 0 else 0):
+        partner = state.partners[f, k]
+        correlation = state.products[f, k] * values / (values + FEW)
+        correlation = min(max(correlation, -0.99), 0.99) if partner != f else 0.0
+        residual = (sample.z[f] - correlation * sample.expects[partner]) / np.sqrt(1 - correlation**2)
+        position = np.arcsinh(residual) / WIDTH + (k + 0.5) / pairs + BINS / 2
+        i = int(min(max(position, 1), BINS - 2))
+        total += 1 / np.sqrt(_density(state.histograms[f, k], i, residual, weight, values, state.known[f]))
+        if learns:
+            state.histograms[f, k, i] += weight * (values >= FEW)
+            expected = sample.expects[f] * sample.expects[partner]
+            state.products[f, k] += step * (expected - state.products[f, k])
+    return total / pairs if values >= FEW else 1.0
+
+
+def _density(histogram: np.ndarray, i: int, residual: float, weight: float, values: float, known: float) -> float:
+    """The probability of a residual in bin i, (H,), with that of a normal distribution for a few samples."""
+    near = (histogram[i - 1] + 2 * histogram[i] + histogram[i + 1]) / 4
+    normal = WIDTH * np.exp(-(residual**2) / (2 + 2 * FEW / values)) / np.sqrt(2 * np.pi)
+    density = near / np.sqrt(1 + residual**2) + PRIOR * weight * normal
+    return density / (known + PRIOR * weight) + UNSEEN / np.sqrt(1 + residual**2)
+
+
+def _learn_moments(f: int, x: float, scale: float, step: float, state: FeatureArrays) -> None:
+    """Move the mean and the variance of feature f to a value."""
+    moments = state.moments
+    difference = x - moments[0, f]
+    if moments[1, f] > 0:
+        reach = LIMIT * (1 + FEW / state.values[f]) * scale
+        difference = min(max(difference, -reach), reach)
+    moments[0, f] += step * difference
+    moments[1, f] = (1 - step) * (moments[1, f] + step * difference**2)
 
 
 def _surprises_of_levels(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from gln.engine.model.targets import TargetBatch
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.streaming.featurizer import StreamFeaturizer
 
+if TYPE_CHECKING:  # importing it imports Numba
+    from gln.engine.streaming.compiled_step import EnsembleState, State
+
+T = TypeVar("T")
 ONE = np.ones(1)
 NOTHING = np.zeros(0)
 NO_COUNTS = np.zeros((0, 0, 0), np.int32)
@@ -30,6 +34,7 @@ NO_COUNTS = np.zeros((0, 0, 0), np.int32)
 # and three or six.
 ENSEMBLES, NETWORKS = 2, 3
 NO_LIMITS = np.zeros((2, 0, 0), bool)
+_OF_SAMPLE = operator.attrgetter("of_sample")  # of a network of `gln_numba`: what its compiled loops take
 NONE_SAID = ENSEMBLES * (np.zeros((0, 0, 0), np.float32),)
 
 
@@ -47,56 +52,38 @@ class CompiledStep(NamedTuple):
     ensembles: Sequence[Ensemble]  # of the means, and of variances
     counts: GateCounts | None
     made_from: list[object]
-    values: list[int]  # how many none of the ensembles predicts, the first one, the first two, ...
-    nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted
+    nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of a sample that is only predicted: (C, 1), (M, 1)
     run: Callable[..., bool]  # `compiled_step.run`, compiled for these types, which it does not check
-    state: Any  # `compiled_step.State`
+    state: State
 
     @classmethod
-    def of(
-        cls, featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counted: GateCounts | None
-    ) -> CompiledStep:
+    def of(cls, featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> CompiledStep:
         """The step, which this compiles; that may fail."""
         from numba import typeof
 
         from gln.engine.streaming import compiled_step
 
-        compiled: Any = compiled_step
-        networks: list[Any] = [network for ensemble in ensembles for network in ensemble.networks]
-        size = -(-len(networks) // NETWORKS) * NETWORKS
-        base_models = featurizer.base_models
-        counts = [NO_COUNTS] * size
-        if counted is not None:
-            counts[: len(counted.rows)] = counted.rows
-        states = _filled([_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles], ENSEMBLES)
-        planes, arrays = zip(*_filled([network.of_sample for network in networks], size), strict=True)
-        inputs = np.array([network.base_size for network in networks])
-        features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments
-        last = ensembles[-1]
-        if last.shape is not None:
-            last.shape = JohnsonSU(*map(np.array, last.shape))  # writeable
-        shape = last.shape or JohnsonSU.normal(0)
-        state = compiled.State(*features, states, shape, inputs, planes, arrays, tuple(counts))
-        values = [0, *(ensemble.heads for ensemble in ensembles)]
-        nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
+        state = state_of(featurizer, ensembles, counts)
+        networks = sum(len(ensemble.members) for ensemble in ensembles)
+        nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((networks, 1), np.float32)
         one = np.zeros((1, 1))
-        batch = compiled.Batch(one, one, no_words(1), *nothing, ONE, NO_LIMITS, NONE_SAID)
-        arguments = batch, one, one, 0, True, True, state
+        batch = compiled_step.Batch(one, one, no_words(1), *nothing, ONE, NO_LIMITS, NONE_SAID)
+        run: Any = compiled_step.run
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
-        run = compiled.run.compile(tuple(map(typeof, arguments)))
-        made_from = replaceable(featurizer, ensembles, counted)
-        return cls(featurizer, ensembles, counted, made_from, np.cumsum(values).tolist(), nothing, run, state)
+        run = run.compile(tuple(map(typeof, (batch, one, one, True, True, state))))
+        made_from = replaceable(featurizer, ensembles, counts)
+        return cls(featurizer, ensembles, counts, made_from, nothing, run, state)
 
-    def is_of(self, *sources: Any) -> bool:
+    def is_of(self, featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> bool:
         """Whether nothing of these was replaced since."""
-        present = replaceable(*sources)
+        present = replaceable(featurizer, ensembles, counts)
         return len(present) == len(self.made_from) and all(map(operator.is_, present, self.made_from))
 
     def predict(
         self,
         samples: SampleBatch,
         most: int,
-        targets: np.ndarray | None = None,
+        targets: np.ndarray | None = None,  # (C, B)
         said: tuple[np.ndarray, ...] = NONE_SAID,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
@@ -104,20 +91,21 @@ class CompiledStep(NamedTuple):
 
         Heads with a target of infinity have none.
         """
-        featurizer = self.featurizer
+        encoding = self.featurizer.encoding
         features = samples.features
+        size = len(self.featurizer.numbers)
         count = len(samples)
-        if len(features) != len(featurizer.numbers):  # compiled loops do not check
-            raise ValueError(f"samples: expected {len(featurizer.numbers)} features, got {len(features)}")
+        if len(features) != size:  # compiled loops do not check
+            raise ValueError(f"samples: expected {size} features, got {len(features)}")
         features = plain(features)
-        columns = features if featurizer.encoding is None else plain(featurizer.encoding.transform(features))
+        columns = features if encoding is None else plain(encoding.transform(features))
         nothing, rates = self.nothing if count == 1 else (array.repeat(count, axis=1) for array in self.nothing)
         targets = nothing if targets is None else targets
-        steps = ONE if count == 1 else np.ones(count)
-        batch = columns, features, samples.words, targets, rates, steps, NO_LIMITS, said
-        predicted = np.empty((self.values[most], count))
+        step_sizes = ONE if count == 1 else np.ones(count)
+        predicted = np.empty((most * len(targets), count))
         counted = np.zeros((self.state.counts[0].shape[2], count))
-        self.run(batch, predicted, counted, most, False, False, self.state)
+        batch = columns, features, samples.words, targets, rates, step_sizes, NO_LIMITS, said
+        self.run(batch, predicted, counted, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
 
     def ask(self, samples: SampleBatch) -> list[np.ndarray]:
@@ -127,53 +115,81 @@ class CompiledStep(NamedTuple):
         self.predict(samples, len(said), said=_filled(said, ENSEMBLES))
         return said
 
-    def learn(self, samples: SampleBatch, target_batch: TargetBatch) -> None:
+    def learn(self, samples: SampleBatch, learned: TargetBatch) -> None:
         """Learn a single sample."""
         featurizer = self.featurizer
-        features = samples.features
-        step_sizes = ONE if target_batch.step_sizes is None else plain(target_batch.step_sizes)
-        columns = features
+        columns = samples.features
         if featurizer.encoding is not None:
-            assert target_batch.counted is not None
-            columns = featurizer.encoding.learn(features, target_batch.counted, target_batch.step_sizes)
+            assert learned.counted is not None
+            columns = featurizer.encoding.learn(columns, learned.counted, learned.step_sizes)
         counts = not featurizer.standardizer.is_warming_up
         if not counts:
             featurizer.standardizer.count_first(columns)
-        rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
-        numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
-        said = NONE_SAID
-        if target_batch.said is not None:
-            said = _filled([np.ascontiguousarray(array, np.float32) for array in target_batch.said], ENSEMBLES)
-        at_limits = NO_LIMITS if target_batch.at_limits is None else target_batch.at_limits
-        batch = plain(columns), plain(features), samples.words, *numbers, step_sizes, at_limits, said
+        batch = (plain(columns), plain(samples.features), samples.words, *_arrays_of(learned))
+        predicted = np.empty((len(self.ensembles) * len(learned.targets), 1))
         step = self
-        predicted = np.empty((self.values[-1], 1))
-        while not step.run(batch, predicted, predicted, len(self.ensembles), True, counts, step.state):
+        while not step.run(batch, predicted, predicted, True, counts, step.state):
             featurizer.base_models.linear = featurizer.base_models.linear.with_room()
             step = CompiledStep.of(featurizer, self.ensembles, self.counts)
         for ensemble in self.ensembles:
-            for network in ensemble.networks:
-                network.step += 1
+            for member in ensemble.members:
+                member.network.step += 1
 
 
 def replaceable(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> list[object]:
     """What must be the same from call to call."""
     base_models = featurizer.base_models
-    parts: list[Any] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
+    parts: list[object] = [featurizer.standardizer.loop_state[0], featurizer.numbers, counts]
     parts += [base_models.linear, base_models.least_squares, base_models.bin_means]
     for ensemble in ensembles:
         parts += [ensemble.shape, ensemble.recent, ensemble.combination]
-        networks: list[Any] = ensemble.networks
-        parts += [network.of_sample for network in networks]
+        parts += map(_OF_SAMPLE, ensemble.networks)
     return parts
 
 
-def _filled(values: list[Any], size: int) -> tuple[Any, ...]:
+def state_of(featurizer: StreamFeaturizer, ensembles: Sequence[Ensemble], counts: GateCounts | None) -> State:
+    """The arrays of a model, which the compiled step changes."""
+    from gln.engine.streaming.compiled_step import FeatureState, State
+
+    networks = [network for ensemble in ensembles for network in ensemble.networks]
+    size = -(-len(networks) // NETWORKS) * NETWORKS
+    features = *featurizer.standardizer.loop_state, featurizer.numbers, *featurizer.base_models.arguments
+    last = ensembles[-1]
+    if last.shape is not None:
+        last.shape = JohnsonSU(*map(np.array, last.shape))  # writeable
+    planes, layers = zip(*_filled([*map(_OF_SAMPLE, networks)], size), strict=True)
+    rows = [] if counts is None else counts.rows
+    return State(
+        FeatureState(*features),
+        _filled([*map(_state_of, ensembles)], ENSEMBLES),
+        last.shape or JohnsonSU.normal(0),
+        np.array([network.base_size for network in networks]),
+        planes,
+        layers,
+        (*rows, *[NO_COUNTS] * (size - len(rows))),
+    )
+
+
+def _state_of(ensemble: Ensemble) -> EnsembleState:
+    """What is learned of an ensemble beside its networks."""
+    from gln.engine.streaming.compiled_step import EnsembleState
+
+    recent = NOTHING if ensemble.recent is None else ensemble.recent
+    return EnsembleState(len(ensemble.members), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent)
+
+
+def _arrays_of(learned: TargetBatch) -> tuple[np.ndarray | tuple[np.ndarray, ...], ...]:
+    """Targets, rates, step sizes, limits, and what was said of a sample, as the compiled step takes them."""
+    targets = np.ascontiguousarray(learned.targets, np.float32)
+    rates = np.ascontiguousarray(np.concatenate(learned.rates), np.float32)
+    step_sizes = ONE if learned.step_sizes is None else plain(learned.step_sizes)
+    at_limits = NO_LIMITS if learned.at_limits is None else learned.at_limits
+    said = NONE_SAID
+    if learned.said is not None:
+        said = _filled([np.ascontiguousarray(array, np.float32) for array in learned.said], ENSEMBLES)
+    return targets, rates, step_sizes, at_limits, said
+
+
+def _filled(values: list[T], size: int) -> tuple[T, ...]:
     """So many values, of which the first one stands in for those that are missing."""
     return *values, *values[:1] * (size - len(values))
-
-
-def _state_of(ensemble: Ensemble, make: Callable[..., Any]) -> Any:
-    """What is learned of an ensemble beside its networks."""
-    recent = NOTHING if ensemble.recent is None else ensemble.recent
-    return make(len(ensemble.networks), ensemble.free, ensemble.neuron.loop_state, ensemble.offset, recent)
