@@ -539,18 +539,18 @@ TABLES = {
     ),
 }
 LINES = (
-    Line("[20 held-out tables](tables.md): log-loss", "tables_held_out", "Log-loss"),
+    Line("[20 held-out tables](#classification): log-loss", "tables_held_out", "Log-loss"),
     Line("the same: calibration error", "tables_held_out", "Calibration error", 4),
     Line("the same: accuracy, %", "tables_held_out", "Accuracy in percent", 1, higher=True),
-    Line("[13 held-out tables](tables.md#regression): R²", "regression_held_out", "R²", higher=True),
-    Line("[21 tables](tables.md#densities): CRPS of densities", "densities", "CRPS, tables"),
+    Line("[13 held-out tables](#regression): R²", "regression_held_out", "R²", higher=True),
+    Line("[21 tables](#densities): CRPS of densities", "densities", "CRPS, tables"),
     Line("[12 streams of River](streams.md): accuracy, %", "streams", "Accuracy, percent", 1, RIVER, True),
     Line("6 streams of R: accuracy, %", "streams", "Accuracy, percent", 1, R, True),
     Line("14 streams of numbers: mean rank", "streams", "Mean absolute error", 2, statistic="rank"),
     Line("5 streams of names and words: log-loss", "streams", f"Log-loss, {WORDS}"),
     Line("River's 12, first 2,000 samples: accuracy, %", "streams_capymoa", "Accuracy, percent", 1, RIVER, True),
     Line(
-        "[20 bandits](decisions.md): share of the possible reward",
+        "[20 bandits](streams.md#decisions): share of the possible reward",
         "bandits",
         "Normalised reward",
         2,
@@ -560,7 +560,7 @@ LINES = (
     ),
     Line("2 bandits whose arms change", "bandits", "Normalised reward", 2, ("drifts",), True, "GLN inverse-gap"),
     Line(
-        "[7 streams](decisions.md#novelty) with rare classes: AUC, %", "novelty", "Streams, AUC", 1, ("held out",), True
+        "[7 streams](streams.md#novelty) with rare classes: AUC, %", "novelty", "Streams, AUC", 1, ("held out",), True
     ),
 )
 

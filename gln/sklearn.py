@@ -439,7 +439,7 @@ class GLNDensityClassifier(_Classifies, Estimator):
     """Classifier whose classes each learn from their own samples alone.
 
     A class is its mean, its covariance, its levels of categories, and a Gated Linear Network that tells its samples
-    from noise of this mean and covariance (docs/forgetting.md). The result is the same in whichever order classes come,
+    from noise of this mean and covariance (docs/papers.md). The result is the same in whichever order classes come,
     even one after another; nothing is forgotten. Where the order is random, `GLNClassifier` is usually more accurate.
 
     Features need no scaling, and a missing value says nothing. Time and memory grow with the square of the number of

@@ -50,7 +50,7 @@ def test_means_of_a_file_by_hand() -> None:
     losses = [float(line[-1]) for line in lines if line[0] == "Log-loss" and line[3] == "GLNClassifier"]
     assert len(losses) == 20
     row = next(
-        line for line in (pages.PAGES / "tables.md").read_text().splitlines() if line.startswith("|GLNClassifier|")
+        line for line in (pages.PAGES / "index.md").read_text().splitlines() if line.startswith("|GLNClassifier|")
     )
     assert row.split("|")[3] == f"{sum(losses) / 20:.3f}"
 
@@ -90,7 +90,7 @@ def of_streams() -> Iterator[tuple[str, str]]:
 
 
 def of_forgetting() -> Iterator[tuple[str, str]]:
-    ours, perceptron, page = "GLN [32, 16], k = 4", "perceptron", "docs/forgetting.md"
+    ours, perceptron, page = "GLN [32, 16], k = 4", "perceptron", "docs/papers.md"
     forgotten = values_of("forgetting", "forgotten, on all but the last").iloc[0]
     few, many, others = (forgotten[name] for name in (ours, ours.replace("4", "10"), perceptron))
     yield page, f"forgets {few} points of accuracy with 4 halfspaces and {many} with 10; a perceptron forgets {others}."
@@ -101,13 +101,13 @@ def of_forgetting() -> Iterator[tuple[str, str]]:
 
 def of_long_tables() -> Iterator[tuple[str, str]]:
     frames = [values_of("long", name) for name in ("seconds of a fit", "MiB of a fit", "log-loss")]
-    text = (pages.PAGES.parent / "long_tables.md").read_text(encoding="utf-8")
+    text = (pages.PAGES.parent / "cores.md").read_text(encoding="utf-8")
     rows, table = re.findall(r"^\| (.*?) \| (\w+(?:Classifier|Regression)) \|", text, re.MULTILINE), ""
     assert len(rows) == 16
     for name, model in rows:
         table = name.strip() or table
         seconds, memory, loss = (frame.loc[table, model] for frame in frames)
-        yield "docs/long_tables.md", f"{model} | {seconds:.1f} | {memory:.0f} | {loss:.3f} |"
+        yield "docs/cores.md", f"{model} | {seconds:.1f} | {memory:.0f} | {loss:.3f} |"
 
 
 def of_names() -> Iterator[tuple[str, str]]:
@@ -140,9 +140,10 @@ def of_papers() -> Iterator[tuple[str, str]]:
         r"^Accuracy: (98\.\d\d)$", (pages.PAGES.parents[1] / "README.md").read_text("utf-8"), re.MULTILINE
     )
     yield page, f"| 98% | {right.filter(like='our reading').item():.2f}% "
-    yield page, f"{printed[0]}%; [five seeds](benchmarks/digits.md) {right['the recipe of gln-mnist, 5 seeds']:.2f}% |"
+    five = right["the recipe of gln-mnist, 5 seeds"]
+    yield page, f"{printed[0]}%; [five seeds](benchmarks/streams.md#digits) {five:.2f}% |"
     nats = [values_of("images", f"test, {when}")["GLN"].item() for when in ("frozen", "still learning")]
-    yield page, "[{:.1f}](benchmarks/digits.md#images); still learning {:.1f} |".format(*nats)
+    yield page, "[{:.1f}](benchmarks/streams.md#images); still learning {:.1f} |".format(*nats)
     kept, forgotten = (
         values_of("forgetting", measure, pages.PERMUTED).iloc[0]
         for measure in ("mean of all tasks at the end", "forgotten, on all but the last")
@@ -153,7 +154,7 @@ def of_papers() -> Iterator[tuple[str, str]]:
     )
     yield page, f"{of_gln}; {of_others}"
     rewards = values_of("bandits", "Normalised reward", *pages.NO_DRIFT).mean()
-    yield page, f"[GLCB {rewards['GLCB']:.2f}](benchmarks/decisions.md) of the possible reward, "
+    yield page, f"[GLCB {rewards['GLCB']:.2f}](benchmarks/streams.md#decisions) of the possible reward, "
     yield page, f"GLNBandit {rewards['GLN inverse-gap']:.2f} |"
     yield page, f"mean R² {values_of('regression_held_out', 'R²')['GLNRegressor'].mean():.3f} on 13 tables |"
     classes, domains = (

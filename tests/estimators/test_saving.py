@@ -652,7 +652,7 @@ def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
     library.dump(model, path)
     trusted = {} if package == "joblib" else {"trusted": library.get_untrusted_types(file=path)}
     others = {name for name in trusted.get("trusted", ()) if not name.startswith(("gln", "sklearn."))}  # older skops
-    assert others <= {"functools.partial", "numpy.dtype"}  # docs/saving.md lists these
+    assert others <= {"functools.partial", "numpy.dtype"}  # docs/production.md lists these
     loaded = library.load(path, **trusted)
     np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
     for pipeline in (model, loaded):
@@ -670,7 +670,7 @@ def test_the_calls_of_mlflow_that_docs_show_save_what_predicts_the_same(tmp_path
     pipeline = make_pipeline(SimpleImputer(), GLNClassifier((4,), n_networks=2, n_epochs=1, random_state=0)).fit(X, y)
     skops.dump(pipeline, "pipeline.skops")
     names = {"mlflow": mlflow, "pipeline": pipeline, "types": skops.get_untrusted_types(file="pipeline.skops")}
-    calls = re.findall(r"`mlflow\.sklearn\.(.*\))`", (ROOT / "docs" / "saving.md").read_text(encoding="utf-8"))
+    calls = re.findall(r"`mlflow\.sklearn\.(.*\))`", (ROOT / "docs" / "production.md").read_text(encoding="utf-8"))
     for call, where in zip(calls, ("folder", ""), strict=True):
         told = eval(f"mlflow.{call}", names)
         loaded = mlflow.load_model(where or told.model_uri)
