@@ -1,5 +1,6 @@
-"""Fourteen problems as people make them up who try a bandit: linear rewards, segments of users, and rare clicks, with
-5, 20 and 100 arms; rewards that arrive in batches of 500; and arms that come and go.
+"""Eighteen problems as people make them up who try a bandit: linear rewards, segments of users, and rare clicks, with
+5, 20 and 100 arms; rewards that arrive in batches of 500; arms that come and go; rewards of all arms that change
+midway; many segments, most of them rare; and arms that are known by their features.
 
     python -m benchmarks.bandit_problems
 
@@ -24,7 +25,7 @@ from benchmarks.bandit_rivals import HAS_VW, VW_OPTIONS
 from benchmarks.report import command_line, machine, show
 from gln.bandits import GLNBandit
 
-STEPS, NUMBERS, SEGMENTS, BATCH, EVERY = 2000, 8, 12, 500, 400
+STEPS, NUMBERS, SEGMENTS, RARE_SEGMENTS, OF_ARMS, BATCH, EVERY = 2000, 8, 12, 60, 4, 500, 400
 
 
 class Problem(NamedTuple):
@@ -32,17 +33,24 @@ class Problem(NamedTuple):
     arms: int
     batch: int = 1  # steps whose rewards arrive together
     replaced: int = 0  # so many arms, after every `EVERY` steps
+    jumps: bool = False  # the rewards of all arms change in the middle
+    segments: int = SEGMENTS  # of which the i-th is as frequent as 1 / i, if there are more than `SEGMENTS`
 
 
 KINDS = "linear", "segments", "rare clicks"
 PROBLEMS = {f"{kind}, {arms} arms": Problem(kind, arms) for kind in KINDS for arms in (5, 20, 100)}
 PROBLEMS |= {f"{kind}, batches": Problem(kind, 20, batch=BATCH) for kind in KINDS}
 PROBLEMS |= {f"{kind}, new arms": Problem(kind, 20, replaced=5) for kind in KINDS[:2]}
+PROBLEMS |= {f"{kind}, jump": Problem(kind, 20, jumps=True) for kind in KINDS[:2]}
+PROBLEMS |= {
+    "rare segments": Problem("segments", 20, segments=RARE_SEGMENTS),
+    "arms with features": Problem("features", 20, replaced=5),
+}
 
 
 class Step(NamedTuple):
     context: dict[str, Any]
-    names: list[str]  # of the arms that are offered
+    arms: dict[str, dict[str, float]]  # the arms that are offered, with their features, if they have any
     means: np.ndarray  # (A,), the expected reward of each
     rewards: np.ndarray  # (A,)
 
@@ -51,31 +59,43 @@ def steps_of(problem: Problem, steps: int, seed: int) -> list[Step]:
     """What happens in a problem; chances of clicks are of the segment and the arm."""
     rng, found, arms = drawn(seed), list[Step](), problem.arms
     names = [f"arm{i}" for i in range(arms)]
-    shape = (NUMBERS if problem.kind == "linear" else SEGMENTS, arms)
+    tastes = rng.normal(size=(NUMBERS, OF_ARMS)) / (NUMBERS * OF_ARMS) ** 0.5  # read only if arms have features
+    frequencies = 1 / np.arange(1, problem.segments + 1) ** float(problem.segments > SEGMENTS)
 
-    def new_arms(count: int) -> np.ndarray:  # -> (NUMBERS or SEGMENTS, count)
+    def new_arms(count: int) -> np.ndarray:  # -> (NUMBERS, OF_ARMS or segments, count)
+        if problem.kind == "features":
+            return rng.normal(size=(OF_ARMS, count))
         if problem.kind == "linear":
             return rng.normal(size=(NUMBERS, count)) / NUMBERS**0.5
         low, high = (0.02, 0.5) if problem.kind == "segments" else (0.002, 0.06)
-        return low + (high - low) * rng.random((SEGMENTS, count)) ** 4
+        return low + (high - low) * rng.random((problem.segments, count)) ** 4
 
-    of_arms = new_arms(arms).reshape(shape)
+    of_arms = new_arms(arms)
     for step in range(steps):
         if problem.replaced and step and step % EVERY == 0:
             first = step // EVERY * problem.replaced % arms
             places = range(first, first + problem.replaced)
             of_arms[:, places] = new_arms(problem.replaced)
             names = [f"arm{i} of {step}" if i in places else name for i, name in enumerate(names)]
-        if problem.kind == "linear":
+        if problem.jumps and step == steps // 2:
+            of_arms = new_arms(arms)
+        offered = {name: dict[str, float]() for name in names}
+        if problem.kind in ("linear", "features"):
             x = rng.normal(size=NUMBERS)
-            context, means = {f"x{i}": value for i, value in enumerate(x.tolist())}, x @ of_arms
+            context = {f"x{i}": value for i, value in enumerate(x.tolist())}
+            if problem.kind == "features":
+                means = x @ tastes @ of_arms
+                for features, column in zip(offered.values(), of_arms.T.tolist(), strict=True):
+                    features |= {f"a{i}": value for i, value in enumerate(column)}
+            else:
+                means = x @ of_arms
             rewards = means + 0.5 * rng.normal(size=arms)
         else:
-            segment = int(rng.integers(SEGMENTS))
+            segment = int(rng.choice(problem.segments, p=frequencies / frequencies.sum()))
             context = {"segment": f"s{segment}", "hour": float(rng.uniform(0, 24)), "phone": bool(rng.random() < 0.6)}
             means = of_arms[segment].copy()
             rewards = (rng.random(arms) < means).astype(float)
-        found.append(Step(context, names, means, rewards))
+        found.append(Step(context, offered, means, rewards))
     return found
 
 
@@ -85,8 +105,9 @@ class Gated:
 
     def choose(self, step: Step) -> tuple[int, Any]:
         """The place of an arm, and what `learn` needs to know of this step."""
-        arm = self.bandit.decide(step.context, step.names).arm
-        return step.names.index(arm), arm
+        has_features = any(step.arms.values())
+        arm = self.bandit.decide(step.context, step.arms if has_features else [*step.arms]).arm
+        return [*step.arms].index(arm), arm
 
     def learn(self, lessons: list[tuple[Step, Any, float]]) -> None:
         contexts, arms, rewards = zip(*((step.context, arm, reward) for step, arm, reward in lessons), strict=True)
@@ -104,7 +125,11 @@ class VowpalWabbit:
             f"{name}={value}" if isinstance(value, str) else f"{name}:{value / (24 if name == 'hour' else 1):.5g}"
             for name, value in step.context.items()
         ]
-        lines = [f"shared |s {' '.join(parts)}", *(f"|a {name.replace(' ', '_')}" for name in step.names)]
+        of_arms = [
+            " ".join(["|a", name.replace(" ", "_"), *(f"{key}:{value:.5g}" for key, value in features.items())])
+            for name, features in step.arms.items()
+        ]
+        lines = [f"shared |s {' '.join(parts)}", *of_arms]
         p = np.array(self.model.predict(lines))
         place = int(self.rng.choice(len(p), p=p / p.sum()))
         return place, (lines, place, p[place])
@@ -139,7 +164,7 @@ def scores(name: str, steps: int, seed: int) -> dict[str, float]:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of problems and models")
+    parser.add_argument("--seeds", type=int, default=4, metavar="S", help="seeds of problems and models")
     options = parser.parse_args()
     steps, seeds = (200, 1) if options.quick else (STEPS, options.seeds)
     print(machine())

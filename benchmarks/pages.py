@@ -48,6 +48,7 @@ COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "images": "images",
     "papers": "papers",
     "bandits": "bandits",
+    "bandit_problems": "bandit_problems",
     "novelty": "novelty",
 }
 

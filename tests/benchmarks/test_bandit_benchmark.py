@@ -47,8 +47,8 @@ def test_items_come_and_go():
 def test_problems_have_as_many_arms_as_they_say():
     for problem in PROBLEMS.values():
         found = steps_of(problem, EVERY + 1, 1)
-        assert {len(step.names) for step in found} == {len(step.rewards) for step in found} == {problem.arms}
-        assert len({*found[-1].names} - {*found[0].names}) == problem.replaced
+        assert {len(step.arms) for step in found} == {len(step.rewards) for step in found} == {problem.arms}
+        assert len(found[-1].arms.keys() - found[0].arms.keys()) == problem.replaced
         assert np.mean([step.rewards - step.means for step in found]) == pytest.approx(0, abs=0.03)
 
 
