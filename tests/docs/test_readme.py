@@ -1,5 +1,5 @@
-"""README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
-for the Python blocks of pages in docs. Slow tests are marked."""
+"""README.md is correct: its Python blocks are run and their output compared with the output shown, and CI runs the same
+shell commands. The same holds for pages in docs. Slow tests are marked."""
 
 from __future__ import annotations
 
@@ -23,23 +23,20 @@ from gln.mnist import load_mnist, options
 from gln_numpy import GLN
 
 
-def compared(page: str, language: str) -> int:
-    """Run the blocks of one language, compare the text blocks after them with their output, and count these."""
+def compared(page: str) -> int:
+    """Run the Python blocks of a page, compare the text blocks after them with their output, and count these."""
     namespace: dict[str, object] = {}
     count, last, output = 0, "", ""
     for kind, text in blocks(page):
         if kind == "text":
-            if last == language:
+            if last == "python":
                 assert_shown(output, text)
                 count += 1
             continue
         last, stream = kind, io.StringIO()
-        if kind == language:
+        if kind == "python":
             with contextlib.redirect_stdout(stream):
-                if language == "python":
-                    exec(compile(text, page, "exec"), namespace)
-                else:
-                    run_shell(text)
+                exec(compile(text, page, "exec"), namespace)
         output = stream.getvalue()
     return count
 
@@ -56,18 +53,22 @@ def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_python_blocks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the code saves a model
     try:
-        assert compared("README.md", "python") >= 5
+        assert compared("README.md") == 8
     except ImportError as error:
         if os.environ.get("GLN_REQUIRE_BACKENDS"):
             raise
         pytest.skip(f"the rest of the README: {error}")
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("_loaded_once")
-def test_shell_blocks():
-    assert compared("README.md", "bash") >= 1
-    compared("docs/start.md", "bash")
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_shell_blocks_have_commands_of_ci(page):
+    lines = [line for language, text in blocks(page) if language == "bash" for line in re.split(r"&&|\n", text.strip())]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'pip install --quiet ".[all,test]"' in script
+    installed = [["pip", "install", extra] for extra in (".", ".[river]", ".[all,test]")]
+    others = [["python", "-m", "gln.warm_up"], ["pytest", "-n", "2"]]
+    for line in lines:
+        assert shlex.split(line, comments=True) in [*installed, *others], line
 
 
 @pytest.mark.slow
@@ -119,7 +120,7 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if page == "api/plots":
         assert test_mnist.main(["--save", "digits.gln", "--quiet"]) == 0
     page = f"docs/{page}.md"
-    assert compared(page, "python") == comparisons
+    assert compared(page) == comparisons
     saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
     assert sorted(file.name for file in tmp_path.glob("*.png")) == sorted(saved)
     assert all((ROOT / "docs" / "images" / name).exists() for name in saved)
@@ -152,23 +153,8 @@ def test_loans_have_the_figures_of_their_notebook():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     for name, (loss, error, *_) in (("GLNClassifier", gln), ("LGBMClassifier", boosting)):
         assert f"{name}: log-loss {loss}, calibration error {error}" in text
-    seconds = [float(row[-1]) for row in (searched, boosting, gln)]
-    assert f"brings LightGBM to {searched[0]} and {searched[1]}, in {seconds[0]:.0f} s per fit" in text
-    assert "without it LightGBM takes {:.1f} s, and GLN {:.1f} s".format(*seconds[1:]) in text
-
-
-def run_shell(text: str) -> None:
-    """Run `gln-mnist`; for installing and testing, check that .ci/run has the same commands."""
-    for command in re.split(r"&&|\n", text.strip()):
-        words = shlex.split(command, comments=True)
-        if words[:1] == ["gln-mnist"]:
-            assert test_mnist.main([*words[1:], "--quiet"]) == 0
-        elif words:
-            script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-            installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
-            assert installs, script
-            extras = [["pip", "install", extra] for extra in (".", ".[river]", ".[all,test]")]
-            assert words in [*extras, ["python", "-m", "gln.warm_up"], ["pytest", "-n", "2"]], command
+    times = f"in {float(searched[-1]):.0f} s per fit; GLN takes {float(gln[-1]):.1f} s"
+    assert f"brings LightGBM to {searched[0]} and {searched[1]}, {times}" in text
 
 
 def test_every_block_has_a_language_that_is_run():
