@@ -18,7 +18,7 @@ pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.apps.stream.command import main; sys.exit(main())' "$@"
 """
-PAGES = {"stream": 4}  # and their numbers of compared blocks
+PAGES = {"stream": 2}  # and their numbers of compared blocks
 
 
 def run_shell(text: str, folder: Path, tools: Path) -> str:
