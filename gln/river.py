@@ -72,7 +72,8 @@ class _Stream(SaveableStream, base.Estimator):
         self.fast = fast
         self.waiting = waiting
         are_classes = isinstance(self, base.MiniBatchClassifier)
-        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, are_classes, waiting)
+        schema = StreamSchema(missing_levels=True)
+        self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes, waiting)
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
@@ -319,9 +320,10 @@ class GLNClassifier(_Classifies):
     """Gated Linear Network classifier.
 
     It learns each sample once, without backpropagation. Features are numbers, bools, strings and dates. Numbers are
-    standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
-    far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
-    Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
+    standardised by the samples seen so far. A missing number counts as the feature's mean, and so does a value far from
+    all earlier ones. A string is a category, with any number of levels. A missing category is a level of its own; a
+    level never seen says nothing. Classes, features and levels may appear at any time. A new class starts with the
+    frequency of a class seen once.
 
     A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream. A last
     neuron mixes what they predict, by weights that learn, too. Keys that most samples lack, such as the words of texts,

@@ -187,8 +187,8 @@ def notes_of_levels(
 ) -> list[Note]:
     """A note, with advice if there is any, on a category whose levels read as numbers or are sentences; once: when the
     new ones make its levels SEVERAL."""
-    levels = [str(level) for level in (*known, *new)]
-    if not len(known) < SEVERAL <= len(levels):
+    levels = [str(level) for level in (*known, *new) if level is not None]  # as missing values are
+    if not len(known.keys() - {None}) < SEVERAL <= len(levels):
         return []
     text = "{} is text and becomes a category, but its levels"
     numbers = [*filter(looks_like_number, levels)]

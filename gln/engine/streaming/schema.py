@@ -7,6 +7,9 @@ samples.
 
 A date has several features, the days since 1970 under its own name and cycles (`preprocessing.dates`).
 
+With `missing_levels`, a category that a sample lacks has the level None: missing values have statistics of their own,
+which levels that were never learned do not get.
+
 Samples to learn become a proposed `SchemaChange`. Everything that may be wrong with them raises an error then; `commit`
 follows when they have been learned, and cannot fail.
 
@@ -104,11 +107,16 @@ class StreamSchema(Part):
     """Converts dictionaries and frames to arrays."""
 
     def __init__(
-        self, at_once: float = AT_ONCE, always: Set[Hashable] = frozenset(), most_features: float = math.inf
+        self,
+        at_once: float = AT_ONCE,
+        always: Set[Hashable] = frozenset(),
+        most_features: float = math.inf,
+        missing_levels: bool = False,
     ) -> None:
         self.at_once = at_once  # so many keys of the first sample may become features at once
         self.always = always  # names that are added with the first features, as categories
         self.most_features = most_features  # more are an error
+        self.missing_levels = missing_levels  # whether a missing value of a category is a level
         self.indices: dict[Hashable, int] = {}  # of features in an array, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self.words: dict[Hashable, int] = {}  # numbers of words, by name
@@ -280,6 +288,8 @@ class StreamSchema(Part):
     ) -> SampleBatch:
         """A sample of these values; what `_samples` does with a single row, in a tenth of the time."""
         features = vector_of(values, indices)
+        for name in self._with_missing_level(indices) - values.keys():
+            features[indices[name]] = self._codes(name, [None], new)[0]
         if values.keys() <= indices.keys():
             return SampleBatch(features, NO_WORDS)
         names = [name for name, value in values.items() if value == value and name not in indices]
@@ -304,8 +314,9 @@ class StreamSchema(Part):
             if name not in self.levels and name != CONSTANT and rows.is_zero(name):
                 features[index] = 0.0
         others = NamedValues([], [], [])
+        with_missing = self._with_missing_level(indices)
         for name, column in rows.frame.items():
-            values = self._column(name, column, new)
+            values = self._column(name, column, name in with_missing, new)
             if name in indices:
                 np.copyto(features[indices[name]], values, where=values == values)
                 continue
@@ -313,8 +324,14 @@ class StreamSchema(Part):
             others.names.extend([name] * len(samples))
             others.samples.extend(samples)
             others.values.extend(values[samples].tolist())
+        with_missing = with_missing - {*rows.frame}
+        for name in () if rows.dictionaries else with_missing:
+            features[indices[name]] = self._codes(name, [None], new)[0]
         for sample, x in enumerate(rows.dictionaries):
-            for name, value in self._values(x, new).items():
+            by_name = self._values(x, new)
+            for name in with_missing - by_name.keys():
+                features[indices[name], sample] = self._codes(name, [None], new)[0]
+            for name, value in by_name.items():
                 if name in indices and value == value:
                     features[indices[name], sample] = value
                 elif value == value:
@@ -326,6 +343,10 @@ class StreamSchema(Part):
             if name not in self.levels:  # not a difference of sets, which takes as long as all names are many
                 self._is_category(name, rows.values_of(name))
         return SampleBatch(features, self._words_of(others, len(rows), new))
+
+    def _with_missing_level(self, indices: Mapping[Hashable, int]) -> Set[Hashable]:
+        """Those of these features whose missing values have a level."""
+        return self.levels.keys() & indices.keys() if self.missing_levels else frozenset()
 
     def _words_of(self, given: NamedValues, count: int, new: NewNames | None) -> Words:
         """Words of `count` samples, those of each in the order of their numbers."""
@@ -392,7 +413,7 @@ class StreamSchema(Part):
     # ---- Values ------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Sample, new: NewNames | None) -> dict[Hashable, float]:
-        """The values of a sample as `_numbers`, NaN where they are missing."""
+        """The values of a sample as `_numbers`, NaN where they are missing, and without categories that are missing."""
         levels = self.levels
         values = {}
         check_dictionary(x)
@@ -403,7 +424,8 @@ class StreamSchema(Part):
             elif kind is str and name in levels and value in levels[name]:
                 values[name] = levels[name][value]
             elif is_missing(value):
-                values[name] = np.nan
+                if name not in levels:
+                    values[name] = np.nan
             elif isinstance(value, DATES):
                 return self._values(self.without_dates(x), new)
             else:
@@ -412,12 +434,14 @@ class StreamSchema(Part):
             _check_dates(x, self.dates)
         return values
 
-    def _column(self, name: Hashable, column: pd.Series, new: NewNames | None) -> np.ndarray:  # (B,) -> (B,)
-        """The values of a column as `_numbers`, NaN where they are missing."""
+    def _column(  # (B,) -> (B,)
+        self, name: Hashable, column: pd.Series, with_missing: bool, new: NewNames | None
+    ) -> np.ndarray:
+        """The values of a column as `_numbers`; missing ones are NaN, or have a level."""
         if column.dtype.kind not in "biuf" or name in self.levels:
             different: Iterable[Hashable]
             try:
-                indices, different = pd.factorize(column)
+                indices, different = pd.factorize(column, use_na_sentinel=not with_missing)
             except TypeError:  # lists, for example, have no hash
                 different = column.dropna()
                 has = column.notna().to_numpy()
@@ -437,9 +461,13 @@ class StreamSchema(Part):
         """
         if not self._is_category(name, values):
             return [number_of(f"x[{name!r}]", VALUE, value) for value in values]
+        return self._codes(name, [None if is_missing(value) else level_of(value) for value in values], new)
+
+    def _codes(self, name: Hashable, levels: Iterable[Hashable], new: NewNames | None) -> list[float]:
+        """The codes of levels; None is that of missing values."""
         known = self.levels.get(name, {})
         added = None if new is None else new.levels.get(name, {})
-        codes = [code_of(level_of(value), known, added, len(known), MOST_LEVELS) for value in values]
+        codes = [code_of(level, known, added, len(known), MOST_LEVELS) for level in levels]
         if new is not None and added:
             new.levels[name] = added
         return codes
@@ -450,7 +478,7 @@ class StreamSchema(Part):
         if name in self.indices or name in self.words:
             is_text = name in self.levels
         for value in values:
-            if isinstance(value, str) != is_text:
+            if isinstance(value, str) != is_text and not is_missing(value):
                 expected = "a string" if is_text else "a finite number or a bool"
                 if not is_text and name in self.dates:
                     expected = "a date"

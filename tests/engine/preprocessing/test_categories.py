@@ -490,6 +490,28 @@ def test_strings_of_river_are_learned_row_by_row(kind, tmp_path):
     assert len(one._stream.schema.levels["zip"]) > 60
 
 
+@pytest.mark.parametrize("lacks", [lambda x: {**x, "name": None}, lambda x: {"x": x["x"]}], ids=["None", "absent"])
+def test_a_missing_category_of_a_stream_is_a_level_and_an_unknown_level_is_not(lacks):
+    """Names have a rate of .1, missing ones of 1. Rows together are learned and predicted as one by one."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for step in range(600):
+        x = {"x": rng.normal(), "name": f"n{rng.integers(30)}"}
+        is_missing = step % 10 == 9
+        samples.append((lacks(x) if is_missing else x, bool(is_missing or rng.random() < 0.1)))
+    xs, ys = zip(*samples, strict=True)
+    model, together = of_river("GLNClassifier"), of_river("GLNClassifier")
+    for x, y in samples:
+        model.learn_one(x, y)
+    for start in range(0, 600, 75):
+        together.learn_many(pd.DataFrame(xs[start : start + 75]), pd.Series(ys[start : start + 75]))
+    asked = [{"x": 0.0, "name": "new"}, lacks({"x": 0.0, "name": "n1"}), {"x": 0.0, "name": "n1"}]
+    unknown, missing, known = (model.predict_proba_one(x)[True] for x in asked)
+    assert max(unknown, known) < 0.3 < 0.9 < missing
+    of_frame = together.predict_proba_many(pd.DataFrame(asked))[True]
+    np.testing.assert_allclose(of_frame, [unknown, missing, known], rtol=1e-9)
+
+
 def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
     model, samples = of_river("GLNClassifier"), stream(300, zips=12)
     hits = []
@@ -499,6 +521,6 @@ def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
             hits.append(model.predict_one(x) == label)
         model.learn_one(x if i > 30 else {"x": x["x"], "colour": None}, label)
     assert np.mean(hits) > 0.7
-    p = model.predict_proba_one({**x, "zip": "elsewhere"})
-    assert p == model.predict_proba_one({"x": x["x"], "colour": x["colour"]})
+    p = model.predict_proba_one({"x": x["x"], "colour": x["colour"]})
+    assert p == model.predict_proba_one({**x, "zip": None}) != model.predict_proba_one({**x, "zip": "elsewhere"})
     assert p.keys() == {0, 1, 2}
