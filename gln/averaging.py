@@ -18,6 +18,7 @@ import numpy as np
 
 from gln.engine.networks.protocol import Network, is_network, mean_weights
 from gln.engine.saving import bad
+from gln.engine.types import State
 
 __all__ = ["RunningAverage", "average"]
 
@@ -87,7 +88,7 @@ def _mean(networks: Sequence[Network], counts: np.ndarray) -> dict[str, np.ndarr
     return mean_weights(states, counts)
 
 
-def _compared(network: Network, state: dict[str, np.ndarray]) -> dict[str, Any]:
+def _compared(network: Network, state: dict[str, np.ndarray]) -> State:
     """What all must have in common: arguments, base values, halfspaces."""
     fields = [field.name for field in dataclasses.fields(network.config) if field.compare]
     common = {name: getattr(network.config, name) for name in fields} | {"base_size": network.base_size}

@@ -30,6 +30,7 @@ from gln.engine.streaming.arms import ArmHeads, Features, JointArms, Nameless, s
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.model import stream_config
 from gln.engine.streaming.values import MOST, check_arm, check_key
+from gln.engine.types import Arm, Arms, Context, Label, Row
 
 __all__ = ["Decision", "GLNBandit", "LoggedDecision"]
 
@@ -46,7 +47,7 @@ MOST_PENDING = 1000  # decisions for an arm that wait for a reward: of more, mos
 class Decision(NamedTuple):
     """What `GLNBandit.decide` returns."""
 
-    arm: Any
+    arm: Arm
     propensity: float  # the probability with which this arm was chosen
     value: float  # its predicted reward
 
@@ -54,11 +55,11 @@ class Decision(NamedTuple):
 class LoggedDecision(NamedTuple):
     """A row of a log, for `GLNBandit.learn_log` and `gln.off_policy`; a plain tuple in this order will do."""
 
-    context: Any
-    arm: Any  # the chosen one
+    context: Context
+    arm: Arm  # the chosen one
     reward: float
     propensity: float  # the probability with which this arm was chosen
-    arms: Any = None  # those that were offered: as for `decide`, or a list of features, of which `arm` is the index
+    arms: Arms = None  # those that were offered: as for `decide`, or a list of features, of which `arm` is the index
     weight: float = 1.0  # how many decisions the row stands for: 1 / (1 - p), if a share p of them was not logged
 
 
@@ -152,10 +153,10 @@ class GLNBandit(Saveable):
     # ---- Deciding ----------------------------------------------------------------------------------------------------
 
     @overload
-    def decide(self, context: Any, arms: Any = None, k: None = None) -> Decision: ...
+    def decide(self, context: Context, arms: Arms = None, k: None = None) -> Decision: ...
     @overload
-    def decide(self, context: Any, arms: Any = None, *, k: int) -> list[Decision]: ...
-    def decide(self, context: Any, arms: Any = None, k: int | None = None) -> Decision | list[Decision]:
+    def decide(self, context: Context, arms: Arms = None, *, k: int) -> list[Decision]: ...
+    def decide(self, context: Context, arms: Arms = None, k: int | None = None) -> Decision | list[Decision]:
         """Choose an arm for a context, or several.
 
         Parameters
@@ -182,12 +183,12 @@ class GLNBandit(Saveable):
         decisions = self._decide([context], arms, k or 1)
         return decisions[0] if k is None else decisions
 
-    def decide_many(self, contexts: Iterable[Any], arms: Any = None) -> list[Decision]:
+    def decide_many(self, contexts: Iterable[Context], arms: Arms = None) -> list[Decision]:
         """Choose an arm for each of several contexts, as `decide` does for one after another, in less time."""
         return self._decide(_listed("contexts", contexts), arms, 1)
 
     @uninterrupted
-    def _decide(self, contexts: list[Any], arms: Any, k: int) -> list[Decision]:
+    def _decide(self, contexts: list[Context], arms: Arms, k: int) -> list[Decision]:
         """A decision in each context, or k in a single one."""
         model, offered = self._choice(arms)
         samples = model.encode(self._features(contexts)[0])
@@ -202,7 +203,9 @@ class GLNBandit(Saveable):
             start = rows.stop
         return decisions
 
-    def _chosen(self, model: Any, arms: list[Any], values: np.ndarray, counts: np.ndarray, k: int) -> list[Decision]:
+    def _chosen(
+        self, model: Any, arms: list[Hashable], values: np.ndarray, counts: np.ndarray, k: int
+    ) -> list[Decision]:
         """Decisions by values and counts, (B, A), which wait for their rewards from now on."""
         decisions = list[Decision]()
         pending = self._waiting(arms)
@@ -216,7 +219,7 @@ class GLNBandit(Saveable):
             self._wait_for(arm)
         return decisions
 
-    def _wait_for(self, arm: Any) -> None:
+    def _wait_for(self, arm: Hashable) -> None:
         self._pending[arm] = self._pending.get(arm, 0) + 1
         if self._pending[arm] > MOST_PENDING:  # some rewards never come
             self._pending = {other: count // 2 for other, count in self._pending.items() if count > 1}
@@ -227,11 +230,11 @@ class GLNBandit(Saveable):
         self._draws += 1
         return int.from_bytes(digest, "little") / 2**48
 
-    def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
+    def propensities(self, context: Context, arms: Arms = None) -> dict[Label, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
         return self.judged([context], arms)[0][0]
 
-    def judged(self, contexts: list[Any], arms: Any = None) -> list[tuple[dict[Any, float], dict[Any, float]]]:
+    def judged(self, contexts: list[Context], arms: Arms = None) -> list[tuple[dict[Label, float], dict[Label, float]]]:
         """What `propensities` and `predict` return for each of these contexts, computed once for both."""
         model, offered = self._choice(arms)
         values, counts = self._values(model, model.encode(self._features(contexts)[0]), offered)
@@ -244,7 +247,7 @@ class GLNBandit(Saveable):
             results.append((policy, dict(zip(offered, row.tolist(), strict=True))))
         return results
 
-    def _choice(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
+    def _choice(self, arms: Arms) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model, and the arms to choose from, with their features."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
         if None in offered:
@@ -255,7 +258,7 @@ class GLNBandit(Saveable):
         return model, offered
 
     def _values(
-        self, model: ArmHeads | JointArms, contexts: SampleBatch, offered: Mapping[Any, Any]
+        self, model: ArmHeads | JointArms, contexts: SampleBatch, offered: Row
     ) -> tuple[np.ndarray, np.ndarray]:  # -> (B, A), (B, A)
         """Values and counts of arms in contexts."""
         values, counts = model.predict(contexts, offered)
@@ -267,11 +270,11 @@ class GLNBandit(Saveable):
             high = min(high, known.high[0] + margin)
         return values.clip(low, high), counts
 
-    def _waiting(self, arms: Collection[Any]) -> np.ndarray:  # -> (A,)
+    def _waiting(self, arms: Collection[Hashable]) -> np.ndarray:  # -> (A,)
         """How many decisions for each arm wait for their rewards."""
         return np.array([self._pending.get(arm, 0) for arm in arms]) if self._pending else np.zeros(len(arms), int)
 
-    def predict(self, context: Any, arms: Any = None) -> dict[Any, float]:
+    def predict(self, context: Context, arms: Arms = None) -> dict[Label, float]:
         """The predicted reward of each arm; without a reward so far, the mean of all rewards.
 
         The reward of an arm with features is predicted from them even before its first reward. Arguments and errors
@@ -281,7 +284,7 @@ class GLNBandit(Saveable):
             return {}
         return self.judged([context], arms)[0][1]
 
-    def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def explain(self, context: Context) -> tuple[dict[Label, dict[Label, float]], dict[Label, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
 
         They add up to the value before it is clipped to the range of the rewards. If arms have features, the keys are
@@ -291,7 +294,7 @@ class GLNBandit(Saveable):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, context: Any, arm: Hashable, reward: float, features: Any = None) -> None:
+    def learn(self, context: Context, arm: Hashable, reward: float, features: Context = None) -> None:
         """Learn the reward of an arm, with the context in which it was chosen.
 
         The arm may be new, as when rewards from elsewhere are learned before the first decision. A reward is ignored
@@ -306,13 +309,13 @@ class GLNBandit(Saveable):
         check_arm("arm", arm)
         self._learn([context], [{arm: reward}], None if features is None else {arm: features})
 
-    def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
+    def learn_all(self, context: Context, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
         if not isinstance(rewards, Mapping):
             raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
         self._learn([context], [rewards])
 
-    def learn_many(self, contexts: Iterable[Any], arms: Iterable[Hashable], rewards: Iterable[float]) -> None:
+    def learn_many(self, contexts: Iterable[Context], arms: Iterable[Hashable], rewards: Iterable[float]) -> None:
         """Learn the rewards of many decisions, as `learn` does one after another, in less time; errors as there."""
         rows = [_listed(*pair) for pair in (("contexts", contexts), ("arms", arms), ("rewards", rewards))]
         if not len(rows[0]) == len(rows[1]) == len(rows[2]):
@@ -340,7 +343,7 @@ class GLNBandit(Saveable):
             unknown = [arm for arm in arms if arm not in named]
             if unknown:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {unknown[0]!r}")
-            keys = arms if named is rows[0].arms else [Nameless() for _ in rows]
+            keys: list[Hashable] = arms if named is rows[0].arms else [Nameless() for _ in rows]
             features = {key: named[arm] for key, arm in zip(keys, arms, strict=True)}
             arms = keys
         rewards = [{arm: row.reward} for arm, row in zip(arms, rows, strict=True)]
@@ -349,8 +352,8 @@ class GLNBandit(Saveable):
     @uninterrupted
     def _learn(
         self,
-        contexts: list[Any],
-        rewards: list[Any],
+        contexts: list[Context],
+        rewards: Sequence[Mapping[Any, float]],
         arms: Mapping[Hashable, Any] | None = None,
         weights: np.ndarray = ONCE,  # of one or all
     ) -> None:
@@ -410,7 +413,7 @@ class GLNBandit(Saveable):
     def _check_loaded(self) -> None:
         self._model.check()
 
-    def _features(self, contexts: Sequence[Any]) -> tuple[list[Features], int | None]:
+    def _features(self, contexts: Sequence[Context]) -> tuple[list[Features], int | None]:
         """Contexts as dictionaries of features, and the length of those that are vectors."""
         named = list[Features]()
         size = self._size
@@ -420,7 +423,7 @@ class GLNBandit(Saveable):
                 size = len(named[-1])
         return named, size
 
-    def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
+    def _with_features(self, arms: Arms) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
         model = self._model
         offered = dict[Any, Any].fromkeys(arms) if arms is self._model.arms else _offered(arms)
@@ -442,7 +445,7 @@ class GLNBandit(Saveable):
             raise ValueError(f"arms: expected {expected}, got features of {some_of(offered)}")
         return joint, offered
 
-    def _add(self, model: ArmHeads | JointArms, offered: Mapping[Any, Any]) -> None:
+    def _add(self, model: ArmHeads | JointArms, offered: Row) -> None:
         """Know these arms and their features from now on."""
         model.add(offered)
         self._model = model
@@ -519,7 +522,7 @@ def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
         raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
 
 
-def _offered(arms: Any) -> dict[Any, Any]:
+def _offered(arms: Arms) -> dict[Any, Any]:
     """Arms as they are given, with their features or None."""
     if isinstance(arms, Mapping):
         return dict(arms)
@@ -542,7 +545,7 @@ def _listed(name: str, values: Any) -> list[Any]:
     return [*values]
 
 
-def named_features(name: str, given: Any, size: int | None) -> Features:
+def named_features(name: str, given: Context, size: int | None) -> Features:
     """A context, or the features of an arm, as a dictionary; a vector is of this size, if that is known."""
     if given is None or isinstance(given, Mapping):
         return given or {}
@@ -579,7 +582,7 @@ def _check_reward(reward: Any, low: float, high: float) -> None:
         raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
 
 
-def named_arms(arms: Any) -> Any:
+def named_arms(arms: Arms) -> Arms:
     """The arms of a row as `decide` takes them; features without names are named by their indices."""
     is_list = isinstance(arms, (list, tuple)) and any(isinstance(arm, (Mapping, list, np.ndarray)) for arm in arms)
     return dict(enumerate(arms)) if is_list else arms

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from gln.engine.tabular.reader import Whole
 from gln.engine.tabular.shares import Cluster, Common, Share, combine_by, folds_of, learn_shares
 from gln.engine.tabular.training import Training
 from gln.engine.tabular.variances import fit_variances
+from gln.engine.types import MatrixLike, VectorLike
 
 try:
     import dask
@@ -45,6 +46,8 @@ except ImportError as error:
     raise ImportError("gln.dask needs Dask: pip install 'dask[dataframe,distributed]'") from error
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
+
+Futures: TypeAlias = list[Any]  # of partitions, which lie on workers
 
 LONG = 200_000  # rows; a table of fewer is learned by the client
 SAMPLED = 50_000  # rows that determine halfspaces and bins
@@ -59,14 +62,14 @@ RARE = 100  # rows of each class that are in the sample, if there are so many
 class Partition(NamedTuple):
     """Rows of the table."""
 
-    X: Any  # (n, F), a frame or an array
-    y: Any
+    X: MatrixLike  # (n, F), a frame or an array
+    y: VectorLike
     weights: np.ndarray  # (n,)
     groups: np.ndarray | None  # (n,), hashes
     positions: np.ndarray  # (n,), in the whole table
 
     @classmethod
-    def of(cls, X: Any, y: Any, weights: Any, groups: Any) -> Partition:
+    def of(cls, X: MatrixLike, y: VectorLike, weights: VectorLike, groups: VectorLike) -> Partition:
         """Raises ValueError for rows that cannot be learned."""
         check_consistent_length(X, y, weights, groups)
         check_targets(y)
@@ -111,7 +114,7 @@ def joined(parts: Sequence[Partition]) -> Partition:
     if not parts:
         raise ValueError("X: expected rows of a weight above 0 in each share, got none")
 
-    def join(values: Sequence[Any]) -> Any:
+    def join(values: Sequence[MatrixLike]) -> MatrixLike:
         return np.concatenate(values) if isinstance(values[0], np.ndarray) else concat(values)
 
     columns = zip(*parts, strict=True)
@@ -124,7 +127,7 @@ def distinct_values(part: Partition, columns: Sequence[int]) -> dict[int, np.nda
     return {column: column_of(as_table(part.X), column).unique() for column in columns}
 
 
-def all_levels(cluster: Cluster, parts: list[Any], categories: Mapping[int, Levels]) -> dict[int, Levels]:
+def all_levels(cluster: Cluster, parts: Futures, categories: Mapping[int, Levels]) -> dict[int, Levels]:
     """The levels of categories, with those of all parts."""
     distinct = cluster.gather([cluster.submit(distinct_values, part, [*categories]) for part in parts])
     columns = {column: np.concatenate([values[column] for values in distinct]) for column in categories}
@@ -147,7 +150,14 @@ class OnDask(Estimator):
         """The current client of Dask. Raises ValueError if there is none."""
         return distributed.get_client()
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: None = None) -> Any:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: VectorLike,
+        sample_weight: VectorLike = None,
+        groups: VectorLike = None,
+        time: None = None,
+    ) -> Any:
         """Learn a table from scratch, on the workers of the current client.
 
         After an error or an interruption, the estimator is as it was before.
@@ -182,7 +192,7 @@ class OnDask(Estimator):
         if isinstance(weights, str) or 0 in dict(weights or {}).values():
             raise bad("class_weight", "None or a dict of numbers above 0 in gln.dask", repr(weights))
 
-    def _learn_parts(self, cluster: Cluster, parts: list[Any], ends: np.ndarray, has_weights: bool) -> None:
+    def _learn_parts(self, cluster: Cluster, parts: Futures, ends: np.ndarray, has_weights: bool) -> None:
         """Learn a sample, and then the other rows in shares."""
         rows = int(ends[-1])
         sample, held = self._drawn(cluster, parts, rows)
@@ -203,7 +213,7 @@ class OnDask(Estimator):
         self._learn_shares(cluster, self._share(sample, scale), shares, start, self._share(held, scale))
         del self._texts_of_folds
 
-    def _drawn(self, cluster: Cluster, parts: list[Any], rows: int) -> tuple[Partition, Partition]:
+    def _drawn(self, cluster: Cluster, parts: Futures, rows: int) -> tuple[Partition, Partition]:
         """Random rows to learn first, and others that are held out."""
         share = (SAMPLED + HELD_OUT) / rows
         are_classes = is_classifier(self)
@@ -218,8 +228,8 @@ class OnDask(Estimator):
         return sample, held
 
     def _submit_shares(
-        self, cluster: Cluster, parts: list[Any], ends: np.ndarray, sample: np.ndarray, scale: float, count: int
-    ) -> list[Any]:
+        self, cluster: Cluster, parts: Futures, ends: np.ndarray, sample: np.ndarray, scale: float, count: int
+    ) -> Futures:
         """Give workers what networks learn of the table, in so many shares, without the sample's rows."""
         shares = []
         model = cluster.scatter(self)
@@ -259,10 +269,10 @@ class OnDask(Estimator):
         return Share(X, targets, self._weights_of(part, targets) * scale, folds, part.keys, number)
 
     def _weights_of(self, part: Partition, targets: np.ndarray) -> Any:
-        classes: Any = getattr(self, "classes_", None)
+        classes: VectorLike = getattr(self, "classes_", None)
         return with_class_weights(getattr(self, "class_weight", None), targets, classes, part.weights)
 
-    def _lazily(self, method: str, X: Any, dtype: Any, shape: tuple[int, ...]) -> da.Array:
+    def _lazily(self, method: str, X: MatrixLike, dtype: Any, shape: tuple[int, ...]) -> da.Array:
         """What a method of the local estimator returns for each partition, (n, *shape) of a dtype."""
         sizes = X.chunks[0] if isinstance(X, da.Array) else X.npartitions * [math.nan]
         model = dask.delayed(self.to_local(), pure=False, traverse=False)
@@ -273,7 +283,7 @@ class OnDask(Estimator):
         return da.concatenate(arrays, allow_unknown_chunksizes=True)
 
 
-def partitions(name: str, values: Any) -> list[Any]:
+def partitions(name: str, values: Any) -> Futures:
     """Partitions of a frame or an array, as delayed values. Raises ValueError for anything else."""
     if isinstance(values, da.Array):
         return (values.rechunk({1: -1}) if values.ndim == 2 else values).to_delayed().ravel().tolist()
@@ -283,8 +293,8 @@ def partitions(name: str, values: Any) -> list[Any]:
 
 
 def partitions_on(
-    client: distributed.Client, X: Any, y: Any, weights: Any, groups: Any
-) -> tuple[list[Any], np.ndarray]:
+    client: distributed.Client, X: MatrixLike, y: VectorLike, weights: VectorLike, groups: VectorLike
+) -> tuple[Futures, np.ndarray]:
     """The parts of a table, on workers, and where they end."""
     optional = {"sample_weight": weights, "groups": groups}
     given = {"X": X, "y": y} | {name: values for name, values in optional.items() if values is not None}
@@ -301,7 +311,7 @@ def partitions_on(
 
 
 def cluster_of(client: distributed.Client) -> Cluster:
-    def scatter(value: Any) -> Any:
+    def scatter(value: object) -> Any:
         # As a task, which the scheduler keeps: what `client.scatter` sends is lost with a worker that dies at once.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
             return client.submit(lambda: value, pure=False)
@@ -351,7 +361,7 @@ class GLNClassifier(OnDask, gln.sklearn.GLNClassifier):
         shape = (2, len(self.classes_)) if several else (len(self.classes_),)
         return self._lazily("_predicted", X, float, shape) if dask.is_dask_collection(X) else super()._predicted(X)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: MatrixLike) -> Any:
         """As in `gln.sklearn`; of Dask's frames and arrays a Dask Array, which is computed when it is needed."""
         several = type(self.classes_) is list
         shown = (self.classes_[0].dtype, (len(self.classes_),)) if several else (self.classes_.dtype, ())
@@ -374,7 +384,7 @@ class GLNRegressor(OnDask, gln.sklearn.GLNRegressor):
 
     _local = gln.sklearn.GLNRegressor
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: MatrixLike, return_std: bool = False) -> Any:
         """As in `gln.sklearn`; of Dask's frames and arrays a Dask Array, which is computed when it is needed."""
         if not dask.is_dask_collection(X):
             return super().predict(X, return_std)

@@ -6,11 +6,12 @@ Shapes: B samples, C heads, n neurons per layer, N neurons in all layers, k half
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gln.engine.batches import dense
+from gln.engine.types import MatrixLike, Network
 
 __all__ = ["Explanation", "explain"]
 
@@ -28,7 +29,7 @@ class Explanation(NamedTuple):
     clipped: np.ndarray  # (B,) of bools: whether an input or a neuron's output was clipped
 
 
-def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
+def explain(model: Network, inputs: MatrixLike, context_inputs: MatrixLike) -> Explanation:
     """The linear function that a model computes for each sample, for any backend. `model.explain` calls this.
 
     Its weights are the product of the weight rows that the gates picked, as in the paper. If a neuron's output was
@@ -59,7 +60,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
 
 
 def _explain_one(
-    model: Any, layers: list[np.ndarray], contexts: np.ndarray, base: np.ndarray
+    model: Network, layers: list[np.ndarray], contexts: np.ndarray, base: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """(n, 2^k, C, d) per layer, contexts (N,), base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
     pairs = zip(layers, np.split(contexts, np.cumsum([len(weights) for weights in layers])[:-1]), strict=True)

@@ -25,6 +25,7 @@ from gln.engine.batches import steps_of
 from gln.engine.networks.protocol import Rate, arguments, predict_all
 from gln.engine.networks.rows import as_columns, check_rows
 from gln.engine.saving import bad
+from gln.engine.types import MatrixLike, State, VectorLike
 from gln_tf import GLN, Config
 
 __all__ = ["GLNLayer", "GLNModel"]
@@ -83,7 +84,7 @@ class GLNLayer(keras.layers.Layer):
 
     weights = variables
 
-    def call(self, inputs: Any, context_inputs: Any = None, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: MatrixLike, context_inputs: MatrixLike = None, training: bool | None = None) -> tf.Tensor:
         """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).
 
         Raises ValueError for a wrong shape. With `training`, as in `fit`, it warns if the GLN has learned nothing yet.
@@ -100,7 +101,7 @@ class GLNLayer(keras.layers.Layer):
             self.__dict__["to_learn"] = inputs, context, p
         return p
 
-    def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> tf.Tensor:
+    def learn(self, inputs: MatrixLike, targets: MatrixLike, context_inputs: MatrixLike = None) -> tf.Tensor:
         """Learn one sample after another; returns the predictions before each update, (B, C).
 
         Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
@@ -116,7 +117,7 @@ class GLNLayer(keras.layers.Layer):
         p = self.gln.predict_online(inputs.T, context.T, as_columns(targets))
         return np.atleast_2d(p).T
 
-    def _learn_weighted(self, weights: Any, *arrays: Any) -> np.ndarray:
+    def _learn_weighted(self, weights: VectorLike, *arrays: Any) -> np.ndarray:
         """As `_learn`, each sample by steps that add up to its weight, and those of weight 0 not at all."""
         weights, inputs, targets, context = map(np.asarray, (weights, *arrays))
         check_rows(self.gln, inputs, context, targets)
@@ -130,7 +131,7 @@ class GLNLayer(keras.layers.Layer):
         rates = (self.gln.rates(len(weights)) * sizes).astype(np.float32)
         return predict_all([self.gln], base, context, targets, rates[None], weights)[0].T
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> State:
         config = super().get_config() | arguments(self.gln)
         del config["dtype"]  # it is always float32
         for key, value in config.items():

@@ -34,6 +34,7 @@ from gln.engine.saving import ENTRIES, Array, Kind, Number, bad, checked
 from gln.engine.streaming.values import check_dictionary, check_key, target_of
 from gln.engine.streaming.waiting import Waiting
 from gln.engine.tabular.estimator import Estimator
+from gln.engine.types import Fitted, Label, MatrixLike, Row, State, VectorLike
 
 __all__ = ["Comparison", "Monitor", "compare_refit"]
 
@@ -132,7 +133,7 @@ class Monitor:
     200
     """
 
-    def __init__(self, model: Any, window_size: int = 1000, waiting: int = 10_000, novelty: Any = None) -> None:
+    def __init__(self, model: Fitted, window_size: int = 1000, waiting: int = 10_000, novelty: Fitted = None) -> None:
         check_integer("window_size", window_size, 1)
         last = next(reversed(model.steps.values())) if isinstance(model, compose.Pipeline) else model
         # A model that keeps more would be asked again about what it keeps, and then keep that.
@@ -144,14 +145,14 @@ class Monitor:
         self._outcomes: deque[Outcome] = deque(maxlen=window_size)
         self._inputs: deque[Mapping[Any, float]] = deque(maxlen=window_size)
         self._delays: deque[float] = deque(maxlen=window_size)
-        self._labels: dict[Any, int] = {}  # and their indices in `Served.values`
+        self._labels: dict[Label, int] = {}  # and their indices in `Served.values`
         self._served: Waiting[Served] = Waiting(waiting)
         self._drift = drift.ADWIN()
         saved = getattr(model, "extra", {}).get(KEPT)
         if saved is not None:
             self._restore(saved)
 
-    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, object] | None = None) -> None:
         """Save the model, whose `save` this is, with what the monitor knows. For models of `gln.river`."""
         inputs = {name: column.to_numpy() for name, column in pd.DataFrame([*self._inputs], dtype=float).items()}
         served = self._served.predictions
@@ -172,21 +173,21 @@ class Monitor:
         }
         self.model.save(path, {**(extra or {}), KEPT: kept})
 
-    def predict_one(self, x: dict[Any, Any]) -> Any:
+    def predict_one(self, x: Row) -> Any:
         """What the model predicts. A classifier predicts the probabilities, too, for the log-loss."""
         with self._counting("predicted_total"):
             predicted = self.model.predict_one(x)
             self._keep(x, self._predict(x) if self.is_classifier else np.array([predicted], float))
         return predicted
 
-    def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+    def predict_proba_one(self, x: Row) -> dict[Label, float]:
         """The probabilities that a classifier predicts."""
         with self._counting("predicted_total"):
             p = self.model.predict_proba_one(x)
             self._keep(x, self._probabilities(p))
         return p
 
-    def learn_one(self, x: dict[Any, Any], y: Any, **more: Any) -> None:
+    def learn_one(self, x: Row, y: VectorLike, **more: object) -> None:
         """Learn a sample, and score what was predicted for it; `more` goes to `learn_one`."""
         with self._counting("learned_total"):
             check_dictionary(x)
@@ -240,7 +241,7 @@ class Monitor:
             raise
         self._counts[name] += 1
 
-    def _keep(self, x: dict[Any, Any], values: np.ndarray) -> None:
+    def _keep(self, x: Row, values: np.ndarray) -> None:
         """Keep what was predicted for a sample until its label comes."""
         self._inputs.append(self._input_figures(x))
         self._counts["forgotten_total"] += self._served.put(x, Served(time.time(), values))
@@ -268,8 +269,8 @@ class Monitor:
         for outcome in self._outcomes:
             self._drift.update(outcome.loss)
 
-    def _input_figures(self, x: dict[Any, Any]) -> dict[str, float]:
-        figures: dict[str, float] = {}
+    def _input_figures(self, x: Row) -> dict[str, float]:
+        figures: dict[Any, float] = {}
         if hasattr(self.model, "unknown_one"):
             names, levels, missing = self.model.unknown_one(x).values()
             figures = {"missing_values": len(missing), "unknown_levels": len(levels), "unknown_names": len(names)}
@@ -277,24 +278,24 @@ class Monitor:
             figures["novel"] = self.novelty.score_one(x) > NOVEL
         return figures
 
-    def _predict(self, x: dict[Any, Any]) -> np.ndarray:  # -> (C,), or (1,) of a regressor
+    def _predict(self, x: Row) -> np.ndarray:  # -> (C,), or (1,) of a regressor
         if self.is_classifier:
             return self._probabilities(self.model.predict_proba_one(x))
         return np.array([self.model.predict_one(x)], float)
 
-    def _probabilities(self, p: Mapping[Any, float]) -> np.ndarray:  # -> (C,)
+    def _probabilities(self, p: Mapping[Label, float]) -> np.ndarray:  # -> (C,)
         for label in p:
             self._labels.setdefault(label, len(self._labels))
         return np.array([p.get(label, 0.0) for label in self._labels])
 
-    def _class_outcome(self, p: np.ndarray, y: Any) -> Outcome:  # (C,)
+    def _class_outcome(self, p: np.ndarray, y: VectorLike) -> Outcome:  # (C,)
         check_key("y", "labels", y)
         index = self._labels.get(y, len(p))
         probability = float(p[index]) if index < len(p) else 0.0  # the label was not known then
         is_hit = probability > 0 and int(p.argmax()) == index
         return Outcome(-math.log(max(probability, LEAST)), float(p.max(initial=0.0)), is_hit)
 
-    def _number_outcome(self, predicted: np.ndarray, y: Any) -> Outcome:  # (1,)
+    def _number_outcome(self, predicted: np.ndarray, y: VectorLike) -> Outcome:  # (1,)
         difference = float(predicted[0]) - target_of(y)
         return Outcome(abs(difference), difference, False)
 
@@ -316,7 +317,7 @@ class Comparison(NamedTuple):
         return self.gain > 2 * self.error
 
 
-def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparison:
+def compare_refit(model: Fitted, refit: Fitted, X: MatrixLike, y: VectorLike, days: VectorLike) -> Comparison:
     """Compare a model that lives with one that was fitted again, on rows that neither has learned.
 
     Copies of both predict the rows of each day, and then learn them by `partial_fit`: these are the predictions that
@@ -361,7 +362,7 @@ def compare_refit(model: Any, refit: Any, X: Any, y: Any, days: Any) -> Comparis
     return Comparison(table, columns, gain, math.sqrt((deviations**2).sum() * len(names) / (len(names) - 1)))
 
 
-def _losses_by_day(models: dict[str, Any], X: Any, y: np.ndarray, ends: np.ndarray) -> list[dict[str, float]]:
+def _losses_by_day(models: State, X: MatrixLike, y: np.ndarray, ends: np.ndarray) -> list[dict[str, float]]:
     """The mean loss of each model on the rows of each day, which it learns afterwards."""
     losses = []
     for start, end in itertools.pairwise([0, *ends]):
@@ -372,7 +373,7 @@ def _losses_by_day(models: dict[str, Any], X: Any, y: np.ndarray, ends: np.ndarr
     return losses
 
 
-def _mean_loss(model: Any, X: Any, y: np.ndarray) -> float:  # (N, F), (N,) or (N, T)
+def _mean_loss(model: Fitted, X: MatrixLike, y: np.ndarray) -> float:  # (N, F), (N,) or (N, T)
     if not is_classifier(model):
         return float(np.abs(model.predict(X) - y).mean())
     p = model.predict_proba(X)
@@ -385,7 +386,7 @@ def _mean_loss(model: Any, X: Any, y: np.ndarray) -> float:  # (N, F), (N,) or (
     return float(np.mean(losses))
 
 
-def _difference_of_contributions(model: Any, refit: Any, X: Any) -> pd.Series:  # (N, F) -> (F,)
+def _difference_of_contributions(model: Fitted, refit: Fitted, X: MatrixLike) -> pd.Series:  # (N, F) -> (F,)
     old = _contributions(model, X)
     new = _contributions(refit, X)
     common = [name for name in old if name in new]
@@ -395,7 +396,9 @@ def _difference_of_contributions(model: Any, refit: Any, X: Any) -> pd.Series:  
     return pd.concat(differences, axis=1).mean(axis=1).sort_values(ascending=False).rename_axis("column")
 
 
-def _contributions(model: Any, X: Any) -> dict[Any, pd.DataFrame]:  # (N, F) -> (N, F) by class, label or target
+def _contributions(
+    model: Fitted, X: MatrixLike
+) -> dict[Any, pd.DataFrame]:  # (N, F) -> (N, F) by class, label or target
     outputs, _ = model.explain(X)
     outputs = outputs[:, None] if outputs.ndim == 2 else outputs
     classes = getattr(model, "classes_", [])

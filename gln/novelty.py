@@ -30,6 +30,7 @@ from gln.engine.preprocessing.category_codes import as_table, with_columns
 from gln.engine.saving import Number, bad
 from gln.engine.streaming.values import named_rows
 from gln.engine.tabular.checks import undone_after
+from gln.engine.types import Label, MatrixLike, RandomState, Row, VectorLike
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,14 +97,16 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
     }
     optional = tuple(kept)
 
-    def __init__(self, contamination: float = 0.01, window_size: int | None = None, random_state: Any = None) -> None:
+    def __init__(
+        self, contamination: float = 0.01, window_size: int | None = None, random_state: RandomState = None
+    ) -> None:
         self.contamination = contamination
         self.window_size = window_size
         self.random_state = random_state
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: MatrixLike, y: VectorLike = None) -> Self:
         """Learn a table (N, F) from scratch, of more than 4,000 rows some of these. `y` is ignored.
 
         Raises ValueError for infinity, and for strings in a column of numbers or vice versa, naming the column.
@@ -119,7 +122,7 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         self.offset_ = float(np.quantile(-detector.score(table), self.contamination))
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: MatrixLike, y: VectorLike = None) -> Self:
         """Learn the rows of a table (N, F) one after another, as `learn_one` does. `y` is ignored.
 
         If a row cannot be learned, raises ValueError as `fit` does, and none is.
@@ -130,7 +133,7 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         self._start(detector)
         return self
 
-    def learn_one(self, x: dict[Any, Any]) -> None:
+    def learn_one(self, x: Row) -> None:
         """Learn a dictionary. Raises ValueError for infinity, or a string in a numeric column or vice versa."""
         detector = self._started()
         detector.learn_one(x)
@@ -149,21 +152,21 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
 
     # ---- Scoring -----------------------------------------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Minus the novelty of the rows X (N, F), from -1 to 0, (N,). In a stream it is 0 before the first hundred rows
         have been learned."""
         check_is_fitted(self)
         return -self._detector.score(self._table(X))
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """`score_samples` minus `offset_`, (N,): below 0 for outliers."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """-1 for outliers among the rows X (N, F), 1 for others, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def explain(self, X: Any) -> pd.DataFrame:
+    def explain(self, X: MatrixLike) -> pd.DataFrame:
         """How much each column contributes to the novelty of the rows X (N, F): a frame whose rows add up to 1.
 
         It also has columns that only the rows before had, and those that only these rows have.
@@ -173,11 +176,11 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
         contributions = [self._detector.explain(x) for x in named_rows(table).records()]
         return pd.DataFrame(contributions, index=table.index).fillna(0.0)
 
-    def score_one(self, x: dict[Any, Any]) -> float:
+    def score_one(self, x: Row) -> float:
         """The novelty of a dictionary, from 0 to 1; in a stream, 0 before the first hundred are learned."""
         return self._started().score_one(x)
 
-    def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+    def explain_one(self, x: Row) -> dict[Label, float]:
         """How much each key contributes to the novelty of a dictionary, together 1."""
         return self._started().explain(x)
 
@@ -192,7 +195,7 @@ class GLNNovelty(OutlierMixin, Saveable, BaseEstimator, AnomalyDetector):
             check_integer("window_size", self.window_size, 2)
         return check_random_state(self.random_state)
 
-    def _table(self, X: Any, reset: bool = False) -> pd.DataFrame:
+    def _table(self, X: MatrixLike, reset: bool = False) -> pd.DataFrame:
         """A table as a frame, with the names by which its columns are known."""
         X = as_table(X)
         names = vars(self).get("feature_names_in_")

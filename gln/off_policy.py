@@ -11,6 +11,7 @@ import numpy as np
 
 from gln.bandits import GLNBandit, LoggedDecision, checked_decision, named_arms
 from gln.engine.streaming.arms import some_of
+from gln.engine.types import Fitted, Label, State
 
 __all__ = ["Estimate", "off_policy"]
 
@@ -26,8 +27,8 @@ class Estimate(NamedTuple):
 
 
 def off_policy(
-    rows: Iterable[Sequence[Any]], policy: Callable[..., Mapping[Any, float]], model: Any = None
-) -> dict[str, Any]:
+    rows: Iterable[Sequence[Any]], policy: Callable[..., Mapping[Label, float]], model: Fitted = None
+) -> State:
     """Estimate from a log how much reward per decision another policy would have earned.
 
     Parameters
@@ -81,14 +82,14 @@ def off_policy(
 class Estimates:
     """The sums from which `off_policy` estimates; `state` is what a file holds of them."""
 
-    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, state: State | None = None) -> None:
         state = state or {"rows": 0, "impossible": 0, "largest": 0.0, "sums": np.zeros((len(OF_ROWS), 5)).tolist()}
         self.rows = state["rows"]
         self.impossible = state["impossible"]
         self.largest = state["largest"]
         self._sums = np.array(state["sums"])  # of w, w t, w^2, w^2 t and (w t)^2, t a term and w its weight
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         sums = {"sums": self._sums.tolist()}
         return {"rows": self.rows, "impossible": self.impossible, "largest": self.largest, **sums}
 
@@ -100,8 +101,8 @@ class Estimates:
         return most - self.rows % most
 
     def judge(
-        self, rows: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
-    ) -> list[Mapping[Any, float] | None]:
+        self, rows: Sequence[Any], policy: Callable[..., Mapping[Label, float]], model: Fitted
+    ) -> list[Mapping[Label, float] | None]:
         """Count rows with the same arms, which the model then learns: all or, if there is an error, none.
 
         Returns the policy's probabilities for each row, None if none can have chosen its arm. For several rows the
@@ -139,11 +140,11 @@ class Estimates:
         self._sums += np.array([weights, products, weights**2, weights * products, products**2]).sum(2).T
         self.largest = max(self.largest, float((weight * w).max()))
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> State:
         """What `off_policy` returns."""
         if not self.rows:
             raise ValueError(f"rows: expected one or more that a policy can have chosen, got {self.impossible} others")
-        figures: dict[str, Any] = {name: self._estimate(*sums) for name, sums in zip(OF_ROWS, self._sums, strict=True)}
+        figures: State = {name: self._estimate(*sums) for name, sums in zip(OF_ROWS, self._sums, strict=True)}
         total, squares = self._sums[OF_ROWS.index("snips"), [0, 2]]
         return figures | {
             "largest_weight": float(self.largest),
@@ -166,7 +167,7 @@ class Estimates:
 
 
 def _judged(
-    logged: Sequence[LoggedDecision], named: Any, policy: Callable[..., Mapping[Any, float]], model: Any
+    logged: Sequence[LoggedDecision], named: Any, policy: Callable[..., Mapping[Label, float]], model: Fitted
 ) -> list[tuple[Any, Any]]:
     """The policy's probabilities and the model's predictions for each row."""
     if isinstance(model, GLNBandit) and policy == model.propensities:

@@ -41,6 +41,7 @@ from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.model import StreamModel
 from gln.engine.tabular.inputs import PlainFeaturizer
 from gln.engine.tabular.model import TableModel
+from gln.engine.types import Fitted, Label, MatrixLike, Network, State
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
@@ -63,7 +64,7 @@ KINDS: dict[int, tuple[str, str]] = {
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
 
-def export(model: Any, path: str | os.PathLike[str]) -> None:
+def export(model: Fitted, path: str | os.PathLike[str]) -> None:
     """Export a model to an ONNX file, with the same predictions in ONNX Runtime or any other reader of opset 18.
 
     The file takes any number of samples at once and cannot learn; to continue learning, also `save` the model.
@@ -123,7 +124,7 @@ class Graph:
         self.inputs: list[ValueInfoProto] = []
         self.outputs: list[ValueInfoProto] = []
 
-    def __call__(self, kind: str, *inputs: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
+    def __call__(self, kind: str, *inputs: MatrixLike, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """Append a node; returns the name of its first output."""
         outputs = outputs or [f"{self.prefix}{kind}_{len(self.nodes)}"]
         names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
@@ -161,7 +162,7 @@ class Graph:
 # ---- Networks --------------------------------------------------------------------------------------------------------
 
 
-def _export_network(g: Graph, network: Any) -> None:
+def _export_network(g: Graph, network: Network) -> None:
     config = network.config
     if network.base_predictor is not None:
         expected = "None, because a file cannot hold a callable; export a network whose inputs are its predictions"
@@ -173,7 +174,7 @@ def _export_network(g: Graph, network: Any) -> None:
     g.output("predictions", g("Squeeze", p, [2] if heads else [0, 2]), *heads, "B")
 
 
-def _mixed(g: Graph, network: Any, z: str, context: str) -> str:  # (B, K), (B, D) -> (C, B, 1)
+def _mixed(g: Graph, network: Network, z: str, context: str) -> str:  # (B, K), (B, D) -> (C, B, 1)
     """The output of a network before the inverse link: the mean of its last layer."""
     config = network.config
     state = network.get_state(copy=False)
@@ -214,7 +215,7 @@ class ModelInput(NamedTuple):
     width: int
 
 
-def _inputs(g: Graph, estimator: Any) -> list[ModelInput]:
+def _inputs(g: Graph, estimator: Fitted) -> list[ModelInput]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features = estimator.n_features_in_
     levels = estimator.categories_
@@ -225,7 +226,7 @@ def _inputs(g: Graph, estimator: Any) -> list[ModelInput]:
     return [ModelInput(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in zip(names, kinds, strict=True)]
 
 
-def _check_columns(estimator: Any) -> None:
+def _check_columns(estimator: Fitted) -> None:
     """Raise ValueError, naming the column, for dates, texts and ids, which a file cannot read."""
     kinds = estimator.columns_["treated as"]
     for name, kind in kinds[~kinds.isin(["number", "category"])].items():
@@ -233,7 +234,7 @@ def _check_columns(estimator: Any) -> None:
         raise bad("model", expected, f"column {name!r}, which is treated as {kind}")
 
 
-def _check_rounding(estimator: Any) -> None:
+def _check_rounding(estimator: Fitted) -> None:
     """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
     featurizer = estimator.learner_.featurizer
     names = _names(estimator)
@@ -248,7 +249,7 @@ def _check_rounding(estimator: Any) -> None:
             raise bad("model", f"{expected}; subtract their mean before fitting", f"{scale[column]:.3g}")
 
 
-def _names(estimator: Any) -> Sequence[Any]:
+def _names(estimator: Fitted) -> Sequence[Label]:
     """The features in error messages."""
     return getattr(estimator, "feature_names_in_", range(estimator.n_features_in_))
 
@@ -262,7 +263,7 @@ def _kind(levels: Levels) -> int:
     return TensorProto.INT64 if all(isinstance(level, int) for level in levels) else TensorProto.FLOAT
 
 
-def _held(level: Any, kind: int) -> Any:
+def _held(level: Any, kind: int) -> Label:
     """What an input of this type holds for a level, or None if it cannot hold it."""
     if isinstance(level, str) and kind != TensorProto.STRING:
         return None
@@ -277,9 +278,9 @@ def _held(level: Any, kind: int) -> Any:
         return None
 
 
-def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
+def _keys(levels: Levels, kind: int, feature: object) -> list[Label]:
     """What an input of this type holds for each level of a feature."""
-    level_of: dict[Any, Any] = {}
+    level_of: dict[Label, Label] = {}
     expected = f"levels of column {feature!r} that"
     name, _ = KINDS[kind]
     for level in levels:
@@ -301,7 +302,7 @@ class ModelOutput(NamedTuple):
     kind: int = TensorProto.FLOAT
 
 
-def _outputs(g: Graph, estimator: Any, inputs: list[ModelInput]) -> Iterator[ModelOutput]:
+def _outputs(g: Graph, estimator: Fitted, inputs: list[ModelInput]) -> Iterator[ModelOutput]:
     """The outputs of an estimator, as described in `export`; each adds its nodes only when it is asked for."""
     outputs = _classifier_outputs if isinstance(estimator, GLNClassifier) else _regressor_outputs
     return outputs(g, estimator, inputs)
@@ -503,7 +504,7 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
     return g("Clip", passed, np.float32(-1), np.float32(1))
 
 
-def _samples(g: Graph, estimator: Any, given: list[ModelInput]) -> tuple[str, str]:  # -> (B, K), (B, D)
+def _samples(g: Graph, estimator: Fitted, given: list[ModelInput]) -> tuple[str, str]:  # -> (B, K), (B, D)
     """The inputs of networks, of which some read only the last ones, and side information."""
     featurizer = estimator.learner_.featurizer
     if isinstance(featurizer, StreamFeaturizer):
@@ -527,7 +528,7 @@ def _samples(g: Graph, estimator: Any, given: list[ModelInput]) -> tuple[str, st
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 
 
-def _coded(g: Graph, estimator: Any, given: list[ModelInput]) -> str:  # -> (B, F) float64
+def _coded(g: Graph, estimator: Fitted, given: list[ModelInput]) -> str:  # -> (B, F) float64
     """Samples with the codes of categories, the next one for unknown levels, and NaN for missing values."""
     categories = estimator.categories_
     names = _names(estimator)
@@ -557,7 +558,7 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
     if kind == TensorProto.STRING and "" not in keys:
         keys.append("")
         codes.append(np.nan)
-    options: dict[str, Any] = {"default_float": unknown, "values_floats": codes, KINDS[kind][1]: keys}
+    options: State = {"default_float": unknown, "values_floats": codes, KINDS[kind][1]: keys}
     encoded = g("LabelEncoder", value, domain=FOR_ML, **options)
     return g("Where", g("IsNaN", value), value, encoded) if kind == TensorProto.FLOAT else encoded
 

@@ -38,6 +38,7 @@ except ImportError as error:
 from gln.engine.batches import check_integer
 from gln.engine.model.targets import sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
+from gln.engine.types import Fitted, MatrixLike, State, VectorLike
 
 __all__ = [
     *("plot_calibration", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
@@ -53,10 +54,10 @@ SIDE = 150  # points along each side of a plane at which a model predicts
 # Inches: a phone shows text of 10 points in a picture of this width at about 9 pixels.
 WIDTH = 5.4
 COLUMNS = 5  # images per row
-NO_TICKS: dict[str, Any] = {"xticks": (), "yticks": ()}
+NO_TICKS: State = {"xticks": (), "yticks": ()}
 
 
-def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[str]) -> Figure:
+def plot_explanations(images: MatrixLike, weights: VectorLike, inputs: MatrixLike, titles: Sequence[str]) -> Figure:
     """Images, and below each one its pixels' contributions to the logit of a class: red for, blue against.
 
     Args:
@@ -88,7 +89,7 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
 
 
 def plot_halfspaces(
-    model: Any, images: Any, context_inputs: Any, layer: int = 1, neuron: int = 0, shown: int = 4
+    model: Fitted, images: MatrixLike, context_inputs: MatrixLike, layer: int = 1, neuron: int = 0, shown: int = 4
 ) -> Figure:
     """The halfspaces of a neuron, one per row: its hyperplane, and on each side the images farthest from it.
 
@@ -128,7 +129,7 @@ def plot_halfspaces(
     return figure
 
 
-def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | None = None) -> Figure:
+def plot_learning(model: Fitted, samples: MatrixLike, labels: VectorLike, after: Iterable[int] | None = None) -> Figure:
     """Decision regions of a network after different numbers of samples, each learned once.
 
     Args:
@@ -162,7 +163,7 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
     return figure
 
 
-def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = None) -> Figure:
+def plot_intervals(model: Fitted, X: MatrixLike, y: VectorLike, after: Iterable[int] | None = None) -> Figure:
     """Predicted mean and interval of a regressor of one feature, after different numbers of samples, each learned once.
 
     Each panel shows the samples learned so far, the predicted mean, and the interval from the lowest to the highest
@@ -200,7 +201,7 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     return figure
 
 
-def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
+def plot_calibration(y: VectorLike, quantiles: MatrixLike, levels: Sequence[float]) -> Figure:
     """The share of targets below each predicted quantile, plotted against its level. If densities are calibrated, both
     are equal.
 
@@ -231,7 +232,9 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     return figure
 
 
-def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, class_: Any = None) -> Figure:
+def plot_contributions(
+    model: Fitted, X: MatrixLike, most: int = 8, *, y: VectorLike = None, class_: Any = None
+) -> Figure:
     """The contributions of features to the prediction for each sample: red bars increase it, blue bars decrease it.
 
     Each panel shows one sample, with the values of its features, largest contributions first. Contributions and the
@@ -277,7 +280,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     return figure
 
 
-def plot_weights(weights: Any) -> Figure:
+def plot_weights(weights: VectorLike) -> Figure:
     """The weights by which the last neuron mixes networks, linear models and a constant: now, or over time.
 
     Args:
@@ -338,13 +341,13 @@ def _samples(count: int) -> str:
     return f"{count:,} sample" + "s" * (count != 1)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A name, label or title as a figure shows it: `$` begins no formula, control characters are escaped."""
     escaped = (c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in str(value))
     return "".join(escaped).replace("$", r"\$")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A feature's value, which is text if it is a category, or a label."""
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else _text(value)
 
@@ -369,7 +372,7 @@ def _paired_panels(titles: Sequence[str]) -> tuple[Figure, list[tuple[Axes, Axes
     return figure, [(above, below) for above, below in pairs]
 
 
-def _features(model: Any, last: Any, X: Any) -> tuple[Any, Any]:
+def _features(model: Fitted, last: Any, X: MatrixLike) -> tuple[Any, Any]:
     """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
     names = getattr(last, "feature_names_in_", None)
     if last is model or len(model) == 1:
@@ -394,7 +397,7 @@ def _largest(contributions: np.ndarray, labels: list[str], most: int) -> list[tu
     return [*((labels[i], contributions[i]) for i in order[:most]), *rest]
 
 
-def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, list[str]]:
+def _explained(model: Fitted, X: MatrixLike, y: VectorLike, class_: Any) -> tuple[np.ndarray, list[str]]:
     """For each sample the contributions (B, D) to its prediction, or to the logit of a class, and a title."""
     contributions, constants = model.explain(X)
     predictions = model.predict(X)
@@ -451,7 +454,7 @@ def _around(x: np.ndarray, margin: float, count: int) -> np.ndarray:  # (B,) -> 
     return np.linspace(low - beyond, high + beyond, count)
 
 
-def _coverage(model: Any, rows: Any, targets: np.ndarray, end: int) -> str:  # (B, 1), (B,)
+def _coverage(model: Fitted, rows: MatrixLike, targets: np.ndarray, end: int) -> str:  # (B, 1), (B,)
     """How many of the samples after the learned ones the interval covers; of all if none follow."""
     first = end if end < len(targets) else 0
     low, high = _band(model, rows[first:])
@@ -460,7 +463,7 @@ def _coverage(model: Any, rows: Any, targets: np.ndarray, end: int) -> str:  # (
     return f"{_samples(end)}: the interval covers {share:.1%} of {which}"
 
 
-def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+def _band(model: Fitted, rows: MatrixLike) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest predicted quantile: (B, 1) -> (B,), (B,)."""
     quantiles = np.asarray(model.predict_quantiles(rows))  # (B, Q)
     return quantiles.min(axis=1), quantiles.max(axis=1)
@@ -502,7 +505,7 @@ def _draw_plane(axes: Axes, plane: np.ndarray) -> None:  # (side, side)
         axes.set(xlim=(left - 1, right + 1), ylim=(bottom + 1, top - 1))
 
 
-def _draw_bars(axes: Axes, labels: Any, lengths: Any) -> None:
+def _draw_bars(axes: Axes, labels: VectorLike, lengths: VectorLike) -> None:
     """Bars from the top down, blue to the left of 0 and red to the right."""
     axes.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
     axes.axvline(0, color="black", linewidth=0.8)

@@ -37,6 +37,7 @@ from gln.engine.streaming.model import build_stream, stream_config, stream_roles
 from gln.engine.streaming.schema import StreamSchema
 from gln.engine.streaming.values import check_frame, is_missing, label_of, named_rows, target_of
 from gln.engine.streaming.waiting import Waiting
+from gln.engine.types import Label, MatrixLike, Row, VectorLike
 
 __all__ = ["GLNClassifier", "GLNDensityClassifier", "GLNMultiLabelClassifier", "GLNMultiTargetRegressor"]
 __all__ += ["GLNRegressor"]
@@ -95,7 +96,7 @@ class _Stream(SaveableStream, base.Estimator):
         learner = self._stream.learner
         return {} if learner is None else learner.means.weights
 
-    def _explain(self, x: dict[Any, Any], least: int = 1) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def _explain(self, x: Row, least: int = 1) -> tuple[dict[Label, dict[Label, float]], dict[Label, float]]:
         """Contributions by class or target and by feature, and constants; 0 while there are fewer than the `least`."""
         stream = self._stream
         keys = [*self._stream.schema.classes]
@@ -119,7 +120,7 @@ class _OneTarget(_Stream):
     _expected: ClassVar[str]  # of targets
     _table: ClassVar[str]  # the class of `gln.sklearn` that learns the same from tables
     _shown: Callable[..., pd.DataFrame]  # predictions, (N, K), as `predict_learn_many` returns them
-    _values: Callable[[Sequence[Any]], Any]  # targets as they are learned; None or NaN where one is missing
+    _values: Callable[[VectorLike], VectorLike]  # targets as they are learned; None or NaN where one is missing
 
     @classmethod
     def of(cls, fitted: Any, waiting: int | None = None) -> Any:
@@ -174,7 +175,7 @@ class _OneTarget(_Stream):
         """What is predicted before the first sample."""
         return ()
 
-    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, object] | None = None) -> None:
         """As `gln.sklearn.GLNClassifier.save`, whose file a model that `of` took over becomes."""
         if hasattr(self._stream, "table"):
             self._stream.table().save(path, extra)
@@ -194,7 +195,7 @@ class _OneTarget(_Stream):
             parameters["partial_learning_rate"] = parameters.pop("learning_rate")
         return cls.of(getattr(sklearn, cls._table).load(path, **parameters), waiting)
 
-    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+    def learn_one(self, x: Row, y: VectorLike, w: float = 1.0) -> None:
         """Learn a sample.
 
         A sample of weight 2 counts as two, and one of 0 is not learned; the largest weight is 10^6. Networks and linear
@@ -222,29 +223,31 @@ class _OneTarget(_Stream):
             weights = weights[learns]
         self._learn(X, targets, weights, late)
 
-    def predict_and_ask_many(self, X: Any) -> tuple[pd.DataFrame, np.ndarray | None]:
+    def predict_and_ask_many(self, X: MatrixLike) -> tuple[pd.DataFrame, np.ndarray | None]:
         """What `predict_learn_many` returns of rows without a target, and what all models predict of each, (M, C, N),
         for `learn_asked` when labels come; None if there is nothing to combine."""
         predicted, said = self._stream.predict_and_ask(X, self._initial)
         return self._shown(X, predicted), said
 
-    def learn_asked(self, X: Any, y: Sequence[Any], weights: np.ndarray, said: np.ndarray | None = None) -> None:
+    def learn_asked(self, X: MatrixLike, y: VectorLike, weights: np.ndarray, said: np.ndarray | None = None) -> None:
         """Learn rows, of which each has a target and a weight above 0, (N,), from what `predict_and_ask_many` said."""
         targets, segments = self._plan(X, y)
         self._stream.learn_segments(segments, targets, weights, said=said)
 
-    def _learn(self, X: Any, y: Sequence[Any], weights: np.ndarray, late: bool = False) -> None:
+    def _learn(self, X: MatrixLike, y: VectorLike, weights: np.ndarray, late: bool = False) -> None:
         targets, segments = self._plan(X, y)
         self._stream.learn_segments(segments, targets, weights, said=self._stream.said(X, late))
 
-    def _plan(self, X: Any, y: Sequence[Any]) -> tuple[Any, list[Segment]]:
+    def _plan(self, X: MatrixLike, y: VectorLike) -> tuple[VectorLike, list[Segment]]:
         """The targets of rows, and how these are learned."""
         targets = self._values(y)
         if any(map(is_missing, targets)):
             raise ValueError(f"y: expected {self._expected}, got NaN or None among {y[:10]}")
         return targets, self._stream.plan(X, targets)
 
-    def _rows(self, X: Any, y: Any, w: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
+    def _rows(
+        self, X: MatrixLike, y: VectorLike, w: VectorLike
+    ) -> tuple[MatrixLike, VectorLike, np.ndarray, np.ndarray]:  # -> N, (N,), (N,), (N,)
         """Samples, targets, weights, and which rows are learned; the others have no target."""
         X = as_pandas(X)
         given, weights = _targets_and_weights(X, y, w)
@@ -259,11 +262,11 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
     _multiclass = True  # for River's wrappers
 
     @staticmethod
-    def _values(targets: Sequence[Any]) -> list[Any]:
+    def _values(targets: VectorLike) -> list[Any]:
         are_plain = {*map(type, targets)} <= {str, int, bool, type(None)}  # most are
         return [*targets] if are_plain else [*map(label_of, targets)]
 
-    def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+    def predict_learn_many(self, X: MatrixLike, y: VectorLike, w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
 
         X is a frame, of pandas or polars, or a list of dictionaries.
@@ -277,7 +280,7 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         known_before = len(known) + np.searchsorted(new, np.arange(len(labels)))[:, None]
         return self._shown(X, self._stream.progressive(X, labels, weights, learns, self._initial), known_before)
 
-    def _shown(self, X: Any, predicted: np.ndarray, known_before: np.ndarray | None = None) -> pd.DataFrame:
+    def _shown(self, X: MatrixLike, predicted: np.ndarray, known_before: np.ndarray | None = None) -> pd.DataFrame:
         """Predictions before each row, when so many classes were known, (N, 1); None is all."""
         classes = [*self._stream.schema.classes]
         if known_before is None:
@@ -288,7 +291,7 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         p = np.where(nothing, (np.arange(len(classes)) < known_before) / np.maximum(known_before, 1), p)
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
 
-    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
+    def predict_proba_one(self, x: Row, **kwargs: object) -> dict[Any, float]:
         """The probability of each class seen so far."""
         schema = self._stream.schema
         p = self._probabilities([x])
@@ -300,7 +303,7 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         p = self._probabilities(X)
         return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
-    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def explain_one(self, x: Row) -> tuple[dict[Label, dict[Label, float]], dict[Label, float]]:
         """Contributions of the features to the prediction of each class, and a constant for each class.
 
         They add up to the logit of the class against the rest. While there is only one class, there are no
@@ -308,7 +311,7 @@ class _Classifies(_OneTarget, base.MiniBatchClassifier):
         """
         return self._explain(x, least=2)
 
-    def _probabilities(self, X: Any) -> np.ndarray:  # -> (C, N)
+    def _probabilities(self, X: MatrixLike) -> np.ndarray:  # -> (C, N)
         p = self._stream.predict(X)
         count = len(self._stream.schema.classes)
         if p is None or count < 2:  # nothing to distinguish yet
@@ -506,10 +509,10 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
             raise bad("quantiles, density", "those of the saved networks", f"{self.quantiles}, {self.density}")
 
     @staticmethod
-    def _values(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
+    def _values(targets: VectorLike) -> np.ndarray:  # -> (N,)
         return np.array([*map(target_of, targets)], np.float64)
 
-    def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+    def predict_learn_many(self, X: MatrixLike, y: VectorLike, w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
 
         X is a frame, of pandas or polars, or a list of dictionaries.
@@ -524,14 +527,14 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
     def _initial(self) -> Sequence[float]:
         return BEFORE if self._has_density else BEFORE[:1]
 
-    def _shown(self, X: Any, predicted: np.ndarray) -> pd.DataFrame:
+    def _shown(self, X: MatrixLike, predicted: np.ndarray) -> pd.DataFrame:
         names = ["mean", *sorted(self.quantiles or ()), *(self.density * ["std"])]
         if self.quantiles is not None:
             predicted = np.concatenate([predicted[:, :1], self._quantiles(predicted.T), predicted[:, 1:]], axis=1)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(predicted[:, : len(names)], index=index, columns=names)
 
-    def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
+    def predict_one(self, x: Row, with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its distribution, a `river.proba.Gaussian` of another shape.
 
         It has `mu`, `sigma`, `cdf(x)`, `ppf(level)`, `log_pdf(x)` and `sample()`. `cdf`, `ppf` and `sample` keep within
@@ -553,7 +556,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         X = as_pandas(X)
         return pd.Series(self._outputs(X, 1)[0], index=X.index)
 
-    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
+    def explain_one(self, x: Row) -> tuple[dict[Label, float], float]:
         """Contributions of the features and a constant, in the target's units; they add up to the prediction
         without limits."""
         if self._stream.learner is None:
@@ -561,7 +564,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         names, (contributions,), (constant,) = self._stream.explain(x)
         return dict(zip(names, contributions.tolist(), strict=True)), float(constant)
 
-    def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
+    def predict_quantiles_one(self, x: Row) -> dict[float, float]:
         """The quantiles of the target by level, both in ascending order.
 
         Before the first sample they are those of a normal distribution with mean 0 and standard deviation 1.
@@ -580,7 +583,7 @@ class GLNRegressor(_OneTarget, base.MiniBatchRegressor):
         learner = self._stream.learner
         return JohnsonSU.of_rows(np.zeros(1) if learner is None else learner.shape.skew, outputs[2:-2])
 
-    def _outputs(self, X: Any, ensembles: int) -> np.ndarray:  # -> (1 or K, N)
+    def _outputs(self, X: MatrixLike, ensembles: int) -> np.ndarray:  # -> (1 or K, N)
         """The means and, of two ensembles, standard deviations, shapes and limits."""
         outputs = self._stream.predict(X, ensembles)
         return np.repeat(np.array(BEFORE)[:, None], len(X), axis=1) if outputs is None else outputs
@@ -607,7 +610,7 @@ class _SeveralTargets(_Stream):
             raise bad("learner", f"the targets {names}", f"{learner.means.heads} {type(learner.targets).__name__}")
 
     @uninterrupted
-    def learn_one(self, x: dict[Any, Any], y: dict[Any, Any], w: float = 1.0) -> None:
+    def learn_one(self, x: Row, y: Row, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
 
         A target that is None, NaN or absent is unknown: nothing is learned about it. New ones may appear at any time.
@@ -632,19 +635,19 @@ class _SeveralTargets(_Stream):
         stream.learn(change, targets, weights, said=stream.said([x]))
 
     @staticmethod
-    def _known(y: Any) -> dict[Any, float]:
+    def _known(y: VectorLike) -> dict[Label, float]:
         """The known targets of a sample."""
         if not hasattr(y, "items"):
             raise ValueError(f"y: expected a dictionary of targets, got {y!r}")
         targets = {name: target_of(target) for name, target in y.items()}
         return {name: target for name, target in targets.items() if not math.isnan(target)}
 
-    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+    def explain_one(self, x: Row) -> tuple[dict[Label, dict[Label, float]], dict[Label, float]]:
         """Contributions of the features to the prediction of each target, and a constant for each, which add up to it,
         or to the logit of a label."""
         return self._explain(x)
 
-    def _predict(self, x: dict[Any, Any], initial: float) -> dict[Any, float]:
+    def _predict(self, x: Row, initial: float) -> dict[Label, float]:
         """What is predicted of each target, or before the first sample with a feature an initial value."""
         outputs = self._stream.predict([x])
         names = self._stream.schema.classes
@@ -681,11 +684,11 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
     _targets = Labels
     _loss: ClassVar[dict[str, str]] = {}
 
-    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
+    def predict_proba_one(self, x: Row, **kwargs: object) -> dict[Label, dict[bool, float]]:
         """The probabilities of False and True for each label seen so far."""
         return {name: {False: 1 - p, True: p} for name, p in self._predict(x, 0.5).items()}
 
-    def predict_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, bool]:
+    def predict_one(self, x: Row, **kwargs: object) -> dict[Label, bool]:
         """Whether each label is in the set with the highest expected Jaccard score, as if labels were independent.
 
         Of a set, it is the expected number of its true labels times the mean of 1 / (its size + the number of others
@@ -707,7 +710,7 @@ class GLNMultiLabelClassifier(_SeveralTargets, base.MultiLabelClassifier):
         return dict.fromkeys(p, False) | dict.fromkeys(names[:chosen], True)
 
     @staticmethod
-    def _known(y: Any) -> dict[Any, float]:
+    def _known(y: VectorLike) -> dict[Label, float]:
         known = _SeveralTargets._known(y)
         if not {*known.values()} <= {0.0, 1.0}:
             raise ValueError(f"y: expected True or False for each label, got {y!r}")
@@ -741,12 +744,12 @@ class GLNMultiTargetRegressor(_SeveralTargets, base.MultiTargetRegressor):  # ty
     _targets = Numbers
     _loss: ClassVar[dict[str, str]] = {"loss": "squared_error"}
 
-    def predict_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+    def predict_one(self, x: Row) -> dict[Label, float]:
         """The mean of each target seen so far; 0 before the first sample."""
         return self._predict(x, 0.0)
 
 
-def _targets_and_weights(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
+def _targets_and_weights(X: MatrixLike, y: VectorLike, w: VectorLike) -> tuple[list[Any], np.ndarray]:
     """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
     count = len(named_rows(X))
     try:
@@ -758,7 +761,7 @@ def _targets_and_weights(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]
     return targets, _weights(w, count)
 
 
-def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
+def _weights(w: VectorLike, count: int) -> np.ndarray:  # -> (N,)
     """The weight of each of so many samples. Raises ValueError for another number of them, or weights out of range."""
     if count == 1 and w.__class__ in (float, int) and w == 1:
         return ONCE

@@ -14,12 +14,13 @@ import numpy as np
 from gln.engine.networks.definitions import check_calls, check_definitions, definitions
 from gln.engine.networks.files import CALLABLE, configuration, pack, unpacked
 from gln.engine.saving import Arrays, bad, read, usable, write
+from gln.engine.types import Fitted
 from gln_numpy import Config
 
 __all__ = ["load", "save"]
 
 
-def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+def save(model: Fitted, path: str | os.PathLike[str], extra: Mapping[str, object] | None = None) -> None:
     """Save a model to a file from which every backend can continue; `model.save` calls this.
 
     The file is written under another name in the same folder and then moved, so that `path` is never incomplete.

@@ -8,7 +8,7 @@ a row; a `Model` takes columns.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -34,6 +34,7 @@ from gln.engine.tabular.estimator import Estimator
 from gln.engine.tabular.folds import representing
 from gln.engine.tabular.inputs import PlainFeaturizer, is_wide
 from gln.engine.tabular.model import TableModel
+from gln.engine.types import ClassWeight, ColumnNames, MatrixLike, RandomState, VectorLike
 from gln.engine.warn import Note
 
 if TYPE_CHECKING:
@@ -61,12 +62,12 @@ class OfStreams(Estimator):
     shuffle: bool = True
     backend: str | type = "auto"
     n_jobs: int | None = None
-    random_state: Any = None
+    random_state: RandomState = None
     verbose: bool | int = False
-    categorical_features: Any = "from_dtype"
-    text_features: Any = "auto"
+    categorical_features: ColumnNames = "from_dtype"
+    text_features: ColumnNames = "auto"
 
-    def _new_stream_learner(self, losses: Losses, X: Any, targets: Targets) -> TableModel | StreamModel:
+    def _new_stream_learner(self, losses: Losses, X: MatrixLike, targets: Targets) -> TableModel | StreamModel:
         """A new model for a stream that begins with X (N, F)."""
         if self.learning_rate is not None:
             self._tell("", [Note(OF_RATE, "learning_rate")])
@@ -85,7 +86,7 @@ class OfStreams(Estimator):
 class _Classifies(ClassifierMixin):
     """Predictions of classes, and how a stream of them is learned."""
 
-    classes_: Any
+    classes_: VectorLike
     learner_: Any
 
     kept: ClassVar[dict[str, Any]] = {
@@ -93,7 +94,9 @@ class _Classifies(ClassifierMixin):
         "_heads": Array("i8", "*", 0),
     }
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: MatrixLike, y: VectorLike, classes: VectorLike = None, sample_weight: VectorLike = None
+    ) -> Self:
         """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
 
         They must not be those of `fit`, whose targets it has used: with texts, replaying a table raised the log-loss of
@@ -125,26 +128,26 @@ class _Classifies(ClassifierMixin):
         self._learn_stream(X, y, classes, sample_weight)
         return self
 
-    def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
+    def partial_fit_predict_proba(self, X: MatrixLike, y: VectorLike, classes: VectorLike = None) -> np.ndarray:
         """Like `partial_fit`, but returns what `predict_proba` does for each sample before learning it."""
         predicted = np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)
         return _listed(_shares(self._by_class(predicted), self.classes_))
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C); of
         several labels, (N, L)."""
         samples = self._samples(X)
         logits = self._by_class(self.learner_.decision(samples))
         return logits[0] if len(logits) == 1 else logits.T
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: MatrixLike) -> Any:
         """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised.
 
         For several labels, a list of arrays (N, 2) as in scikit-learn's forests: of 0 and 1 for each label.
         """
         return _listed(self._predicted(X))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: MatrixLike) -> np.ndarray:
         """The most probable class of each sample, (N,), for X (N, F), or 0 or 1 for each of several labels, (N, L)."""
         best = self._predicted(X).argmax(axis=1)
         return (self.classes_[0] if type(self.classes_) is list else self.classes_)[best]
@@ -158,7 +161,7 @@ class _Classifies(ClassifierMixin):
         """The number of labels of a sample; 1 unless there are several columns of them."""
         return len(self.classes_) if type(self.classes_) is list else 1
 
-    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, X: MatrixLike) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
 
         Between its halfspaces, a network is linear in what it mixes of a feature: the feature itself, its distance from
@@ -174,11 +177,11 @@ class _Classifies(ClassifierMixin):
         contributions = self._summed(contributions)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    def _several(self, y: Any) -> np.ndarray | None:
+    def _several(self, y: VectorLike) -> np.ndarray | None:
         """Several labels, (N, L), or None for classes."""
         return None
 
-    def _class_numbers(self, labels: Any, y: np.ndarray) -> np.ndarray:  # (N,), (n,) -> (n,)
+    def _class_numbers(self, labels: VectorLike, y: np.ndarray) -> np.ndarray:  # (N,), (n,) -> (n,)
         """The classes of samples to fit. All labels become `classes_`, as in scikit-learn also those of weight 0."""
         labels = column_or_1d(labels)
         checks.check_labels(labels)
@@ -360,9 +363,16 @@ class GLNClassifier(_Classifies, OfStreams):
     array([0, 0])
     """
 
-    class_weight: Mapping[Any, float] | str | None = None
+    class_weight: ClassWeight = None
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> GLNClassifier:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: VectorLike,
+        sample_weight: VectorLike = None,
+        groups: VectorLike = None,
+        time: VectorLike = None,
+    ) -> GLNClassifier:
         """Learn a table from scratch. To continue with other samples, use `partial_fit` (docs/living.md).
 
         After an error or an interruption, the estimator is as it was before.
@@ -420,7 +430,7 @@ class GLNClassifier(_Classifies, OfStreams):
     def _score_left_out(self, targets, predicted, weights):  # (..., n), (C, n), (n,) or None
         return _score_of(accuracy_score, targets.T, _shares(predicted, self.classes_).argmax(axis=1), weights)
 
-    def _several(self, y: Any) -> np.ndarray | None:
+    def _several(self, y: VectorLike) -> np.ndarray | None:
         """Several labels, (N, L), or None for classes. Raises ValueError for class weights of several labels."""
         several = checks.as_labels(y)
         if several is not None and self.class_weight is not None:
@@ -428,7 +438,7 @@ class GLNClassifier(_Classifies, OfStreams):
             raise ValueError(f"class_weight: expected None for several labels, got {came}")
         return several
 
-    def _stream_learner(self, losses: Losses, X: Any) -> TableModel | StreamModel:
+    def _stream_learner(self, losses: Losses, X: MatrixLike) -> TableModel | StreamModel:
         labels = losses.means.get("num_outputs")
         return self._new_stream_learner(losses, X, Classes() if labels is None else Labels.of_stream(labels))
 
@@ -492,10 +502,10 @@ class GLNDensityClassifier(_Classifies, Estimator):
     context_bias: float = 1.0
     learning_rate: float | Callable[[int], float] | None = None
     shuffle: bool = True
-    class_weight: Mapping[Any, float] | str | None = None
+    class_weight: ClassWeight = None
     backend: str | type = "auto"
-    random_state: Any = None
-    categorical_features: Any = "from_dtype"
+    random_state: RandomState = None
+    categorical_features: ColumnNames = "from_dtype"
 
     text_features = None  # texts are categories
     partial_learning_rate = property(lambda self: self.learning_rate, doc="The learning rate, in `fit`, too.")
@@ -503,7 +513,7 @@ class GLNDensityClassifier(_Classifies, Estimator):
     optional = (*Estimator.optional, "_heads")
     changeable = ("backend", "class_weight", "learning_rate", "random_state", "shuffle")
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNDensityClassifier:
+    def fit(self, X: MatrixLike, y: VectorLike, sample_weight: VectorLike = None) -> GLNDensityClassifier:
         """Learn each sample of a table once, from scratch. To continue with other samples, use `partial_fit`.
 
         After an error or an interruption, the estimator is as it was before.
@@ -533,7 +543,7 @@ class GLNDensityClassifier(_Classifies, Estimator):
             self._learn(learner, X[indices], targets[indices], step_sizes, predicts=False)
         return self
 
-    def _stream_learner(self, losses: Losses, X: Any) -> ClassDensityClassifier:
+    def _stream_learner(self, losses: Losses, X: MatrixLike) -> ClassDensityClassifier:
         settings = self._settings(OF_STREAMS)
         return ClassDensityClassifier.start(self._config(settings), self.n_networks, X.shape[1], losses.means)
 
@@ -618,7 +628,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
     density: bool = False
     loss: str = "squared_error"
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> GLNRegressor:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: VectorLike,
+        sample_weight: VectorLike = None,
+        groups: VectorLike = None,
+        time: VectorLike = None,
+    ) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         After an error or an interruption, the estimator is as it was before.
@@ -643,7 +660,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
             self.oob_score_ = self._score_left_out(targets[:, samples], predicted, weights)
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
+    def partial_fit(self, X: MatrixLike, y: VectorLike, sample_weight: VectorLike = None) -> GLNRegressor:
         """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does; errors are undone in the same way.
 
         X and y are as in `fit`, and `sample_weight`, (N,), as in `GLNClassifier.partial_fit`, from 0 to 10^6.
@@ -651,11 +668,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         self._learn_stream(X, y, sample_weight)
         return self
 
-    def partial_fit_predict(self, X: Any, y: Any) -> np.ndarray:
+    def partial_fit_predict(self, X: MatrixLike, y: VectorLike) -> np.ndarray:
         """Like `partial_fit`, but returns the mean predicted for each sample before learning it, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: MatrixLike, return_std: bool = False) -> Any:
         """The mean of the targets for X (N, F): (N,) or (N, T), like y.
 
         With `return_std`, also the targets' standard deviations, in the same shape.
@@ -666,7 +683,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         mean, std = self._moments(samples, "return_std")
         return self._means(mean), self._means(std)
 
-    def predict_quantiles(self, X: Any, levels: Any = None) -> np.ndarray:
+    def predict_quantiles(self, X: MatrixLike, levels: VectorLike = None) -> np.ndarray:
         """Quantiles of the targets for X (N, F), in ascending order: (N, Q) or (N, T, Q).
 
         `levels` are Q numbers in (0, 1). None is the levels of `quantiles`; without these, 0.05 and 0.95.
@@ -679,7 +696,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         quantiles = quantiles.clip(*self._limits)
         return quantiles.transpose(2, 0, 1).reshape(-1, *self.targets_shape_, len(levels))
 
-    def log_density(self, X: Any, y: Any) -> np.ndarray:
+    def log_density(self, X: MatrixLike, y: VectorLike) -> np.ndarray:
         """Natural logarithm of the predicted density at each target, in units of 1 / y.
 
         Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood. The
@@ -693,7 +710,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         deviations = (y.reshape(len(y), -1).T - mean) / std
         return self._means(self.learner_.shape.log_density(deviations) - np.log(std))
 
-    def sample(self, X: Any, n: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample(self, X: MatrixLike, n: int = 1, random_state: RandomState = None) -> np.ndarray:
         """Draw n targets for each sample of X (N, F) from their predicted densities: (N, n) or (N, T, n).
 
         Several targets are drawn independently of each other. Pass an int as `random_state` for reproducible draws.
@@ -704,7 +721,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, OfStreams):
         drawn = mean[..., None] + std[..., None] * self.learner_.shape.transform(normal)  # (T, N, n)
         return drawn.clip(*self._limits).swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
-    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, X: MatrixLike) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction, in the target's units; with a constant they add up to it
         without limits.
 

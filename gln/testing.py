@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 import gln_numpy
+from gln.engine.types import Network, State
 
 __all__ = ["assert_same"]
 
-KINDS: dict[str, dict[str, Any]] = {
+KINDS: dict[str, State] = {
     "two classes": {},
     "three classes": {"num_classes": 3, "context_bias": 0.5},
     "three classes without a bias": {"num_classes": 3, "bias": False},
@@ -60,11 +61,11 @@ def assert_same(
     _check_losses(name, network, losses or {})
 
 
-def _small(network: Any, **arguments: Any) -> Any:
+def _small(network: Network, **arguments: Any) -> Any:
     return network([3, 2], 5, 4, seed=1, **arguments)
 
 
-def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _stream(model: Network, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs (5, count), side information (4, count) and targets that suit the loss."""
     rng = np.random.default_rng(5)
     inputs = rng.normal(size=(5, count))
@@ -76,7 +77,7 @@ def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return inputs, context, values > 0 if model.config.logits else values
 
 
-def _check_contexts(name: str, model: Any) -> None:
+def _check_contexts(name: str, model: Network) -> None:
     contexts = np.asarray(model.contexts(_stream(model, 7)[1].astype(np.float32)))
     if contexts.shape != (7, 5) or contexts.dtype.kind not in "iu" or not np.isin(contexts, range(16)).all():
         expected = "expected integers from 0 to 15 of shape (7, 5)"
@@ -84,7 +85,7 @@ def _check_contexts(name: str, model: Any) -> None:
         raise AssertionError(f"{name}: contexts: {expected}, got {came}")
 
 
-def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, float], Any]]) -> None:
+def _check_losses(name: str, network: Network, losses: Mapping[str, Callable[[Any, float], Any]]) -> None:
     """Residuals of given losses, and of those that `gln_numpy` does not have."""
     records = sys.modules[type(_small(network).config).__module__].LOSSES
     s = np.linspace(-1.9, 1.9, 12)
@@ -100,16 +101,16 @@ def _check_losses(name: str, network: Any, losses: Mapping[str, Callable[[Any, f
                 _compare(f"{what}, and the slope of the loss", slopes, differences / 2e-4, 1e-3)
 
 
-def _slope(network: Any, loss: str, s: float, y: float) -> float:
+def _slope(network: Network, loss: str, s: float, y: float) -> float:
     """The residual, from a step of a neuron whose only weight is 1."""
-    options: dict[str, Any] = {"quantiles": (0.3,)} if loss == "quantile" else {}
+    options: State = {"quantiles": (0.3,)} if loss == "quantile" else {}
     options |= {"bias": False, "normalize": False, "learning_rate": 1.0, "context_map_size": 0}
     model = network([1], 1, 1, loss=loss, **options)
     model.predict([s], [0.0], y)
     return (1 - model.get_state()["weights.1"].item()) / s
 
 
-def _check_values(name: str, model: Any, expected: Any) -> None:
+def _check_values(name: str, model: Network, expected: Network) -> None:
     """Batches of several samples and of one, streams, single samples, and unknown targets."""
     _compare_states(f"{name}: initial state", model, expected, 0)
     inputs, context, targets = _stream(expected, 40)
@@ -137,7 +138,7 @@ def _check_values(name: str, model: Any, expected: Any) -> None:
     _compare_states(f"{name}: state after learning", model, expected, STATES)
 
 
-def _check_halfspaces(name: str, model: Any, expected: Any) -> None:
+def _check_halfspaces(name: str, model: Network, expected: Network) -> None:
     inputs, context, targets = _stream(expected, 20)
     for gln in (model, expected):
         gln.fit_hyperplanes(context)
@@ -148,7 +149,7 @@ def _check_halfspaces(name: str, model: Any, expected: Any) -> None:
     _refuses(f"{name}: fit_hyperplanes after an update", RuntimeError, "", lambda: model.fit_hyperplanes(context))
 
 
-def _check_continuing(name: str, network: Any, expected: Any) -> None:
+def _check_continuing(name: str, network: Network, expected: Network) -> None:
     """A state carried from one to the other in mid-stream."""
     first = _small(expected, num_classes=3)
     second = _small(network, num_classes=3)
@@ -159,10 +160,10 @@ def _check_continuing(name: str, network: Any, expected: Any) -> None:
     _compare(f"{name}: a stream continued from another backend's state", actual, wanted, PREDICTIONS)
 
 
-def _check_bad_input(name: str, network: Any) -> None:
+def _check_bad_input(name: str, network: Network) -> None:
     """A ValueError that begins with the argument's name, and nothing changed."""
     for argument, value in BAD_ARGUMENTS.items():
-        arguments: dict[str, Any] = {"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, argument: value}
+        arguments: State = {"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, argument: value}
         _refuses(f"{name}: {argument}={value!r}", ValueError, argument, functools.partial(network, **arguments))
     model = _small(network, num_classes=3)
     inputs, context, targets = _stream(model, 6)
@@ -198,7 +199,7 @@ def _compare(what: str, actual: np.ndarray, wanted: np.ndarray, tolerance: float
     np.testing.assert_allclose(actual, wanted, 0, bound, equal_nan=False, err_msg=expected)
 
 
-def _compare_states(what: str, model: Any, expected: Any, tolerance: float) -> None:
+def _compare_states(what: str, model: Network, expected: Network, tolerance: float) -> None:
     actual = model.get_state()
     wanted = expected if isinstance(expected, dict) else expected.get_state()
     if actual.keys() != wanted.keys():

@@ -16,6 +16,7 @@ except ImportError as error:
 from gln.engine.networks.protocol import Rate
 from gln.engine.networks.rows import as_columns, check_rows
 from gln.engine.saving import bad
+from gln.engine.types import MatrixLike
 from gln_torch import GLN, Config
 
 __all__ = ["GLNLayer"]
@@ -66,7 +67,7 @@ class GLNLayer(nn.Module):
             self.register_buffer(f"{prefix}scale", torch.ones(size))
 
     @torch.no_grad()
-    def fit_hyperplanes(self, inputs: Any, context_inputs: Any = None) -> None:
+    def fit_hyperplanes(self, inputs: MatrixLike, context_inputs: MatrixLike = None) -> None:
         """Standardise inputs and side information as these samples, and place each halfspace between two of them.
 
         For inputs that no sigmoid or logit brought to a scale, such as features of a frozen network: some hundred rows
@@ -82,7 +83,9 @@ class GLNLayer(nn.Module):
         if self.gln.base_predictor is None:
             self.mean, self.scale = input_moments
 
-    def _checked(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _checked(
+        self, inputs: MatrixLike, context_inputs: MatrixLike, targets: MatrixLike = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = torch.as_tensor(inputs)
         context = inputs if context_inputs is None else torch.as_tensor(context_inputs)
         check_rows(self.gln, inputs, context, targets)
@@ -91,7 +94,7 @@ class GLNLayer(nn.Module):
     def _standardised(self, inputs: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return (inputs - self.mean) / self.scale, (context - self.context_mean) / self.context_scale
 
-    def forward(self, inputs: Any, context_inputs: Any = None) -> torch.Tensor:
+    def forward(self, inputs: MatrixLike, context_inputs: MatrixLike = None) -> torch.Tensor:
         """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).
 
         Side information has no gradient: gates are step functions. Raises ValueError for a wrong shape.
@@ -99,7 +102,7 @@ class GLNLayer(nn.Module):
         inputs, context = self._standardised(*self._checked(inputs, context_inputs))
         return torch.atleast_2d(self.gln(inputs.T, context.T)).T
 
-    def learn(self, inputs: Any, targets: Any, context_inputs: Any = None) -> torch.Tensor:
+    def learn(self, inputs: MatrixLike, targets: MatrixLike, context_inputs: MatrixLike = None) -> torch.Tensor:
         """Learn one sample after another, outside autograd; returns the predictions before each update, (B, C).
 
         Targets are (B,), (B, 1) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.

@@ -19,7 +19,7 @@ def uninterrupted(call: Call) -> Call:
     """A function that Ctrl-C does not end: `KeyboardInterrupt` is raised after it."""
 
     @functools.wraps(call)
-    def whole(*args: Any, **kwargs: Any) -> Any:
+    def whole(*args: Any, **kwargs: object) -> Any:
         handler = getsignal(SIGINT)
         came = []
         if threading.get_ident() != threading.main_thread().ident or not callable(handler):

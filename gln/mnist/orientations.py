@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from gln.engine.batches import MAX_FLOAT, check_integer
+from gln.engine.types import MatrixLike
 
 
-def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
+def orientation_features(images: MatrixLike, orientations: int = 12, cells: int = 7) -> np.ndarray:
     """Directions of the edges in images, and where they are: histograms of oriented gradients over overlapping cells.
 
     For each cell and direction, the square root of the sum of the gradients' lengths. Each gradient is shared between

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import polygamma
@@ -23,6 +23,7 @@ from gln.engine.networks.protocol import Network, Rate, is_network, predict_all
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
 from gln.engine.saving import Array, Number, bad, saved
+from gln.engine.types import State
 
 PRIOR = 10.0  # samples that the assumed covariances and tails count for; 2 to 20 are about as good
 LEVEL_PRIOR = 1.0  # the same for the levels of a category
@@ -220,7 +221,7 @@ class ClassDensity(WritableArrays):
         return LINKS["logit"](p).mean(axis=0)
 
 
-def _initial_arrays(size: int) -> dict[str, Any]:
+def _initial_arrays(size: int) -> State:
     vectors = {name: np.zeros(size) for name in ("known", "mean", "center")}
     matrices = {"ends": np.zeros((2, size)), "scatter": np.zeros((size, size)), "scores": np.zeros((2, 4))}
     return vectors | matrices | {"factor": np.diag(np.full(size, np.inf))}

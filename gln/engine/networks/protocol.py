@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gln.engine.batches import CHUNK, steps_of
+from gln.engine.types import State
 from gln_numpy import GLN
 
 Rate = float | Callable[[int], float]
@@ -63,7 +64,7 @@ def backend_of(kind: Any) -> Any:
     return next(cls for cls in reversed(kind.__mro__) if is_network(cls))
 
 
-def arguments(network: Any) -> dict[str, Any]:
+def arguments(network: Network) -> State:
     """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
     return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}

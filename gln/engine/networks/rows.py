@@ -5,13 +5,12 @@ Shapes: B samples, C heads.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gln.engine.networks.protocol import Tensor
 from gln.engine.saving import bad
+from gln.engine.types import Network
 
 
-def check_rows(model: Any, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> None:
+def check_rows(model: Network, inputs: Tensor, context_inputs: Tensor, targets: Tensor = None) -> None:
     """Raise a ValueError, with shapes as the caller gave them, for another shape than the layers document."""
     _check("inputs", inputs, (None, model.config.input_size))
     count = inputs.shape[0]

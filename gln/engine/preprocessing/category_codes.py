@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.engine.types import ColumnNames, MatrixLike, State
 from gln.engine.warn import Note
 
 Levels = dict[Hashable, int]  # the code of each level: text, numbers and bools
@@ -28,14 +29,14 @@ MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", 
 OF_LISTS = "join lists to text, as by X[name].str.join(' '), or encode them by scikit-learn's MultiLabelBinarizer"
 
 
-def as_pandas(X: Any) -> Any:
+def as_pandas(X: MatrixLike) -> MatrixLike:
     """A polars frame converted to pandas; anything else unchanged."""
     is_polars = type(X).__module__.startswith("polars")
     if is_polars and hasattr(X, "collect"):
         raise ValueError("X: expected a frame or an array, got a LazyFrame; call its collect() first")
     if not (is_polars and hasattr(X, "get_columns")):
         return X
-    columns: dict[str, Any] = {}
+    columns: State = {}
     for column in X.get_columns():
         if column.dtype.is_numeric():
             columns[column.name] = column.to_numpy()
@@ -45,7 +46,7 @@ def as_pandas(X: Any) -> Any:
     return pd.DataFrame(columns)
 
 
-def as_table(X: Any) -> Any:
+def as_table(X: MatrixLike) -> MatrixLike:
     """A table with a shape: a pandas frame instead of a polars one, and an array instead of lists."""
     X = as_pandas(X)
     if isinstance(X, pd.Series):
@@ -55,7 +56,7 @@ def as_table(X: Any) -> Any:
     return X if hasattr(X, "shape") else np.asarray(X, object)
 
 
-def check_no_dates(X: Any) -> None:
+def check_no_dates(X: MatrixLike) -> None:
     """Raise ValueError, naming the column, if one column of a table holds dates or times, or complex numbers."""
     if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "OmM":
         X = pd.DataFrame(X)
@@ -77,18 +78,18 @@ def check_different_names(X: pd.DataFrame) -> None:
         raise ValueError(f"X: expected columns with different names, got several named {name!r}")
 
 
-def column_of(X: Any, index: int) -> pd.Series:
+def column_of(X: MatrixLike, index: int) -> pd.Series:
     """A column of a frame or of an array, under its name or number."""
     return X.iloc[:, index] if isinstance(X, pd.DataFrame) else pd.Series(X[:, index], name=index)
 
 
-def categorical_columns(X: Any, chosen: Any) -> list[int]:
+def categorical_columns(X: MatrixLike, chosen: ColumnNames) -> list[int]:
     """The columns of a pandas frame or array that are categories: `chosen` is `categorical_features`."""
     text_columns = [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
     return chosen_columns("categorical_features", X, chosen, "from_dtype", text_columns)
 
 
-def chosen_columns(argument: str, X: Any, chosen: Any, default: str, by_default: list[int]) -> list[int]:
+def chosen_columns(argument: str, X: MatrixLike, chosen: ColumnNames, default: str, by_default: list[int]) -> list[int]:
     """The columns of a pandas frame or array that are chosen.
 
     `chosen` is the word for the default, None for no column, or an array-like: a mask (F,), column numbers, or column
@@ -120,7 +121,7 @@ def _is_text(column: pd.Series) -> bool:
     return column.dtype.kind not in "biufmM" and any(isinstance(value, str) for value in column)
 
 
-def with_columns(X: Any, values: Mapping[int, np.ndarray]) -> Any:
+def with_columns(X: MatrixLike, values: Mapping[int, np.ndarray]) -> MatrixLike:
     """A copy of a frame or array with numbers in some columns."""
     is_frame = isinstance(X, pd.DataFrame)
     X = X.copy(deep=False) if is_frame else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
@@ -145,7 +146,9 @@ def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     return np.array([*(levels.get(level, len(levels)) for level in distinct), np.nan])[indices]  # -1: a missing value
 
 
-def code_of(key: Hashable, known: Mapping[Any, int], new: dict[Any, int] | None, count: int, most: int) -> float:
+def code_of(
+    key: Hashable, known: Mapping[Hashable, int], new: dict[Hashable, int] | None, count: int, most: int
+) -> float:
     """The code of a level, or the number of a name, of which `count` are known.
 
     An unknown one is added to `new`, or without it is NaN. From `most` on, further ones share codes.
@@ -217,7 +220,7 @@ def reads_as_number(value: Any) -> bool:
     return True
 
 
-def looks_like_number(value: Any) -> bool:
+def looks_like_number(value: object) -> bool:
     """Whether it reads as a number, perhaps after a sign, a unit or a comma is replaced."""
     return reads_as_number(value) or PRINTED.fullmatch(str(value)) is not None
 

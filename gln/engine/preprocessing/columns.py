@@ -21,6 +21,7 @@ from gln.engine.preprocessing import category_codes, dates, printed_numbers
 from gln.engine.preprocessing.category_codes import column_of
 from gln.engine.preprocessing.texts import TYPICAL, TextModel, TextWords, counts_of, has_no_spaces, texts_of
 from gln.engine.saving import bad, saved
+from gln.engine.types import ColumnNames, MatrixLike, VectorLike
 from gln.engine.warn import Note
 
 NUMBER = "number"
@@ -61,7 +62,7 @@ class Column:
         printed = printed_numbers.width(self.form) if self.kind == PRINTED and self.form else 0
         return {DATE: len(self.parts), TEXT: heads, ID: 0, PRINTED: printed}.get(self.kind, 1)
 
-    def read(self, given: pd.Series) -> tuple[np.ndarray, Any]:  # (N,) -> (N,)
+    def read(self, given: pd.Series) -> tuple[np.ndarray, VectorLike]:  # (N,) -> (N,)
         """Days, or the first number of each string, NaN for what is none; and such a value that is not missing, or
         None. Raises ValueError for several."""
         if self.kind == DATE:
@@ -107,7 +108,7 @@ class Columns:
         if not are_known or [*self.texts] != (self.of_kind(TEXT) if self.heads else []) or not sizes <= {self.heads}:
             raise bad("columns", f"dates in known formats and models of {self.heads} heads for texts", str(sizes))
 
-    def with_new(self, X: pd.DataFrame, categorical: Any) -> tuple[Columns, list[Note]]:
+    def with_new(self, X: pd.DataFrame, categorical: ColumnNames) -> tuple[Columns, list[Note]]:
         """These and the columns of a frame that come after them, and what to tell of these. They are what `fit` finds,
         but texts are categories."""
         if np.asarray(categorical).dtype == bool:  # a mask of the first table
@@ -117,10 +118,10 @@ class Columns:
 
     # ---- Tables ----------------------------------------------------------------------------------------------------
 
-    def as_numbers(self, X: Any) -> tuple[Any, list[Note]]:
+    def as_numbers(self, X: MatrixLike) -> tuple[MatrixLike, list[Note]]:
         """A table (N, F) with days instead of dates, hashes instead of texts, and 0 instead of ids, and what to tell
         of its values. Raises ValueError for columns of another type or format."""
-        values: dict[int, Any] = {}
+        values: dict[int, VectorLike] = {}
         notes = []
         for index, column in enumerate(self.columns):
             if column.kind in OF_OTHERS:
@@ -135,11 +136,11 @@ class Columns:
                 values[index] = np.zeros(len(X))
         return category_codes.with_columns(X, values), notes
 
-    def words(self, X: Any) -> dict[int, TextWords]:
+    def words(self, X: MatrixLike) -> dict[int, TextWords]:
         kinds = {index: self.columns[index].of_characters for index in self.of_kind(TEXT)}
         return {index: TextWords(kind, counts_of(column_of(X, index), kind)) for index, kind in kinds.items()}
 
-    def made_from(self, numbers: np.ndarray, X: Any) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
+    def made_from(self, numbers: np.ndarray, X: MatrixLike) -> np.ndarray:  # (N, F), (N, F) -> (N, D)
         """The columns made from a table and its numbers; before texts are fitted, hashes stand for them."""
         made: list[np.ndarray] = []
         for index, column in enumerate(self.columns):
@@ -161,7 +162,9 @@ class Columns:
         sums = [values[..., self.owners == index].sum(axis=-1) for index in range(len(self.columns))]
         return np.stack(sums, axis=-1)
 
-    def words_of(self, X: Any, made: np.ndarray, contributions: np.ndarray) -> list[tuple[int, int, str, np.ndarray]]:
+    def words_of(
+        self, X: MatrixLike, made: np.ndarray, contributions: np.ndarray
+    ) -> list[tuple[int, int, str, np.ndarray]]:
         """Row, column, word and contributions (C,) of each word of a table's texts.
 
         Shapes: (N, F), the columns made from it (N, D), and the contributions of these (C, N, D).
@@ -192,7 +195,9 @@ class Columns:
 # ---- Finding out -----------------------------------------------------------------------------------------------------
 
 
-def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[Columns, list[Note]]:
+def find_columns(
+    X: MatrixLike, categorical: ColumnNames, text: ColumnNames, start: int = 0
+) -> tuple[Columns, list[Note]]:
     """What the columns of a dense table are, and what to tell: what values or names decided.
 
     `categorical` and `text` are the estimators' `categorical_features` and `text_features`. The columns before `start`
@@ -226,7 +231,7 @@ def find_columns(X: Any, categorical: Any, text: Any, start: int = 0) -> tuple[C
     return Columns(columns), notes
 
 
-def repeated_ids(X: Any) -> list[Hashable]:
+def repeated_ids(X: MatrixLike) -> list[Hashable]:
     """The columns of a frame that are named like an id, and whose values repeat: rows may belong together."""
     repeated: list[Hashable] = []
     names = X.columns if isinstance(X, pd.DataFrame) else ()

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.preprocessing.category_codes import MISSING
+from gln.engine.types import VectorLike
 
 DATES = (datetime.date, np.datetime64, pd.Period)  # types of single values; times are dates, too
 # Days that each takes. A stream cannot know which of them matter, so it has all. Without the year, the absolute error
@@ -153,7 +154,7 @@ def _compact(number: Any) -> str:
     return str(number).removesuffix(".0")
 
 
-def day_in(value: Any, form: str | None = None, zone: str | None = None) -> float:
+def day_in(value: object, form: str | None = None, zone: str | None = None) -> float:
     """`days_in` of a single value that is not missing, in a hundredth of the time."""
     if form == COMPACT and isinstance(value, (int, float, np.number)):
         value = _compact(value)
@@ -172,7 +173,7 @@ def day_in(value: Any, form: str | None = None, zone: str | None = None) -> floa
     return day_of(value)
 
 
-def check_later(column: pd.Series, days: np.ndarray, form: str | None) -> Any:
+def check_later(column: pd.Series, days: np.ndarray, form: str | None) -> VectorLike:
     """A value of a column that is no date and not missing, or None.
 
     Raises ValueError, naming the column, if they are more than single ones: it has another type or format.
@@ -181,7 +182,7 @@ def check_later(column: pd.Series, days: np.ndarray, form: str | None) -> Any:
     return other_of(column, np.isnan(days), expected, "; convert it by pandas.to_datetime")
 
 
-def other_of(column: pd.Series, is_unknown: np.ndarray, expected: str, advice: str = "") -> Any:  # (N,), (N,)
+def other_of(column: pd.Series, is_unknown: np.ndarray, expected: str, advice: str = "") -> VectorLike:  # (N,), (N,)
     """One of the unknown values of a column that are not missing, or None.
 
     Raises ValueError, naming the column, if they are more than single ones.

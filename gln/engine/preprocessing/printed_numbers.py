@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ def numbers_in(column: pd.Series, form: str) -> np.ndarray:  # (N,) -> (N, k)
     return np.array(numbers, np.float64)[indices]  # -1: a missing value
 
 
-def numbers_of(value: Any, form: str) -> tuple[float, ...]:  # -> k
+def numbers_of(value: object, form: str) -> tuple[float, ...]:  # -> k
     """The k numbers of a string of this form; NaN for all else."""
     numbers = parser(form)(_clean(value)) if isinstance(value, str) else None
     return numbers or width(form) * (np.nan,)

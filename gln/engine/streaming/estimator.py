@@ -50,7 +50,7 @@ class StreamEstimator(Part):
     def __init__(
         self,
         # Makes a `Model` from a featurizer, a number of heads, and whether the stream begins with categories or words.
-        build: Callable[[Featurizer, int, bool], Any],
+        build: Callable[[Featurizer, int, bool], Model],
         schema: StreamSchema,
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers

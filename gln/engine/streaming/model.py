@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence, Set
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -29,9 +29,10 @@ from gln.engine.networks.surgery import set_initial_logits, with_outputs
 from gln.engine.saving import bad, saved
 from gln.engine.streaming.featurizer import StreamFeaturizer
 from gln.engine.streaming.step import CompiledStep, is_possible
+from gln.engine.types import State
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
-OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
+OF_STREAMS: State = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 
 
 @saved(

@@ -32,6 +32,7 @@ from gln.engine.streaming.values import (
     named_rows,
     number_of,
 )
+from gln.engine.types import ColumnNames
 from gln.engine.warn import warn_of
 
 
@@ -46,7 +47,7 @@ class TableSchema:
         columns: Columns,
         levels: dict[int, Levels],
         classes: Sequence[Hashable],
-        categorical_features: Any = None,  # of the estimator; new columns of these names are categories
+        categorical_features: ColumnNames = None,  # of the estimator; new columns of these names are categories
     ) -> None:
         self.classes = {label: number for number, label in enumerate(classes)}
         self.categorical_features = categorical_features
@@ -203,7 +204,7 @@ class TableSchema:
                 made += self.columns.texts[index].of_text(str(value)).tolist()
         return made
 
-    def _code(self, name: Hashable, index: int, value: Any, new: dict[Any, Levels] | None) -> float:
+    def _code(self, name: Hashable, index: int, value: object, new: dict[Any, Levels] | None) -> float:
         """The code of a level; without `new`, the next one if it is not known."""
         check_key(f"x[{name!r}]", "values", value)
         level = level_of(value)

@@ -17,6 +17,7 @@ import pandas as pd
 
 from gln.engine.batches import MAX_FLOAT
 from gln.engine.preprocessing.category_codes import check_different_names
+from gln.engine.types import Row
 
 MOST = float(MAX_FLOAT)  # the largest number
 OTHERS = (str, np.datetime64, np.timedelta64, np.complexfloating)  # no numbers, though `float` takes some
@@ -55,7 +56,7 @@ def number_of(name: str, expected: str, value: Any) -> float:
     return number
 
 
-def target_of(value: Any) -> float:
+def target_of(value: object) -> float:
     """A number to learn as a float; NaN if it is missing."""
     return number_of("y", "finite numbers", value)
 
@@ -96,7 +97,7 @@ class NamedRows:
     """Samples of a stream. A value that is missing, or that a sparse column does not store, is absent."""
 
     frame: pd.DataFrame
-    dictionaries: Sequence[Mapping[Any, Any]] = ()  # whose keys are no columns
+    dictionaries: Sequence[Row] = ()  # whose keys are no columns
     # Whether a feature of this name that is absent is 0, as in sparse formats.
     is_zero: Callable[[Any], bool] = lambda name: False
     texts: Set[Hashable] = frozenset()  # names of text on purpose, of which there is no warning if it reads as numbers
