@@ -1,5 +1,5 @@
 """Equations become MathML, which browsers draw by themselves: the site fetches no
-scripts. On a phone, tables of models show GLNs and the best two others. Notebooks
+scripts. On a phone, tables of models show GLNs and the best two others. Examples
 stay in `examples`, beside the code: pages link to them there."""
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ ROW = re.compile(r"<tr>(?=\s*<td>(.*?)</td>)")
 SHOWN = 2  # other models
 NOTE = "GLNs and the best two others; a wider screen shows all."
 
-# A link to a notebook, one folder further up than on the site
-NOTEBOOK = re.compile(r"(\]\((?:\.\./)*)\.\./(?=examples/\w+\.ipynb)")
+# A link to an example, one folder further up than on the site
+EXAMPLE = re.compile(r"(\]\((?:\.\./)*)\.\./(?=examples/[\w/]+\.(?:ipynb|py)\))")
 ROOT = Path(__file__).parents[1]
 
 
 @event_priority(100)  # before the plugin that renders notebooks
 def on_files(files: Any, config: Any, **_: Any) -> Any:
-    for notebook in sorted(ROOT.glob("examples/*.ipynb")):
-        name = notebook.relative_to(ROOT).as_posix()
+    examples = [*ROOT.glob("examples/*.ipynb"), *ROOT.glob("examples/**/*.py")]
+    for example in sorted(examples):
+        name = example.relative_to(ROOT).as_posix()
         files.append(
             File(name, str(ROOT), config.site_dir, config.use_directory_urls)
         )
@@ -40,7 +41,7 @@ def on_files(files: Any, config: Any, **_: Any) -> Any:
 
 @event_priority(-100)  # after the plugin that includes README.md
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return NOTEBOOK.sub(r"\1", markdown)
+    return EXAMPLE.sub(r"\1", markdown)
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -20,7 +20,6 @@ from gln.engine.saving import SAVED, Arrays, decoded, encoded, read
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-APART = "runs the code from here on."  # in a page: its later blocks have a test file of their own
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 
@@ -116,10 +115,9 @@ def watch_rates(monkeypatch: Any) -> list[float]:
     return firsts
 
 
-def blocks(page: str = "README.md", tested_apart: bool = False) -> list[tuple[str, str]]:
-    """The language and the code of each block; `tested_apart`: those after the sentence that says so."""
-    before, _, after = (ROOT / page).read_text(encoding="utf-8").partition(APART)
-    return BLOCK.findall(after if tested_apart else before)
+def blocks(page: str = "README.md") -> list[tuple[str, str]]:
+    """The language and the code of each block."""
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def words(text: str) -> list[str]:

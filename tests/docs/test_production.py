@@ -1,4 +1,4 @@
-"""docs/production.md: its service, consumer and comparison do what the page says, also where labels come late."""
+"""examples/production does what docs/production.md says, also where labels come late."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, assert_same_file, blocks
+from helpers import ROOT, assert_same_file
 
 pytest.importorskip("river")
 
@@ -30,21 +30,19 @@ from gln import sklearn
 from gln.monitoring import Monitor
 from gln.river import GLNClassifier
 
-PAGE = [text for language, text in blocks("docs/production.md", tested_apart=True) if language == "python"]
+PROGRAMS = ROOT / "examples" / "production"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 
 
-def block(start: str) -> str:
-    """The only code of the page that begins so."""
-    [found] = [text for text in PAGE if text.startswith(start)]
-    return found
+def code_of(program: str) -> str:
+    return (PROGRAMS / program).read_text(encoding="utf-8")
 
 
-def names_of(start: str, old: str = "", new: str = "") -> SimpleNamespace:
-    """What the code of the page defines, perhaps with a text in place of another one."""
-    names, code = SimpleNamespace(__name__="page"), block(start).replace(old, new)
-    exec(compile(code, "docs/production.md", "exec"), vars(names))
+def names_of(program: str, old: str = "", new: str = "") -> SimpleNamespace:
+    """What a program defines, perhaps with a text in place of another one."""
+    names = SimpleNamespace(__name__="program")
+    exec(compile(code_of(program).replace(old, new), program, "exec"), vars(names))
     return names
 
 
@@ -58,7 +56,7 @@ def events(count: int) -> list[dict[str, Any]]:
 
 
 def learned_at_once(shown: list[dict[str, Any]]) -> GLNClassifier:
-    """A model of the page that predicted each event and then learned it."""
+    """A model that predicted each event and then learned it."""
     model = GLNClassifier(seed=0, waiting=1)
     for event in shown:
         model.predict_proba_one(event["x"])
@@ -92,7 +90,7 @@ def post(port: int, route: str, event: Any) -> tuple[int, Any]:
 @contextmanager
 def service(folder: Path, stop: signal.Signals) -> Iterator[int]:
     """The port of a service that saves when it is stopped at the end."""
-    (folder / "service.py").write_text(block("import contextlib"))
+    (folder / "service.py").write_text(code_of("service.py"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
@@ -115,7 +113,7 @@ def service_here(old: str = "", new: str = "") -> SimpleNamespace:
     """The service in this process, which goes on from the files of the folder."""
     pytest.importorskip("starlette")
     pytest.importorskip("httpx")
-    return names_of("import contextlib", old, new)
+    return names_of("service.py", old, new)
 
 
 def answered(page: SimpleNamespace, route: str, event: Any) -> tuple[int, Any]:
@@ -315,7 +313,7 @@ def test_what_no_answer_could_hold_is_refused(tmp_path, monkeypatch):
 
 def test_a_reader_follows_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    reader, model = names_of("# reader.py"), GLNClassifier(layer_sizes=(4,), seed=0)
+    reader, model = names_of("reader.py"), GLNClassifier(layer_sizes=(4,), seed=0)
     for count in (1, 2):
         for event in events(3):
             model.learn_one(event["x"], event["y"])
@@ -335,7 +333,7 @@ def as_lines(path: Path, count: int) -> None:
 @posix
 def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
     as_lines(tmp_path / "events.jsonl", 1000)
-    code = block("# consumer.py").replace("1000", "50")
+    code = code_of("consumer.py").replace("1000", "50")
     rng, kills = np.random.default_rng(0), 0
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
@@ -363,7 +361,7 @@ def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
     wrong = ["{", "[]", '{"y": "sold"}', '{"x": {"price": "dear"}, "y": "sold"}', 100_000 * "["]
     with open("events.jsonl", "a") as file:
         file.writelines(f"{line}\n" for line in wrong)
-    consumer = names_of("# consumer.py")
+    consumer = names_of("consumer.py")
     consumer.consume(consumer.lines("events.jsonl"))
     *errors, figures = capsys.readouterr().err.splitlines()
     assert len(errors) == len(wrong)
@@ -375,7 +373,7 @@ def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
 
 def test_a_consumer_scores_what_it_said_before_the_labels_came(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    consumer, shown = names_of("# consumer.py"), [(event["x"], event["y"]) for event in events(60)]
+    consumer, shown = names_of("consumer.py"), [(event["x"], event["y"]) for event in events(60)]
     lines = [{"x": x} if y is None else {"x": x, "y": y} for _, x, y in stream.simulate_qa(shown, None, 10)]
     for stop in (30, 76, len(lines)):
         Path("events.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines[:stop]))
@@ -391,7 +389,7 @@ def test_a_consumer_scores_what_it_said_before_the_labels_came(tmp_path, monkeyp
 def test_a_line_that_is_still_being_written_is_not_lost(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_lines(tmp_path / "events.jsonl", 3)
-    whole, consumer = Path("events.jsonl").read_bytes(), names_of("# consumer.py")
+    whole, consumer = Path("events.jsonl").read_bytes(), names_of("consumer.py")
     for length in (len(whole) - 40, len(whole) - 1, len(whole)):
         Path("events.jsonl").write_bytes(whole[:length])
         consumer.consume(consumer.lines("events.jsonl"))
@@ -408,7 +406,7 @@ def test_a_topic_goes_on_after_the_saved_offsets():
     for i in range(6):
         producer.produce("events", value=str(i).encode(), partition=i % 2)
     assert producer.flush(30) == 0
-    topic = names_of("# kafka_topic.py").topic("events", f"{broker.host}:{broker.port}")
+    topic = names_of("kafka_topic.py").topic("events", f"{broker.host}:{broker.port}")
     queue, found, offsets = topic({}), {}, {}
     for _ in range(3):
         partition, offset, text = next(queue)
@@ -426,7 +424,7 @@ def test_a_topic_goes_on_after_the_saved_offsets():
 
 
 def test_a_model_that_knows_more_is_better_than_one_that_does_not():
-    compare = names_of("# compare.py").compare
+    compare = names_of("compare.py").compare
     samples = [(event["x"], event["y"]) for event in events(600)]
     asked = [*stream.simulate_qa(samples[:-201:-1], None, 20)]
     models = [GLNClassifier(layer_sizes=layers, seed=0) for layers in ((8,), (8,))]
@@ -444,5 +442,5 @@ def test_models_are_compared_by_what_they_said_before_the_labels_came():
         return SimpleNamespace(predict_proba_one=lambda x: dict(p), learn_one=lambda x, y: p.update(sold=after))
 
     asked = stream.simulate_qa([({}, "sold")] * 60, None, 20)
-    gain, _ = names_of("# compare.py").compare(asked, [model(0.5), model(0.9)])
+    gain, _ = names_of("compare.py").compare(asked, [model(0.5), model(0.9)])
     assert gain == pytest.approx(40 / 60 * np.log(0.9 / 0.5))
