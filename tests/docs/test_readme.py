@@ -82,10 +82,10 @@ def test_the_block_of_several_backends_logs_nothing(tmp_path):
 
 LONG = {
     "api/plots": 0,
-    "backends": 6,
+    "backends": 5,
     "bandits": 4,
     "columns": 4,
-    "cores": 3,
+    "cores": 2,
     "late": 2,
     "living": 4,
     "novelty": 3,

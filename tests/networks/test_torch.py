@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 from backends import load_backend
-from helpers import assert_same_state, run_python
+from helpers import ROOT, assert_same_state, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -490,3 +490,11 @@ def test_chunks_hold_every_visit_once_and_in_order(count, learns, contexts, seed
 def test_the_products_of_a_block_are_those_of_its_functions():
     """Else each sample would be learned alone, which gives the same numbers and takes many times as long."""
     assert gln_torch._is_inlined(gln_torch.mix, gln_torch.update)
+
+
+@pytest.mark.slow
+def test_a_convolution_below_a_network_is_trained_by_the_loss():
+    """docs/backends.md states these figures."""
+    lines = run_python((ROOT / "examples" / "trained_features.py").read_text(encoding="utf-8")).splitlines()
+    accuracies = [float(line.split(": ")[1]) for line in lines]
+    np.testing.assert_allclose(accuracies, [0.911, 0.901, 0.938], atol=0.01)
