@@ -324,23 +324,6 @@ TABLES = {
             Column("error, loans", f"Mean absolute error, {WORDS}", where=("Loans",)),
         ),
     ),
-    "capymoa": Table(
-        "streams_capymoa",
-        (
-            Column("accuracy, River", "Accuracy, percent", 1, RIVER, higher=True),
-            Column("accuracy, R", "Accuracy, percent", 1, R),
-            Column("log-loss, River", "Log-loss", where=RIVER),
-            Column("log-loss, R", "Log-loss", where=R),
-            Column("GLN better on (accuracy)", "Accuracy, percent", statistic="better", higher=True),
-        ),
-    ),
-    "files": Table(
-        "streams_files",
-        (
-            Column("elec", "Accuracy, percent", 1, ("elec",), higher=True),
-            Column("outdoor", "Accuracy, percent", 1, ("outdoor",)),
-        ),
-    ),
     "names": Table(
         "names",
         (
@@ -411,12 +394,6 @@ TABLES = {
             *("SGDClassifier", "MLPClassifier (64)"),
         ),
     ),
-    "frames": Table(
-        "frames",
-        tuple(
-            Column(name, "Frames", 3, model=name) for name in ("GLN", "GLN, not told", "CatBoost", "LightGBM", "skrub")
-        ),
-    ),
     "people": Table(
         "drawings",
         (
@@ -460,18 +437,6 @@ TABLES = {
             Column("after a drift", "Normalised reward", 2, ("drifts",)),
             Column("inverse-gap better on", "Normalised reward", statistic="better", higher=True),
             Column("microseconds", "Microseconds to decide and learn, 10 features", 0, ("7 arms",)),
-        ),
-        ours="GLN inverse-gap",
-    ),
-    "items": Table(
-        "bandits",
-        tuple(
-            Column(f"{replaced} replaced", "mean reward", 3, (f"{replaced} articles replaced",), higher=True)
-            for replaced in ("15 of 15", "5 of 20")
-        ),
-        (
-            *("GLN inverse-gap", "GLN counts", "GLNRegressor", "VW regcbopt", "VW squarecb", "VW epsilon"),
-            *("some article is liked", "random"),
         ),
         ours="GLN inverse-gap",
     ),

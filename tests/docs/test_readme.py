@@ -93,7 +93,7 @@ LONG = {
     "production": 3,
     "regression": 3,
     "start": 5,
-    "streams": 7,
+    "streams": 6,
     "tuning": 1,
 }
 SHORT = {"tables": 5}  # pages that are not slow, and their numbers of compared blocks
