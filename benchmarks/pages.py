@@ -279,7 +279,7 @@ TABLES = {
         ),
         (
             *("the default", "1 / √(1 + t / 3000)", "not normalised, the paper's min(100 / (t + 1), 0.01)"),
-            *("halfspaces from the first 100 samples", "context_map_size 2", "[64, 32]"),
+            *("halfspaces from the first 100 samples", "[64, 32]"),
         ),
     ),
     "text": Table(
@@ -437,6 +437,10 @@ TABLES = {
             Column("after a drift", "Normalised reward", 2, ("drifts",)),
             Column("inverse-gap better on", "Normalised reward", statistic="better", higher=True),
             Column("microseconds", "Microseconds to decide and learn, 10 features", 0, ("7 arms",)),
+        ),
+        (
+            *("GLN inverse-gap", "GLN counts", "GLN greedy", "GLN epsilon", "GLCB", "NeuralLinear"),
+            *("LinUCB", "LinUCB, distances", "LinTS", "VW squarecb", "VW regcbopt"),
         ),
         ours="GLN inverse-gap",
     ),

@@ -84,7 +84,7 @@ LONG = {
     "api/plots": 0,
     "backends": 5,
     "bandits": 4,
-    "columns": 4,
+    "columns": 3,
     "cores": 2,
     "late": 2,
     "living": 4,
