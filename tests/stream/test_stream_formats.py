@@ -436,6 +436,40 @@ def test_a_model_knows_its_ngrams(tmp_path, capsys):
     assert "--ngrams: expected 2, as in" in capsys.readouterr().err
 
 
+def test_numbers_that_are_printed_in_one_form_are_numbers():
+    rows = ["speed\tprice\tshare\tsame\tpair\tmixed\ty", "1 GHz\t$5\t1%\t1 kg\t1.5 x 2\t1 m\t1 m"]
+    rows += ["3.5 GHz\t$1,009.25\t-2%\t1 kg\t2.5 x 3\t2 km\t2 m", "NA\t\t3%\t1 kg\t\t\t1 m"]
+    rows += ["2 GHz\t7\t1%\t2 kg\t\t3 m\t1 m", "2 MHz\t$7\t1%\t1 kg\t\t3 m\t1 m"]
+    text = "\n".join(rows)
+    expected = [
+        (2, {"speed": 1.0, "price": 5.0, "share": 1.0, "same": "1 kg", "pair": "1.5 x 2", "mixed": "1 m"}, "1 m"),
+        (3, {"speed": 3.5, "price": 1009.25, "share": -2.0, "same": "1 kg", "pair": "2.5 x 3", "mixed": "2 km"}, "2 m"),
+        (4, {"share": 3.0, "same": "1 kg"}, "1 m"),
+    ]
+    bad: list[BadLine] = []
+    chunks = [*chunks_of(text, "tsv", bad.append, chunk=3, target="y", forms={})]
+    assert [*samples_of(chunks[0])] == expected
+    assert [line.line for line in bad] == [5, 6]
+    assert (
+        bad[0].message == "price: expected a number like '$1,234.5', got '7' (--strings price reads the column as text)"
+    )
+    assert "speed: numbers like '1,234.5 GHz'\n    (--strings speed reads the column as text)" in chunks[0].notes
+    # An option, a form that is known, and a reader that keeps no forms
+    assert all_of(text, "tsv", target="y", forms={}, strings={"speed", "price"})[3][1]["speed"] == "2 GHz"
+    assert all_of("speed\ty\n2 GHz\t1", "tsv", target="y", forms={"speed": "1,234.5 GHz"}) == [(2, {"speed": 2.0}, 1)]
+    assert all_of(text, "tsv", target="y")[0][1]["speed"] == "1 GHz"
+
+
+def test_a_saved_model_keeps_the_forms_of_numbers(tmp_path):
+    head, tail = "speed,y\n", "2 GHz,a\n"
+    lines = [f"{i % 7}.5 GHz,{'ab'[i % 7 > 3]}\n" for i in range(200)]
+    whole = predictions("csv", head + "".join(lines) + tail, tmp_path)
+    predictions("csv", head + "".join(lines), tmp_path, "--save", str(tmp_path / "m.gln"))
+    alone = predictions("csv", head + tail, tmp_path, "--load", str(tmp_path / "m.gln"), "--predict-only")
+    assert alone.splitlines()[1] == whole.splitlines()[-1]
+    assert GLNClassifier.load(tmp_path / "m.gln").known_names == {"speed": False}
+
+
 @pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
 def test_the_first_chunk_with_a_namespace_decides_and_later_names_are_words(form, mark):
     found, told = features_in("\n".join(NAMES[form]), form, chunk=1)

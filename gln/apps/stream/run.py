@@ -81,6 +81,7 @@ class Run:
             raise ValueError(f"--{option}: expected {expected}, got {options.predictions}")
         self._most = LEAST  # samples in a part of a chunk
         self._waiting = DelayQueue(options.delay, options.delay_by)
+        self._forms: dict[str, str] = {}  # of columns of numbers with units, how they are printed
         self._model: Any = None  # an `Estimator`, or None before its kind is known
         if options.resume and Path(options.save).exists():
             self._load(options.save, goes_on=True)
@@ -98,6 +99,7 @@ class Run:
         if options.ngrams not in (None, ngrams):
             raise ValueError(f"--ngrams: expected {ngrams or 1}, as in {path}, got {options.ngrams}")
         options.ngrams = ngrams
+        self._forms = dict(state.get("forms", {}))
         for name in ("target", "weight"):
             given = getattr(options, name)
             if given in model.known_names:
@@ -164,6 +166,7 @@ class Run:
         if self._tests is not None:
             self._tests.are_named = True
             self._test = Run(argparse.Namespace(**vars(self._options) | TEST_OPTIONS), self._tests, self._signals)
+            self._test._forms = self._forms
             self._test._begin(self._model, {})
             yield from self._test._parts()
 
@@ -205,7 +208,7 @@ class Run:
         if target is not None and (options.regression or isinstance(model, GLNRegressor)):
             numbers |= {target}
         lists = options.strings, numbers, options.words, options.ignore
-        return Wanted(target, *lists, options.weight, known=names, ngrams=options.ngrams or 1)
+        return Wanted(target, *lists, options.weight, known=names, forms=self._forms, ngrams=options.ngrams or 1)
 
     def _take(self, part: tuple[Input, Chunk]) -> None:
         """Predict and learn the lines of a chunk that were not learned before, and save the model now and then."""
@@ -394,6 +397,7 @@ class Run:
             return False
         state = {"inputs": self._inputs.state(), "figures": self._metrics.state()}
         state |= {name: getattr(self._options, name) for name in ("target", "weight", "ngrams")}
+        state["forms"] = self._forms
         state |= self._outputs.state() | {"waiting": self._waiting.state(self._model.known_names)}
         self._model.save(self._options.save, state)
         return True

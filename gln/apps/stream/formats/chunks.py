@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 from gln.apps.stream.formats.lines import BadLine
@@ -60,6 +60,9 @@ class Wanted(NamedTuple):
     ignore: Set[str] = frozenset()  # that are left out
     weight: str | None = None  # the name of the samples' weights, which are no feature
     known: Mapping[str, bool] = {}  # the names that a model has already, and whether each is text
+    forms: MutableMapping[str, str] | None = (
+        None  # of columns of CSV: how their numbers are printed; None: they are text
+    )
     ngrams: int = 1  # the most words that follow one another and are also one word
 
     def named(self) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from gln.apps.stream.formats.chunks import DECIDING, Target, Wanted
 from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.preprocessing.category_codes import MISSING, snake_case
 from gln.engine.preprocessing.dates import CYCLES, NEARLY_ALL, NO_TIME, named_dates, times_of
+from gln.engine.preprocessing.printed_numbers import form_of, numbers_in, width
 from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST, NamedRows
 
@@ -106,6 +107,14 @@ def ids_in(rows: NamedRows) -> list[str]:
     return ids
 
 
+def _printed(name: str, texts: Sequence[str], form: str) -> tuple[np.ndarray, dict[int, str]]:
+    """Numbers that are printed in one form, and what is wrong with others, by row."""
+    values = numbers_in(pd.Series(texts, dtype=object), form)[:, 0]
+    bad = [row for row in np.flatnonzero(~(np.abs(values) <= MOST)).tolist() if texts[row] not in MISSING]
+    advice = f"(--strings {name} reads the column as text)"
+    return values, {row: f"{name}: expected a number like {form!r}, got {shown(texts[row])} {advice}" for row in bad}
+
+
 def _are_most(are: Sequence[bool]) -> bool:
     return sum(are) >= NEARLY_ALL * len(are)
 
@@ -119,7 +128,11 @@ class ColumnTypes:
         times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
         self._said = said.keys()
         self._strings = wanted.strings
-        self._are_text = dict(wanted.known) | said | {str(name): True for name in times}
+        self._target = wanted.target
+        self._forms = wanted.forms
+        self._are_text = (
+            dict.fromkeys(wanted.forms or (), False) | dict(wanted.known) | said | {str(name): True for name in times}
+        )
         self._most = DECIDING  # values that decide
         # Of each column of text whose values have decided, whether it has timestamps.
         self._are_times = {name: name in times for name, is_text in self._are_text.items() if is_text}
@@ -133,13 +146,16 @@ class ColumnTypes:
             given = [text for text in texts if text not in MISSING]
             if not given:
                 return np.full(len(texts), np.nan), {}
-            self._are_text[name] = not _are_most([*map(is_numeric, given[: self._most])])
+            are_numbers = _are_most([*map(is_numeric, given[: self._most])])
+            self._are_text[name] = not (are_numbers or self._find_form(name, given))
         if self._are_text[name]:
             times = self.times(name, texts)
             if times is not None:
                 return times
             missing = {""} if name in self._strings else MISSING
             return [*texts] if missing.isdisjoint(texts) else [None if text in missing else text for text in texts], {}
+        if self._forms and name in self._forms:
+            return _printed(name, texts, self._forms[name])
         with contextlib.suppress(ValueError):
             try:
                 values = np.array([*map(float, texts)])
@@ -157,6 +173,19 @@ class ColumnTypes:
                 except ValueError as error:
                     wrong[row] = f"{name}: {error}{advice}"
         return values, wrong
+
+    def _find_form(self, name: str, texts: Sequence[str]) -> bool:
+        """Whether the first chunk has different numbers, all printed in one form; keeps it and tells the user."""
+        if self._forms is None or not self.are_deciding or name == self._target or len({*texts}) == 1:
+            return False
+        printed = form_of(pd.Series(texts, dtype=object))
+        if printed is None or width(printed.form) > 1:
+            return False
+        self._forms[name] = printed.form
+        self.note(
+            f"form of {name}", f"{name}: numbers like {printed.form!r}\n    (--strings {name} reads the column as text)"
+        )
+        return True
 
     @property
     def are_deciding(self) -> bool:
