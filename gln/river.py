@@ -223,20 +223,22 @@ class _OneTarget(_Stream):
             weights = weights[learns]
         self._learn(X, targets, weights, late)
 
-    def predict_and_ask_many(self, X: MatrixLike) -> tuple[pd.DataFrame, np.ndarray | None]:
+    def predict_with_models_many(self, X: MatrixLike) -> tuple[pd.DataFrame, np.ndarray | None]:
         """What `predict_learn_many` returns of rows without a target, and what all models predict of each, (M, C, N),
-        for `learn_asked` when labels come; None if there is nothing to combine."""
-        predicted, said = self._stream.predict_and_ask(X, self._initial)
-        return self._shown(X, predicted), said
+        for `learn_predicted` when labels come; None if there is nothing to combine."""
+        predicted, earlier = self._stream.predict_with_models(X, self._initial)
+        return self._shown(X, predicted), earlier
 
-    def learn_asked(self, X: MatrixLike, y: VectorLike, weights: np.ndarray, said: np.ndarray | None = None) -> None:
-        """Learn rows, of which each has a target and a weight above 0, (N,), from what `predict_and_ask_many` said."""
+    def learn_predicted(
+        self, X: MatrixLike, y: VectorLike, weights: np.ndarray, earlier: np.ndarray | None = None
+    ) -> None:
+        """Learn rows, each with a target and a weight above 0, (N,), from what `predict_with_models_many` returned."""
         targets, segments = self._plan(X, y)
-        self._stream.learn_segments(segments, targets, weights, said=said)
+        self._stream.learn_segments(segments, targets, weights, earlier=earlier)
 
     def _learn(self, X: MatrixLike, y: VectorLike, weights: np.ndarray, late: bool = False) -> None:
         targets, segments = self._plan(X, y)
-        self._stream.learn_segments(segments, targets, weights, said=self._stream.said(X, late))
+        self._stream.learn_segments(segments, targets, weights, earlier=self._stream.earlier_predictions(X, late))
 
     def _plan(self, X: MatrixLike, y: VectorLike) -> tuple[VectorLike, list[Segment]]:
         """The targets of rows, and how these are learned."""
@@ -353,8 +355,8 @@ class GLNClassifier(_Classifies):
         Whether to leave out the slow network, which saves about a fifth of the time. `gln-stream --fast` also has
         `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
     waiting
-        Of how many samples at most, which were predicted and wait for their labels, to keep what each network said. If
-        labels come late, they are then weighted by that, and not by what they would say after the labels of others.
+        For how many samples at most, which wait for their labels, to keep what each network predicted. If labels come
+        late, networks are then weighted by that, and not by what they would predict after the labels of others.
         The sample is known again by its values. 0 is for labels that come before the next sample.
 
     References
@@ -632,7 +634,7 @@ class _SeveralTargets(_Stream):
             if new:
                 stream.learner = stream.learner.with_targets(new)
         change = change._replace(classes=names[len(stream.schema.classes) :])
-        stream.learn(change, targets, weights, said=stream.said([x]))
+        stream.learn(change, targets, weights, earlier=stream.earlier_predictions([x]))
 
     @staticmethod
     def _known(y: VectorLike) -> dict[Label, float]:

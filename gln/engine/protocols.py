@@ -45,7 +45,7 @@ class Model(Protocol):
         *,
         late: bool = False,
     ) -> list[np.ndarray]:
-        """Learn samples; if this `predicts`, return what `predict` said before each, several of (C, n)."""
+        """Learn samples; if this `predicts`, return what `predict` would before each, several of (C, n)."""
 
     def progressive(
         self,
@@ -54,15 +54,15 @@ class Model(Protocol):
         step_sizes: Steps,
         categorical: Set[int],
         predicts: bool = True,
-        said: np.ndarray | None = None,
+        earlier: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """As `learn`, to the last bit as if each sample came alone; returns `outputs`, several of (K, n)."""
 
-    def ask(self, samples: SampleBatch) -> np.ndarray | None:
+    def model_predictions(self, samples: SampleBatch) -> np.ndarray | None:
         """What all models predict of samples that are learned later, (M, C, B); None if nothing is combined."""
 
-    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:
-        """What `outputs` and `ask` return."""
+    def predict_with_models(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `outputs` and `model_predictions` return."""
 
     def predict(self, samples: SampleBatch) -> np.ndarray:
         """Probabilities of each class against the rest, or means, (C, B)."""

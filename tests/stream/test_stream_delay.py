@@ -122,20 +122,20 @@ class Slow:
 
     def __init__(self, model: Any, X: list[NamedRows], y: list[Any], weight: float) -> None:
         self.model, self.X, self.y, self.weights = model, X, y, np.array([weight])
-        self.said: list[np.ndarray | None] = []
+        self.earlier: list[np.ndarray | None] = []
         self.learned = 0
 
     def predict(self) -> dict[Any, float]:
-        x = self.X[len(self.said)]
-        self.said.append(self.model._stream.ask(x))
+        x = self.X[len(self.earlier)]
+        self.earlier.append(self.model._stream.model_predictions(x))
         return self.model.predict_learn_many(x, [None]).iloc[0].to_dict()
 
     def learn(self, count: int) -> None:
         """Learn until so many were learned."""
         stream = self.model._stream
-        for x, y, said in list(zip(self.X, self.y, self.said, strict=False))[self.learned : count]:
+        for x, y, said in list(zip(self.X, self.y, self.earlier, strict=False))[self.learned : count]:
             if y is not None:
-                stream.learn_segments(stream.plan(x, [y]), [y], self.weights, said=said)
+                stream.learn_segments(stream.plan(x, [y]), [y], self.weights, earlier=said)
         self.learned = count
 
 

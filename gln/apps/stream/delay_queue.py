@@ -24,7 +24,7 @@ class Late(NamedTuple):
 
     of: Input
     part: Chunk
-    said: np.ndarray | None  # (M, C, N), what all models predicted
+    earlier: np.ndarray | None  # (M, C, N), what all models predicted
 
 
 class DelayQueue:
@@ -52,9 +52,9 @@ class DelayQueue:
 
     def split(self) -> None:
         """Let the samples that came first be learned one by one."""
-        of, part, said = self.queue.popleft()
+        of, part, earlier = self.queue.popleft()
         rows = [slice(row, row + 1) for row in reversed(range(len(part.lines)))]
-        self.queue.extendleft(Late(of, part.part(row), None if said is None else said[..., row]) for row in rows)
+        self.queue.extendleft(Late(of, part.part(row), None if earlier is None else earlier[..., row]) for row in rows)
 
     def pop(self) -> None:
         self.count -= len(self.queue.popleft().part.lines)
@@ -108,7 +108,7 @@ def named_values(rows: NamedRows, name: str) -> list[object]:
 
 def _kind(late: Late) -> tuple[object, ...]:
     """Equal for samples that can be saved together."""
-    return late.of.name, late.part.form, None if late.said is None else late.said.shape[:2]
+    return late.of.name, late.part.form, None if late.earlier is None else late.earlier.shape[:2]
 
 
 def _state(group: Sequence[Late], names: Collection[Hashable]) -> State:
@@ -124,7 +124,7 @@ def _state(group: Sequence[Late], names: Collection[Hashable]) -> State:
         "file": [last.of.name, last.of.form, last.part.form],
         "samples": json.dumps(samples, default=lambda time: [time.value]),
         "zeros": [name for name in names if last.part.rows.is_zero(name)],
-        "said": None if last.said is None else np.concatenate([late.said for late in group], axis=-1),
+        "earlier": None if last.earlier is None else np.concatenate([late.earlier for late in group], axis=-1),
     }
 
 
@@ -140,4 +140,4 @@ def _late(state: State) -> Late:
         x |= {key: pd.Timestamp(value[0]) for key, value in x.items() if isinstance(value, list)}
     texts = frozenset().union(*samples)  # of which the user was warned
     rows = NamedRows(NO_COLUMNS, samples, frozenset(state["zeros"]).__contains__, texts)
-    return Late(Input(name, form, None), Chunk(rows, targets, weights, None, lines, part_form), state["said"])
+    return Late(Input(name, form, None), Chunk(rows, targets, weights, None, lines, part_form), state["earlier"])

@@ -18,7 +18,7 @@ from gln.engine.streaming.values import NamedRows, is_missing
 from gln.engine.types import Row, State
 from gln.river import GLNClassifier, GLNDensityClassifier, GLNRegressor
 
-LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
+LABELS = range(-1, 10)  # whole numbers that are classes unless an option says otherwise
 Estimator: TypeAlias = GLNClassifier | GLNDensityClassifier | GLNRegressor
 ESTIMATORS: dict[str, type[Estimator]] = {
     f"gln.{module}.{kind.__name__}": kind
@@ -119,7 +119,7 @@ def explained(model: Estimator, rows: NamedRows) -> list[Explanation]:
     return [model.explain_one(x) for x in samples]
 
 
-def learn(model: Estimator, part: Chunk, said: np.ndarray | None) -> None:
+def learn(model: Estimator, part: Chunk, earlier: np.ndarray | None) -> None:
     """Learn samples that have a target and a weight, later than they were predicted."""
     weights = np.array(part.weights)
     learns = np.array([target is not None for target in part.targets]) & (weights > 0)
@@ -130,7 +130,7 @@ def learn(model: Estimator, part: Chunk, said: np.ndarray | None) -> None:
     if not learns.all():
         frame = rows.frame[learns] if len(rows.frame) else rows.frame
         rows = dataclasses.replace(rows, frame=frame, dictionaries=[*itertools.compress(rows.dictionaries, learns)])
-    model.learn_asked(rows, targets, weights[learns], None if said is None else said[..., learns])
+    model.learn_predicted(rows, targets, weights[learns], None if earlier is None else earlier[..., learns])
 
 
 def names_in(parts: Iterable[NamedRows]) -> dict[str, bool]:

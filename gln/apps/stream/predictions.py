@@ -29,7 +29,7 @@ def printed_lines(
 ) -> str:
     """What to write for a chunk: one line for each sample, perhaps with the probabilities of all classes.
 
-    `explained` has what `explain_one` said of each sample, or nothing.
+    `explained` has what `explain_one` returned for each sample, or nothing.
     """
     columns = (_class_columns if are_classes else _number_columns)(predicted)
     if chunk.tags is not None:

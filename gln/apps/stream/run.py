@@ -266,7 +266,7 @@ class Run:
         try:
             if self._options.explain:
                 explanations = learning.explained(self._model, part.rows)
-            predicted, said = self._predict(part)
+            predicted, earlier = self._predict(part)
         except ValueError as error:
             if len(part.lines) == 1:
                 self._leave_out(of, [BadLine(part.lines[0], str(error), unit_of(part.form))])
@@ -277,7 +277,7 @@ class Run:
         lines = self._metrics.advance(predicted, part.targets, part.weights)
         of.line = part.lines[-1]  # before anything that may fail, as these samples were learned
         if waiting.is_late:
-            waiting.add(Late(of, part, said))
+            waiting.add(Late(of, part, earlier))
         self._write(predicted, part, explanations)
         for line in lines:
             self._add_metrics("progress", line.values)
@@ -290,7 +290,7 @@ class Run:
         if isinstance(self._model, GLNRegressor):
             np.array([math.nan if target is None else target for target in part.targets], np.float64)
         if self._waiting.is_late:
-            return self._model.predict_and_ask_many(part.rows)
+            return self._model.predict_with_models_many(part.rows)
         to_learn = [None] * len(part.lines) if self._options.predict_only else part.targets
         return self._model.predict_learn_many(part.rows, to_learn, part.weights), None
 
@@ -304,9 +304,9 @@ class Run:
         """Learn samples whose labels have come, the first ones, until at most so many wait or a signal comes."""
         waiting = self._waiting
         while waiting.count > most and not self._signals.received:
-            of, part, said = waiting.first(waiting.count - most)
+            of, part, earlier = waiting.first(waiting.count - most)
             try:
-                learning.learn(self._model, part, said)
+                learning.learn(self._model, part, earlier)
             except ValueError as error:
                 if len(part.lines) > 1:
                     waiting.split()

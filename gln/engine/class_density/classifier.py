@@ -103,7 +103,7 @@ class ClassDensityClassifier:
         step_sizes: Steps,
         categorical: Set[int],
         predicts: bool = True,
-        said: None = None,
+        earlier: None = None,
     ) -> list[np.ndarray]:
         """As of a `StreamModel`: all samples together, as those of a class do not change what others bring."""
         return self.learn(samples, targets, step_sizes, categorical=categorical, predicts=predicts)
@@ -150,10 +150,10 @@ class ClassDensityClassifier:
         """As of a `StreamModel`."""
         return self.predict(samples)
 
-    def ask(self, samples: SampleBatch) -> None:
+    def model_predictions(self, samples: SampleBatch) -> None:
         """As of a `NetworkModel`; nothing is combined here."""
 
-    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, None]:
+    def predict_with_models(self, samples: SampleBatch) -> tuple[np.ndarray, None]:
         """As of a `StreamModel`."""
         return self.predict(samples), None
 

@@ -1,7 +1,7 @@
 """The last neuron: models that predict the same targets, mixed by weights that learn.
 
 It is a neuron as in the networks: with geometric mixing, a probability is sigmoid(sum of w logit p) of what the models
-predicted when they were asked, and each sample changes the weights. There are so few that Newton's steps take no longer
+predicted earlier, and each sample changes the weights. There are so few that Newton's steps take no longer
 than others: with the derivative r and the curvature h of the loss by the sum, and the mixed values z of the experts,
 
     H <- FADING H + (1 - FADING) CURVATURE I + h z z',    w <- w - r H^-1 z
@@ -118,8 +118,8 @@ class Combination(WritableArrays):
         return cls.of_weights(link, experts, constants, np.tile(weights, (targets, 1)))
 
     def knowing(self, values: np.ndarray, sample_weights: np.ndarray) -> Combination:  # (E - 1, C, n), (n,)
-        """As if it had learned nothing but samples like these, of which the experts said these logits, values or log
-        variances, for as long as it remembers: so that a few others that follow change the weights little."""
+        """As if it had learned nothing but samples like these, for which experts predicted these logits, values or log
+        variances, for as long as it remembers, so that a few others that follow change the weights little."""
         constants = np.broadcast_to(self.constants[:, None], (1, *values.shape[1:]))
         z = np.concatenate([values, constants])
         is_joint = len(self.weights) < values.shape[1]
@@ -190,8 +190,10 @@ class Combination(WritableArrays):
         return grown
 
     def with_rival(self) -> Combination:
-        """With one more model, an expert that counts nothing so far, as if it had said what this combination did: its
-        weight comes from all others together, slowly at first, since it has learned nothing."""
+        """With one more model, an expert that counts nothing so far, as if it had predicted what this combination did.
+
+        Its weight comes from all others together, slowly at first, since it has learned nothing.
+        """
         grown = self.with_models(1)
         old = [*range(self.weights.shape[1] - 1), -1]
         for curvature, before, weights in zip(grown.curvature, self.curvature, self.weights, strict=True):

@@ -216,7 +216,7 @@ class Ensemble:
         y: np.ndarray,  # (C, B)
         rates: np.ndarray,  # (M, B)
         step_sizes: np.ndarray | None,  # (B,)
-        said: np.ndarray | None = None,  # (M, C, B), what models predicted when they were asked; NaN or None: now
+        earlier: np.ndarray | None = None,  # (M, C, B), what models predicted earlier; NaN or None: they predict now
     ) -> np.ndarray:
         """Learn samples, and return the combined predictions before each, (C, B). Heads whose target is infinity
         predict nothing."""
@@ -224,8 +224,8 @@ class Ensemble:
         if self.combination is None:
             return self.combined(predicted)
         steps = ONE if step_sizes is None else plain(step_sizes)
-        said = predicted if said is None else np.where(np.isnan(said), predicted, said)
-        return self.combination.learn(said, y, self.offset, steps)
+        earlier = predicted if earlier is None else np.where(np.isnan(earlier), predicted, earlier)
+        return self.combination.learn(earlier, y, self.offset, steps)
 
     def follow_shape(self, deviations: np.ndarray, at_limits: np.ndarray, step_sizes: np.ndarray | None) -> np.ndarray:
         """Let the shape follow deviations from means, divided by standard deviations, (T, B), and return what

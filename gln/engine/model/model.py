@@ -102,7 +102,7 @@ class NetworkModel(Generic[F]):
         step_sizes: Steps = None,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
-        said: np.ndarray | None = None,
+        earlier: np.ndarray | None = None,
         late: bool = False,
     ) -> list[np.ndarray]:
         """Predict samples and then learn them, one after another.
@@ -116,7 +116,7 @@ class NetworkModel(Generic[F]):
             step_sizes: (B,), how long a step each sample makes, at least 0. None is 1, a whole step.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
-            said: (M, C, B), what `ask` returned when the samples were to be predicted; NaN or None if that is now.
+            earlier: (M, C, B), what `model_predictions` returned before labels came; NaN or None: models predict now.
             late: whether labels came together, so that samples are to be predicted before any of their neighbours is
                 learned: a hundred at a time, since many more are rather a part of the history than one day.
 
@@ -130,10 +130,10 @@ class NetworkModel(Generic[F]):
         predicted: list[np.ndarray] = []
         for segment in chunks(len(samples), DAY if late else CHUNK):
             steps = None if step_sizes is None else step_sizes[segment]
-            asked = None if said is None else said[..., segment]
+            before = None if earlier is None else earlier[..., segment]
             if late:
-                asked = self.ask(samples.take(segment))
-            batch, units = self.target_batch(targets[..., segment], steps, predicts, asked)
+                before = self.model_predictions(samples.take(segment))
+            batch, units = self.target_batch(targets[..., segment], steps, predicts, before)
             values = self.learn_segment(samples.take(segment), batch, predicts)
             if values is not None and predicts:
                 predicted.append(units.limited(values[: self.means.heads]))
@@ -146,7 +146,7 @@ class NetworkModel(Generic[F]):
         step_sizes: Steps,
         categorical: Set[int],
         predicts: bool = True,
-        said: np.ndarray | None = None,
+        earlier: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Learn samples, of known features, to the last bit as if each came alone.
 
@@ -157,14 +157,14 @@ class NetworkModel(Generic[F]):
         for rows, is_new in self._segments(samples, targets, predicts):
             segment = samples.take(rows)
             steps = None if step_sizes is None else step_sizes[rows]
-            asked = None if said is None else said[..., rows]
+            before = None if earlier is None else earlier[..., rows]
             if predicts and not is_new:
-                batch, units = self.target_batch(targets[..., rows], steps, predicts=True, said=asked)
+                batch, units = self.target_batch(targets[..., rows], steps, predicts=True, earlier=before)
                 values = self.learn_segment(segment, batch, predicts=True)
                 predicted.append(self._outputs(cast(np.ndarray, values), units))
             else:
                 predicted += [self.outputs(segment)] if predicts else []
-                self.learn(segment, targets[..., rows], steps, categorical, predicts=False, said=asked)
+                self.learn(segment, targets[..., rows], steps, categorical, predicts=False, earlier=before)
         return predicted
 
     def _segments(self, samples: SampleBatch, targets: np.ndarray, predicts: bool) -> Iterator[tuple[slice, bool]]:
@@ -202,12 +202,12 @@ class NetworkModel(Generic[F]):
         steps = batch.step_sizes
         if self.counts is not None:
             self.counts.learn(self.contexts(read.columns), y)
-        said = [None, None] if batch.said is None else batch.said
-        means = self.means.learn(read, y, batch.rates[0], steps, said[0])
+        earlier = [None, None] if batch.earlier is None else batch.earlier
+        means = self.means.learn(read, y, batch.rates[0], steps, earlier[0])
         if self.variances is None:
             return means
         deviations = self.variances.deviations(y, means)
-        variances = self.variances.learn(read, deviations, batch.rates[1], steps, said[1])
+        variances = self.variances.learn(read, deviations, batch.rates[1], steps, earlier[1])
         assert batch.at_limits is not None
         shapes = self.variances.follow_shape((y - means) / np.sqrt(variances), batch.at_limits, steps)
         return np.concatenate([means, variances, shapes])
@@ -217,14 +217,14 @@ class NetworkModel(Generic[F]):
         return [network.contexts(dense(columns)) for network in self.means.networks]
 
     def target_batch(
-        self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False, said: np.ndarray | None = None
+        self, targets: np.ndarray, step_sizes: Steps, predicts: bool = False, earlier: np.ndarray | None = None
     ) -> tuple[TargetBatch, Units]:
         """What is learned from the next samples, and the units in which each of them is predicted before."""
         step_sizes = None if step_sizes is None else step_sizes.astype(np.float32)
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self.sized_rates(y.shape[1], step_sizes)
-        standardised = None if said is None else self._standardised(said, units)
+        standardised = None if earlier is None else self._standardised(earlier, units)
         at_limits = None if self.variances is None else units.at_limits(targets)
         return TargetBatch(y, counted, rates, step_sizes, standardised, at_limits), units
 
@@ -297,60 +297,60 @@ class NetworkModel(Generic[F]):
         units = self.targets.units
         return units.limited(predicted[:heads]), units.stds(predicted[heads : 2 * heads])
 
-    def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
+    def model_predictions(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
         """What the models of all ensembles predict, in the targets' units; None if there is nothing to combine.
 
         Who learns a sample later than it was predicted gives this to `learn`: what the models would say then, after the
         labels of its neighbours, does not tell how good they are at predicting.
         """
-        return self._in_units(self.asked(samples))
+        return self._in_units(self.scaled_model_predictions(samples))
 
-    def asked(self, samples: SampleBatch) -> list[np.ndarray]:  # of each ensemble (M, C, B)
-        """As `ask`, in the networks' units."""
+    def scaled_model_predictions(self, samples: SampleBatch) -> list[np.ndarray]:  # of each ensemble (M, C, B)
+        """As `model_predictions`, in the networks' units."""
 
-        def ask(chunk: SampleBatch) -> np.ndarray:
+        def predict(chunk: SampleBatch) -> np.ndarray:
             read = self.featurizer.transform(chunk)
             return np.concatenate([ensemble.run(read) for ensemble in self.ensembles])
 
-        return np.split(by_chunks(ask, samples), [self.means.models])[: len(self.ensembles)]
+        return np.split(by_chunks(predict, samples), [self.means.models])[: len(self.ensembles)]
 
-    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
-        """What `outputs` and `ask` return, by one run of the networks."""
-        asked = self.asked(samples)
-        return self._outputs(self.combined(asked), self.targets.units), self._in_units(asked)
+    def predict_with_models(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
+        """What `outputs` and `model_predictions` return, by one run of the networks."""
+        predicted = self.scaled_model_predictions(samples)
+        return self._outputs(self.combined(predicted), self.targets.units), self._in_units(predicted)
 
-    def combined(self, asked: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> (C, B) or (2 T, B)
+    def combined(self, predicted: list[np.ndarray]) -> np.ndarray:  # of each ensemble (M, C, B) -> (C, B) or (2 T, B)
         """What all ensembles predict, from what their models do."""
-        pairs = zip(self.ensembles, asked, strict=True)
-        return np.concatenate([ensemble.combined(predicted) for ensemble, predicted in pairs])
+        pairs = zip(self.ensembles, predicted, strict=True)
+        return np.concatenate([ensemble.combined(values) for ensemble, values in pairs])
 
-    def _in_units(self, asked: list[np.ndarray]) -> np.ndarray | None:  # of each ensemble (M, C, B) -> of all
+    def _in_units(self, predicted: list[np.ndarray]) -> np.ndarray | None:  # of each ensemble (M, C, B) -> of all
         if self.means.combination is None:
             return None
         units = self.targets.units
-        means, *variances = asked
+        means, *variances = predicted
         return np.concatenate([units.of(means), *(values * np.square(units.unit) for values in variances)])
 
-    def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
-        """What was said, for each ensemble, by models and heads of today."""
-        means, variances = np.split(self.sized_for_today(said), [self.means.models])
+    def _standardised(self, earlier: np.ndarray, units: Units) -> list[np.ndarray]:
+        """Earlier predictions for each ensemble, by models and heads of today."""
+        means, variances = np.split(self.sized_for_today(earlier), [self.means.models])
         if self.variances is None:
             return [units.standardised(means)]
         known = np.where(variances > 0, variances, np.nan)  # 0 is of a target that had not varied
         return [units.standardised(means), known / units.unit_of_variances]
 
-    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
-        """What was said, with NaN for models and heads that were not there then: these say it now."""
-        if said.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
-            said = np.concatenate([1 - said, said], axis=1)
+    def sized_for_today(self, earlier: np.ndarray) -> np.ndarray:
+        """Earlier predictions, with NaN for models and heads that were not there then: these predict now."""
+        if earlier.shape[1] == 1 < self.means.heads and self.targets.are_classes:  # of the second of two classes
+            earlier = np.concatenate([1 - earlier, earlier], axis=1)
         models = sum(ensemble.models for ensemble in self.ensembles)
-        means = len(said)  # of which new models are
+        means = len(earlier)  # of which new models are
         if self.variances is not None:
             means -= self.variances.models
-        if len(said) > models or said.shape[1] > self.means.heads:  # of another model
-            return np.full((models, self.means.heads, said.shape[2]), np.nan)
-        said = np.insert(said, [means] * (models - len(said)), np.nan, axis=0)
-        return np.pad(said, [(0, 0), (0, self.means.heads - said.shape[1]), (0, 0)], constant_values=np.nan)
+        if len(earlier) > models or earlier.shape[1] > self.means.heads:  # of another model
+            return np.full((models, self.means.heads, earlier.shape[2]), np.nan)
+        earlier = np.insert(earlier, [means] * (models - len(earlier)), np.nan, axis=0)
+        return np.pad(earlier, [(0, 0), (0, self.means.heads - earlier.shape[1]), (0, 0)], constant_values=np.nan)
 
     def predicted(self, samples: SampleBatch, ensembles: int) -> np.ndarray:  # -> (C, B) or (2 T, B)
         """What the first so many ensembles predict."""

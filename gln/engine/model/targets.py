@@ -34,7 +34,7 @@ class TargetBatch(NamedTuple):
     counted: np.ndarray | None  # (B,) or (T, B), for the statistics of categories, if there are any
     rates: list[np.ndarray]  # (M, B), for each ensemble
     step_sizes: np.ndarray | None  # (B,), how long a step each sample makes; None is 1, a whole step
-    said: list[np.ndarray] | None = None  # (M, C, B), for each ensemble, see `NetworkModel.ask`; None: what it says now
+    earlier: list[np.ndarray] | None = None  # (M, C, B), for each ensemble, what models predicted; None: they do now
     at_limits: np.ndarray | None = None  # (2, T, B), of `Units`, if densities are predicted
 
 

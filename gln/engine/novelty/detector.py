@@ -53,7 +53,7 @@ class NoveltyDetector(Part):
         changes = []
         start = 0
         while start < len(rows):
-            together = schema.together(rows, slice(start, len(rows))) if schema.indices else len(rows)
+            together = schema.rows_per_call(rows, slice(start, len(rows))) if schema.indices else len(rows)
             stop = start + max(1, together)
             changes.append(schema.propose_rows(rows.of(slice(start, min(stop, len(rows))))))
             schema.commit(changes[-1])

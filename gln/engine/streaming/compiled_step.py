@@ -77,8 +77,8 @@ class Batch(NamedTuple):
     rates: np.ndarray  # (M, B) float32
     step_sizes: np.ndarray  # (B,)
     at_limits: np.ndarray  # (2, C, B), of `Units`, or (2, 0, 0) without variances
-    # For each ensemble (M, C, B), what its models predicted when they were asked; NaN, or (0, 0, 0), if that is now.
-    said: tuple[np.ndarray, ...]
+    # For each ensemble (M, C, B), what its models predicted earlier; NaN, or (0, 0, 0), if they predict now.
+    earlier: tuple[np.ndarray, ...]
 
 
 class Inputs(NamedTuple):
@@ -127,7 +127,7 @@ def run(
             )
         predict_others(values, inputs, targets, ensemble, batch.step_sizes, linear.are_classes, learns)
         predicted[e * heads : (e + 1) * heads] = combine(
-            values, targets, batch.said[e], ensemble.combination, ensemble.offset, batch.step_sizes, learns
+            values, targets, batch.earlier[e], ensemble.combination, ensemble.offset, batch.step_sizes, learns
         )
         if learns and len(ensemble.recent) > 0:
             follow_density(predicted, batch.targets, batch.at_limits, state.shape, batch.step_sizes)
@@ -219,19 +219,19 @@ def predict_others(
 def combine(
     values: np.ndarray,  # (M, C, B), what the models predict
     targets: np.ndarray,  # (C + free, B)
-    said: np.ndarray,  # (M, C, B), as in `Batch`; filled unless this learns
+    earlier: np.ndarray,  # (M, C, B), as in `Batch`; filled unless this learns
     state: combination.CombinationState,
     offset: float,
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
 ) -> np.ndarray:
-    """The combined predictions, (C, B); if this `learns`, from what the models said when they were asked."""
-    if said.size > 0 and not learns:
-        said[:] = values
-    elif said.size > 0:
-        for m, c, b in np.ndindex(said.shape):
-            if said[m, c, b] == said[m, c, b]:
-                values[m, c, b] = said[m, c, b]
+    """The combined predictions, (C, B); if this `learns`, from what the models predicted earlier."""
+    if earlier.size > 0 and not learns:
+        earlier[:] = values
+    elif earlier.size > 0:
+        for m, c, b in np.ndindex(earlier.shape):
+            if earlier[m, c, b] == earlier[m, c, b]:
+                values[m, c, b] = earlier[m, c, b]
     heads = values.shape[1]
     return mix(values, targets[:heads] if learns else np.empty((heads, 0), np.float32), state, offset, step_sizes)
 

@@ -54,13 +54,13 @@ class StreamEstimator(Part):
         schema: StreamSchema,
         learning_rate: Rate | None = None,  # of new learners
         are_classes: bool = False,  # whether targets are labels, instead of numbers
-        waiting: int = 0,  # of so many samples, what is said is kept until they are learned
+        waiting: int = 0,  # of so many samples, what models predicted is kept until they are learned
     ) -> None:
         self.build = build
         self.schema = schema
         self.learning_rate = learning_rate
         self.are_classes = are_classes
-        self.waiting: Waiting[np.ndarray] = Waiting(waiting)  # (M, C, 1), what was said of each
+        self.waiting: Waiting[np.ndarray] = Waiting(waiting)  # (M, C, 1), what models predicted of each
         self.learner: Any = None  # a `Model` from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -72,14 +72,14 @@ class StreamEstimator(Part):
         targets: np.ndarray,  # (C, B)
         weights: np.ndarray,  # (B,)
         predicts: bool = False,
-        said: np.ndarray | None = None,  # (M, C, B), see `ask`
+        earlier: np.ndarray | None = None,  # (M, C, B), see `model_predictions`
     ) -> list[np.ndarray]:  # several of (K, n)
         """Learn samples, and commit the change that was proposed for them. If this `predicts`, predict each before."""
         predicted: list[np.ndarray] = []
         if change.indices:
             learner = self._learner_for(change, targets)
             step_sizes = step_sizes_of(weights)
-            predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, said)
+            predicted = learner.progressive(change.batch, targets, step_sizes, change.categorical, predicts, earlier)
             self.learner = learner
         self.schema.commit(change)
         return predicted
@@ -95,13 +95,13 @@ class StreamEstimator(Part):
         self._check_rates(segments)
         return segments
 
-    def ask(self, samples: Rows) -> np.ndarray | None:  # -> (M, C, N)
+    def model_predictions(self, samples: Rows) -> np.ndarray | None:  # -> (M, C, N)
         """What all models predict, for who learns these samples later; None if there is nothing to combine."""
-        return None if self.learner is None else self.learner.ask(self.schema.encode_rows(samples))
+        return None if self.learner is None else self.learner.model_predictions(self.schema.encode_rows(samples))
 
     def predict(self, samples: Rows, ensembles: int = 1) -> np.ndarray | None:  # -> (K, B)
         """`outputs` of the first so many ensembles, or None before the first sample; if samples may wait for their
-        labels, what is said of them is kept."""
+        labels, what models predict is kept."""
         batch = self.schema.encode(samples[0]) if isinstance(samples, list) else self.schema.encode_rows(samples)
         if self.learner is None:
             return None
@@ -111,24 +111,27 @@ class StreamEstimator(Part):
         """As `predict`, of samples that are encoded."""
         if not self.waiting.most:
             return self.learner.outputs(batch, ensembles)
-        outputs, said = self.learner.predict_and_ask(batch)
-        if said is not None:
+        outputs, earlier = self.learner.predict_with_models(batch)
+        if earlier is not None:
             for b, x in enumerate(named_rows(samples).records()):
-                self.waiting.put(x, np.ascontiguousarray(said[..., b : b + 1], np.float64))  # targets may be far from 0
+                kept = np.ascontiguousarray(earlier[..., b : b + 1], np.float64)  # targets may be far from 0
+                self.waiting.put(x, kept)
         return outputs
 
-    def predict_and_ask(self, samples: Rows, initial: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
-        """What `progressive` returns of samples that it does not learn, (N, K), and what `ask` does."""
+    def predict_with_models(self, samples: Rows, initial: Sequence[float]) -> tuple[np.ndarray, np.ndarray | None]:
+        """What `progressive` returns of samples that it does not learn, (N, K), and what `model_predictions` does."""
         batch = self.schema.encode_rows(samples)
         if self.learner is None:
             return np.tile(initial, (len(batch), 1)), None
-        outputs, said = self.learner.predict_and_ask(batch)
-        return (sum_to_one(outputs) if self.are_classes else outputs).T, said
+        outputs, earlier = self.learner.predict_with_models(batch)
+        return (sum_to_one(outputs) if self.are_classes else outputs).T, earlier
 
-    def said(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
-        """What was said of samples that are learned now; NaN or None if that is now. If they are `late`, those that did
-        not wait are asked for now, before any is learned."""
-        now = self.ask(samples) if late else None
+    def earlier_predictions(self, samples: Rows, late: bool = False) -> np.ndarray | None:  # -> (M, C, N)
+        """What models predicted of samples that are learned now; NaN or None: they predict just before.
+
+        If samples are `late`, those that did not wait are predicted now, before any is learned.
+        """
+        now = self.model_predictions(samples) if late else None
         if not self.waiting.predictions:
             return now
         kept = [self.waiting.take(x) for x in named_rows(samples).records()]
@@ -144,7 +147,7 @@ class StreamEstimator(Part):
         y: Labels,
         weights: np.ndarray,
         initial: Sequence[float] | None = None,
-        said: np.ndarray | None = None,  # (M, C, N)
+        earlier: np.ndarray | None = None,  # (M, C, N)
         samples: NamedRows = NO_ROWS,  # N
     ) -> list[np.ndarray]:  # -> several of (K, n)
         """Learn what was planned, with labels or numbers (N,), or of several heads (N, C). With `initial`, which is
@@ -159,9 +162,9 @@ class StreamEstimator(Part):
             if change is not None:
                 targets = np.atleast_2d(np.asarray(y[rows]).T) if change.targets is None else change.targets
                 row_weights = weights if weights is ONCE else weights[rows]
-                row_said = None if said is None else said[..., rows]
+                row_earlier = None if earlier is None else earlier[..., rows]
                 predicts = batch is None and initial is not None
-                predicted += self.learn(change, targets, row_weights, predicts, row_said)
+                predicted += self.learn(change, targets, row_weights, predicts, row_earlier)
         return predicted
 
     def progressive(
@@ -195,9 +198,9 @@ class StreamEstimator(Part):
             change = None
             brings_features = False
             if learns[start]:
-                together = schema.together(samples, slice(start, stop))
-                brings_features = together == 0
-                stop = min(stop, start + max(1, together))
+                count = schema.rows_per_call(samples, slice(start, stop))
+                brings_features = count == 0
+                stop = min(stop, start + max(1, count))
             rows = slice(start, stop)
             segment = samples.of(rows)
             if learns[start]:

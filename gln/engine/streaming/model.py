@@ -88,7 +88,7 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
     def follow(self, samples: SampleBatch, batch: TargetBatch) -> np.ndarray:  # -> (C, B)
         """Learn what another model learns of samples, in its units, and return the predictions before each."""
         rates = self.sized_rates(len(samples), batch.step_sizes)
-        learned = batch._replace(counted=None, rates=rates, said=batch.said and batch.said[-1:])
+        learned = batch._replace(counted=None, rates=rates, earlier=batch.earlier and batch.earlier[-1:])
         if len(samples) == 1 and not self.featurizer.is_warming_up and is_possible(self.means, samples):
             predicted, _ = self.step().predict(samples, 1)
             self.step().learn(samples, learned)
@@ -164,10 +164,10 @@ class StreamModel(NetworkModel[StreamFeaturizer]):
             return self.step().predict(samples, ensembles)[0]
         return super().predicted(samples, ensembles)
 
-    def asked(self, samples: SampleBatch) -> list[np.ndarray]:
+    def scaled_model_predictions(self, samples: SampleBatch) -> list[np.ndarray]:
         if len(samples) != 1 or not is_possible(self.means, samples):
-            return super().asked(samples)
-        return self.step().ask(samples)
+            return super().scaled_model_predictions(samples)
+        return self.step().model_predictions(samples)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

@@ -162,17 +162,17 @@ class StreamSchema(Part):
             return 10
         return 100 if self.sample_count < 1000 else 1000
 
-    def together(self, samples: NamedRows, rows: slice) -> int:
+    def rows_per_call(self, samples: NamedRows, rows: slice) -> int:
         """How many of these rows of samples can be learned in one call; 0 if the first one brings features."""
-        if not self.indices or self.become:
+        if not self.indices or self.promoted:
             return 0
         if not self.words and self.indices.keys() >= samples.names:
             return rows.stop - rows.start
         return self.between_checks - self.sample_count % self.between_checks
 
     @property
-    def become(self) -> Set[Hashable]:
-        """The words that become features with the next sample."""
+    def promoted(self) -> Set[Hashable]:
+        """The words that are features from the next sample on."""
         if not self.words or self.sample_count % self.between_checks:
             return frozenset()
         first, had = self.occurrences[:, : self.word_count]
@@ -240,9 +240,9 @@ class StreamSchema(Part):
         if change.words:
             first = self.word_count
             self.word_count = self.word_count + len(change.words)
-            missing = (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]
-            if missing > 0:
-                self.occurrences = np.pad(self.occurrences, [(0, 0), (0, missing)])
+            lacking = (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]
+            if lacking > 0:
+                self.occurrences = np.pad(self.occurrences, [(0, 0), (0, lacking)])
             new = words.numbers >= first
             numbers, index = np.unique(words.numbers[new], return_index=True)
             self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
@@ -266,7 +266,7 @@ class StreamSchema(Part):
         new = NewNames({}, {})
         values = self._values(x, new)
         indices = self.indices
-        if self.become or (values and not indices):
+        if self.promoted or (values and not indices):
             indices = self._indices_with([name for name, value in values.items() if value == value])
         return self._change(self._sample(values, indices, new), indices, new, labels)
 
@@ -292,10 +292,10 @@ class StreamSchema(Part):
             features[indices[name]] = self._codes(name, [None], new)[0]
         if values.keys() <= indices.keys():
             return SampleBatch(features, NO_WORDS)
-        names = [name for name, value in values.items() if value == value and name not in indices]
+        names = [name for name, value in values.items() if not math.isnan(value) and name not in indices]
         added = {} if new is None else new.levels
         words = []
-        for name, number in self._numbers_of(dict.fromkeys(names, 0), new).items():
+        for name, number in self._word_numbers(dict.fromkeys(names, 0), new).items():
             is_text = name in self.levels or name in added
             words.append((number, values[name], 1.0) if is_text else (number, -1, values[name]))
         if not words:
@@ -325,8 +325,9 @@ class StreamSchema(Part):
             others.samples.extend(samples)
             others.values.extend(values[samples].tolist())
         with_missing = with_missing - {*rows.frame}
-        for name in () if rows.dictionaries else with_missing:
-            features[indices[name]] = self._codes(name, [None], new)[0]
+        if not rows.dictionaries:
+            for name in with_missing:
+                features[indices[name]] = self._codes(name, [None], new)[0]
         for sample, x in enumerate(rows.dictionaries):
             by_name = self._values(x, new)
             for name in with_missing - by_name.keys():
@@ -353,7 +354,7 @@ class StreamSchema(Part):
         if not given.names:
             return no_words(count)
         firsts = dict(zip(reversed(given.names), reversed(given.samples), strict=True))
-        number_of_name = self._numbers_of(firsts, new)
+        number_of_name = self._word_numbers(firsts, new)
         added = {} if new is None else new.levels
         texts = {name for name in firsts if name in self.levels or name in added}
         are_codes = np.array([name in texts for name in given.names])
@@ -485,7 +486,7 @@ class StreamSchema(Part):
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _numbers_of(self, firsts: Mapping[Hashable, int], new: NewNames | None) -> dict[Hashable, int]:
+    def _word_numbers(self, firsts: Mapping[Hashable, int], new: NewNames | None) -> dict[Hashable, int]:
         """The numbers of words, given the first sample that has each; without those of words that are left out.
 
         Unknown words are added to `new`, those of a sample in the order of their names: what is learned does not depend
@@ -495,7 +496,7 @@ class StreamSchema(Part):
         if len(numbers) == len(firsts) or (new is None and self.word_count < MOST_WORDS):
             return numbers
         unknown = [name for name in firsts if name not in numbers]
-        for name in sorted(unknown, key=lambda name: (firsts[name], *_order(name))):
+        for name in sorted(unknown, key=lambda name: (firsts[name], *_name_order(name))):
             if new and name in new.levels and self.word_count + len(new.words) >= MOST_WORDS:
                 del new.levels[name]  # names of categories would grow without a bound
             else:
@@ -533,7 +534,7 @@ class StreamSchema(Part):
 
     def _indices_with(self, names: Iterable[Hashable]) -> dict[Hashable, int]:
         """The indices of features with the next sample, which has these names; new ones in the order of their names."""
-        new = self.become
+        new = self.promoted
         if not self.indices:
             most = min(self.at_once, sys.maxsize - 1)
             first = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
@@ -543,7 +544,9 @@ class StreamSchema(Part):
         size = len(self.indices) + len(new)
         if size > self.most_features:
             raise bad("features", f"at most {self.most_features}, as each pair has a number", size)
-        return self.indices | {name: index for index, name in enumerate(sorted(new, key=_order), len(self.indices))}
+        return self.indices | {
+            name: index for index, name in enumerate(sorted(new, key=_name_order), len(self.indices))
+        }
 
 
 def _is_date(value: object) -> bool:
@@ -557,7 +560,7 @@ def _check_dates(x: Sample, dates: Set[Hashable]) -> None:
             raise ValueError(f"x[{name!r}]: expected a date, as in other samples, got {x[name]!r}")
 
 
-def _order(name: Hashable) -> tuple[str, str]:
+def _name_order(name: Hashable) -> tuple[str, str]:
     return str(type(name)), str(name)
 
 

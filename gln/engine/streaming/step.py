@@ -35,7 +35,7 @@ NO_COUNTS = np.zeros((0, 0, 0), np.int32)
 ENSEMBLES, NETWORKS = 2, 3
 NO_LIMITS = np.zeros((2, 0, 0), bool)
 _OF_SAMPLE = operator.attrgetter("of_sample")  # of a network of `gln_numba`: what its compiled loops take
-NONE_SAID = ENSEMBLES * (np.zeros((0, 0, 0), np.float32),)
+NO_EARLIER = ENSEMBLES * (np.zeros((0, 0, 0), np.float32),)
 
 
 def is_possible(means: Ensemble, samples: SampleBatch) -> bool:
@@ -67,7 +67,7 @@ class CompiledStep(NamedTuple):
         networks = sum(len(ensemble.members) for ensemble in ensembles)
         nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((networks, 1), np.float32)
         one = np.zeros((1, 1))
-        batch = compiled_step.Batch(one, one, no_words(1), *nothing, ONE, NO_LIMITS, NONE_SAID)
+        batch = compiled_step.Batch(one, one, no_words(1), *nothing, ONE, NO_LIMITS, NO_EARLIER)
         run: Any = compiled_step.run
         # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
         run = run.compile(tuple(map(typeof, (batch, one, one, True, True, state))))
@@ -84,7 +84,7 @@ class CompiledStep(NamedTuple):
         samples: SampleBatch,
         most: int,
         targets: np.ndarray | None = None,  # (C, B)
-        said: tuple[np.ndarray, ...] = NONE_SAID,
+        earlier: tuple[np.ndarray, ...] = NO_EARLIER,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The combined predictions of the first so many ensembles in their networks' units, and what `GateCounts.mean`
         returns for the means, if rows are counted: (K, B), (C or 1, B).
@@ -104,16 +104,16 @@ class CompiledStep(NamedTuple):
         step_sizes = ONE if count == 1 else np.ones(count)
         predicted = np.empty((most * len(targets), count))
         counted = np.zeros((self.state.counts[0].shape[2], count))
-        batch = columns, features, samples.words, targets, rates, step_sizes, NO_LIMITS, said
+        batch = columns, features, samples.words, targets, rates, step_sizes, NO_LIMITS, earlier
         self.run(batch, predicted, counted, False, False, self.state)
         return predicted, counted if self.counts is None else counted / self.counts.neurons
 
-    def ask(self, samples: SampleBatch) -> list[np.ndarray]:
+    def model_predictions(self, samples: SampleBatch) -> list[np.ndarray]:
         """What the models of each ensemble predict of samples, (M, C, B)."""
         shapes = [(ensemble.models, ensemble.heads, len(samples)) for ensemble in self.ensembles]
-        said = [np.empty(shape, np.float32) for shape in shapes]
-        self.predict(samples, len(said), said=_filled(said, ENSEMBLES))
-        return said
+        earlier = [np.empty(shape, np.float32) for shape in shapes]
+        self.predict(samples, len(earlier), earlier=_filled(earlier, ENSEMBLES))
+        return earlier
 
     def learn(self, samples: SampleBatch, learned: TargetBatch) -> None:
         """Learn a single sample."""
@@ -179,15 +179,15 @@ def _state_of(ensemble: Ensemble) -> EnsembleState:
 
 
 def _arrays_of(learned: TargetBatch) -> tuple[np.ndarray | tuple[np.ndarray, ...], ...]:
-    """Targets, rates, step sizes, limits, and what was said of a sample, as the compiled step takes them."""
+    """Targets, rates, step sizes, limits and earlier predictions of a sample, as the compiled step takes them."""
     targets = np.ascontiguousarray(learned.targets, np.float32)
     rates = np.ascontiguousarray(np.concatenate(learned.rates), np.float32)
     step_sizes = ONE if learned.step_sizes is None else plain(learned.step_sizes)
     at_limits = NO_LIMITS if learned.at_limits is None else learned.at_limits
-    said = NONE_SAID
-    if learned.said is not None:
-        said = _filled([np.ascontiguousarray(array, np.float32) for array in learned.said], ENSEMBLES)
-    return targets, rates, step_sizes, at_limits, said
+    earlier = NO_EARLIER
+    if learned.earlier is not None:
+        earlier = _filled([np.ascontiguousarray(array, np.float32) for array in learned.earlier], ENSEMBLES)
+    return targets, rates, step_sizes, at_limits, earlier
 
 
 def _filled(values: list[T], size: int) -> tuple[T, ...]:

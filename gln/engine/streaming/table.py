@@ -98,7 +98,7 @@ class TableSchema:
     def encode_rows(self, samples: Rows) -> SampleBatch:
         return self._samples(named_rows(samples), None)
 
-    def together(self, samples: NamedRows, rows: slice) -> int:
+    def rows_per_call(self, samples: NamedRows, rows: slice) -> int:
         """As of a `StreamSchema`."""
         count = rows.stop - rows.start
         if self.indices.keys() >= samples.names or not self._new_names(samples.of(rows)):

@@ -89,38 +89,38 @@ class TableModel(NetworkModel[TableFeaturizer | PlainFeaturizer]):
         self.means.combination = paced.neuron.with_rival()
         self.means.mixes_linear = True
 
-    def ask(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
+    def model_predictions(self, samples: SampleBatch) -> np.ndarray | None:  # -> (M, C, B)
         """As of a `NetworkModel`, followed by what the models of the stream predict."""
-        return self._with_stream(super().ask(samples), samples)
+        return self._with_stream(super().model_predictions(samples), samples)
 
-    def predict_and_ask(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
-        outputs, said = super().predict_and_ask(samples)
-        return outputs, self._with_stream(said, samples)
+    def predict_with_models(self, samples: SampleBatch) -> tuple[np.ndarray, np.ndarray | None]:  # -> (K, B), (M, C, B)
+        outputs, earlier = super().predict_with_models(samples)
+        return outputs, self._with_stream(earlier, samples)
 
-    def _with_stream(self, said: np.ndarray | None, samples: SampleBatch) -> np.ndarray | None:
-        if self.stream is None or said is None:
-            return said
+    def _with_stream(self, earlier: np.ndarray | None, samples: SampleBatch) -> np.ndarray | None:
+        if self.stream is None or earlier is None:
+            return earlier
         columns = SampleBatch.of(self.featurizer.standardised(samples))
-        return np.concatenate([said, *self.stream.asked(columns)])
+        return np.concatenate([earlier, *self.stream.scaled_model_predictions(columns)])
 
-    def _standardised(self, said: np.ndarray, units: Units) -> list[np.ndarray]:
-        said = self.sized_for_today(said)
+    def _standardised(self, earlier: np.ndarray, units: Units) -> list[np.ndarray]:
+        earlier = self.sized_for_today(earlier)
         if self.stream is None:
-            return super()._standardised(said, units)
+            return super()._standardised(earlier, units)
         models = self.stream.means.models
-        return [*super()._standardised(said[:-models], units), said[-models:]]
+        return [*super()._standardised(earlier[:-models], units), earlier[-models:]]
 
-    def sized_for_today(self, said: np.ndarray) -> np.ndarray:
+    def sized_for_today(self, earlier: np.ndarray) -> np.ndarray:
         """As of a `NetworkModel`; those of the stream did not say anything before it began."""
         models = sum(ensemble.models for ensemble in self.ensembles)
-        if self.stream is None or len(said) == models:
-            return super().sized_for_today(said)
+        if self.stream is None or len(earlier) == models:
+            return super().sized_for_today(earlier)
         inner = self.stream.means.models
-        has_inner = len(said) == models + inner
-        by_table = super().sized_for_today(said[:-inner] if has_inner else said)
+        has_inner = len(earlier) == models + inner
+        by_table = super().sized_for_today(earlier[:-inner] if has_inner else earlier)
         by_stream = np.full((inner, *by_table.shape[1:]), np.nan)
-        if has_inner and said.shape[1] == by_table.shape[1]:  # else a class is new
-            by_stream = said[-inner:]
+        if has_inner and earlier.shape[1] == by_table.shape[1]:  # else a class is new
+            by_stream = earlier[-inner:]
         return np.concatenate([by_table, by_stream])
 
 

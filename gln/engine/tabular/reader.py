@@ -106,7 +106,7 @@ class TableReader(BaseEstimator):
             categorical, notes = self._find_columns(X, is_table)
             self.categories_: dict[int, Levels] = {column: {} for column in categorical}
         elif isinstance(X, pd.DataFrame) and (self.categories_ or self._columns is not None):
-            validate_data(self, X, reset=False, skip_check_array=True)  # names, before what is said of single columns
+            validate_data(self, X, reset=False, skip_check_array=True)  # names, before notes of single columns
         if self._columns is not None and np.ndim(X) == 2 and X.shape[1] == len(self._columns.columns):
             X, value_notes = self._columns.as_numbers(X)
             notes += value_notes

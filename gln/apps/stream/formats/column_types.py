@@ -124,14 +124,14 @@ class ColumnTypes:
     else the values in the first chunk, or else, of a name that has none there, its first value."""
 
     def __init__(self, wanted: Wanted) -> None:
-        said = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
-        times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - said.keys()
-        self._said = said.keys()
+        given = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
+        times = named_dates({name for name, is_text in wanted.known.items() if not is_text}) - given.keys()
+        self._given = given.keys()
         self._strings = wanted.strings
         self._target = wanted.target
         self._forms = wanted.forms
         self._are_text = (
-            dict.fromkeys(wanted.forms or (), False) | dict(wanted.known) | said | {str(name): True for name in times}
+            dict.fromkeys(wanted.forms or (), False) | dict(wanted.known) | given | {str(name): True for name in times}
         )
         self._most = DECIDING  # values that decide
         # Of each column of text whose values have decided, whether it has timestamps.
@@ -165,7 +165,7 @@ class ColumnTypes:
                 return values, {}
         values = np.full(len(texts), np.nan)
         wrong = {}
-        advice = "" if name in self._said else f" (--strings {name} reads the column as text)"
+        advice = "" if name in self._given else f" (--strings {name} reads the column as text)"
         for row, text in enumerate(texts):  # one by one, to find the bad ones
             if text not in MISSING:
                 try:
@@ -203,7 +203,7 @@ class ColumnTypes:
 
     def check_type(self, name: str, kind: str) -> None:
         """Know that a column holds "text", "numbers" or "timestamps". Raises ValueError if it is known as another."""
-        if name in self._strings or (name in self._said and kind != "timestamps"):  # text can be converted
+        if name in self._strings or (name in self._given and kind != "timestamps"):  # text can be converted
             return
         is_text = self._are_text.setdefault(name, kind != "numbers")
         expected = "numbers" if not is_text else "timestamps" if self._are_times.get(name) else "text"
@@ -285,8 +285,8 @@ class ColumnTypes:
         return values
 
     def _converted(self, name: str, value: str | float) -> str | float:
-        """A value of the other kind as one of the kind that was said."""
-        if name not in self._said:
+        """A value of the other kind as one of the kind that an option gave."""
+        if name not in self._given:
             expected = "a string" if self._are_text[name] else "a number"
             advice = f"(--strings {name} reads it as text)"
             raise ValueError(f"{name}: expected {expected}, like its first values, got {shown(value)} {advice}")

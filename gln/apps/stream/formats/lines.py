@@ -65,7 +65,7 @@ class Lines:
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
 
     def or_bad(self) -> Iterator[bytes | BadLine]:
-        """Lines, and what is said of those that cannot be read."""
+        """Lines, and messages for those that cannot be read."""
         while True:
             try:
                 yield next(self)

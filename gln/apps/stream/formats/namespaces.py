@@ -70,13 +70,13 @@ class Namespaces:
         self._ignore = wanted.ignore
         self._zeros: dict[str, float] = {}  # of all numbers
         counts = Counter(namespace for namespace, _, _ in names)
-        # Namespaces whose names are words, and whether it was said.
+        # Namespaces whose names are words, and whether the user was told.
         self._text_namespaces = {namespace: False for namespace, count in counts.items() if count > MOST_FEATURES}
         self._text_namespaces |= dict.fromkeys(wanted.words, True)
 
     @property
     def decided(self) -> Set[str]:
-        """Namespaces of which it was decided, and said, that they hold names, even if these read as numbers."""
+        """Namespaces that were decided to hold names, as the user was told, even if these read as numbers."""
         return self._are_categories.keys()
 
     def _features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
