@@ -37,12 +37,12 @@ def take(line, is_new=True):
     event = json.loads(line)
     key = event["key"]
     if "x" in event:
-        found = monitor.predict_proba_one(event["x"]) if is_new else None
+        answer = monitor.predict_proba_one(event["x"]) if is_new else None
         size += len(line) - len(waiting.pop(key, b""))
         waiting[key] = line
         while size > MOST:
             size -= len(waiting.popitem(last=False)[1])  # the oldest
-        return found
+        return answer
     if key not in waiting:
         raise ValueError(
             f"key: expected one that waits for its label, got {key!r}"
@@ -68,12 +68,12 @@ def accept(line):
     try:
         with path.open("ab") as file:
             file.write(line)
-        found = take(line)
+        answer = take(line)
     except Exception:
         os.truncate(path, length)  # a full disk may leave half a line
         raise
     events += 1
-    return found
+    return answer
 
 
 def save():
